@@ -1,0 +1,37 @@
+"""A batch: what the loop moves around without ever looking inside."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch"]
+
+
+class Batch(NamedTuple):
+    """Inputs and targets of one step.
+
+    The loop treats both as opaque tensors; only the `Task` knows what they mean, so images, tables and text share it.
+
+    Args:
+        inputs: shape `(n, …)`; images `(n, channels, height, width)`, tables `(n, features)`, text `(n, length)` of
+            integers.
+        targets: shape `(n, …)`, as the task's loss expects them.
+
+    Example:
+        >>> batch = Batch(torch.zeros(2, 3), torch.tensor([0, 1]))
+        >>> len(batch.inputs)
+        2
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
+        """Move both tensors to `device`; inputs of floating point become `dtype` where one is given."""
+        inputs = self.inputs.to(device, non_blocking=True)
+        if dtype is not None and inputs.is_floating_point():
+            inputs = inputs.to(dtype)
+        return Batch(inputs, self.targets.to(device, non_blocking=True))
