@@ -13,11 +13,12 @@ __all__ = ["Batch"]
 class Batch(NamedTuple):
     """Inputs and targets of one step.
 
-    The loop treats both as opaque tensors; only the `Task` knows what they mean, so images, tables and text share it.
+    The loop treats both as opaque tensors; only the `Task` knows what they mean, so images, tables and text
+    share it.
 
     Args:
-        inputs: shape `(n, …)`; images `(n, channels, height, width)`, tables `(n, features)`, text `(n, length)` of
-            integers.
+        inputs: shape `(n, …)`; images `(n, channels, height, width)`, tables `(n, features)`, text
+            `(n, length)` of integers.
         targets: shape `(n, …)`, as the task's loss expects them.
 
     Example:

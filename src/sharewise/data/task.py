@@ -1,7 +1,7 @@
 """A task: the loss, the metrics and the kind of input, as one value beside the data.
 
-The loop, the levels and the selections know a task only by this value, so a classification of images, a regression on
-a table and a language model run through the same code.
+The loop, the levels and the selections know a task only by this value, so a classification of images, a
+regression on a table and a language model run through the same code.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Task:
 
     Args:
         name: a word for reports (`"classification"`).
-        outputs: size of the last dimension that a network must produce (number of classes, of regression targets, or
-            of tokens).
+        outputs: size of the last dimension that a network must produce (number of classes, of regression
+            targets, or of tokens).
         loss: maps `(outputs, targets)` to a scalar to be minimised, a mean over the batch.
         metrics: scalars to report, each a mean over the batch, by name.
         primary: the metric by which architectures are compared.
@@ -54,7 +54,9 @@ class Task:
             raise ConfigurationError(f"a task needs at least one output, got outputs={self.outputs}")
         if self.primary != "loss" and self.primary not in self.metrics:
             legal = ", ".join(["loss", *self.metrics])
-            raise ConfigurationError(f"primary metric {self.primary!r} is not among the task's metrics: {legal}")
+            raise ConfigurationError(
+                f"primary metric {self.primary!r} is not among the task's metrics: {legal}"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,10 @@ class _CrossEntropy:
     label_smoothing: float = 0.0
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(
-            outputs.flatten(0, -2).float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs.flatten(0, -2),
-            targets.flatten(),
-            label_smoothing=self.label_smoothing,
-        )
+        rows = outputs.flatten(0, -2)
+        if rows.dtype in (torch.float16, torch.bfloat16):
+            rows = rows.float()
+        return F.cross_entropy(rows, targets.flatten(), label_smoothing=self.label_smoothing)
 
 
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -134,4 +135,6 @@ def language_modelling(vocabulary: int) -> Task:
         1.3863
     """
     metrics = {"accuracy": _accuracy}
-    return Task("language modelling", vocabulary, _CrossEntropy(), metrics, primary="loss", higher_is_better=False)
+    return Task(
+        "language modelling", vocabulary, _CrossEntropy(), metrics, primary="loss", higher_is_better=False
+    )

@@ -1,0 +1,96 @@
+"""Data: data sets, the roles that read them, and the batches that come out.
+
+Importing this package does not import torch: names are fetched when they are first used, so that the command
+line can list data sets at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sharewise.data.array_file import arrays
+    from sharewise.data.augmentation import (
+        Augmentation,
+        Cutout,
+        HorizontalFlip,
+        RandomCrop,
+        Transform,
+        normalise,
+    )
+    from sharewise.data.batch import Batch
+    from sharewise.data.cifar import cifar10, cifar100
+    from sharewise.data.dataset import Dataset, Sealed
+    from sharewise.data.embedded import digits
+    from sharewise.data.examples import Examples
+    from sharewise.data.image_files import image_folder, sheets
+    from sharewise.data.roles import Role, RoleData, Roles, bilevel, held_out, single_level
+    from sharewise.data.sources import SOURCES, Source, load
+    from sharewise.data.stream import Stream, evaluation_batches
+    from sharewise.data.task import InputKind, Objective, Task, classification, language_modelling, regression
+    from sharewise.data.text_file import text
+
+_HOMES = {
+    "array_file": ["arrays"],
+    "augmentation": ["Augmentation", "Cutout", "HorizontalFlip", "RandomCrop", "Transform", "normalise"],
+    "batch": ["Batch"],
+    "cifar": ["cifar10", "cifar100"],
+    "dataset": ["Dataset", "Sealed"],
+    "embedded": ["digits"],
+    "examples": ["Examples"],
+    "image_files": ["image_folder", "sheets"],
+    "roles": ["Role", "RoleData", "Roles", "bilevel", "held_out", "single_level"],
+    "sources": ["SOURCES", "Source", "load"],
+    "stream": ["Stream", "evaluation_batches"],
+    "task": ["InputKind", "Objective", "Task", "classification", "language_modelling", "regression"],
+    "text_file": ["text"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "SOURCES",
+    "Augmentation",
+    "Batch",
+    "Cutout",
+    "Dataset",
+    "Examples",
+    "HorizontalFlip",
+    "InputKind",
+    "Objective",
+    "RandomCrop",
+    "Role",
+    "RoleData",
+    "Roles",
+    "Sealed",
+    "Source",
+    "Stream",
+    "Task",
+    "Transform",
+    "arrays",
+    "bilevel",
+    "cifar10",
+    "cifar100",
+    "classification",
+    "digits",
+    "evaluation_batches",
+    "held_out",
+    "image_folder",
+    "language_modelling",
+    "load",
+    "normalise",
+    "regression",
+    "sheets",
+    "single_level",
+    "text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

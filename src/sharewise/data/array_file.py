@@ -1,0 +1,191 @@
+"""A user's own arrays in one `.npz` file: images or a table, classes or real values."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sharewise.data.augmentation import Augmentation
+from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
+from sharewise.data.image_files import default_augmentation
+from sharewise.data.sources import locate, single_file
+from sharewise.data.task import Task, classification, regression
+from sharewise.errors import DataError
+
+__all__ = ["arrays"]
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read your own data from an `.npz` file with the arrays `x_train`, `y_train`, `x_test` and `y_test`.
+
+    The inputs say what they are: uint8 of shape `(n, height, width, channels)`, `(n, channels, height,
+    width)` or `(n, height, width)` with 1 or 3 channels are images; floating point of shape `(n, features)`
+    is a table, whose features are standardised by the training examples. So do the targets: integers of shape
+    `(n,)` are classes from 0, floating point of shape `(n,)` or `(n, outputs)` are values for regression,
+    which are left as they are.
+
+    Args:
+        path: the file, or a folder that holds one `.npz`; `None` for `$SHAREWISE_DATA/arrays`.
+
+    Returns:
+        The data set. The recommended augmentation of images has no flip: add one with `dataclasses.replace`
+        where a mirrored image keeps its class.
+
+    Raises:
+        ConfigurationError: when no path is known.
+        DataError: when the file is damaged, an array is missing, or arrays are of another kind or do not fit
+            together.
+
+    Example:
+        >>> import tempfile
+        >>> x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(folder + "/mine.npz", x_train=x[:15], y_train=y[:15], x_test=x[15:], y_test=y[15:])
+        ...     data = arrays(folder)
+        >>> data.name, data.input_kind, data.input_shape, data.task.name
+        ('mine', 'table', (3,), 'classification')
+    """
+    file = single_file(locate("arrays", path), ".npz")
+    found = _read(file)
+    for split in ("train", "test"):
+        count, labelled = len(found[f"x_{split}"]), len(found[f"y_{split}"])
+        if not count == labelled > 0:
+            raise DataError(
+                f"x_{split} and y_{split} in {file.name!r} must have the same number of examples, at least "
+                f"one, got {count} and {labelled}"
+            )
+    targets, task, names = _targets(file, found)
+    if found["x_train"].dtype == np.uint8:
+        inputs: dict[str, npt.NDArray[Any]] = {
+            key: _images(file, key, found[key]) for key in ("x_train", "x_test")
+        }
+        augmentation = default_augmentation(min(inputs["x_train"].shape[2:]))
+    else:
+        inputs = {**_table(file, found["x_train"], found["x_test"])}
+        augmentation = Augmentation()
+    if inputs["x_train"].shape[1:] != inputs["x_test"].shape[1:]:
+        raise DataError(
+            f"the examples of x_train and x_test in {file.name!r} must have the same shape, got "
+            f"{found['x_train'].shape[1:]} and {found['x_test'].shape[1:]}"
+        )
+    train, test = (
+        Examples(torch.from_numpy(inputs[f"x_{split}"]), torch.from_numpy(targets[f"y_{split}"]))
+        for split in ("train", "test")
+    )
+    return Dataset(
+        name=file.stem,
+        task=task,
+        input_kind="image" if train.inputs.dtype == torch.uint8 else "table",
+        train=train,
+        test=Sealed(test),
+        class_names=names,
+        augmentation=augmentation,
+        provenance=provenance(f"the user's file {file.name!r}", "not stated", train, test),
+    )
+
+
+def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with file.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{str(file)!r} holds a single array; save all four with numpy.savez")
+            missing = [key for key in _KEYS if key not in archive.files]
+            if missing:
+                raise DataError(
+                    f"{str(file)!r} lacks {', '.join(missing)}; it must hold {', '.join(_KEYS)}, it has "
+                    f"{', '.join(archive.files) or 'nothing'}"
+                )
+            found = {key: archive[key] for key in _KEYS}
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{str(file)!r} cannot be read as .npz ({error}); write it again with numpy.savez"
+        ) from error
+    for key, values in found.items():
+        if values.ndim == 0:
+            raise DataError(
+                f"{key} in {file.name!r} must be an array with one entry for each example, got a scalar"
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataError(
+                f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them"
+            )
+    return found
+
+
+def _targets(
+    file: Path, found: dict[str, npt.NDArray[Any]]
+) -> tuple[dict[str, npt.NDArray[Any]], Task, tuple[str, ...]]:
+    """Tell classes from real values, and the task with them."""
+    train, test = found["y_train"], found["y_test"]
+    if train.dtype.kind in "iu" and test.dtype.kind in "iu" and train.ndim == test.ndim == 1:
+        classes = int(train.max()) + 1
+        low, high = min(train.min(), test.min()), max(train.max(), test.max())
+        if low < 0 or high >= classes or not 2 <= classes <= len(train):
+            raise DataError(
+                f"the labels in {file.name!r} must run from 0 to the largest one of y_train, with at least 2 "
+                f"classes and no more than training examples, got {low} to {high} in y_train and y_test, "
+                f"{train.max()} at most in y_train; number the classes from 0"
+            )
+        labels = {key: np.asarray(found[key], np.int64) for key in ("y_train", "y_test")}
+        return labels, classification(classes), tuple(map(str, range(classes)))
+    if (
+        train.dtype.kind == test.dtype.kind == "f"
+        and train.ndim == test.ndim <= 2
+        and train.shape[1:] == test.shape[1:]
+    ):
+        values = {
+            key: np.asarray(found[key], np.float32).reshape(len(found[key]), -1)
+            for key in ("y_train", "y_test")
+        }
+        return values, regression(values["y_train"].shape[1]), ()
+    raise DataError(
+        f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, or floating point "
+        f"of shape (n,) or (n, outputs) for regression, got {train.dtype} {train.shape} and {test.dtype} "
+        f"{test.shape}"
+    )
+
+
+def _images(file: Path, key: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Bring images to the order `(n, channels, height, width)`."""
+    if values.dtype == np.uint8 and values.ndim == 3:
+        return np.ascontiguousarray(values[:, None])
+    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[3] in (1, 3):
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[1] in (1, 3):
+        return np.ascontiguousarray(values)
+    raise DataError(
+        f"images in {file.name!r} must be uint8 of shape (n, height, width, channels) or (n, channels, "
+        f"height, width) with 1 or 3 channels, got {key} as {values.dtype} of shape {values.shape}"
+    )
+
+
+def _table(file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+    """Standardise features by the training examples."""
+    for key, values in (("x_train", train), ("x_test", test)):
+        if values.dtype.kind != "f" or values.ndim != 2 or not values.shape[1]:
+            raise DataError(
+                f"{key} in {file.name!r} must be uint8 images of 3 or 4 dimensions, or a table of floating "
+                f"point with shape (n, features), got {values.dtype} of shape {values.shape}; convert it"
+            )
+    if train.shape[1] != test.shape[1]:
+        return {"x_train": train, "x_test": test}
+    exact = train.astype(np.float64)
+    mean = exact.mean(0)
+    deviation = exact.std(0)
+    deviation[exact.min(0) == exact.max(0)] = 1.0
+    return {
+        "x_train": ((exact - mean) / deviation).astype(np.float32),
+        "x_test": ((test.astype(np.float64) - mean) / deviation).astype(np.float32),
+    }

@@ -1,0 +1,76 @@
+"""A text file as a task of language modelling by characters."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
+from sharewise.data.sources import locate, single_file
+from sharewise.data.task import language_modelling
+from sharewise.errors import ConfigurationError, DataError
+
+__all__ = ["text"]
+
+
+def text(path: str | os.PathLike[str] | None = None, length: int = 64) -> Dataset:
+    """Read a text for language modelling by characters: the first 90 % train, the last 10 % test.
+
+    The vocabulary is every character of the file. The text is cut into windows of `length + 1` characters
+    that do not overlap; a window without its last character is the input, without its first one the target.
+
+    Args:
+        path: the file in UTF-8, or a folder that holds one `.txt`; `None` for `$SHAREWISE_DATA/text`.
+        length: characters per example, at least 1.
+
+    Returns:
+        The data set; `class_names` are the characters, in the order of their numbers.
+
+    Raises:
+        ConfigurationError: when no path is known, or `length` is below 1.
+        DataError: when the file is no text, or too short for one window in either part.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "abc.txt").write_text("abc" * 20)
+        ...     data = text(folder, length=4)
+        >>> data.train.inputs[0], data.train.targets[0]
+        (tensor([0, 1, 2, 0]), tensor([1, 2, 0, 1]))
+    """
+    if length < 1:
+        raise ConfigurationError(f"the length of a text example must be at least 1 character, got {length}")
+    file = single_file(locate("text", path), ".txt")
+    try:
+        content = file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{str(file)!r} is no text in UTF-8 ({error}); convert it") from error
+    cut = len(content) * 9 // 10
+    if min(cut, len(content) - cut) < length + 1:
+        raise DataError(
+            f"{str(file)!r} has {len(content)} characters, too few for examples of {length}: training and "
+            f"test need {length + 1} each, so give at least {10 * (length + 1)} characters, or a smaller "
+            "length"
+        )
+    points = np.frombuffer(content.encode("utf-32-le"), np.uint32)
+    vocabulary, tokens = np.unique(points, return_inverse=True)
+    ids = torch.from_numpy(tokens.astype(np.int64))
+    train, test = _windows(ids[:cut], length), _windows(ids[cut:], length)
+    return Dataset(
+        name=file.stem,
+        task=language_modelling(len(vocabulary)),
+        input_kind="text",
+        train=train,
+        test=Sealed(test),
+        class_names=tuple(map(chr, vocabulary)),
+        provenance=provenance(f"the user's file {file.name!r}", "not stated", train, test),
+    )
+
+
+def _windows(ids: Tensor, length: int) -> Examples:
+    windows = ids.unfold(0, length + 1, length + 1)
+    return Examples(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())

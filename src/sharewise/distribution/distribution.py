@@ -1,0 +1,74 @@
+"""A distribution over the decisions of a relaxation: where gates come from and where their gradients go."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sharewise.distribution.phase import Phase
+from sharewise.space import Relaxation
+from sharewise.supernet.gate import Gates
+
+__all__ = ["Distribution"]
+
+
+class Distribution(nn.Module, ABC):
+    """Something that draws gates, kept apart from the supernet.
+
+    `supernet.parameters()` is w and `distribution.parameters()` is θ; no step needs a list of exceptions.
+    """
+
+    relaxation: Relaxation
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
+        """Gates of one or more paths for one batch; their weights carry the graph to θ where gradients are enabled.
+
+        Args:
+            generator: source of randomness; always on the host.
+            phase: which step asks.
+        """
+
+    @abstractmethod
+    def probabilities(self) -> Mapping[str, Tensor]:
+        """For every decision the current probabilities, shape `(k,)`, detached and on the host."""
+
+    @abstractmethod
+    def optimizer(self) -> Optimizer | None:
+        """The optimiser of θ, or `None` where there is nothing to learn."""
+
+    @abstractmethod
+    def restrict(self, keep: Mapping[str, Tensor]) -> None:
+        """Mask options for good: `keep` is true, per decision, for those that remain. The number k never changes.
+
+        Raises:
+            ConfigurationError: when a decision would be left without options.
+        """
+
+    def pullback(self, gates: Gates, cotangents: Mapping[str, Tensor]) -> None:
+        """Accumulate in `θ.grad` the vector-Jacobian product of drawn gates with gradients of a loss.
+
+        This one product is all that connects a network's backward pass to θ, for whatever the estimator.
+
+        Args:
+            gates: as `draw` returned them, with their graph.
+            cotangents: dL/dgate by decision name, shape `(k,)`; decisions that had no effect may be absent.
+        """
+        pairs = [
+            (gates[name].weights, gradient.to(gates[name].weights))
+            for name, gradient in cotangents.items()
+            if gates[name].weights.requires_grad
+        ]
+        if pairs:
+            torch.autograd.backward([weights for weights, _ in pairs], [gradient for _, gradient in pairs])
+
+    def entropy(self) -> float | None:
+        """Mean entropy over the decisions, in nats; `None` for a distribution that does not learn."""
+        rows = list(self.probabilities().values())
+        if not rows:
+            return None
+        return float(torch.stack([-torch.special.xlogy(row, row).sum() for row in rows]).mean())

@@ -1,0 +1,139 @@
+"""The factored distribution: every decision independent, geometry × estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sharewise.distribution.distribution import Distribution
+from sharewise.distribution.estimator import Estimator
+from sharewise.distribution.geometry import Geometry
+from sharewise.distribution.phase import Phase
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.space import Decision, Option, Relaxation
+from sharewise.supernet.gate import Gate, Gates
+
+__all__ = ["Factored", "option_mask"]
+
+
+def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = ()) -> Tensor:
+    """Which entries of the parameter matrix are options: not padding and not excluded.
+
+    Args:
+        decisions: one row each.
+        exclude: options that no decision may take; `none` may be excluded from any space, also one that lacks it.
+
+    Returns:
+        A boolean tensor of shape `(decisions, largest k)`.
+
+    Raises:
+        ConfigurationError: when an excluded option exists nowhere, or a decision would be left without options.
+
+    Example:
+        >>> option_mask((Decision("a", ("none", "skip")), Decision("b", ("x",))), exclude=("none",))
+        tensor([[False,  True],
+                [ True, False]])
+    """
+    known = {option for decision in decisions for option in decision.options}
+    for option in exclude:
+        if option not in known and option != "none":
+            raise unknown_name("option to exclude", option, known)
+    mask = torch.zeros(len(decisions), max((d.size for d in decisions), default=0), dtype=torch.bool)
+    for row, decision in enumerate(decisions):
+        for column, option in enumerate(decision.options):
+            mask[row, column] = option not in exclude
+        if not mask[row].any():
+            raise ConfigurationError(f"excluding {exclude} leaves decision {decision.name!r} without options")
+    return mask
+
+
+@final
+class Factored(Distribution):
+    """Independent decisions, all in one matrix θ with a row per decision.
+
+    Args:
+        relaxation: names the decisions.
+        geometry: what θ is.
+        estimator: how gates are drawn.
+        generator: of the initial θ.
+        exclude: options that are masked from the start (`("none",)` in GAEA).
+
+    Example:
+        >>> from sharewise.distribution import Expectation, Simplex
+        >>> from sharewise.spaces import load
+        >>> g = torch.Generator().manual_seed(0)
+        >>> theta = Factored(load("nasbench201").relaxation, Simplex(), Expectation(), g, exclude=("none",))
+        >>> theta.probabilities()["edge_0_1"]
+        tensor([0.0000, 0.2500, 0.2500, 0.2500, 0.2500])
+    """
+
+    theta: nn.Parameter
+    mask: Tensor
+
+    def __init__(
+        self,
+        relaxation: Relaxation,
+        geometry: Geometry,
+        estimator: Estimator,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
+        mask = option_mask(relaxation.decisions, exclude)
+        self.register_buffer("mask", mask)
+        self.theta = nn.Parameter(geometry.initial(mask, generator))
+        self._options: list[tuple[int, ...]] | None = None  # unmasked options by decision, kept on the host
+        self.register_load_state_dict_post_hook(lambda module, keys: module._forget_options())
+
+    def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
+        """One set of gates."""
+        log_p = self.geometry.log_probabilities(self.theta, self.mask)
+        p = self.geometry.probabilities(self.theta, self.mask)
+        weights, active = self.estimator.weights(log_p, p, phase, generator)
+        chosen = self._unmasked() if active is None else [_indices(flags) for flags in active.tolist()]
+        return [
+            {
+                decision.name: Gate(row[: decision.size], options)
+                for decision, row, options in zip(self.relaxation.decisions, weights.unbind(), chosen, strict=True)
+            }
+        ]
+
+    def _unmasked(self) -> list[tuple[int, ...]]:
+        if self._options is None:
+            self._options = [_indices(flags) for flags in self.mask.tolist()]
+        return self._options
+
+    def _forget_options(self) -> None:
+        self._options = None
+
+    def probabilities(self) -> Mapping[str, Tensor]:
+        """The probabilities of every decision."""
+        with torch.no_grad():
+            matrix = self.geometry.probabilities(self.theta, self.mask).cpu()
+        return {d.name: row[: d.size] for d, row in zip(self.relaxation.decisions, matrix, strict=True)}
+
+    def optimizer(self) -> Optimizer:
+        """The optimiser of the geometry."""
+        return self.geometry.optimizer(self.theta)
+
+    def restrict(self, keep: Mapping[str, Tensor]) -> None:
+        """Mask options for good and bring θ back into the geometry."""
+        mask = self.mask.clone()
+        for row, decision in enumerate(self.relaxation.decisions):
+            if decision.name in keep:
+                mask[row, : decision.size] &= keep[decision.name].to(mask.device)
+            if not mask[row].any():
+                raise ConfigurationError(f"decision {decision.name!r} would be left without options")
+        self.mask.copy_(mask)
+        with torch.no_grad():
+            self.theta.copy_(self.geometry.restricted(self.theta, mask))
+        self._forget_options()
+
+
+def _indices(flags: list[bool]) -> tuple[int, ...]:
+    return tuple(index for index, flag in enumerate(flags) if flag)

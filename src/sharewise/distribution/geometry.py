@@ -1,0 +1,135 @@
+"""Geometry: what θ is, how it becomes probabilities, and how it moves.
+
+DARTS against GAEA is a change of geometry and nothing else. All decisions of a distribution live in one matrix with a
+row per decision; entries that are padding, excluded or pruned are masked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Adam, Optimizer
+
+from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient
+from sharewise.errors import ConfigurationError
+
+__all__ = ["Geometry", "Simplex", "SoftmaxLogits"]
+
+
+class Geometry(ABC):
+    """The coordinates of a distribution over options."""
+
+    @abstractmethod
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """θ at the start, of the mask's shape `(decisions, k)`; `mask` is true where an option exists."""
+
+    @abstractmethod
+    def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """log p of shape `(decisions, k)`, differentiable; -inf where masked."""
+
+    @abstractmethod
+    def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The probabilities p of shape `(decisions, k)`, differentiable; rows sum to one, masked entries are zero."""
+
+    @abstractmethod
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """The optimiser that moves θ within this geometry."""
+
+    @abstractmethod
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """θ after options were masked: a legal value whose remaining options keep their proportions."""
+
+
+@final
+@dataclass(frozen=True)
+class SoftmaxLogits(Geometry):
+    """Unconstrained logits α with p = softmax(α), moved by Adam.
+
+    Args:
+        learning_rate: of Adam.
+        betas: of Adam.
+        scale: standard deviation of the initial logits.
+
+    References:
+        H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2 and section 3.1.
+    """
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    scale: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require_positive(self.learning_rate)
+
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Normal noise of standard deviation `scale`."""
+        return self.scale * torch.randn(mask.shape, generator=generator) * mask
+
+    def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """log softmax over the options that are not masked."""
+        return torch.log_softmax(theta.masked_fill(~mask, -torch.inf), dim=-1)
+
+    def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """Softmax over the options that are not masked."""
+        return torch.softmax(theta.masked_fill(~mask, -torch.inf), dim=-1)
+
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """Adam without weight decay, which is a penalty here."""
+        return Adam([theta], lr=self.learning_rate, betas=self.betas)
+
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The logits unchanged where they remain."""
+        return theta * mask
+
+
+@final
+@dataclass(frozen=True)
+class Simplex(Geometry):
+    """Weights θ on the simplex itself, p = θ, moved by exponentiated gradient.
+
+    Args:
+        learning_rate: η of the multiplicative update.
+        floor: the smallest θ before normalisation.
+
+    References:
+        L. Li et al., *Geometry-Aware Gradient Algorithms for Neural Architecture Search*, ICLR 2021 (arXiv 2004.07802).
+    """
+
+    learning_rate: float = 0.1
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _require_positive(self.learning_rate)
+        if not 0 <= self.floor < 1:
+            raise ConfigurationError(f"the floor of the simplex must lie in [0, 1), got {self.floor}")
+
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Uniform over the options that are not masked."""
+        return mask / mask.sum(dim=-1, keepdim=True)
+
+    def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """log θ; masked entries pass no gradient."""
+        return torch.where(mask, theta.masked_fill(~mask, 1.0).log(), -torch.inf)
+
+    def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """θ itself."""
+        return theta * mask
+
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """Exponentiated gradient."""
+        return ExponentiatedGradient([theta], lr=self.learning_rate, floor=self.floor)
+
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The remaining entries, normalised again."""
+        kept = theta * mask
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+
+def _require_positive(learning_rate: float) -> None:
+    if not learning_rate > 0:
+        raise ConfigurationError(f"the architecture learning rate must be positive, got {learning_rate}")

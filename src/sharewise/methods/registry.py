@@ -1,0 +1,109 @@
+"""The register of methods: functions that return recipes, found by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ParamSpec, get_type_hints
+
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.search import Recipe
+
+__all__ = ["METHODS", "build", "method", "parameters", "variant"]
+
+METHODS: dict[str, Callable[..., Recipe]] = {}
+"""Method functions by the name that the command line uses."""
+
+P = ParamSpec("P")
+
+
+def method(name: str) -> Callable[[Callable[P, Recipe]], Callable[P, Recipe]]:
+    """Register a method function and let its recipes carry their name and complete arguments.
+
+    All arguments of a method function are plain numbers, words or tuples of words, given by keyword, so that a
+    configuration file can hold them.
+
+    Args:
+        name: the field's usual name in lower case, with dashes.
+    """
+
+    def register(function: Callable[P, Recipe]) -> Callable[P, Recipe]:
+        return _registered(name, function, inspect.signature(function))
+
+    return register
+
+
+def variant(name: str, of: Callable[P, Recipe]) -> Callable[[Callable[[Recipe], Recipe]], Callable[P, Recipe]]:
+    """Register a method that takes the arguments of another one and changes its recipe.
+
+    The decorated function maps the recipe of `of` to the variant's; the registered method has the signature of `of`.
+
+    Args:
+        name: the field's usual name in lower case, with dashes.
+        of: a registered method function.
+    """
+
+    def register(change: Callable[[Recipe], Recipe]) -> Callable[P, Recipe]:
+        @functools.wraps(change)
+        def function(*args: P.args, **kwargs: P.kwargs) -> Recipe:
+            return change(of(*args, **kwargs))
+
+        function.__wrapped__ = inspect.unwrap(of)  # type: ignore[attr-defined]
+        return _registered(name, function, inspect.signature(of))
+
+    return register
+
+
+def _registered(name: str, function: Callable[P, Recipe], signature: inspect.Signature) -> Callable[P, Recipe]:
+    @functools.wraps(function)
+    def build_recipe(*args: P.args, **kwargs: P.kwargs) -> Recipe:
+        for argument in kwargs:
+            if argument not in signature.parameters:
+                raise unknown_name(f"option of method {name!r}:", argument, signature.parameters)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return replace(function(*args, **kwargs), name=name, arguments=dict(bound.arguments))
+
+    METHODS[name] = build_recipe
+    return build_recipe
+
+
+def parameters(name: str) -> Mapping[str, tuple[Any, Any]]:
+    """For every argument of a method its type and its default.
+
+    Example:
+        >>> parameters("darts")["epochs"]
+        (<class 'int'>, 50)
+    """
+    function = inspect.unwrap(_find(name))
+    hints = get_type_hints(function)
+    return {key: (hints[key], p.default) for key, p in inspect.signature(function).parameters.items()}
+
+
+def build(name: str, arguments: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of a named method.
+
+    Args:
+        name: a key of `METHODS`.
+        arguments: overrides of its defaults.
+
+    Raises:
+        ConfigurationError: for an unknown method or argument, or a value out of range.
+
+    Example:
+        >>> build("gaea-erm", {"epochs": 2}).epochs
+        2
+    """
+    function = _find(name)
+    try:
+        return function(**dict(arguments or {}))
+    except TypeError as error:
+        raise ConfigurationError(f"method {name!r}: {error}") from None
+
+
+def _find(name: str) -> Callable[..., Recipe]:
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    return METHODS[name]

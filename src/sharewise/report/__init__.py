@@ -1,0 +1,24 @@
+"""Reports: one self-contained HTML page that shows a run, finished or not."""
+
+from sharewise.report.page import render_report, write_report
+from sharewise.report.read import (
+    AgainstRandom,
+    Candidate,
+    Epoch,
+    Gap,
+    Picture,
+    ReportData,
+    read_run,
+)
+
+__all__ = [
+    "AgainstRandom",
+    "Candidate",
+    "Epoch",
+    "Gap",
+    "Picture",
+    "ReportData",
+    "read_run",
+    "render_report",
+    "write_report",
+]

@@ -1,0 +1,387 @@
+"""Reading a run folder into one record, forgiving about what is missing and strict about what is damaged.
+
+A report is wanted most when a run went wrong, so an absent or unknown piece is no error: only a folder that holds no
+run, or a file that cannot be parsed at all, is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from sharewise.errors import CheckpointError
+
+__all__ = [
+    "AgainstRandom",
+    "Candidate",
+    "Epoch",
+    "Gap",
+    "Picture",
+    "ReportData",
+    "read_run",
+]
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The rounding gap: the shared weights scored as a mixture and as the one architecture it rounds to.
+
+    Args:
+        supernet: scores of the whole supernet, by metric.
+        architecture: scores of the projected architecture with the same weights.
+        examples: how many examples both were scored on.
+
+    Example:
+        >>> Gap({"accuracy": 0.75}, {"accuracy": 0.5}, 256).supernet["accuracy"]
+        0.75
+    """
+
+    supernet: Scores
+    architecture: Scores
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch line of `metrics.jsonl`.
+
+    Args:
+        index: the epoch as logged, from 0.
+        values: every number that stands directly in the line (`"weights_loss"`, `"entropy"`, …).
+        probabilities: θ of each decision, absent for methods that only sample.
+        gap: the rounding gap, where it was measured.
+        selection: scores on held-out examples, where they were measured.
+        architecture: the projected architecture at that time.
+        ledger: what had been spent by then.
+
+    Example:
+        >>> Epoch(0, {"weights_loss": 2.1}).values["weights_loss"]
+        2.1
+    """
+
+    index: int
+    values: Scores
+    probabilities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    gap: Gap | None = None
+    selection: Scores = field(default_factory=dict)
+    architecture: str | None = None
+    ledger: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that was scored with the shared weights at the end of a search.
+
+    Args:
+        architecture: its text.
+        scores: its scores, by metric.
+
+    Example:
+        >>> Candidate("|none~0|", {"accuracy": 0.4}).scores["accuracy"]
+        0.4
+    """
+
+    architecture: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The graph of a cell, to be drawn from left to right.
+
+    Args:
+        nodes: the nodes' names in topological order.
+        edges: `(source, target, operation)` triples.
+
+    Example:
+        >>> Picture(("in", "out"), (("in", "out", "conv"),)).nodes
+        ('in', 'out')
+    """
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class AgainstRandom:
+    """What was found against architectures drawn at random, all trained alike.
+
+    Args:
+        metric: the name of what was measured.
+        found: one value per seed.
+        random: one value per random architecture.
+        verdict: the sentence that the numbers allow.
+        interval: the interval of the difference of means, where there is a finite one.
+
+    Example:
+        >>> AgainstRandom("accuracy", (0.97,), (0.95, 0.94)).found
+        (0.97,)
+    """
+
+    metric: str
+    found: tuple[float, ...]
+    random: tuple[float, ...]
+    verdict: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows, read once, so that the page is a pure function of it.
+
+    Args:
+        folder: the run folder as the user named it, for commands to copy.
+        kind: whether the run searches an architecture or trains one.
+        finished: whether a result was written.
+        config: the settings of the run.
+        environment: the machine and the versions.
+        epochs: the logged epochs in order, a repeated one (after a resume) only as last logged.
+        stages: the epochs at which a new stage began.
+        candidates: ranked architectures, best first.
+        architecture: the architecture found or trained, or the current one of an unfinished search.
+        decisions: the names of each decision's options.
+        picture: the graph of the cell.
+        against_random: the comparison with random architectures.
+        gap: the rounding gap at the end.
+        selection: how the architecture was chosen, with its scores.
+        test: scores on the test examples (train runs).
+        cost: what the run spent.
+        primary: the metric by which architectures are compared.
+        description: the method in one line.
+        unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
+
+    Example:
+        >>> ReportData("runs/a", "search", config={"seed": 0}).finished
+        False
+    """
+
+    folder: str
+    kind: Literal["search", "train"]
+    finished: bool = False
+    config: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
+    epochs: tuple[Epoch, ...] = ()
+    stages: tuple[int, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    architecture: str | None = None
+    decisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    picture: Picture | None = None
+    against_random: AgainstRandom | None = None
+    gap: Gap | None = None
+    selection: Mapping[str, object] = field(default_factory=dict)
+    test: Scores = field(default_factory=dict)
+    cost: Mapping[str, object] = field(default_factory=dict)
+    primary: str = "accuracy"
+    description: str = ""
+    unreadable: int = 0
+
+
+def read_run(run: Path) -> ReportData:
+    """Read a run folder, finished or not, so that a report can be built from it.
+
+    Args:
+        run: the folder that a search or a training wrote.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        CheckpointError: the folder is not a run folder, or a file in it cannot be parsed.
+
+    Example:
+        >>> import tempfile
+        >>> run = Path(tempfile.mkdtemp())
+        >>> _ = (run / "config.yaml").write_text("{command: search, method: gaea-erm, seed: 0}")
+        >>> read_run(run).config["method"]
+        'gaea-erm'
+    """
+    run = Path(run)
+    if not (run / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{run} is not a run folder: it has no config.yaml. Give the folder that `sharewise search` or "
+            "`sharewise train` wrote."
+        )
+    config = _read(run / "config.yaml", yaml.safe_load, yaml.YAMLError)
+    environment = _read(run / "environment.json", json.loads, json.JSONDecodeError)
+    result = _read(run / "result.json", json.loads, json.JSONDecodeError)
+    lines, unreadable = _read_lines(run / "metrics.jsonl")
+
+    epochs: dict[int, Epoch] = {}
+    stages: list[int] = []
+    candidates: tuple[Candidate, ...] = ()
+    decisions = _mapping(result.get("decisions"))
+    for line in lines:
+        event = line.get("event")
+        decisions = decisions or _mapping(line.get("decisions"))
+        if event == "epoch":
+            epoch = _epoch(line, len(epochs))
+            epochs[epoch.index] = epoch
+        elif event == "stage":
+            stages.append(int(_number(line.get("epoch")) or len(epochs)))
+        elif event == "selection":
+            candidates = _candidates(line.get("candidates"))
+    ordered = tuple(epochs[index] for index in sorted(epochs))
+
+    command = result.get("kind", config.get("command"))
+    gap = _gap(result.get("gap")) or next((e.gap for e in reversed(ordered) if e.gap), None)
+    architecture = (
+        _text(result.get("architecture"))
+        or next((e.architecture for e in reversed(ordered) if e.architecture), None)
+        or _text(config.get("architecture"))
+    )
+    return ReportData(
+        folder=str(run),
+        kind="train" if command == "train" else "search",
+        finished=bool(result),
+        config=config,
+        environment=environment,
+        epochs=ordered,
+        stages=tuple(sorted(set(stages))),
+        candidates=candidates,
+        architecture=architecture,
+        decisions={name: _texts(options) for name, options in decisions.items()},
+        picture=_picture(result.get("picture")),
+        against_random=_against_random(result.get("comparison")),
+        gap=gap,
+        selection=_mapping(result.get("selection")),
+        test=_numbers(result.get("test")),
+        cost=_mapping(result.get("cost")) or (ordered[-1].ledger if ordered else {}),
+        primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
+        description=_text(result.get("description")) or "",
+        unreadable=unreadable,
+    )
+
+
+def _read(path: Path, parse: Callable[[str], object], damage: type[Exception]) -> Mapping[str, object]:
+    """Parse a file that holds one mapping; a file that is not there reads as an empty one."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (damage, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: expected a mapping, got {type(content).__name__}")
+    return _mapping(content)
+
+
+def _read_lines(path: Path) -> tuple[list[Mapping[str, object]], int]:
+    """Parse JSON lines and count those that are none, such as one that is being written right now."""
+    if not path.is_file():
+        return [], 0
+    lines, unreadable = [], 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not text.strip():
+            continue
+        try:
+            lines.append(_mapping(json.loads(text)))
+        except json.JSONDecodeError:
+            unreadable += 1
+    return lines, unreadable
+
+
+def _epoch(line: Mapping[str, object], position: int) -> Epoch:
+    index = _number(line.get("epoch"))
+    rows = {name: _row(row) for name, row in _mapping(line.get("probabilities")).items()}
+    return Epoch(
+        index=position if index is None else int(index),
+        values={key: value for key, value in _numbers(line).items() if key != "epoch"},
+        probabilities={name: row for name, row in rows.items() if row},
+        gap=_gap(line.get("gap")),
+        selection=_numbers(line.get("selection")),
+        architecture=_text(line.get("architecture")),
+        ledger=_mapping(line.get("ledger")),
+    )
+
+
+def _gap(value: object) -> Gap | None:
+    entry = _mapping(value)
+    supernet, architecture = _numbers(entry.get("supernet")), _numbers(entry.get("architecture"))
+    if not supernet or not architecture:
+        return None
+    examples = _number(entry.get("examples"))
+    return Gap(supernet, architecture, None if examples is None else int(examples))
+
+
+def _candidates(value: object) -> tuple[Candidate, ...]:
+    entries = [_mapping(entry) for entry in _sequence(value)]
+    return tuple(
+        Candidate(architecture, _numbers(entry))
+        for entry in entries
+        if (architecture := _text(entry.get("architecture"))) is not None
+    )
+
+
+def _picture(value: object) -> Picture | None:
+    entry = _mapping(value)
+    edges = []
+    for edge in _sequence(entry.get("edges")):
+        texts = _texts(edge)
+        if len(texts) == 3:
+            edges.append((texts[0], texts[1], texts[2]))
+    named = [*_texts(entry.get("nodes")), *(node for edge in edges for node in edge[:2])]
+    return Picture(tuple(dict.fromkeys(named)), tuple(edges)) if edges else None
+
+
+def _against_random(value: object) -> AgainstRandom | None:
+    entry = _mapping(value)
+    found = _row(entry.get("found"))
+    draws = (_number(_mapping(draw).get("value", draw)) for draw in _sequence(entry.get("random")))
+    random = tuple(draw for draw in draws if draw is not None)
+    if not found or not random:
+        return None
+    ends = _row(entry.get("interval"))
+    return AgainstRandom(
+        metric=_text(entry.get("metric")) or "accuracy",
+        found=found,
+        random=random,
+        verdict=_text(entry.get("verdict")) or "",
+        interval=(ends[0], ends[1]) if len(ends) == 2 else None,
+    )
+
+
+def _guess_primary(epochs: Sequence[Epoch]) -> str:
+    """The first score that is not the loss, for a run that has not said yet what it is judged by."""
+    for epoch in epochs:
+        scores = epoch.gap.architecture if epoch.gap else epoch.selection
+        for name in scores:
+            if name != "loss":
+                return name
+    return "accuracy"
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else {}
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _numbers(value: object) -> dict[str, float]:
+    pairs = ((key, _number(entry)) for key, entry in _mapping(value).items())
+    return {key: number for key, number in pairs if number is not None}
+
+
+def _row(value: object) -> tuple[float, ...]:
+    numbers = (_number(entry) for entry in _sequence(value))
+    return tuple(number for number in numbers if number is not None)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(entry) for entry in _sequence(value))

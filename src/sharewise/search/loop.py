@@ -1,0 +1,146 @@
+"""The one loop: every method, every space, every task, and the training of a single network run through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sharewise.search.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
+from sharewise.search.select import Selected, evaluate_gates
+from sharewise.search.stage import stage_at
+from sharewise.search.state import SearchState
+from sharewise.space import Architecture
+from sharewise.supernet import BatchStatistics, Gate, Gates, discrete
+
+__all__ = ["SearchResult", "run"]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search leaves behind.
+
+    Args:
+        architecture: the found one, an immutable value.
+        selected: how it was chosen.
+        state: supernet, distribution, ledger and history at the end.
+    """
+
+    architecture: Architecture
+    selected: Selected
+    state: SearchState
+
+
+def run(state: SearchState, callbacks: Sequence[Callback] = ()) -> SearchResult:
+    """Train from where the state stands to the end, then select.
+
+    Args:
+        state: as `prepare` or `load_state_dict` left it; it is advanced in place.
+        callbacks: told of every event, in order.
+
+    Returns:
+        The found architecture with the final state.
+
+    Raises:
+        NonFiniteError: when a loss or θ is not finite at the end of an epoch.
+    """
+    train(state, callbacks)
+    state.restart_clock()
+    selected = state.recipe.selection.select(state)
+    state.spend("selection")
+    state.emit(SelectionEnded(selected))
+    return SearchResult(selected.architecture, selected, state)
+
+
+def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
+    """The epochs of a run, without the selection at its end; arguments as for `run`."""
+    state.callbacks = tuple(callbacks)
+    state.supernet.train()
+    state.restart_clock()
+    state.emit(Started())
+    while state.step < state.total_steps:
+        _begin_epoch(state)
+        end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
+        moves = state.recipe.stages[state.stage].architecture_steps
+        while state.step < end:
+            for name, loss in state.recipe.level.step(state, architecture=moves).items():
+                state.meter(name, loss)
+            state.step += 1
+            state.emit(Stepped())
+        _end_epoch(state)
+
+
+def _begin_epoch(state: SearchState) -> None:
+    """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
+    recipe = state.recipe
+    for group in state.weight_optimizer.param_groups:
+        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
+    if state.on_epoch is not None:
+        state.on_epoch(state.epoch, recipe.epochs)
+    target = stage_at(recipe.stages, state.epoch, recipe.epochs)
+    while state.stage < target:
+        state.stage += 1
+        _enter_stage(state)
+
+
+def _enter_stage(state: SearchState) -> None:
+    stage = state.recipe.stages[state.stage]
+    record: dict[str, Any] = {
+        "event": "stage",
+        "stage": state.stage,
+        "epoch": state.epoch,
+        "architecture_steps": stage.architecture_steps,
+    }
+    if stage.keep is not None:
+        keep = {}
+        for name, p in state.distribution.probabilities().items():
+            keep[name] = torch.zeros(len(p), dtype=torch.bool)
+            keep[name][p.topk(min(stage.keep, len(p))).indices] = True
+        state.distribution.restrict(keep)
+        # Moments of masked entries must not move the others' normalisation; a mask change starts the optimiser anew.
+        state.architecture_optimizer = state.distribution.optimizer()
+        record["kept"] = {name: row.nonzero().flatten().tolist() for name, row in keep.items()}
+    if len(state.recipe.stages) > 1:
+        state.history.append(record)
+        state.emit(StageEntered(record))
+
+
+def _end_epoch(state: SearchState) -> None:
+    state.require_finite()
+    state.spend("search")
+    record: dict[str, Any] = {"event": "epoch", "epoch": state.epoch, "step": state.step, **state.means()}
+    record["learning_rate"] = state.weight_optimizer.param_groups[0]["lr"]
+    probabilities = state.distribution.probabilities()
+    if probabilities:
+        record["entropy"] = state.distribution.entropy()
+        record["probabilities"] = {name: row.tolist() for name, row in probabilities.items()}
+        projected = state.recipe.selection.projected(state)
+        if projected is not None:
+            record["architecture"] = str(projected)
+            if state.gap_examples > 0:
+                record["gap"] = _rounding_gap(state, projected)
+                state.spend("gap")
+    record["multiply_accumulates"] = state.ledger.multiply_accumulates
+    record["seconds"] = state.ledger.seconds
+    state.history.append(record)
+    state.reset_meters()
+    if state.step >= (state.epoch + 1) * state.steps_per_epoch:
+        state.epoch += 1
+    state.emit(EpochEnded(record))
+
+
+def _rounding_gap(state: SearchState, projected: Architecture) -> dict[str, Any]:
+    """Supernet at the mixture p against the projected architecture, with the same weights, batches and statistics."""
+    batches = state.evaluation_batches("selection", state.gap_examples)
+    mixture: Gates = {
+        name: Gate(p, tuple(p.nonzero().flatten().tolist())) for name, p in state.distribution.probabilities().items()
+    }
+    one = discrete(state.distribution.relaxation.encode(projected))
+    scores = {
+        name: evaluate_gates(state, gates, batches, BatchStatistics(), part="gap")
+        for name, gates in (("supernet", mixture), ("architecture", one))
+    }
+    examples = scores["supernet"]["examples"]
+    return {**{k: {m: v for m, v in s.items() if m != "examples"} for k, s in scores.items()}, "examples": examples}

@@ -1,0 +1,86 @@
+"""Numerics: where and how precisely a run computes, as one value that every step reads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import nn
+
+from sharewise.data import Batch
+from sharewise.errors import ConfigurationError, unknown_name
+
+__all__ = ["PRECISIONS", "Numerics", "numerics"]
+
+PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+@final
+@dataclass(frozen=True)
+class Numerics:
+    """Device and precision of a run.
+
+    Args:
+        device: where the network computes.
+        precision: `"float32"`, `"float64"` (weights and all), or `"bfloat16"` (weights in float32, convolutions and
+            matrix products in bfloat16 by automatic mixed precision, which needs no loss scaling).
+        channels_last: whether image networks store channels innermost, faster on tensor cores.
+    """
+
+    device: torch.device
+    precision: str = "float32"
+    channels_last: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a network to the device, precision and memory format."""
+        if self.channels_last:
+            return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return module.to(device=self.device, dtype=self.dtype)
+
+    def arrange(self, batch: Batch) -> Batch:
+        """Give images the memory format of the network."""
+        if self.channels_last and batch.inputs.dim() == 4:
+            return Batch(batch.inputs.contiguous(memory_format=torch.channels_last), batch.targets)
+        return batch
+
+
+def numerics(device: str = "auto", precision: str = "float32") -> Numerics:
+    """Read device and precision as a user gives them.
+
+    Args:
+        device: `"auto"` (CUDA where there is one, else the CPU) or any name that torch knows.
+        precision: one of `PRECISIONS`.
+
+    Returns:
+        The numerics; channels-last on CUDA.
+
+    Raises:
+        ConfigurationError: when the device is unknown or absent, or the precision unknown.
+
+    Example:
+        >>> numerics("cpu").dtype
+        torch.float32
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        place = torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"device {device!r} cannot be used: {reason}. Try --device cpu") from None
+    return Numerics(place, precision, channels_last=place.type == "cuda")

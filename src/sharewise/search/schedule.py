@@ -1,0 +1,74 @@
+"""Schedules: values as functions of (epoch, epochs), stateless, so that a resume needs to store nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from sharewise.errors import ConfigurationError
+
+__all__ = ["Constant", "Cosine", "Linear"]
+
+
+@final
+@dataclass(frozen=True)
+class Constant:
+    """The same value throughout.
+
+    Example:
+        >>> Constant(0.1)(3, 10)
+        0.1
+    """
+
+    value: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value."""
+        return self.value
+
+
+@final
+@dataclass(frozen=True)
+class Linear:
+    """From `start` in the first epoch to `end` in the last: start + (end - start) · epoch / (epochs - 1).
+
+    Example:
+        >>> [Linear(10.0, 0.0)(e, 3) for e in range(3)]
+        [10.0, 5.0, 0.0]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`; a single epoch takes the start."""
+        return self.start + (self.end - self.start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)
+
+
+@final
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `start` towards `end`: end + (start - end) · (1 + cos(π · epoch / T)) / 2.
+
+    Args:
+        start: value in the first epoch.
+        end: value after T epochs.
+        stretch: T as a multiple of the number of epochs; GAEA runs 25 epochs of a schedule of 50, a stretch of 2.
+
+    Example:
+        >>> Cosine(1.0, 0.0)(5, 10)
+        0.5
+    """
+
+    start: float
+    end: float = 0.0
+    stretch: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.stretch <= 0:
+            raise ConfigurationError(f"the stretch of a cosine schedule must be positive, got {self.stretch}")
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * epoch / (epochs * self.stretch))) / 2

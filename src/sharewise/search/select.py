@@ -1,0 +1,191 @@
+"""Selection: from a trained supernet and distribution to one architecture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+
+from sharewise.data import Batch
+from sharewise.distribution import UniformSampler, host_rng
+from sharewise.errors import ConfigurationError
+from sharewise.ledger import EVALUATION
+from sharewise.search.evaluate import evaluate
+from sharewise.space import Architecture, Option, sample
+from sharewise.supernet import Gates, NormPolicy, RecalibratedStatistics, discrete, to_device
+
+if TYPE_CHECKING:
+    from sharewise.search.state import SearchState
+
+__all__ = ["DartsRule", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The outcome of a selection.
+
+    Args:
+        architecture: the choice.
+        rule: in words.
+        candidates: architectures with their scores, best first, where the rule compared any.
+    """
+
+    architecture: Architecture
+    rule: str
+    candidates: tuple[tuple[Architecture, dict[str, float]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the result file."""
+        return {
+            "rule": self.rule,
+            "candidates": [{"architecture": str(a), **scores} for a, scores in self.candidates],
+        }
+
+
+class Selection(ABC):
+    """A rule that picks an architecture at the end of a search."""
+
+    reads_probabilities: bool
+    """Whether the rule needs a learned distribution."""
+
+    @abstractmethod
+    def select(self, state: SearchState) -> Selected:
+        """Pick; the supernet, its statistics and its mode are left as they were."""
+
+    def projected(self, state: SearchState) -> Architecture | None:
+        """The architecture that the rule would pick now, if that costs no evaluation; else `None`."""
+        return None
+
+
+@final
+@dataclass(frozen=True)
+class Mode(Selection):
+    """The most probable option of every decision, projected to a legal architecture."""
+
+    reads_probabilities: bool = True
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        return Selected(self.projected(state), "mode of the distribution")
+
+    def projected(self, state: SearchState) -> Architecture:
+        """See `Selection.projected`."""
+        return _project(state, ())
+
+
+@final
+@dataclass(frozen=True)
+class DartsRule(Selection):
+    """The discretisation of DARTS: `none` takes part in the mixture but never in the result.
+
+    Each edge takes its strongest other operation; where a space keeps only some inputs of a node, those with the
+    strongest such operation stay.
+
+    Args:
+        exclude: options that are never picked; those that a space does not have are ignored.
+
+    References:
+        H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), section 2.4.
+    """
+
+    exclude: tuple[Option, ...] = ("none",)
+    reads_probabilities: bool = True
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        return Selected(self.projected(state), f"strongest option other than {', '.join(map(str, self.exclude))}")
+
+    def projected(self, state: SearchState) -> Architecture:
+        """See `Selection.projected`."""
+        return _project(state, self.exclude)
+
+
+def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
+    probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
+    return state.distribution.relaxation.project(probabilities, exclude)
+
+
+@final
+@dataclass(frozen=True)
+class RankSampled(Selection):
+    """The best of some random architectures, by their accuracy with the shared weights.
+
+    Every candidate sees the same selection examples and the same recalibration batches.
+
+    Args:
+        candidates: different architectures to score, at least 1; fewer where the space has fewer.
+        policy: which batch-norm statistics a candidate uses.
+        examples: how many selection examples each candidate sees; `None` for all of them.
+
+    References:
+        L. Li and A. Talwalkar, *Random Search and Reproducibility for NAS*, UAI 2019, section 3.1.
+    """
+
+    candidates: int = 100
+    policy: NormPolicy = field(default_factory=RecalibratedStatistics)
+    examples: int | None = None
+    reads_probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ConfigurationError(f"the selection needs at least 1 candidate, got {self.candidates}")
+        if self.examples is not None and self.examples < 1:
+            raise ConfigurationError(f"the selection needs at least 1 example, got {self.examples}")
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        sampler = state.distribution
+        space = sampler.space if isinstance(sampler, UniformSampler) else sampler.relaxation.space
+        rng = host_rng(state.fresh_generator("selection"))
+        chosen: dict[Architecture, None] = {}
+        attempts = 0
+        while len(chosen) < self.candidates and attempts < 20 * self.candidates:
+            chosen.setdefault(sample(space, rng))
+            attempts += 1
+        selection = state.evaluation_batches("selection", self.examples)
+        calibration = state.calibration_batches(self.policy.batches)
+        scored = []
+        for index, architecture in enumerate(chosen):
+            gates = discrete(sampler.relaxation.encode(architecture))
+            scored.append((architecture, evaluate_gates(state, gates, selection, self.policy, calibration)))
+            state.announce(f"ranked {index + 1} of {len(chosen)} candidates")
+        sign = -1.0 if state.task.higher_is_better else 1.0
+        scored.sort(key=lambda pair: sign * pair[1][state.task.primary])
+        rule = f"best {state.task.primary} of {len(scored)} sampled architectures with shared weights"
+        return Selected(scored[0][0], rule, tuple(scored))
+
+
+def evaluate_gates(
+    state: SearchState,
+    gates: Gates,
+    batches: Sequence[Batch],
+    policy: NormPolicy,
+    calibration: Sequence[Batch] = (),
+    part: str = "selection",
+) -> dict[str, float]:
+    """Loss and metrics of the supernet under fixed gates, charged to the ledger.
+
+    Args:
+        state: the search.
+        gates: on the host; their graph is ignored.
+        batches: what to evaluate on.
+        policy: which batch-norm statistics to use.
+        calibration: training batches for the policy, as many as it asks for.
+        part: of the run to which the cost is charged.
+
+    Returns:
+        Loss, metrics and number of examples.
+    """
+    placed = to_device(gates, state.numerics.device, state.numerics.dtype)
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        state.charge(part, gates, len(inputs), EVALUATION)
+        with state.numerics.autocast():
+            outputs: torch.Tensor = state.supernet(inputs, placed)
+        return outputs
+
+    with torch.no_grad(), policy.applied(state.supernet, forward, [batch.inputs for batch in calibration]):
+        return evaluate(forward, batches, state.task)

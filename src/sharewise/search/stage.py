@@ -1,0 +1,72 @@
+"""Stages: a run is a sequence of them; what changes between two is recorded and replayed by a resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sharewise.errors import ConfigurationError
+
+__all__ = ["Stage", "stage_at", "warm_up"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run.
+
+    Args:
+        fraction: of the epochs, positive; the fractions of a recipe sum to one.
+        architecture_steps: whether θ moves; a warm-up holds it still while the weights train.
+        keep: on entering, mask all but the `keep` most probable options of every decision; `None` keeps them all. The
+            number of options never changes: a mask does, and it is part of every checkpoint.
+
+    Raises:
+        ConfigurationError: when a value is out of range.
+    """
+
+    fraction: float = 1.0
+    architecture_steps: bool = True
+    keep: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ConfigurationError(f"the fraction of a stage must lie in (0, 1], got {self.fraction}")
+        if self.keep is not None and self.keep < 1:
+            raise ConfigurationError(f"a stage must keep at least 1 option, got keep={self.keep}")
+
+
+def stage_at(stages: tuple[Stage, ...], epoch: int, epochs: int) -> int:
+    """The index of the stage to which an epoch belongs; boundaries are rounded to whole epochs.
+
+    Args:
+        stages: of the recipe.
+        epoch: 0-based.
+        epochs: total.
+
+    Example:
+        >>> halves = (Stage(0.5, architecture_steps=False), Stage(0.5))
+        >>> [stage_at(halves, epoch, 4) for epoch in range(4)]
+        [0, 0, 1, 1]
+    """
+    end = 0.0
+    for index, stage in enumerate(stages):
+        end += stage.fraction
+        if epoch < round(end * epochs):
+            return index
+    return len(stages) - 1
+
+
+def warm_up(fraction: float) -> tuple[Stage, ...]:
+    """Stages in which θ rests for the first `fraction` of the epochs; one plain stage for a fraction of zero.
+
+    Raises:
+        ConfigurationError: when the fraction is not in [0, 1).
+
+    Example:
+        >>> [stage.architecture_steps for stage in warm_up(0.25)]
+        [False, True]
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigurationError(f"the warm-up must be a fraction of the epochs in [0, 1), got {fraction}")
+    if fraction == 0:
+        return (Stage(),)
+    return (Stage(fraction, architecture_steps=False), Stage(1 - fraction))

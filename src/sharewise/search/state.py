@@ -1,0 +1,286 @@
+"""The state of a search: everything that a resume needs, and nothing that it can rebuild."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from sharewise.cost import SupernetCost
+from sharewise.data import Batch, Role, RoleData, Stream, Task
+from sharewise.distribution import Distribution, Phase, Step
+from sharewise.errors import ConfigurationError, NonFiniteError
+from sharewise.ledger import Ledger
+from sharewise.search.callback import Announced, Callback, Event
+from sharewise.search.numerics import Numerics
+from sharewise.search.recipe import Recipe
+from sharewise.search.streams import stream
+from sharewise.supernet import Gates, Supernet
+
+__all__ = ["SearchState", "prepare"]
+
+_STREAMS = ("weights", "architecture")
+
+
+@final
+class SearchState:
+    """A search in progress.
+
+    Mutable by design: the loop and the levels advance it, `state_dict` and `load_state_dict` carry it across processes
+    to the bit.
+
+    Args:
+        recipe: the method.
+        supernet: shared weights w, already placed.
+        distribution: θ, or a sampler.
+        data: training examples by role.
+        numerics: device and precision.
+        seed: from which all named streams derive.
+        loss: overrides the task's loss (an auxiliary head needs that).
+        max_steps: stop after so many steps in all, or `None`.
+        gap_examples: how many selection examples measure the rounding gap at the end of each epoch; 0 leaves it out.
+        on_epoch: called with (epoch, epochs) at the start of each, to set what a schedule drives in the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        supernet: Supernet,
+        distribution: Distribution,
+        data: RoleData,
+        numerics: Numerics,
+        seed: int,
+        loss: Callable[[Any, Tensor], Tensor] | None = None,
+        max_steps: int | None = None,
+        gap_examples: int = 512,
+        on_epoch: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.recipe, self.supernet, self.distribution = recipe, supernet, distribution
+        self.data, self.numerics, self.seed = data, numerics, seed
+        self.task: Task = data.dataset.task
+        self.loss = self.task.loss if loss is None else loss
+        self.max_steps, self.gap_examples, self.on_epoch = max_steps, gap_examples, on_epoch
+        self.weight_optimizer = recipe.weights.build(supernet.parameters())
+        self.architecture_optimizer = distribution.optimizer()
+        self.generators = {name: stream(seed, name) for name in _STREAMS}
+        self.streams: dict[Role, Stream] = {
+            role: data.stream(
+                role,
+                recipe.batch_size,
+                order=stream(seed, f"data/{role}"),
+                augment=stream(seed, f"augmentation/{role}"),
+                device=numerics.device,
+                dtype=numerics.dtype,
+            )
+            for role in recipe.level.roles
+        }
+        self.costs = SupernetCost(
+            supernet, data.dataset.input_shape, integers=not data.dataset.train.inputs.is_floating_point()
+            and data.dataset.input_kind == "text"
+        )
+        self.ledger = Ledger()
+        self.epoch, self.step, self.stage = 0, 0, -1
+        self.meters: dict[str, Tensor] = {}
+        self.metered: dict[str, int] = {}
+        self.history: list[dict[str, Any]] = []
+        self.callbacks: tuple[Callback, ...] = ()
+        self._clock = time.perf_counter()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the examples of the role `weights`."""
+        return self.streams["weights"].steps_per_pass
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        total = self.steps_per_epoch * self.recipe.epochs
+        return total if self.max_steps is None else min(total, self.max_steps)
+
+    def phase(self, step: Step) -> Phase:
+        """The present moment, for a draw."""
+        return Phase(step, self.epoch, self.recipe.epochs)
+
+    def next_batch(self, role: Role) -> Batch:
+        """The next training batch of a role."""
+        return self.numerics.arrange(next(self.streams[role]))
+
+    def evaluation_batches(self, role: Role, limit: int | None = None) -> list[Batch]:
+        """The same examples in the same order at every call."""
+        batches = self.data.batches(
+            role, max(self.recipe.batch_size, 64), device=self.numerics.device, dtype=self.numerics.dtype, limit=limit
+        )
+        return [self.numerics.arrange(batch) for batch in batches]
+
+    def calibration_batches(self, count: int) -> list[Batch]:
+        """The first `count` training mini-batches, without augmentation; fewer where there are fewer examples."""
+        if count == 0:
+            return []
+        size = min(self.recipe.batch_size, self.data.size("weights"))
+        limit = min(count * size, self.data.size("weights") // size * size)
+        batches = self.data.batches(
+            "weights", size, device=self.numerics.device, dtype=self.numerics.dtype, limit=limit
+        )
+        return [self.numerics.arrange(batch) for batch in batches]
+
+    def fresh_generator(self, name: str) -> torch.Generator:
+        """A generator for something that is done once, the same at every call."""
+        return stream(self.seed, name)
+
+    def charge(self, part: str, gates: Gates, examples: int, passes: int) -> None:
+        """Enter a step's cost into the ledger."""
+        self.ledger.charge(part, examples=examples, multiply_accumulates=self.costs.of(gates), passes=passes)
+
+    def spend(self, part: str) -> None:
+        """Charge the seconds since the last call to a part of the run."""
+        now = time.perf_counter()
+        self.ledger.spend(part, now - self._clock)
+        self._clock = now
+
+    def restart_clock(self) -> None:
+        """Forget the time since the last `spend` (building, loading)."""
+        self._clock = time.perf_counter()
+
+    def emit(self, event: Event) -> None:
+        """Tell every callback."""
+        for callback in self.callbacks:
+            callback(self, event)
+
+    def announce(self, message: str) -> None:
+        """A word on progress."""
+        self.emit(Announced(message))
+
+    def meter(self, name: str, value: Tensor) -> None:
+        """Add to the epoch's mean of a scalar, without waiting for the device."""
+        value = value.detach().double()
+        self.meters[name] = self.meters[name] + value if name in self.meters else value
+        self.metered[name] = self.metered.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The means of all meters so far; waits for the device."""
+        return {name: float(total) / self.metered[name] for name, total in self.meters.items()}
+
+    def reset_meters(self) -> None:
+        """Begin a new epoch's means."""
+        self.meters, self.metered = {}, {}
+
+    def require_finite(self) -> None:
+        """Stop before anything that is not a number reaches a checkpoint.
+
+        Raises:
+            NonFiniteError: naming what is not finite, where, and what to do.
+        """
+        broken = [name for name, mean in self.means().items() if not _finite(mean)]
+        broken += [f"θ ({n})" for n, p in self.distribution.named_parameters() if not bool(p.isfinite().all())]
+        if broken:
+            raise NonFiniteError(
+                f"{' and '.join(broken)} became non-finite by step {self.step} (epoch {self.epoch}); the run folder "
+                "keeps the last finite checkpoint. Start again with a smaller learning rate, a gradient clip or "
+                "float32 precision"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that loading executes no code."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "distribution": self.distribution.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "architecture_optimizer": (
+                None if self.architecture_optimizer is None else self.architecture_optimizer.state_dict()
+            ),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
+            "modules_rng": torch.get_rng_state(),
+            "modules_cuda_rng": (
+                torch.cuda.get_rng_state(self.numerics.device) if self.numerics.device.type == "cuda" else None
+            ),
+            "ledger": self.ledger.to_json(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "stage": self.stage,
+            "meters": self.meters,
+            "metered": self.metered,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.distribution.load_state_dict(state["distribution"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        if self.architecture_optimizer is not None:
+            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        for name, value in state["generators"].items():
+            self.generators[name].set_state(value)
+        for role, value in state["streams"].items():
+            self.streams[role].load_state_dict(value)
+        torch.set_rng_state(state["modules_rng"])
+        if state["modules_cuda_rng"] is not None and self.numerics.device.type == "cuda":
+            torch.cuda.set_rng_state(state["modules_cuda_rng"], self.numerics.device)
+        self.ledger = Ledger.from_json(state["ledger"])
+        self.epoch, self.step, self.stage = state["epoch"], state["step"], state["stage"]
+        self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
+        self.metered, self.history = dict(state["metered"]), list(state["history"])
+        self.restart_clock()
+
+
+def prepare(
+    supernet: Supernet,
+    recipe: Recipe,
+    data: RoleData,
+    *,
+    numerics: Numerics,
+    seed: int = 0,
+    max_steps: int | None = None,
+    gap_examples: int = 512,
+    loss: Callable[[Any, Tensor], Tensor] | None = None,
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> SearchState:
+    """Place a supernet, draw the initial θ and open the data streams.
+
+    Args:
+        supernet: freshly initialised.
+        recipe: the method.
+        data: examples by role.
+        numerics: device and precision.
+        seed: of all named streams.
+        max_steps: stop after so many steps, at least 1, or `None`.
+        gap_examples: examples that measure the rounding gap each epoch; 0 for none.
+        loss: see `SearchState`.
+        on_epoch: see `SearchState`.
+
+    Returns:
+        The state at step 0.
+
+    Raises:
+        ConfigurationError: when a limit is out of range or the recipe does not fit the space.
+    """
+    if max_steps is not None and max_steps < 1:
+        raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
+    if gap_examples < 0:
+        raise ConfigurationError(f"gap_examples must not be negative, got {gap_examples}")
+    numerics.place(supernet)
+    distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude)
+    distribution.to(dtype=numerics.dtype)
+    return SearchState(
+        recipe=recipe,
+        supernet=supernet,
+        distribution=distribution,
+        data=data,
+        numerics=numerics,
+        seed=seed,
+        loss=loss,
+        max_steps=max_steps,
+        gap_examples=gap_examples,
+        on_epoch=on_epoch,
+    )
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0
+
+

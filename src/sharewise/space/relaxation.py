@@ -1,0 +1,125 @@
+"""Relaxation: the bridge from the choices of a space to the decisions that a supernet can mix.
+
+Decisions are not choices. An architecture of the DARTS cell picks two inputs per node, while its supernet mixes the
+operations of *every* edge. A relaxation names the decisions, turns an architecture into weights for them (`encode`)
+and turns any probabilities back into a legal architecture (`project`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from sharewise.errors import ConfigurationError
+from sharewise.space.architecture import Architecture
+from sharewise.space.choice import Option
+from sharewise.space.space import Space
+
+__all__ = ["Decision", "DirectRelaxation", "Encoding", "Probabilities", "Relaxation"]
+
+Encoding = Mapping[str, tuple[float, ...]]
+"""For each decision the weight of each option; an option of weight zero is not executed."""
+
+Probabilities = Mapping[str, Sequence[float]]
+"""For each decision a non-negative weight per option."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One vector of gate weights: what a distribution parametrises and a layer consumes.
+
+    Args:
+        name: unique within the relaxation; the same name in two layers is one shared decision.
+        options: what is mixed, in order.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+
+    @property
+    def size(self) -> int:
+        """The number k of options; it never changes during a run (pruning is a mask)."""
+        return len(self.options)
+
+
+class Relaxation(ABC):
+    """How a space is made continuous.
+
+    Laws, checked by `sharewise.testing.check_relaxation`: `project(encode(a)) == a` for every architecture, and every
+    projection is legal.
+    """
+
+    space: Space
+    decisions: tuple[Decision, ...]
+
+    @abstractmethod
+    def encode(self, architecture: Architecture) -> Encoding:
+        """The gate weights under which a supernet computes exactly this architecture."""
+
+    @abstractmethod
+    def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
+        """The architecture nearest to the probabilities, by the rule of the space.
+
+        Args:
+            probabilities: for every decision a non-negative value per option; they need not sum to one.
+            exclude: options that must not be part of the result (`("none",)` for the DARTS rule).
+
+        Returns:
+            A legal architecture; ties go to the option of lower index.
+        """
+
+
+@final
+class DirectRelaxation(Relaxation):
+    """The simplest bridge: every choice is one decision, encoded one-hot and projected by the largest entry.
+
+    Args:
+        space: an unconstrained space without conditional choices.
+
+    Raises:
+        ConfigurationError: when the space is constrained or has conditional choices.
+
+    Example:
+        >>> from sharewise.space import Choice, Space
+        >>> space = Space("toy", (Choice("operation", ("a", "b")),))
+        >>> relaxation = DirectRelaxation(space)
+        >>> relaxation.project({"operation": [0.3, 0.7]})["operation"]
+        'b'
+    """
+
+    def __init__(self, space: Space) -> None:
+        if space.constraints or any(choice.condition for choice in space.choices):
+            raise ConfigurationError(
+                f"space {space.name!r} has constraints or conditional choices; write a Relaxation of its own for it"
+            )
+        self.space = space
+        self.decisions = tuple(Decision(choice.name, choice.options) for choice in space.choices)
+
+    def encode(self, architecture: Architecture) -> Encoding:
+        """One-hot vectors, one per choice."""
+        return {d.name: one_hot(d, architecture[d.name]) for d in self.decisions}
+
+    def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
+        """The option of largest probability for every choice."""
+        return self.space.architecture(
+            {d.name: d.options[strongest(d, probabilities[d.name], exclude)] for d in self.decisions}
+        )
+
+
+def one_hot(decision: Decision, option: Option) -> tuple[float, ...]:
+    """The vector that is one at `option` and zero elsewhere."""
+    return tuple(float(candidate == option) for candidate in decision.options)
+
+
+def strongest(decision: Decision, weights: Sequence[float], exclude: tuple[Option, ...] = ()) -> int:
+    """Index of the largest weight among the options that are not excluded; ties go to the lower index.
+
+    Raises:
+        ConfigurationError: when every option is excluded.
+    """
+    allowed = [i for i, option in enumerate(decision.options) if option not in exclude]
+    if not allowed:
+        raise ConfigurationError(f"decision {decision.name!r} has no option left once {exclude} are excluded")
+    return max(allowed, key=lambda i: (weights[i], -i))

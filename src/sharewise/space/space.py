@@ -1,0 +1,230 @@
+"""A space: an ordered set of choices, with constraints, canonical forms and a string codec."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.space.architecture import Architecture
+from sharewise.space.choice import Choice, Option
+
+if TYPE_CHECKING:
+    from sharewise.space.relaxation import Relaxation
+
+__all__ = ["Codec", "Constraint", "Picture", "Space"]
+
+Canonical = Callable[[Architecture], Architecture]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A rule that every architecture of a space obeys.
+
+    Args:
+        description: what must hold, in words, used in the error message.
+        holds: predicate on the active values.
+    """
+
+    description: str
+    holds: Callable[[Mapping[str, Option]], bool]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The standard string of a space, such as the one of NAS-Bench-201.
+
+    Args:
+        encode: values to string.
+        decode: string to values; raises `ConfigurationError` with the expected form.
+    """
+
+    encode: Callable[[Mapping[str, Option]], str]
+    decode: Callable[[str], dict[str, Option]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing of an architecture as a labelled graph, for reports.
+
+    Args:
+        nodes: names, from input to output.
+        edges: triples of source, target and label.
+    """
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The set of all architectures: plain data and combinatorics, without torch.
+
+    Args:
+        name: the registry's name of the space.
+        choices: in order; a condition may only name an earlier choice.
+        constraints: rules beyond the product of the choices.
+        codec: the standard string form; without one, a space prints JSON.
+        canonical_forms: functions that map an architecture to the representative of its equivalence class, by level.
+            The level `"plain"` (identity, up to inactive choices) always exists.
+        relax: builds the bridge to the supernet's decisions; `None` takes one decision per choice.
+        networks: name of the module that holds the space's `Networks` (`NETWORKS`), imported only when torch is
+            needed.
+        draw: the drawing of an architecture for reports.
+        summary: one line for `sharewise list spaces`.
+
+    Raises:
+        ConfigurationError: when names repeat or a condition points nowhere.
+
+    Example:
+        >>> space = Space("toy", (Choice("operation", ("a", "b")), Choice("width", (4, 8, 16))))
+        >>> space.size, str(space.architecture({"operation": "b", "width": 8}))
+        (6, '{"operation": "b", "width": 8}')
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    constraints: tuple[Constraint, ...] = ()
+    codec: Codec | None = None
+    canonical_forms: Mapping[str, Canonical] = field(default_factory=dict)
+    relax: Callable[[Space], Relaxation] | None = None
+    networks: str | None = None
+    draw: Callable[[Architecture], Picture] | None = None
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        seen: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.name in seen:
+                raise ConfigurationError(f"space {self.name!r} has two choices named {choice.name!r}")
+            if choice.condition is not None:
+                parent = seen.get(choice.condition.choice)
+                if parent is None:
+                    raise ConfigurationError(
+                        f"choice {choice.name!r} depends on {choice.condition.choice!r}, which is not an earlier choice"
+                    )
+                for option in choice.condition.options:
+                    parent.index(option)
+            seen[choice.name] = choice
+
+    def __getitem__(self, name: str) -> Choice:
+        for choice in self.choices:
+            if choice.name == name:
+                return choice
+        raise unknown_name("choice", name, (choice.name for choice in self.choices))
+
+    @property
+    def size(self) -> int:
+        """The number of architectures; equal to the length of the enumeration.
+
+        A product where choices are independent; counted where constraints or conditions make them depend.
+        """
+        if self.constraints or any(choice.condition for choice in self.choices):
+            from sharewise.space.moves import enumerate_architectures
+
+            return sum(1 for _ in enumerate_architectures(self))
+        return math.prod(len(choice.options) for choice in self.choices)
+
+    @property
+    def relaxation(self) -> Relaxation:
+        """The bridge to the decisions of a supernet."""
+        from sharewise.space.relaxation import DirectRelaxation
+
+        return DirectRelaxation(self) if self.relax is None else self.relax(self)
+
+    def architecture(self, values: Mapping[str, Option]) -> Architecture:
+        """Build an architecture from values, dropping those of inactive choices.
+
+        Args:
+            values: an option for every active choice; values for inactive choices are ignored, unknown names are not.
+
+        Raises:
+            ConfigurationError: when a choice is missing or unknown, an option is illegal or a constraint is violated.
+        """
+        for name in values:
+            self[name]
+        active: dict[str, Option] = {}
+        for choice in self.choices:
+            if choice.condition is not None and not choice.condition.holds(active):
+                continue
+            if choice.name not in values:
+                raise ConfigurationError(f"an architecture of {self.name!r} needs a value for {choice.name!r}")
+            active[choice.name] = choice.options[choice.index(values[choice.name])]
+        for constraint in self.constraints:
+            if not constraint.holds(active):
+                raise ConfigurationError(f"illegal architecture of {self.name!r}: {constraint.description}; got {active}")
+        text = None if self.codec is None else self.codec.encode(active)
+        return Architecture(self.name, tuple(active.items()), text)
+
+    def is_legal(self, values: Mapping[str, Option]) -> bool:
+        """Whether the active values obey every constraint."""
+        return all(constraint.holds(values) for constraint in self.constraints)
+
+    def parse(self, text: str) -> Architecture:
+        """Read the standard string of the space (or JSON of choices and options where it has none).
+
+        Raises:
+            ConfigurationError: when the text has another form.
+        """
+        if self.codec is not None:
+            return self.architecture(self.codec.decode(text.strip()))
+        import json
+
+        try:
+            value: Any = json.loads(text)
+            values = {name: tuple(o) if isinstance(o, list) else o for name, o in value.items()}
+        except (json.JSONDecodeError, AttributeError):
+            example = {choice.name: choice.options[0] for choice in self.choices}
+            raise ConfigurationError(
+                f"{text!r} is not an architecture of {self.name!r}; expected JSON such as {json.dumps(example)}"
+            ) from None
+        return self.architecture(values)
+
+    def from_json(self, value: Mapping[str, Any]) -> Architecture:
+        """Rebuild an architecture of this space from `Architecture.to_json`, checking that it is legal."""
+        plain = Architecture.from_json(value)
+        if plain.space != self.name:
+            raise ConfigurationError(f"the architecture belongs to space {plain.space!r}, not to {self.name!r}")
+        return self.architecture(dict(plain))
+
+    def canonical(self, architecture: Architecture, level: str = "plain") -> Architecture:
+        """The representative of the architecture's equivalence class.
+
+        Idempotent, and equal for all members of a class.
+
+        Args:
+            architecture: of this space.
+            level: which equivalence; see `levels`.
+
+        Raises:
+            ConfigurationError: when the level is unknown.
+        """
+        if level == "plain":
+            return architecture
+        if level not in self.canonical_forms:
+            raise unknown_name("canonical level", level, self.levels)
+        return self.canonical_forms[level](architecture)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the equivalences that `canonical` knows."""
+        return ("plain", *self.canonical_forms)
+
+    def without(self, options: tuple[Option, ...]) -> Space:
+        """The sub-space in which no choice takes one of `options`; every other property is kept.
+
+        Raises:
+            ConfigurationError: when an option occurs nowhere, or a choice would be left without options.
+        """
+        for option in options:
+            if not any(option in choice.options for choice in self.choices):
+                legal = {o for choice in self.choices for o in choice.options}
+                raise unknown_name(f"option to exclude from space {self.name!r}:", option, legal)
+        return replace(
+            self,
+            choices=tuple(
+                replace(choice, options=tuple(o for o in choice.options if o not in options)) for choice in self.choices
+            ),
+        )

@@ -1,0 +1,41 @@
+"""Named spaces: one folder each, loaded by name without importing torch.
+
+The function of a space hides the folder of the same name as an attribute of this package: `spaces.nasbench201()` is the
+space, and `from sharewise.spaces.nasbench201.network import Network` reaches into the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sharewise.errors import unknown_name
+from sharewise.space import Space
+from sharewise.spaces.nasbench201 import nasbench201
+from sharewise.spaces.toy_tied_width import toy_tied_width
+from sharewise.spaces.toy_two_inputs import toy_two_inputs
+
+__all__ = ["SPACES", "load", "nasbench201", "toy_tied_width", "toy_two_inputs"]
+
+SPACES: Mapping[str, Callable[[], Space]] = {
+    "nasbench201": nasbench201,
+    "toy-tied-width": toy_tied_width,
+    "toy-two-inputs": toy_two_inputs,
+}
+
+
+def load(name: str) -> Space:
+    """The named space.
+
+    Args:
+        name: a key of `SPACES`.
+
+    Raises:
+        ConfigurationError: when there is no such space; the message lists the legal names.
+
+    Example:
+        >>> load("nasbench201").size
+        15625
+    """
+    if name not in SPACES:
+        raise unknown_name("space", name, SPACES)
+    return SPACES[name]()

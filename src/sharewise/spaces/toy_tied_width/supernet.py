@@ -1,0 +1,76 @@
+"""The supernet of the tied-width toy: nested slices of one weight, the width consumed by two layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+
+from sharewise.errors import ConfigurationError
+from sharewise.space import Architecture, Space
+from sharewise.spaces.toy_tied_width.network import Network, activation
+from sharewise.spaces.toy_tied_width.space import ACTIVATIONS, WIDTHS
+from sharewise.supernet import Gates, MixedOperation, Networks, SlicedLinear, Supernet, survival
+
+__all__ = ["NETWORKS", "TiedWidthOptions", "TiedWidthSupernet"]
+
+
+@final
+@dataclass(frozen=True)
+class TiedWidthOptions:
+    """The network of this space has no options."""
+
+
+@final
+class TiedWidthSupernet(Supernet):
+    """All twelve perceptrons in one.
+
+    The width's gate scales the hidden activation once, after the non-linearity, by its survival vector; the layer that
+    reads the hidden vector does not scale again.
+
+    Args:
+        space: the toy space.
+        input_shape: of one example.
+        outputs: size of the last layer.
+        options: none.
+    """
+
+    def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: TiedWidthOptions) -> None:
+        super().__init__()
+        self.space, self.relaxation, self.options = space, space.relaxation, options
+        self.input_shape, self.outputs = tuple(input_shape), outputs
+        decisions = {d.name: d for d in self.relaxation.decisions}
+        features = 1
+        for size in input_shape:
+            features *= size
+        self.enter = SlicedLinear(features, WIDTHS[-1], outputs=decisions["width"])
+        self.activation = MixedOperation(decisions["activation"], {name: activation(name) for name in ACTIVATIONS})
+        self.leave = SlicedLinear(WIDTHS[-1], outputs, inputs=decisions["width"])
+
+    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+        """Outputs `(n, outputs)`."""
+        hidden: Tensor = self.activation(self.enter(inputs.flatten(1), gates), gates["activation"])
+        if not gates["width"].unit:
+            hidden = hidden * survival(gates["width"], WIDTHS)
+        outputs: Tensor = self.leave(hidden, gates)
+        return outputs
+
+    def plain(self, architecture: Architecture) -> nn.Module:
+        """The plain network of `architecture`."""
+        return _plain(architecture, self.input_shape, self.outputs, self.options)
+
+
+def _plain(
+    architecture: Architecture, input_shape: Sequence[int], outputs: int, options: TiedWidthOptions
+) -> nn.Module:
+    width = architecture["width"]
+    if not isinstance(width, int):
+        raise ConfigurationError(f"the width must be an integer, got {width!r}")
+    return Network(width, str(architecture["activation"]), tuple(input_shape), outputs)
+
+
+NETWORKS = Networks(
+    options=TiedWidthOptions, supernet=TiedWidthSupernet, plain=_plain, input_kinds=("image", "table")
+)

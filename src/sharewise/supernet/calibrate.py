@@ -1,0 +1,201 @@
+"""Batch-norm statistics as an explicit policy: batch, running, or recalibrated.
+
+The running statistics of a supernet are averages over mixtures or over many sampled paths and fit no single
+architecture. Whoever evaluates says which statistics are meant.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sharewise.errors import ConfigurationError
+
+__all__ = [
+    "BatchStatistics",
+    "NormPolicy",
+    "RecalibratedStatistics",
+    "RunningStatistics",
+    "frozen_statistics",
+    "norms",
+    "recalibrate",
+]
+
+
+def norms(module: nn.Module) -> list[_BatchNorm]:
+    """All batch-norm layers of a module that keep running statistics."""
+    return [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the block, batch norm in training mode normalises by the batch and leaves running statistics unchanged.
+
+    Architecture steps, second-order terms and recomputed forward passes run inside it.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with frozen_statistics(norm):
+        ...     _ = norm(torch.ones(4, 2))
+        >>> int(norm.num_batches_tracked)
+        0
+    """
+    layers = [layer for layer in norms(module) if layer.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+@contextmanager
+def _norms_in_training(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for everything but batch norm; every module's mode is restored afterwards."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    for layer in norms(module):
+        layer.training = True
+    try:
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode
+
+
+def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]) -> None:
+    """Replace running statistics by their average over some mini-batches, in place.
+
+    After n mini-batches each layer that was executed holds the plain average of the n batch means and of the n
+    (unbiased) batch variances; with one mini-batch exactly its statistics. Layers that were not executed are reset.
+
+    Args:
+        module: whose batch-norm layers are reset and re-estimated.
+        forward: runs the module (with fixed gates, for a supernet) on a batch of inputs.
+        inputs: training inputs, each of more than one example.
+
+    Raises:
+        ConfigurationError: when there are no mini-batches.
+
+    References:
+        Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), section 3.1; A. Pourchot et al., *To Share
+        or Not To Share* (arXiv 2002.04289), section 3.3 (BNS-FT).
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> recalibrate(norm, norm, [torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0]])])
+        >>> norm.running_mean, norm.running_var
+        (tensor([3.]), tensor([2.]))
+    """
+    layers = norms(module)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+    count = 0
+    try:
+        with torch.no_grad(), _norms_in_training(module):
+            for batch in inputs:
+                forward(batch)
+                count += 1
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    if count == 0:
+        raise ConfigurationError("recalibration needs at least one mini-batch")
+
+
+@contextmanager
+def _preserved_statistics(module: nn.Module) -> Iterator[None]:
+    layers = norms(module)
+    saved = [{name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)} for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, saved, strict=True):
+            for name, value in buffers.items():
+                getattr(layer, name).copy_(value)
+
+
+class NormPolicy(ABC):
+    """Which statistics batch norm uses while an architecture is evaluated."""
+
+    batches: int
+    """How many mini-batches of the `weights` role `applied` consumes."""
+
+    @abstractmethod
+    def applied(
+        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
+    ) -> AbstractContextManager[None]:
+        """A context in which `forward` evaluates under the policy; it leaves modes and statistics as they were."""
+
+
+@final
+@dataclass(frozen=True)
+class BatchStatistics(NormPolicy):
+    """Normalise by the evaluated batch itself; outputs then depend on what else is in the batch."""
+
+    batches: int = 0
+
+    @contextmanager
+    def applied(
+        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
+    ) -> Iterator[None]:
+        """See `NormPolicy.applied`."""
+        with _norms_in_training(module), frozen_statistics(module):
+            yield
+
+
+@final
+@dataclass(frozen=True)
+class RunningStatistics(NormPolicy):
+    """Normalise by the running statistics as they are."""
+
+    batches: int = 0
+
+    @contextmanager
+    def applied(
+        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
+    ) -> Iterator[None]:
+        """See `NormPolicy.applied`."""
+        modes = [(child, child.training) for child in module.modules()]
+        module.eval()
+        try:
+            yield
+        finally:
+            for child, mode in modes:
+                child.training = mode
+
+
+@final
+@dataclass(frozen=True)
+class RecalibratedStatistics(NormPolicy):
+    """Re-estimate the statistics for the evaluated architecture from training mini-batches, then use them.
+
+    Args:
+        batches: how many mini-batches, at least 1. *To Share or Not To Share* uses 4, SPOS 200 on ImageNet.
+    """
+
+    batches: int = 4
+
+    def __post_init__(self) -> None:
+        if self.batches < 1:
+            raise ConfigurationError(f"recalibration needs at least 1 mini-batch, got {self.batches}")
+
+    @contextmanager
+    def applied(
+        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
+    ) -> Iterator[None]:
+        """See `NormPolicy.applied`."""
+        with _preserved_statistics(module):
+            recalibrate(module, forward, inputs)
+            with RunningStatistics().applied(module, forward, ()):
+                yield

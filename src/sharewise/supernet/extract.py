@@ -1,0 +1,65 @@
+"""Extraction: from a supernet and an architecture to a plain PyTorch network with inherited weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sharewise.space import Architecture
+from sharewise.supernet.gate import Gates, discrete
+from sharewise.supernet.supernet import Shared, Supernet
+
+__all__ = ["extract", "inherited_state"]
+
+
+def inherited_state(module: nn.Module, gates: Gates, prefix: str = "") -> dict[str, Tensor]:
+    """The state dictionary of the plain network that `module` becomes under the gates of one architecture.
+
+    Shared layers answer for themselves; every other module keeps its path, its parameters and its buffers.
+
+    Args:
+        module: a supernet or a part of it.
+        gates: those of one architecture.
+        prefix: path of `module` within the network.
+
+    Returns:
+        Tensors by name, not copied.
+    """
+    if isinstance(module, Shared):
+        return {prefix + name: value for name, value in module.inherited(gates).items()}
+    state: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters(recurse=False):
+        state[prefix + name] = parameter.detach()
+    for name, buffer in module.named_buffers(recurse=False):
+        state[prefix + name] = buffer
+    for name, child in module.named_children():
+        state |= inherited_state(child, gates, f"{prefix}{name}.")
+    return state
+
+
+def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
+    """A plain network of `architecture` that computes what the supernet computes under its gates.
+
+    The result depends on `torch.nn` alone. Its running statistics are the supernet's; after training with mixtures or
+    sampled paths they fit no single architecture, so recalibrate them (`sharewise.supernet.recalibrate`) before use.
+
+    Args:
+        supernet: a supernet of the architecture's space.
+        architecture: what to keep.
+
+    Returns:
+        A new module in the supernet's training mode, on its device, sharing no storage with it.
+
+    Example:
+        >>> import sharewise as sw
+        >>> space = sw.spaces.nasbench201()
+        >>> supernet = sw.build_supernet(space, (3, 8, 8), outputs=10, network={"channels": 4, "cells": 1})
+        >>> a = space.parse("|skip_connect~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|")
+        >>> sum(p.numel() for p in extract(supernet, a).parameters())
+        5198
+    """
+    with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
+        network = supernet.plain(architecture)
+    state = inherited_state(supernet, discrete(supernet.relaxation.encode(architecture)))
+    network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    return network.requires_grad_(True).train(supernet.training)

@@ -1,0 +1,76 @@
+"""Disjoint sharing: a weighted sum of the outputs of separate operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from torch import Tensor, nn
+
+from sharewise.errors import ConfigurationError
+from sharewise.space.relaxation import Decision
+from sharewise.supernet.gate import Gate, Gates
+from sharewise.supernet.supernet import Shared
+
+__all__ = ["MixedOperation", "add", "weighted"]
+
+
+def weighted(gate: Gate, index: int, output: Tensor) -> Tensor:
+    """`gate.weights[index] * output`, without the multiplication where the gate promises a constant one."""
+    return output if gate.unit else gate.weights[index].to(output.dtype) * output
+
+
+def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    """The sum of two terms of which each may be absent, absent meaning zero."""
+    if total is None or term is None:
+        return term if total is None else total
+    return total + term
+
+
+@final
+class MixedOperation(Shared):
+    """The mixture of one decision: sum over active options i of g_i · o_i(x).
+
+    This is the readable form of every algorithm: DARTS has all options active, GDAS one, ProxylessNAS two, a uniform
+    sampler one with weight one. Options that are not active are not executed and receive no gradient.
+
+    Args:
+        decision: its options index the gate.
+        operations: the module of each option; an option that is absent computes zero and costs nothing (`none`).
+
+    Example:
+        >>> import torch
+        >>> mixed = MixedOperation(Decision("edge", ("none", "skip")), {"skip": nn.Identity()})
+        >>> mixed(torch.ones(2), Gate(torch.tensor([0.75, 0.25]), active=(0, 1)))
+        tensor([0.2500, 0.2500])
+
+    References:
+        H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2.
+    """
+
+    def __init__(self, decision: Decision, operations: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for option in operations:
+            if option not in decision.options:
+                raise ConfigurationError(f"operation {option!r} is not an option of decision {decision.name!r}")
+        self.decision = decision
+        self.operations = nn.ModuleDict(operations)
+
+    def forward(self, x: Tensor, gate: Gate) -> Tensor | None:
+        """The weighted sum, or `None` where no active option computes anything but zero."""
+        total: Tensor | None = None
+        for index in gate.active:
+            option = str(self.decision.options[index])
+            if option in self.operations:
+                total = add(total, weighted(gate, index, self.operations[option](x)))
+        return total
+
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        """The state of the one active operation; nothing where it is absent or the decision is not taken."""
+        active = gates[self.decision.name].active
+        if len(active) > 1:
+            raise ConfigurationError(
+                f"decision {self.decision.name!r} has {len(active)} active options; an architecture has at most one"
+            )
+        option = str(self.decision.options[active[0]]) if active else ""
+        return dict(self.operations[option].state_dict()) if option in self.operations else {}

@@ -1,0 +1,92 @@
+"""A supernet: one network whose forward pass takes the gates of every decision as an argument."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.space import Architecture, Relaxation, Space
+from sharewise.supernet.gate import Gates
+
+__all__ = ["Networks", "Shared", "Supernet", "networks_of"]
+
+
+class Supernet(nn.Module, ABC):
+    """The shared weights of all architectures of a space.
+
+    Gates are an argument of `forward`, never a mode hidden in modules; a supernet owns no architecture parameters, so
+    `parameters()` is exactly the shared weights w.
+
+    Law, checked by `sharewise.testing.check_supernet`: with the gates of an architecture and in evaluation mode, the
+    output equals that of the extracted plain network bit for bit on CPU.
+    """
+
+    space: Space
+    relaxation: Relaxation
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+        """Outputs of shape `(n, …, outputs)` under `gates`, which hold every decision of the relaxation."""
+
+    @abstractmethod
+    def plain(self, architecture: Architecture) -> nn.Module:
+        """A new plain network of `architecture` with the same options, its weights not yet inherited."""
+
+
+class Shared(nn.Module, ABC):
+    """A layer that several architectures share, and that becomes a plain layer when one of them is extracted."""
+
+    @abstractmethod
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        """The state of the plain module that takes this layer's place under the gates of one architecture."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """How the networks of a space are built: the value that a space's folder exports as `NETWORKS`.
+
+    Args:
+        options: a frozen dataclass of network options with defaults (`channels`, `cells`, …); its fields become options
+            of the command line. They belong to the network, never to an architecture's identity.
+        supernet: builds the shared network from the space, the shape of one input, the number of outputs, and options.
+        plain: builds a plain network of an architecture from the same arguments.
+        input_kinds: which kinds of input the networks take.
+    """
+
+    options: type
+    supernet: Callable[[Space, Sequence[int], int, Any], Supernet]
+    plain: Callable[[Architecture, Sequence[int], int, Any], nn.Module]
+    input_kinds: tuple[str, ...]
+
+    def configure(self, values: dict[str, Any]) -> Any:
+        """Options from a dictionary; unknown names list the legal ones."""
+        legal = tuple(getattr(self.options, "__dataclass_fields__", ()))
+        for name in values:
+            if name not in legal:
+                raise unknown_name("network option", name, legal)
+        return self.options(**values)
+
+
+def networks_of(space: Space) -> Networks:
+    """Import the networks of a space.
+
+    Raises:
+        ConfigurationError: when the space has none (a space of values only).
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> networks_of(load("nasbench201")).input_kinds
+        ('image',)
+    """
+    if space.networks is None:
+        raise ConfigurationError(f"space {space.name!r} has no networks; it serves for combinatorics and tables only")
+    from importlib import import_module
+
+    networks = import_module(space.networks).NETWORKS
+    assert isinstance(networks, Networks)
+    return networks

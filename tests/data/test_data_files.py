@@ -1,0 +1,300 @@
+"""A user's own arrays, folders of images, sheets and texts: round trips and refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from sharewise.data import arrays, image_folder, sheets, text
+from sharewise.errors import ConfigurationError, DataError
+
+torch.set_num_threads(1)
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(256, size=(6, 8, 10, 3), dtype=np.uint8)
+TABLE = RNG.normal(3, 5, size=(6, 4))
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def npz(folder: Path, x: npt.ArrayLike, y: npt.ArrayLike, **changes: Any) -> Path:
+    values = {"x_train": x, "y_train": y, "x_test": x, "y_test": y, **changes}
+    np.savez(
+        folder / "mine.npz", **{key: np.asarray(value) for key, value in values.items() if value is not None}
+    )
+    return folder / "mine.npz"
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw", "grey", "flat"])
+def test_image_arrays_of_every_layout(tmp_path: Path, layout: str) -> None:
+    channels_first = PIXELS.transpose(0, 3, 1, 2)
+    stored, expected = {
+        "nhwc": (PIXELS, channels_first),
+        "nchw": (channels_first, channels_first),
+        "grey": (PIXELS[..., :1], channels_first[:, :1]),
+        "flat": (PIXELS[..., 0], channels_first[:, :1]),
+    }[layout]
+    data = arrays(npz(tmp_path, stored, LABELS))
+    np.testing.assert_array_equal(data.train.inputs.numpy(), expected)
+    np.testing.assert_array_equal(data.open_test("round trip").inputs.numpy(), expected)
+    assert (data.input_kind, data.task.outputs, data.class_names) == ("image", 3, ("0", "1", "2"))
+    assert data.train.targets.tolist() == LABELS.tolist()
+
+
+def test_tables_are_standardised_by_their_training_examples(tmp_path: Path) -> None:
+    train = np.column_stack([TABLE, np.full(6, 7.0)])
+    data = arrays(npz(tmp_path, train, LABELS.astype(np.uint8), x_test=train + 1))
+    assert data.input_kind == "table"
+    inputs = data.train.inputs.double()
+    torch.testing.assert_close(inputs.mean(0), torch.zeros(5, dtype=torch.float64), atol=1e-6, rtol=0)
+    expected = torch.tensor([1.0, 1, 1, 1, 0], dtype=torch.float64)
+    torch.testing.assert_close(inputs.std(0, correction=0), expected, atol=1e-6, rtol=0)
+    expected_test = (train + 1 - train.mean(0)) / np.where(train.std(0) > 0, train.std(0), 1)
+    np.testing.assert_allclose(data.open_test("round trip").inputs.numpy(), expected_test, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 2)])
+def test_real_targets_make_a_regression(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = RNG.normal(size=shape)
+    data = arrays(npz(tmp_path, TABLE, values))
+    assert (data.task.name, data.task.outputs, data.class_names) == ("regression", values.size // 6, ())
+    np.testing.assert_allclose(data.train.targets.numpy(), values.reshape(6, -1).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "changes", "message"),
+    [
+        (PIXELS, LABELS, {"y_test": None}, "lacks y_test; it must hold x_train, y_train, x_test, y_test"),
+        (
+            PIXELS,
+            LABELS,
+            {"y_train": LABELS[:4]},
+            "x_train and y_train .* same number of examples.*got 6 and 4",
+        ),
+        (PIXELS[:0], LABELS[:0], {}, "at least one, got 0 and 0"),
+        (PIXELS.astype(np.float32), LABELS, {}, "x_train .* uint8 images .* or a table .* got float32"),
+        (PIXELS[..., :2], LABELS, {}, "1 or 3 channels, got x_train as uint8"),
+        (PIXELS[:, 0, :, 0], LABELS, {}, r"got x_train as uint8 of shape \(6, 10\)"),
+        (PIXELS, LABELS, {"x_test": PIXELS[:, :4]}, r"same shape, got \(8, 10, 3\) and \(4, 10, 3\)"),
+        (TABLE, LABELS, {"x_test": TABLE[:, :3]}, r"same shape, got \(4,\) and \(3,\)"),
+        (LABELS[:, None], LABELS, {}, "x_train .* got int64"),
+        (
+            np.where(TABLE > 9, np.nan, TABLE) * [[np.inf, 1, 1, 1]],
+            LABELS,
+            {},
+            "x_train .* infinite or not a number",
+        ),
+        (TABLE, TABLE[:, 0] * np.nan, {}, "y_train .* infinite or not a number"),
+        (PIXELS, LABELS - 1, {}, "must run from 0 .* got -1 to 1"),
+        (PIXELS, LABELS, {"y_test": LABELS + 1}, "must run from 0 .* got 0 to 3 .* 2 at most in y_train"),
+        (PIXELS, LABELS * 0, {}, "at least 2 classes"),
+        (PIXELS, LABELS * 10**12, {}, "no more than training examples"),
+        (PIXELS, LABELS, {"y_test": LABELS / 2}, "must be integers of shape .* int64 .* and float64"),
+        (PIXELS, np.array(list("abcabc")), {}, "must be integers of shape"),
+        (PIXELS, LABELS, {"x_train": np.uint8(3)}, "x_train .* got a scalar"),
+        (np.array([print] * 6, object), LABELS, {}, "cannot be read as .npz"),
+    ],
+)
+def test_bad_arrays_are_refused(
+    tmp_path: Path, x: Any, y: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        arrays(npz(tmp_path, x, y, **changes))
+
+
+def test_damaged_array_files_are_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path, PIXELS, LABELS)
+    content = path.read_bytes()
+    for damaged in (
+        b"",
+        b"nothing",
+        content[: len(content) // 2],
+        content[:200] + b"\0" * 400 + content[600:],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"cannot be read as .npz"):
+            arrays(path)
+    np.save(tmp_path / "single.npy", PIXELS)
+    with pytest.raises(DataError, match="holds a single array"):
+        arrays(tmp_path / "single.npy")
+
+
+def test_a_folder_stands_for_its_only_file(tmp_path: Path) -> None:
+    npz(tmp_path, PIXELS, LABELS)
+    assert arrays(tmp_path).name == "mine"
+    (tmp_path / "mine.npz").rename(tmp_path / "one.npz")
+    npz(tmp_path, PIXELS, LABELS)
+    with pytest.raises(DataError, match=r"must hold one \.npz file, found mine.npz, one.npz"):
+        arrays(tmp_path)
+
+
+def test_the_published_tiny_cifar10_loads() -> None:
+    root = Path(os.environ.get("SHAREWISE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    path = root / "cifar10" / "cifar10_tiny.npz"
+    if not path.is_file():
+        pytest.skip("cifar10_tiny.npz is neither in $SHAREWISE_DATA nor beside the repository")
+    data = arrays(path)
+    assert data.input_shape == (3, 32, 32)
+    assert data.train.targets.bincount().tolist() == [100] * 10
+    assert len(data.test) == 500
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    suffixes = {
+        "train/ant/a.png",
+        "train/ant/b.PNG",
+        "train/bee[1]/c.bmp",
+        "test/ant/d.webp",
+        "test/bee[1]/e.png",
+    }
+    for number, name in enumerate(sorted(suffixes)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        options = {"lossless": True} if name.endswith("webp") else {}
+        Image.fromarray(PIXELS[number]).save(tmp_path / name, **options)
+    (tmp_path / "train" / "ant" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_a_folder_of_images_reads_back_equal(folder: Path) -> None:
+    data = image_folder(folder)
+    test = data.open_test("round trip")
+    assert data.class_names == ("ant", "bee[1]")
+    assert sorted(data.train.targets.tolist()) == [0, 0, 1]
+    found = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(test).values(), strict=True)}
+    found |= {
+        image.numpy().tobytes(): int(label) for image, label in zip(*vars(data.train).values(), strict=True)
+    }
+    channels_first = [np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes() for image in PIXELS[:5]]
+    assert found == dict(zip(channels_first, [0, 1, 0, 0, 1], strict=True))
+    assert image_folder(folder, size=4).input_shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_a_validation_folder_stands_in_for_test(folder: Path, name: str) -> None:
+    (folder / "test").rename(folder / name)
+    assert len(image_folder(folder).test) == 2
+
+
+def test_bad_folders_are_refused(folder: Path) -> None:
+    Image.fromarray(PIXELS[0][:4]).save(folder / "train" / "ant" / "z.png")
+    with pytest.raises(DataError, match=r"z\.png' has 10x4 pixels.*--image-size"):
+        image_folder(folder)
+    (folder / "train" / "ant" / "z.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"train/ant/z\.png' cannot be read"):
+        image_folder(folder)
+    content = (folder / "train" / "ant" / "a.png").read_bytes()
+    (folder / "train" / "ant" / "z.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"train/ant/z\.png' cannot be read"):
+        image_folder(folder, size=4)
+    (folder / "train" / "ant" / "z.png").unlink()
+    (folder / "test" / "cow").mkdir()
+    with pytest.raises(DataError, match=r"no others in 'test', got 2 .* cow"):
+        image_folder(folder)
+    (folder / "test" / "cow").rmdir()
+    (folder / "train" / "dog").mkdir()
+    with pytest.raises(DataError, match=r"class folder .*dog' holds no images"):
+        image_folder(folder)
+    (folder / "train" / "dog").rmdir()
+    (folder / "test").rename(folder / "holdout")
+    with pytest.raises(DataError, match="must hold the folders 'train' and 'test'"):
+        image_folder(folder)
+    with pytest.raises(ConfigurationError, match="at least 1 pixel, got 0"):
+        image_folder(folder, size=0)
+
+
+@pytest.fixture
+def sheet_folder(tmp_path: Path) -> Path:
+    for split in ("train", "test"):
+        for number in range(2):
+            sheet = RNG.integers(256, size=(8, 12, 3), dtype=np.uint8)
+            Image.fromarray(sheet).save(tmp_path / f"{split}_{number:02}.webp", lossless=True)
+        np.save(tmp_path / f"{split}_labels.npy", np.arange(12, dtype=np.uint8) % 3)
+    (tmp_path / "class_names.txt").write_text("ant\nbee\ncat\n")
+    return tmp_path
+
+
+def test_sheets_are_cut_row_by_row(sheet_folder: Path) -> None:
+    data = sheets(sheet_folder)
+    assert data.input_shape == (3, 4, 4)
+    assert data.train.targets.tolist() == [0, 1, 2] * 4
+    for number in range(12):
+        sheet = np.asarray(Image.open(sheet_folder / f"train_{number // 6:02}.webp"))
+        row, column = divmod(number % 6, 3)
+        tile = sheet[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        np.testing.assert_array_equal(data.train.inputs[number].numpy(), tile.transpose(2, 0, 1))
+
+
+def test_the_last_sheet_may_be_partly_filled_when_the_tile_is_given(sheet_folder: Path) -> None:
+    np.save(sheet_folder / "train_labels.npy", np.arange(10) % 3)
+    with pytest.raises(DataError, match=r"hold 12 tiles of 4 pixels, but there are 10 labels"):
+        sheets(sheet_folder)
+    assert len(sheets(sheet_folder, tile=4).train) == 10
+    np.save(sheet_folder / "train_labels.npy", np.arange(6) % 3)
+    with pytest.raises(DataError, match=r"12 tiles of 4 pixels, but there are 6 labels"):
+        sheets(sheet_folder, tile=4)
+    with pytest.raises(DataError, match="not filled by square tiles of 5 pixels"):
+        sheets(sheet_folder, tile=5)
+
+
+def test_bad_sheets_are_refused(sheet_folder: Path) -> None:
+    np.save(sheet_folder / "train_labels.npy", np.arange(12) % 4)
+    with pytest.raises(DataError, match="must lie in 0 to 2, got values from 0 to 3"):
+        sheets(sheet_folder)
+    np.save(sheet_folder / "train_labels.npy", np.zeros(12))
+    with pytest.raises(DataError, match="must hold integers"):
+        sheets(sheet_folder)
+    (sheet_folder / "train_labels.npy").write_bytes(b"no array")
+    with pytest.raises(DataError, match=r"cannot read '.*train_labels.npy'"):
+        sheets(sheet_folder)
+    np.save(sheet_folder / "train_labels.npy", np.arange(12) % 3)
+    (sheet_folder / "train_01.webp").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"train_01.webp' cannot be read"):
+        sheets(sheet_folder)
+    for path in sheet_folder.glob("train_*.webp"):
+        path.unlink()
+    with pytest.raises(DataError, match="holds no sheets for 'train'"):
+        sheets(sheet_folder)
+    (sheet_folder / "class_names.txt").write_text("ant\n")
+    with pytest.raises(DataError, match="at least 2 classes, one a line, got 1"):
+        sheets(sheet_folder)
+    with pytest.raises(ConfigurationError, match="tile must be at least 1 pixel, got 0"):
+        sheets(sheet_folder, tile=0)
+
+
+def test_text_is_cut_into_shifted_windows(tmp_path: Path) -> None:
+    content = "".join(RNG.choice(list("abcdé \n𝛼"), 500))
+    (tmp_path / "play.txt").write_bytes(content.encode())
+    data = text(tmp_path / "play.txt", length=9)
+    test = data.open_test("round trip")
+
+    def spelled(tokens: torch.Tensor) -> str:
+        return "".join(data.class_names[token] for token in tokens.tolist())
+
+    for index in range(45):
+        assert spelled(data.train.inputs[index]) == content[10 * index : 10 * index + 9]
+        assert spelled(data.train.targets[index]) == content[10 * index + 1 : 10 * index + 10]
+    assert (len(data.train), len(test)) == (45, 5)
+    assert spelled(test.inputs[0]) == content[450:459]
+    assert data.task.outputs == len(set(content))
+    assert (data.task.name, data.input_kind, data.input_shape) == ("language modelling", "text", (9,))
+
+
+def test_bad_texts_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "play.txt"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="no text in UTF-8"):
+        text(path)
+    path.write_text("ab" * 10)
+    with pytest.raises(DataError, match=r"has 20 characters, .* give at least 650 characters"):
+        text(path)
+    path.write_text("a" * 650)
+    assert len(text(path).test) == 1
+    with pytest.raises(ConfigurationError, match="at least 1 character, got 0"):
+        text(path, length=0)
