@@ -56,6 +56,14 @@ def test_object_arrays_are_refused() -> None:
         read_pickle(pickle.dumps({"data": np.array([print], object)}, protocol=3), "batch")
 
 
+@pytest.mark.parametrize("name", ["multiarray\n_reconstruct", "numeric\n_frombuffer"])
+def test_a_stand_in_cannot_be_changed(name: str) -> None:
+    state = pickle.dumps((None, {"__name__": "changed"}), protocol=2)[2:-1]
+    content = b"\x80\x02}(U\x01acnumpy.core." + name.encode() + b"\n" + state + b"bu."
+    with pytest.raises(DataError, match="is damaged"):
+        read_pickle(content, "batch")
+
+
 def test_a_pickle_that_is_no_dictionary_is_refused() -> None:
     with pytest.raises(DataError, match="must hold a dictionary, got list"):
         read_pickle(pickle.dumps([1]), "batch")

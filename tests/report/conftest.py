@@ -40,9 +40,13 @@ def epoch_line(epoch: int, *, sampler: bool) -> dict[str, Any]:
         "learning_rate": 0.025 * (1 + math.cos(math.pi * progress)) / 2,
         "architecture": architecture(CHOSEN if progress > 0.3 else (1, 1, 3, 3, 0, 2)),
         "ledger": {
-            "passes": {"forward": 42 * (epoch + 1), "backward": 42 * (epoch + 1)},
-            "search_multiply_accumulates": 9.1e9 * (epoch + 1),
-            "seconds": 3.1 * (epoch + 1),
+            part: {
+                "steps": 21 * (epoch + 1),
+                "examples": 1344 * (epoch + 1),
+                "multiply_accumulates": cost * 1_500_000_000 * (epoch + 1),
+                "seconds": 0.5 * cost * (epoch + 1),
+            }
+            for part, cost in (("weights", 3), ("architecture", 2))
         },
         "seconds": 3.1 * (epoch + 1),
     }
@@ -103,7 +107,11 @@ ENVIRONMENT = {
 def candidates() -> dict[str, Any]:
     random = np.random.default_rng(4)
     scored = [
-        {"architecture": architecture(random.integers(0, 5, 6)), "accuracy": 0.91 - 0.02 * rank, "loss": 0.3 + 0.1 * rank}
+        {
+            "architecture": architecture(random.integers(0, 5, 6)),
+            "accuracy": 0.91 - 0.02 * rank,
+            "loss": 0.3 + 0.1 * rank,
+        }
         for rank in range(14)
     ]
     return {"event": "selection", "candidates": scored}
@@ -171,7 +179,9 @@ def gaea_run(run: Path) -> Path:
 
 def sampler_run(run: Path) -> Path:
     lines = [epoch_line(epoch, sampler=True) for epoch in range(EPOCHS)]
-    return write(run, config("search", method="random-ws"), [*lines, candidates()], search_result(sampler=True))
+    return write(
+        run, config("search", method="random-ws"), [*lines, candidates()], search_result(sampler=True)
+    )
 
 
 def unfinished_run(run: Path) -> Path:
@@ -183,7 +193,9 @@ def train_run(run: Path) -> Path:
     lines = []
     for epoch in range(EPOCHS):
         line = epoch_line(epoch, sampler=True)
-        kept = {key: line[key] for key in ("event", "epoch", "step", "weights_loss", "learning_rate", "seconds")}
+        kept = {
+            key: line[key] for key in ("event", "epoch", "step", "weights_loss", "learning_rate", "seconds")
+        }
         loss = line["weights_loss"] + 0.1
         lines.append(kept | {"selection": {"loss": loss, "accuracy": 1 - loss / 2.6}})
     result = {

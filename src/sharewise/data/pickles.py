@@ -49,12 +49,12 @@ def read_pickle(content: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"the pickle {where!r} is damaged ({error}); fetch it again") from error
     if not isinstance(content_read, dict):
         raise DataError(f"the pickle {where!r} must hold a dictionary, got {type(content_read).__name__}")
-    return {
-        key.decode("latin1") if isinstance(key, bytes) else str(key): value.array
-        if isinstance(value, _Array)
-        else value
-        for key, value in content_read.items()
-    }
+    arrays = {_text(key): value.array for key, value in content_read.items() if isinstance(value, _Array)}
+    return {_text(key): value for key, value in content_read.items()} | arrays
+
+
+def _text(key: object) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
 
 
 @final
@@ -62,33 +62,26 @@ class _Dtype:
     """Stands in for `numpy.dtype`: a numeric type, and its byte order once the state arrives."""
 
     def __init__(self, kind: str | bytes, *flags: object) -> None:
-        self.kind = kind.decode("latin1") if isinstance(kind, bytes) else kind
+        self.kind = _text(kind)
         self.order = "="
         if not re.fullmatch(r"[uif][1248]|b1", self.kind):
             raise DataError(f"holds an array of type {self.kind!r}; only numbers are read")
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        order = state[1]
-        self.order = order.decode("latin1") if isinstance(order, bytes) else order
+        self.order = _text(state[1])
 
 
 @final
 class _Array:
-    """Stands in for `numpy.ndarray`: empty until the state arrives."""
+    """Stands in for what makes a `numpy.ndarray`: from a buffer, or empty until the state arrives."""
 
-    def __init__(self, *arguments: object) -> None:
-        self.array: npt.NDArray[Any] = np.empty(0)
+    def __init__(self, *arguments: Any) -> None:
+        from_buffer = len(arguments) == 4
+        self.array: npt.NDArray[Any] = _filled(*arguments) if from_buffer else np.empty(0)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         _, shape, dtype, fortran, content = state
         self.array = _filled(content, dtype, shape, "F" if fortran else "C")
-
-
-def _from_buffer(content: bytes, dtype: _Dtype, shape: Sequence[int], order: str) -> _Array:
-    """Stand in for the function by which pickles of protocol 5 write an array."""
-    result = _Array()
-    result.array = _filled(content, dtype, shape, order)
-    return result
 
 
 def _filled(content: bytes, dtype: _Dtype, shape: Sequence[int], order: str) -> npt.NDArray[Any]:
@@ -100,7 +93,7 @@ _STAND_INS: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): "ndarray",  # only ever an argument
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
 }
 
 

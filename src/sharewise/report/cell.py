@@ -1,7 +1,7 @@
 """Drawing a cell: nodes on one line from left to right, edges as arcs above and below it.
 
-Neighbours are joined by a straight edge; every longer edge takes the side where it crosses least, and a lane of its
-own above all edges that it overlaps there. So no two labels can meet, however many edges a cell has.
+Neighbours are joined by a straight edge; every longer edge takes the side where it crosses least, and a
+lane of its own beyond all edges that it overlaps there. So no two labels can meet, however many edges a cell has.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _colours(picture: Picture) -> Mapping[str, str]:
 
 
 def _port(edge: _Edge, edges: Sequence[_Edge], node: int, half: float) -> float:
-    """Where on a node's rim an arc starts or ends: the nearer its lane, the further out, so that arcs nest."""
+    """Where on a node's rim an arc starts or ends: inner lanes further out, so that arcs nest."""
     right = node == edge.span[0]
     rivals = sorted(e.lane for e in edges if e.side == edge.side and e.span[0 if right else 1] == node)
     share = (rivals.index(edge.lane) + 0.5) / len(rivals)
@@ -144,7 +144,7 @@ def _port(edge: _Edge, edges: Sequence[_Edge], node: int, half: float) -> float:
 
 def _draw_edge(
     edge: _Edge, edges: Sequence[_Edge], columns: Sequence[float], line: float, half: float, colour: str
-) -> tuple[Markup, Markup]:
+) -> tuple[Markup, Markup | None]:
     start, end = columns[edge.source], columns[edge.target]
     forward = 1.0 if end > start else -1.0
     if edge.side == 0:

@@ -1,7 +1,7 @@
 """Plots as inline SVG that follow the page's theme.
 
-Every figure is drawn by Matplotlib's object-oriented interface, without any display. Its few colours are stand-ins that
-become CSS variables, so one drawing is right on a light page, on a dark page and on paper.
+Every figure is drawn by Matplotlib's object-oriented interface, without any display. Its few colours stand
+in for CSS variables, so one drawing is right on a light page, on a dark page and on paper.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,7 +30,7 @@ SERIES = ("#050500", "#050501", "#050502", "#050503")
 _THEME = {INK: "ink", MUTED: "muted", RULE: "rule", CARD: "card"} | {
     colour: f"series-{index}" for index, colour in enumerate(SERIES)
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sharewise",
     "image.composite_image": False,
@@ -138,20 +139,24 @@ def draw_lines(
         if reference is not None:
             axes.axhline(reference[1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.0, label=reference[0])
         if len(axes.get_legend_handles_labels()[0]) > 1:
-            axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, borderaxespad=0, handlelength=1.8)
+            axes.legend(
+                loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, borderaxespad=0, handlelength=1.8
+            )
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=_STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=_STEPS))
         _pad(axes, [x for line in lines for x in line.x])
         if floor is not None:
-            axes.set_ylim(floor, floor + 1.08 * (axes.dataLim.y1 - floor or 1.0))
+            heights = [y for line in lines for y in line.y] + ([reference[1]] if reference else [])
+            top = max(filter(math.isfinite, heights), default=floor)
+            axes.set_ylim(floor, floor + 1.08 * (top - floor or 1.0))
         return _svg(figure, name, _alternative(title, lines))
 
 
 def draw_heat_map(
     rows: Sequence[Sequence[float]], options: Sequence[str], epochs: Sequence[int], *, name: str, title: str
 ) -> Markup:
-    """Plot how one decision's probabilities move, as a row per option and a column per epoch, scaled from 0 to 1.
+    """Plot how one decision's probabilities move: a row per option, a column per epoch, colours from 0 to 1.
 
     Args:
         rows: the probabilities at each epoch, in the order of the options.
@@ -174,10 +179,15 @@ def draw_heat_map(
         grid[: len(row), epoch - first] = row[: len(options)]
     final = grid[:, -1]
     winner = int(np.nanargmax(final)) if np.isfinite(final).any() else -1
-    style = _STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False, "font.size": 7.5}
+    style = _STYLE | {
+        "axes.grid": False,
+        "axes.spines.left": False,
+        "axes.spines.bottom": False,
+        "font.size": 7.5,
+    }
     with mpl.rc_context(style):
         names = [name if len(name) <= 22 else f"{name[:21]}…" for name in options]
-        height = 0.26 + 0.155 * len(options)
+        height = 0.26 + 0.18 * len(options)
         figure = Figure(figsize=(3.0, height))
         left = (5.0 * max(map(len, names)) + 6) / 216  # the same for every panel with these options
         axes = figure.add_axes((left, 0.22 / height, 0.99 - left, 1 - 0.26 / height))
@@ -196,7 +206,11 @@ def draw_heat_map(
             label.set_fontweight("bold" if index == winner else "normal")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=_STEPS))
         axes.tick_params(length=0)
-        held = f"at epoch {last} {options[winner]} leads with {final[winner]:.2f}" if winner >= 0 else "no values"
+        held = (
+            f"at epoch {last} {options[winner]} leads with {final[winner]:.2f}"
+            if winner >= 0
+            else "no values"
+        )
         return _svg(figure, name, f"Probabilities of {title} over epochs; {held}.")
 
 
@@ -213,8 +227,8 @@ def draw_strip(comparison: AgainstRandom, *, name: str, scale: float, label: str
         An `<svg>` element.
 
     Example:
-        >>> plot = draw_strip(AgainstRandom("accuracy", (0.9,), (0.8, 0.7)), name="s", scale=100, label="accuracy, %")
-        >>> "found" in plot
+        >>> versus = AgainstRandom("accuracy", (0.9,), (0.8, 0.7))
+        >>> "found" in draw_strip(versus, name="s", scale=100, label="accuracy, %")
         True
     """
     with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
@@ -237,7 +251,9 @@ def draw_strip(comparison: AgainstRandom, *, name: str, scale: float, label: str
             )
             axes.plot([scaled.mean()] * 2, [height - 0.36, height + 0.36], color=INK, linewidth=1.4, zorder=1)
         axes.set_yticks(
-            [0, 1], [f"random\nn = {len(comparison.random)}", f"found\nn = {len(comparison.found)}"], color=INK
+            [0, 1],
+            [f"random\nn = {len(comparison.random)}", f"found\nn = {len(comparison.found)}"],
+            color=INK,
         )
         axes.set_ylim(-0.5, 1.5)
         axes.spines["left"].set_visible(False)
@@ -260,7 +276,8 @@ def draw_difference(comparison: AgainstRandom, *, name: str, scale: float, label
         An `<svg>` element, or None where there is no finite interval.
 
     Example:
-        >>> draw_difference(AgainstRandom("accuracy", (0.9,), (0.8,)), name="d", scale=1, label="accuracy") is None
+        >>> versus = AgainstRandom("accuracy", (0.9,), (0.8,))
+        >>> draw_difference(versus, name="d", scale=1, label="accuracy") is None
         True
     """
     if comparison.interval is None or not all(map(math.isfinite, comparison.interval)):
@@ -271,7 +288,9 @@ def draw_difference(comparison: AgainstRandom, *, name: str, scale: float, label
         axes = figure.subplots()
         axes.axvline(0.0, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.0)
         axes.plot([low, high], [0, 0], color=SERIES[0], linewidth=3.0, solid_capstyle="butt")
-        axes.plot([low, low, math.nan, high, high], [-0.2, 0.2, math.nan, -0.2, 0.2], color=SERIES[0], linewidth=1.6)
+        axes.plot(
+            [low, low, math.nan, high, high], [-0.2, 0.2, math.nan, -0.2, 0.2], color=SERIES[0], linewidth=1.6
+        )
         axes.plot([(low + high) / 2], [0], marker="o", color=SERIES[0], markersize=7, markeredgecolor=CARD)
         axes.set_ylim(-1, 1)
         axes.set_yticks([0], ["found −\nrandom"], color=INK)
@@ -310,12 +329,12 @@ def _alternative(title: str, lines: Sequence[Line]) -> str:
 
 
 def _svg(figure: Figure, name: str, alternative: str) -> Markup:
-    """Write a figure as an element that inherits the page's font and colours and clashes with no other one's ids."""
+    """Write a figure as an element with the page's font and colours, and with ids that are its own."""
     buffer = io.StringIO()
-    nothing: Mapping[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata=dict(nothing))
+        figure.savefig(buffer, format="svg", metadata=undated)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)

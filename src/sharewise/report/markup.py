@@ -24,7 +24,7 @@ def element(tag: str, *children: str | None, **attributes: str | float | None) -
     Args:
         tag: the element's name.
         children: texts and markup; None stands for nothing.
-        attributes: by name, a trailing underscore dropped and inner ones turned into hyphens; None leaves one out.
+        attributes: by name, a trailing underscore dropped and inner ones made hyphens; None leaves one out.
 
     Returns:
         The element.
@@ -54,7 +54,9 @@ def join(*children: str | None) -> Markup:
         >>> join("a < b", Markup("<br>"), None)
         'a &lt; b<br>'
     """
-    return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children if child))
+    return Markup(
+        "".join(child if isinstance(child, Markup) else escape(child) for child in children if child)
+    )
 
 
 def _plain(value: str | float) -> str:

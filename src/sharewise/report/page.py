@@ -1,7 +1,7 @@
-"""One self-contained HTML page per run: what was found, whether to believe it, what it cost and what to do next.
+"""One self-contained HTML page per run: what was found, whether to believe it, its cost and what to do next.
 
-The page asks nothing of the outside: its style and pictures are inline, it holds no script, and its own security
-policy forbids every request.
+The page asks nothing of the outside: its style and pictures are inline, it holds no script, and its own
+security policy forbids every request.
 """
 
 from __future__ import annotations
@@ -97,22 +97,28 @@ def render_report(data: ReportData) -> str:
     )
     header = element(
         "header",
-        element("p", f"sharewise {'training' if data.kind == 'train' else 'search'} report", class_="eyebrow"),
+        element(
+            "p", f"sharewise {'training' if data.kind == 'train' else 'search'} report", class_="eyebrow"
+        ),
         element("h1", title),
         element("p", data.description, class_="subtitle") if data.description else None,
-        element("nav", *(element("a", name, href=f"#{key}") for key, name, _ in present), aria_label="Sections"),
+        element(
+            "nav", *(element("a", name, href=f"#{key}") for key, name, _ in present), aria_label="Sections"
+        ),
         _status(data),
         _cards(data),
     )
     sections = (
-        element("section", element("h2", name, id=f"{key}-title"), content, id=key, aria_labelledby=f"{key}-title")
+        element(
+            "section", element("h2", name, id=f"{key}-title"), content, id=key, aria_labelledby=f"{key}-title"
+        )
         for key, name, content in present
     )
     body = element("body", element("main", header, *sections, _footer(data)))
     return f'<!doctype html>\n<html lang="en">\n{element("head", head)}\n{body}\n</html>\n'
 
 
-# ------------------------------------------------------------------------------------------------------------ headline
+# --------------------------------------------------------------------------------------------------- headline
 
 
 def _title(data: ReportData) -> str:
@@ -132,10 +138,13 @@ def _status(data: ReportData) -> Markup | None:
         element(
             "p",
             element("strong", "Unfinished: still running or interrupted."),
-            f" {done}{of} epochs are logged and there is no result yet. If nothing runs any more, resume with",
+            f" {done}{of} epochs are logged and there is no result yet. "
+            "If nothing runs any more, resume with",
         ),
         element("pre", element("code", _resume(data))),
-        element("div", element("div", style=f"width:{share:.1f}%"), class_="progress") if share is not None else None,
+        element("div", element("div", style=f"width:{share:.1f}%"), class_="progress")
+        if share is not None
+        else None,
         class_="status",
     )
 
@@ -152,7 +161,9 @@ def _cards(data: ReportData) -> Markup:
     inherited = _inherited(data)
     if inherited is not None and data.kind == "search":
         cards.append(
-            _card(f"Inherited {data.primary}", _score(data.primary, inherited), "shared weights, not retrained")
+            _card(
+                f"Inherited {data.primary}", _score(data.primary, inherited), "shared weights, not retrained"
+            )
         )
     spent = _number_at(data.cost, "search_multiply_accumulates")
     if spent is not None:
@@ -186,13 +197,17 @@ def _inherited(data: ReportData) -> float | None:
 
 def _footer(data: ReportData) -> Markup:
     version = _text_at(data.environment, "sharewise")
-    lost = f" {data.unreadable} unreadable lines of metrics.jsonl are left out." if data.unreadable else ""
+    lines = "line" if data.unreadable == 1 else "lines"
+    lost = f" Left out: {data.unreadable} unreadable {lines} of metrics.jsonl." if data.unreadable else ""
     return element(
-        "footer", f"Made by sharewise{f' {version}' if version else ''} from ", element("code", data.folder), f".{lost}"
+        "footer",
+        f"Made by sharewise{f' {version}' if version else ''} from ",
+        element("code", data.folder),
+        f".{lost}",
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ sections
+# --------------------------------------------------------------------------------------------------- sections
 
 
 def _cell(data: ReportData) -> Markup | None:
@@ -216,8 +231,8 @@ def _against_random(data: ReportData) -> Markup | None:
     difference = draw_difference(versus, name="difference", scale=scale, label=unit)
     return join(
         _how(
-            "Each dot is one trained architecture and each bar a mean; only where the interval of the difference "
-            "stays clear of the dashed zero did the search beat luck."
+            "Each dot is one trained architecture and each bar a mean; only where the interval of the "
+            "difference stays clear of the dashed zero did the search beat luck."
         ),
         element("p", versus.verdict, class_="verdict") if versus.verdict else None,
         _plots(strip, difference),
@@ -246,8 +261,8 @@ def _theta(data: ReportData) -> Markup | None:
     )
     return join(
         _how(
-            "Each panel is one decision, with a row per option and a column per epoch: the brighter, the more "
-            "probable; a search that has made up its mind ends with one bright row, named in bold."
+            "Each panel is one decision, with a row per option and a column per epoch: the brighter, the "
+            "more probable; a search that has made up its mind ends with one bright row, named in bold."
         ),
         scale,
         element("div", *panels, class_="panels"),
@@ -281,7 +296,9 @@ def _curves(data: ReportData) -> Markup | None:
         most = _most_entropy(data)
         reference = None if most is None else (f"undecided, {most[0]} = {most[1]:.2f}", most[1])
         title = "mean entropy of θ, nats"
-        plots.append(draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0))
+        plots.append(
+            draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0)
+        )
     held_out = _scores(data, "held out", data.primary)
     if held_out:
         plots.append(draw_lines(held_out, title=_unit(data.primary)[1], name="held-out", marks=marks))
@@ -300,7 +317,7 @@ def _curves(data: ReportData) -> Markup | None:
 
 def _gap(data: ReportData) -> Markup | None:
     measured = [(epoch.index, epoch.gap) for epoch in data.epochs if epoch.gap is not None]
-    plots = []
+    plots: list[Markup] = []
     for metric in dict.fromkeys((data.primary, "loss")):
         scale, label = _unit(metric)
         points = [(x, gap) for x, gap in measured if metric in gap.supernet and metric in gap.architecture]
@@ -315,8 +332,8 @@ def _gap(data: ReportData) -> Markup | None:
         return None
     return join(
         _how(
-            "The same weights are scored as the whole supernet and as the one architecture it rounds to: the wider "
-            "the band, the more is lost by rounding and the less the search says about that architecture."
+            "The same weights are scored as the whole supernet and as the one architecture it rounds to: the "
+            "wider the band, the more is lost by rounding and the less the search says about the architecture."
         ),
         _plots(*plots) if plots else None,
         element("p", _gap_at_the_end(data), class_="note"),
@@ -328,12 +345,13 @@ def _gap_at_the_end(data: ReportData) -> str:
     supernet, architecture = (
         scores.get(data.primary, math.nan) for scores in (data.gap.supernet, data.gap.architecture)
     )
-    scale, label = _unit(data.primary)
+    scale, _ = _unit(data.primary)
     unit = " points" if scale == 100 else ""
     on = f", on {data.gap.examples} examples" if data.gap.examples else ""
     return (
-        f"At the end: supernet {_score(data.primary, supernet)}, architecture {_score(data.primary, architecture)}, "
-        f"a gap of {scale * (supernet - architecture):.2f}{unit} of {label.split(',')[0]}{on}."
+        f"At the end: supernet {_score(data.primary, supernet)}, architecture "
+        f"{_score(data.primary, architecture)}, a gap of "
+        f"{scale * (supernet - architecture):.2f}{unit} of {data.primary}{on}."
     )
 
 
@@ -366,7 +384,7 @@ def _ranked(data: ReportData) -> Markup | None:
     rest = len(data.candidates) - len(shown)
     return join(
         _how("Scored with the shared weights and not retrained, so trust the order more than the values."),
-        element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll"),
+        _table(head, *rows),
         element("p", f"{rest} more were scored and rank lower.", class_="note") if rest else None,
     )
 
@@ -394,15 +412,41 @@ def _costs(data: ReportData) -> Markup | None:
         for key, value in amounts
     )
     head = element(
-        "tr", element("th", "What", scope="col"), *(element("th", n, class_="number", scope="col") for n in ("", "Exact"))
+        "tr",
+        element("th", "What", scope="col"),
+        *(element("th", n, class_="number", scope="col") for n in ("", "Exact")),
     )
+    parts = _parts(data)
     until = "" if data.finished else " Counted up to the last logged epoch."
     return join(
         _how(
-            "Multiply-accumulates and passes compare across machines; time compares on one machine only." + until
+            "Multiply-accumulates and passes compare across machines; time compares on one machine only."
+            + until
         ),
-        element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll"),
+        _table(head, *rows),
+        element("p", "By part of the run:", class_="note") if parts else None,
+        parts,
     )
+
+
+def _parts(data: ReportData) -> Markup | None:
+    columns = list(dict.fromkeys(key for part in data.ledger.values() for key in part))
+    if not columns:
+        return None
+    head = element(
+        "tr",
+        element("th", "Part", scope="col"),
+        *(element("th", key.replace("_", " "), class_="number", scope="col") for key in columns),
+    )
+    rows = (
+        element(
+            "tr",
+            element("th", part, scope="row"),
+            *(element("td", _amount(key, numbers.get(key, 0.0)), class_="number") for key in columns),
+        )
+        for part, numbers in data.ledger.items()
+    )
+    return _table(head, *rows)
 
 
 def _next(data: ReportData) -> Markup:
@@ -438,7 +482,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Markup | None]], ...] = 
 )
 
 
-# ------------------------------------------------------------------------------------------------------------ commands
+# --------------------------------------------------------------------------------------------------- commands
 
 
 def _resume(data: ReportData) -> str:
@@ -456,15 +500,22 @@ def _commands(data: ReportData) -> Iterator[tuple[str, str]]:
         words += ["--data-path", path] if path else []
         words += ["--epochs", f"{epochs:g}"] if epochs else []
         yield "Train the architecture from scratch, for longer where it is meant to last:", shlex.join(words)
-    yield "Export the weights and the architecture:", shlex.join(["sharewise", "export", data.folder, "--out", "export"])
+    yield (
+        "Export the weights and the architecture:",
+        shlex.join(["sharewise", "export", data.folder, "--out", "export"]),
+    )
     yield "Evaluate on the test examples:", shlex.join(["sharewise", "evaluate", data.folder])
 
 
-# -------------------------------------------------------------------------------------------------------------- pieces
+# ----------------------------------------------------------------------------------------------------- pieces
 
 
 def _how(sentence: str) -> Markup:
     return element("p", sentence, class_="how")
+
+
+def _table(head: Markup, *rows: Markup) -> Markup:
+    return element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
 
 
 def _code(text: str) -> Markup:
@@ -477,7 +528,9 @@ def _plots(*plots: Markup | None) -> Markup:
 
 
 def _pairs(how: str, mapping: Mapping[str, object]) -> Markup | None:
-    pairs = [element("div", element("dt", key), element("dd", _shown(value))) for key, value in _flatten(mapping)]
+    pairs = [
+        element("div", element("dt", key), element("dd", _shown(value))) for key, value in _flatten(mapping)
+    ]
     return join(_how(how), element("dl", *pairs, class_="pairs")) if pairs else None
 
 
@@ -569,6 +622,8 @@ def _si(value: float, unit: str = "") -> str:
 
 
 def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "—"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

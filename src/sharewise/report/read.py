@@ -1,7 +1,7 @@
 """Reading a run folder into one record, forgiving about what is missing and strict about what is damaged.
 
-A report is wanted most when a run went wrong, so an absent or unknown piece is no error: only a folder that holds no
-run, or a file that cannot be parsed at all, is.
+A report is wanted most when a run went wrong, so an absent or unknown piece is no error: only a folder that
+holds no run, or a file that cannot be parsed at all, is.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Epoch:
         gap: the rounding gap, where it was measured.
         selection: scores on held-out examples, where they were measured.
         architecture: the projected architecture at that time.
-        ledger: what had been spent by then.
+        ledger: what each part of the run had spent by then.
 
     Example:
         >>> Epoch(0, {"weights_loss": 2.1}).values["weights_loss"]
@@ -72,7 +72,7 @@ class Epoch:
     gap: Gap | None = None
     selection: Scores = field(default_factory=dict)
     architecture: str | None = None
-    ledger: Mapping[str, object] = field(default_factory=dict)
+    ledger: Mapping[str, Scores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class ReportData:
         gap: the rounding gap at the end.
         selection: how the architecture was chosen, with its scores.
         test: scores on the test examples (train runs).
-        cost: what the run spent.
+        cost: what the run spent, or has spent so far.
+        ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
         description: the method in one line.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
@@ -178,6 +179,7 @@ class ReportData:
     selection: Mapping[str, object] = field(default_factory=dict)
     test: Scores = field(default_factory=dict)
     cost: Mapping[str, object] = field(default_factory=dict)
+    ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
     description: str = ""
     unreadable: int = 0
@@ -229,6 +231,7 @@ def read_run(run: Path) -> ReportData:
             candidates = _candidates(line.get("candidates"))
     ordered = tuple(epochs[index] for index in sorted(epochs))
 
+    ledger = next((e.ledger for e in reversed(ordered) if e.ledger), {})
     command = result.get("kind", config.get("command"))
     gap = _gap(result.get("gap")) or next((e.gap for e in reversed(ordered) if e.gap), None)
     architecture = (
@@ -252,7 +255,8 @@ def read_run(run: Path) -> ReportData:
         gap=gap,
         selection=_mapping(result.get("selection")),
         test=_numbers(result.get("test")),
-        cost=_mapping(result.get("cost")) or (ordered[-1].ledger if ordered else {}),
+        cost=_mapping(result.get("cost")) or _spent(ledger),
+        ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
         unreadable=unreadable,
@@ -289,6 +293,7 @@ def _read_lines(path: Path) -> tuple[list[Mapping[str, object]], int]:
 
 def _epoch(line: Mapping[str, object], position: int) -> Epoch:
     index = _number(line.get("epoch"))
+    ledger = _mapping(line.get("ledger"))
     rows = {name: _row(row) for name, row in _mapping(line.get("probabilities")).items()}
     return Epoch(
         index=position if index is None else int(index),
@@ -297,8 +302,18 @@ def _epoch(line: Mapping[str, object], position: int) -> Epoch:
         gap=_gap(line.get("gap")),
         selection=_numbers(line.get("selection")),
         architecture=_text(line.get("architecture")),
-        ledger=_mapping(line.get("ledger")),
+        ledger={part: numbers for part, entry in ledger.items() if (numbers := _numbers(entry))},
     )
+
+
+def _spent(ledger: Mapping[str, Scores]) -> Mapping[str, float]:
+    """The sums over the parts of a run that has no result yet."""
+    keys = {"search_multiply_accumulates": "multiply_accumulates", "seconds": "seconds"}
+    return {
+        name: sum(part.get(key, 0.0) for part in ledger.values())
+        for name, key in keys.items()
+        if any(key in part for part in ledger.values())
+    }
 
 
 def _gap(value: object) -> Gap | None:

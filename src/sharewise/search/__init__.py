@@ -13,6 +13,7 @@ from sharewise.search.callback import (
 from sharewise.search.evaluate import evaluate
 from sharewise.search.level import Alternating, Level, WeightsOnly, architecture_step, weight_step
 from sharewise.search.loop import SearchResult, run, train
+from sharewise.search.measure import rounding_gap, selection_scores
 from sharewise.search.numerics import PRECISIONS, Numerics, numerics
 from sharewise.search.optimization import WeightOptimization
 from sharewise.search.penalty import EntropyPenalty, Penalty, WeightDecay
@@ -20,7 +21,7 @@ from sharewise.search.recipe import Recipe
 from sharewise.search.schedule import Constant, Cosine, Linear
 from sharewise.search.select import DartsRule, Mode, RankSampled, Selected, Selection, evaluate_gates
 from sharewise.search.stage import Stage, stage_at, warm_up
-from sharewise.search.state import SearchState, prepare
+from sharewise.search.state import Measure, SearchState, prepare
 from sharewise.search.streams import seeded_modules, stream
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Event",
     "Level",
     "Linear",
+    "Measure",
     "Mode",
     "Numerics",
     "Penalty",
@@ -58,8 +60,10 @@ __all__ = [
     "evaluate_gates",
     "numerics",
     "prepare",
+    "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_scores",
     "stage_at",
     "stream",
     "train",

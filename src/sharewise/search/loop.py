@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from sharewise.search.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
-from sharewise.search.select import Selected, evaluate_gates
+from sharewise.search.select import Selected
 from sharewise.search.stage import stage_at
 from sharewise.search.state import SearchState
 from sharewise.space import Architecture
-from sharewise.supernet import BatchStatistics, Gate, Gates, discrete
 
 __all__ = ["SearchResult", "run"]
 
@@ -119,9 +118,9 @@ def _end_epoch(state: SearchState) -> None:
         projected = state.recipe.selection.projected(state)
         if projected is not None:
             record["architecture"] = str(projected)
-            if state.gap_examples > 0:
-                record["gap"] = _rounding_gap(state, projected)
-                state.spend("gap")
+    if state.measure is not None:
+        record |= state.measure(state)
+        state.spend("measurement")
     record["multiply_accumulates"] = state.ledger.multiply_accumulates
     record["seconds"] = state.ledger.seconds
     state.history.append(record)
@@ -129,18 +128,3 @@ def _end_epoch(state: SearchState) -> None:
     if state.step >= (state.epoch + 1) * state.steps_per_epoch:
         state.epoch += 1
     state.emit(EpochEnded(record))
-
-
-def _rounding_gap(state: SearchState, projected: Architecture) -> dict[str, Any]:
-    """Supernet at the mixture p against the projected architecture, with the same weights, batches and statistics."""
-    batches = state.evaluation_batches("selection", state.gap_examples)
-    mixture: Gates = {
-        name: Gate(p, tuple(p.nonzero().flatten().tolist())) for name, p in state.distribution.probabilities().items()
-    }
-    one = discrete(state.distribution.relaxation.encode(projected))
-    scores = {
-        name: evaluate_gates(state, gates, batches, BatchStatistics(), part="gap")
-        for name, gates in (("supernet", mixture), ("architecture", one))
-    }
-    examples = scores["supernet"]["examples"]
-    return {**{k: {m: v for m, v in s.items() if m != "examples"} for k, s in scores.items()}, "examples": examples}

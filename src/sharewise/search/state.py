@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
@@ -20,7 +20,9 @@ from sharewise.search.recipe import Recipe
 from sharewise.search.streams import stream
 from sharewise.supernet import Gates, Supernet
 
-__all__ = ["SearchState", "prepare"]
+__all__ = ["Measure", "SearchState", "prepare"]
+
+Measure = Callable[["SearchState"], Mapping[str, Any]]
 
 _STREAMS = ("weights", "architecture")
 
@@ -41,7 +43,7 @@ class SearchState:
         seed: from which all named streams derive.
         loss: overrides the task's loss (an auxiliary head needs that).
         max_steps: stop after so many steps in all, or `None`.
-        gap_examples: how many selection examples measure the rounding gap at the end of each epoch; 0 leaves it out.
+        measure: what to add to the history at the end of each epoch, such as `rounding_gap(512)`.
         on_epoch: called with (epoch, epochs) at the start of each, to set what a schedule drives in the network.
     """
 
@@ -56,14 +58,14 @@ class SearchState:
         seed: int,
         loss: Callable[[Any, Tensor], Tensor] | None = None,
         max_steps: int | None = None,
-        gap_examples: int = 512,
+        measure: Measure | None = None,
         on_epoch: Callable[[int, int], None] | None = None,
     ) -> None:
         self.recipe, self.supernet, self.distribution = recipe, supernet, distribution
         self.data, self.numerics, self.seed = data, numerics, seed
         self.task: Task = data.dataset.task
         self.loss = self.task.loss if loss is None else loss
-        self.max_steps, self.gap_examples, self.on_epoch = max_steps, gap_examples, on_epoch
+        self.max_steps, self.measure, self.on_epoch = max_steps, measure, on_epoch
         self.weight_optimizer = recipe.weights.build(supernet.parameters())
         self.architecture_optimizer = distribution.optimizer()
         self.generators = {name: stream(seed, name) for name in _STREAMS}
@@ -236,7 +238,7 @@ def prepare(
     numerics: Numerics,
     seed: int = 0,
     max_steps: int | None = None,
-    gap_examples: int = 512,
+    measure: Measure | None = None,
     loss: Callable[[Any, Tensor], Tensor] | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> SearchState:
@@ -249,7 +251,7 @@ def prepare(
         numerics: device and precision.
         seed: of all named streams.
         max_steps: stop after so many steps, at least 1, or `None`.
-        gap_examples: examples that measure the rounding gap each epoch; 0 for none.
+        measure: see `SearchState`.
         loss: see `SearchState`.
         on_epoch: see `SearchState`.
 
@@ -261,8 +263,6 @@ def prepare(
     """
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
-    if gap_examples < 0:
-        raise ConfigurationError(f"gap_examples must not be negative, got {gap_examples}")
     numerics.place(supernet)
     distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude)
     distribution.to(dtype=numerics.dtype)
@@ -275,7 +275,7 @@ def prepare(
         seed=seed,
         loss=loss,
         max_steps=max_steps,
-        gap_examples=gap_examples,
+        measure=measure,
         on_epoch=on_epoch,
     )
 

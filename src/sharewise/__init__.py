@@ -1,0 +1,79 @@
+"""sharewise: weight-sharing neural architecture search on PyTorch.
+
+The public names are fetched when they are first used, so that importing sharewise does not import torch::
+
+    import sharewise as sw
+
+    result = sw.search(sw.spaces.nasbench201(), sw.methods.gaea_erm(), sw.data.digits(),
+                       network={"channels": 8, "cells": 1}, epochs=2)
+    print(result.architecture)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sharewise import appraisal, data, distribution, methods, space, spaces, supernet
+    from sharewise.cost import cost, latency
+    from sharewise.errors import SharewiseError
+    from sharewise.oracle import TrainingRecipe
+    from sharewise.run import TrainingResult, build_network, build_supernet, search, train
+    from sharewise.search import Recipe, SearchResult
+    from sharewise.space import Architecture, Choice, Space
+    from sharewise.supernet import Gate, export, extract, recalibrate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sharewise.cost": ["cost", "latency"],
+    "sharewise.errors": ["SharewiseError"],
+    "sharewise.oracle": ["TrainingRecipe"],
+    "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
+    "sharewise.search": ["Recipe", "SearchResult"],
+    "sharewise.space": ["Architecture", "Choice", "Space"],
+    "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_ROOMS = ("appraisal", "data", "distribution", "methods", "space", "spaces", "supernet")
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Gate",
+    "Recipe",
+    "SearchResult",
+    "SharewiseError",
+    "Space",
+    "TrainingRecipe",
+    "TrainingResult",
+    "appraisal",
+    "build_network",
+    "build_supernet",
+    "cost",
+    "data",
+    "distribution",
+    "export",
+    "extract",
+    "latency",
+    "methods",
+    "recalibrate",
+    "search",
+    "space",
+    "spaces",
+    "supernet",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"sharewise.{name}")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'sharewise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

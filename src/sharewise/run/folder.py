@@ -1,0 +1,225 @@
+"""A run as a folder: configuration, environment, checkpoint, history, result and report.
+
+Every file but the history is written whole and moved into place, so a run that is killed, or a full disk, leaves the
+last complete version. The history is cut back to the checkpoint by a resume, so no line is lost or repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, final
+
+import torch
+import yaml
+
+from sharewise.errors import CheckpointError, SharewiseError
+
+__all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
+
+CHECKPOINT_FORMAT = 1
+"""Raised by one whenever an older checkpoint could not be understood."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all, and force it to disk before it takes its name.
+
+    Args:
+        path: the final name; its folder exists.
+        write: writes the content to an open binary file.
+
+    Raises:
+        SharewiseError: when the disk is full or the folder cannot be written; an earlier version of the file stays.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        cause = _os_error(error)
+        if cause is not None:
+            raise SharewiseError(_unwritable(path, cause)) from None
+        raise
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    """The operating system's error behind an exception; torch wraps a failed write in a RuntimeError."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+        return OSError(errno.EIO, "the write failed; the disk may be full")
+    return None
+
+
+def _unwritable(path: Path, cause: OSError) -> str:
+    reason = "the disk is full" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else (cause.strerror or str(cause))
+    return (
+        f"cannot write {path}: {reason}. The run folder keeps its last complete state; "
+        f"free some space or mend the folder's permissions, then continue with --resume {path.parent}"
+    )
+
+
+@final
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.report = self.path / "report.html"
+
+    def create(self, configuration: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """Begin a run.
+
+        Raises:
+            CheckpointError: when the folder already holds a run.
+            SharewiseError: when the folder cannot be written.
+        """
+        if self.config.exists():
+            raise CheckpointError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SharewiseError(f"cannot create the run folder {self.path}: {error.strerror}") from None
+        self.write_json(self.environment, environment)
+        text = yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
+        write_atomically(self.config, lambda file: file.write(text.encode()))
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration with which the run began.
+
+        Raises:
+            CheckpointError: when this is no run folder or the file is damaged.
+        """
+        if not self.path.is_dir():
+            raise CheckpointError(f"there is no run folder {self.path}; start a run with --out {self.path}")
+        if not self.config.exists():
+            raise CheckpointError(f"{self.path} is not a run folder: it has no config.yaml")
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{self.config} is damaged: {str(error).splitlines()[0]}") from None
+        if not isinstance(value, dict) or "command" not in value:
+            raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a run")
+        return value
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+    def read_result(self) -> dict[str, Any]:
+        """The result of a finished run.
+
+        Raises:
+            CheckpointError: when the run is not finished or the file is damaged.
+        """
+        if not self.result.exists():
+            self.read_config()
+            raise CheckpointError(f"{self.path} has no result yet; finish it with --resume {self.path}")
+        try:
+            value = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{self.result} is damaged: {error}") from None
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.result} is damaged: it holds no result of a run")
+        return value
+
+    def save(self, fingerprint: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint.
+
+        Args:
+            fingerprint: what must agree for the checkpoint to be loaded.
+            state: tensors and plain values.
+        """
+        content = {
+            "format": CHECKPOINT_FORMAT,
+            "fingerprint": dict(fingerprint),
+            "state": dict(state),
+            "metrics_bytes": self.metrics.stat().st_size if self.metrics.exists() else 0,
+        }
+        write_atomically(self.checkpoint, lambda file: torch.save(content, file))
+
+    def load(self, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Read the checkpoint without executing code, and cut the history back to it.
+
+        Args:
+            fingerprint: of the run as it is configured now.
+
+        Returns:
+            The state, or `None` for a run that ended before its first checkpoint.
+
+        Raises:
+            CheckpointError: when the file is damaged, or belongs to another version, space or configuration.
+        """
+        content = self.read_checkpoint()
+        if content is None:
+            self.metrics.unlink(missing_ok=True)
+            return None
+        saved = content["fingerprint"]
+        for key, expected in fingerprint.items():
+            if saved.get(key) != expected:
+                raise CheckpointError(
+                    f"{self.checkpoint} belongs to another run: {key} is {saved.get(key)!r} there and {expected!r} here"
+                )
+        with self.metrics.open("ab") as file:
+            file.truncate(content["metrics_bytes"])
+        state: dict[str, Any] = content["state"]
+        return state
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The checkpoint's content, or `None` where there is none yet."""
+        if not self.checkpoint.exists():
+            return None
+        try:
+            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+            reason = (str(e).splitlines() or [type(e).__name__])[0]
+            raise CheckpointError(
+                f"{self.checkpoint} is damaged or not a checkpoint ({reason}); restore it from a copy or start again"
+            ) from None
+        required = {"format", "fingerprint", "state", "metrics_bytes"}
+        if not isinstance(content, dict) or not required <= content.keys():
+            raise CheckpointError(f"{self.checkpoint} is not a checkpoint of sharewise")
+        if content["format"] != CHECKPOINT_FORMAT:
+            raise CheckpointError(
+                f"{self.checkpoint} has format {content['format']}, this version of sharewise reads format "
+                f"{CHECKPOINT_FORMAT}; use the version named in {self.environment}"
+            )
+        return content
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to the history.
+
+        Raises:
+            SharewiseError: when the disk is full.
+        """
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise SharewiseError(_unwritable(self.metrics, error)) from None
