@@ -15,28 +15,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sharewise import appraisal, data, distribution, methods, space, spaces, supernet
-    from sharewise.cost import cost, latency
+    from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
+    from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
     from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
-    from sharewise.search import Recipe, SearchResult
     from sharewise.space import Architecture, Choice, Space
     from sharewise.supernet import Gate, export, extract, recalibrate
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "sharewise.cost": ["cost", "latency"],
     "sharewise.errors": ["SharewiseError"],
     "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
-    "sharewise.search": ["Recipe", "SearchResult"],
+    "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_ROOMS = ("appraisal", "data", "distribution", "methods", "space", "spaces", "supernet")
+_ROOMS = ("appraisal", "cost", "data", "distribution", "methods", "space", "spaces", "supernet")
 
 __all__ = [
     "Architecture",
@@ -56,7 +54,6 @@ __all__ = [
     "distribution",
     "export",
     "extract",
-    "latency",
     "methods",
     "recalibrate",
     "search",

@@ -132,9 +132,7 @@ class SupernetCost:
     def of(self, gates: Gates) -> int:
         """Multiply-accumulates of one forward pass of one example under `gates`."""
         if self._prices is not None:
-            return self._fixed + sum(
-                self._prices[name][index] for name, gate in gates.items() for index in gate.active
-            )
+            return self._fixed + sum(self._prices[name][index] for name, gate in gates.items() for index in gate.active)
         pattern = tuple(gates[d.name].active for d in self._decisions)
         if pattern not in self._patterns:
             total = 0

@@ -51,9 +51,7 @@ class Ledger:
 
     entries: dict[str, Entry] = field(default_factory=dict)
 
-    def charge(
-        self, part: str, *, examples: int, multiply_accumulates: int, passes: int, seconds: float = 0.0
-    ) -> None:
+    def charge(self, part: str, *, examples: int, multiply_accumulates: int, passes: int, seconds: float = 0.0) -> None:
         """Add one step.
 
         Args:

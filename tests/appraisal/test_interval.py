@@ -150,11 +150,7 @@ def test_a_claim_and_an_interval_without_zero_go_together() -> None:
     random = np.random.default_rng(5)
     for shift in np.linspace(-0.2, 0.2, 41):
         verdict = compare(list(random.normal(shift, 0.05, 4)), list(random.normal(0, 0.1, 6)))
-        assert (
-            verdict.sentence.startswith("no difference")
-            == (0 in verdict.interval)
-            == (verdict.p_value > 0.05)
-        )
+        assert verdict.sentence.startswith("no difference") == (0 in verdict.interval) == (verdict.p_value > 0.05)
 
 
 def test_nothing_to_average_is_an_error() -> None:

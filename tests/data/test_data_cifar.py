@@ -118,9 +118,7 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
     assert data.train.targets.tolist() == batch(0, "fine_labels")[1]
 
 
-def test_damaged_archives_are_refused(
-    official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path
-) -> None:
+def test_damaged_archives_are_refused(official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path) -> None:
     folder, _, _ = official
     content = (folder / "data_batch_3").read_bytes()
     (folder / "data_batch_3").write_bytes(content[:2000])
@@ -164,9 +162,7 @@ def test_a_truncated_archive_and_one_of_another_kind_are_refused(
         cifar10(path)
 
 
-def test_a_place_without_cifar_says_what_was_expected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_without_cifar_says_what_was_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="holds no cifar10: expected the folder 'cifar-10-batches-py'"):
         cifar10(tmp_path)
     monkeypatch.delenv("SHAREWISE_DATA", raising=False)

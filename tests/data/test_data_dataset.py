@@ -80,9 +80,7 @@ def test_a_subset_out_of_range_says_how_many_there_are(examples: int) -> None:
 
 
 def test_resizing_keeps_flat_images_and_averages_blocks() -> None:
-    images = (
-        torch.tensor([10, 200], dtype=torch.uint8).repeat_interleave(8).reshape(1, 1, 2, 8).repeat(1, 1, 4, 1)
-    )
+    images = torch.tensor([10, 200], dtype=torch.uint8).repeat_interleave(8).reshape(1, 1, 2, 8).repeat(1, 1, 4, 1)
     images = images.reshape(1, 1, 8, 8)
     examples = Examples(images.repeat(2, 1, 1, 1), torch.tensor([0, 1]))
     data = Dataset("blocks", classification(2), "image", examples, Sealed(examples))

@@ -25,9 +25,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 def npz(folder: Path, x: npt.ArrayLike, y: npt.ArrayLike, **changes: Any) -> Path:
     values = {"x_train": x, "y_train": y, "x_test": x, "y_test": y, **changes}
-    np.savez(
-        folder / "mine.npz", **{key: np.asarray(value) for key, value in values.items() if value is not None}
-    )
+    np.savez(folder / "mine.npz", **{key: np.asarray(value) for key, value in values.items() if value is not None})
     return folder / "mine.npz"
 
 
@@ -101,9 +99,7 @@ def test_real_targets_make_a_regression(tmp_path: Path, shape: tuple[int, ...]) 
         (np.array([print] * 6, object), LABELS, {}, "cannot be read as .npz"),
     ],
 )
-def test_bad_arrays_are_refused(
-    tmp_path: Path, x: Any, y: Any, changes: dict[str, Any], message: str
-) -> None:
+def test_bad_arrays_are_refused(tmp_path: Path, x: Any, y: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         arrays(npz(tmp_path, x, y, **changes))
 
@@ -168,9 +164,7 @@ def test_a_folder_of_images_reads_back_equal(folder: Path) -> None:
     assert data.class_names == ("ant", "bee[1]")
     assert sorted(data.train.targets.tolist()) == [0, 0, 1]
     found = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(test).values(), strict=True)}
-    found |= {
-        image.numpy().tobytes(): int(label) for image, label in zip(*vars(data.train).values(), strict=True)
-    }
+    found |= {image.numpy().tobytes(): int(label) for image, label in zip(*vars(data.train).values(), strict=True)}
     channels_first = [np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes() for image in PIXELS[:5]]
     assert found == dict(zip(channels_first, [0, 1, 0, 0, 1], strict=True))
     assert image_folder(folder, size=4).input_shape == (3, 4, 4)

@@ -33,9 +33,7 @@ def test_a_command_is_refused_by_name_and_not_run(tmp_path: Path, protocol: int)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "value", [OrderedDict(a=1), print, np.save, Path("x"), {1, 2}.union, np.float64(1.0)]
-)
+@pytest.mark.parametrize("value", [OrderedDict(a=1), print, np.save, Path("x"), {1, 2}.union, np.float64(1.0)])
 def test_everything_else_is_refused(value: object) -> None:
     with pytest.raises(DataError, match="asks for"):
         read_pickle(pickle.dumps({"data": value}), "batch")

@@ -68,9 +68,7 @@ def test_a_role_reads_its_part_only() -> None:
     assert seen == allowed
     evaluated = [int(value) for batch in data.batches("selection", 7) for value in batch.inputs.flatten()]
     assert sorted(evaluated) == sorted(data.indices[1].tolist())
-    assert evaluated == [
-        int(value) for batch in data.batches("selection", 30) for value in batch.inputs.flatten()
-    ]
+    assert evaluated == [int(value) for batch in data.batches("selection", 30) for value in batch.inputs.flatten()]
 
 
 def test_a_role_without_a_part_is_refused() -> None:
@@ -88,9 +86,7 @@ def test_bad_fractions_are_refused(parts: tuple[float, ...]) -> None:
 
 
 def test_bad_parts_and_fractions_of_ready_roles_are_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match="'selection' reads part 2, but the parts are numbered 0 to 1"
-    ):
+    with pytest.raises(ConfigurationError, match="'selection' reads part 2, but the parts are numbered 0 to 1"):
         Roles((0.5, 0.5), selection=2)
     for build in (bilevel, held_out):
         with pytest.raises(ConfigurationError, match=r"must lie in \(0, 1\), got 1"):

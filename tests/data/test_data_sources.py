@@ -101,7 +101,4 @@ def test_the_built_in_digits_are_those_of_scikit_learn() -> None:
 
 
 def test_the_built_in_digits_have_not_changed() -> None:
-    assert (
-        digits().provenance["checksum"]
-        == "sha256:fa6cacdc015a118b594590f003e2d40fb16dc78288e07216c03cb5b34ca7a70a"
-    )
+    assert digits().provenance["checksum"] == "sha256:fa6cacdc015a118b594590f003e2d40fb16dc78288e07216c03cb5b34ca7a70a"

@@ -47,9 +47,7 @@ def stream(n: int = 10, batch_size: int = 3, seed: int = 0, **options: Any) -> S
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 30), st.integers(0, 1000))
-def test_restoring_at_any_position_repeats_the_next_batches(
-    n: int, size: int, position: int, seed: int
-) -> None:
+def test_restoring_at_any_position_repeats_the_next_batches(n: int, size: int, position: int, seed: int) -> None:
     first = stream(n, size, seed)
     for _ in range(position):
         next(first)
@@ -164,8 +162,7 @@ def test_a_limit_reads_the_same_evenly_spaced_examples(limit: int) -> None:
     data = digits()
     test = data.open_test("test of the limit")
     one, two = (
-        torch.cat([batch.inputs for batch in evaluation_batches(test, data, 50, limit=limit)])
-        for _ in range(2)
+        torch.cat([batch.inputs for batch in evaluation_batches(test, data, 50, limit=limit)]) for _ in range(2)
     )
     assert len(one) == min(limit, 360)
     assert torch.equal(one, two)

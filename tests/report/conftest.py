@@ -179,9 +179,7 @@ def gaea_run(run: Path) -> Path:
 
 def sampler_run(run: Path) -> Path:
     lines = [epoch_line(epoch, sampler=True) for epoch in range(EPOCHS)]
-    return write(
-        run, config("search", method="random-ws"), [*lines, candidates()], search_result(sampler=True)
-    )
+    return write(run, config("search", method="random-ws"), [*lines, candidates()], search_result(sampler=True))
 
 
 def unfinished_run(run: Path) -> Path:
@@ -193,9 +191,7 @@ def train_run(run: Path) -> Path:
     lines = []
     for epoch in range(EPOCHS):
         line = epoch_line(epoch, sampler=True)
-        kept = {
-            key: line[key] for key in ("event", "epoch", "step", "weights_loss", "learning_rate", "seconds")
-        }
+        kept = {key: line[key] for key in ("event", "epoch", "step", "weights_loss", "learning_rate", "seconds")}
         loss = line["weights_loss"] + 0.1
         lines.append(kept | {"selection": {"loss": loss, "accuracy": 1 - loss / 2.6}})
     result = {

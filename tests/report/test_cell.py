@@ -38,9 +38,7 @@ CASES = {
     "nasbench201": Picture(NODES, tuple((a, b, "nor_conv_3x3") for a, b in PAIRS)),
     "nasbench201 mixed": Picture(NODES, tuple((*pair, OPERATIONS[k % 5]) for k, pair in enumerate(PAIRS))),
     "dense": dense(8, "dilated_convolution_5x5"),
-    "chain": Picture(
-        tuple(map(str, range(21))), tuple((str(k), str(k + 1), "mbconv_e6_k7") for k in range(20))
-    ),
+    "chain": Picture(tuple(map(str, range(21))), tuple((str(k), str(k + 1), "mbconv_e6_k7") for k in range(20))),
     "parallel": Picture(("a", "b"), (("a", "b", "one"), ("a", "b", "another"), ("a", "b", "a third one"))),
     "backward": Picture(
         ("a", "b", "c"), (("c", "a", "back"), ("b", "a", "back"), ("a", "c", "on"), ("a", "a", "self"))

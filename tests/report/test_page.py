@@ -60,9 +60,7 @@ class Page(HTMLParser):
 def test_the_page_asks_nothing_of_the_outside(write_run: WriteRun, kind: str) -> None:
     text = write_report(write_run(kind)).read_text(encoding="utf-8")
     page = Page(text)
-    assert {link.split(",")[0] for link in page.links if not link.startswith("#")} <= {
-        "data:image/png;base64"
-    }
+    assert {link.split(",")[0] for link in page.links if not link.startswith("#")} <= {"data:image/png;base64"}
     assert all(reference.startswith("#") for reference in page.references)
     assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
     assert "@import" not in text
@@ -140,6 +138,7 @@ def test_an_unfinished_run_says_how_to_go_on(write_run: WriteRun) -> None:
     assert "9 of 25 epochs" in words
     assert f"sharewise resume {run}" in words
     assert "Architecture so far" in words
+    assert "sharewise export" not in words
     assert "67.5 GMAC" in words  # summed from the ledger of the last epoch
 
 
@@ -179,9 +178,7 @@ def test_every_string_is_escaped(write_run: WriteRun) -> None:
     settings = {"command": "search", "space": HOSTILE, "method": HOSTILE, "data": HOSTILE, HOSTILE: HOSTILE}
     ranked = {"event": "selection", "candidates": [{"architecture": HOSTILE, HOSTILE: 0.4}]}
     run = write_run(settings=settings, lines=[line, ranked], result=result)
-    (run / "environment.json").write_text(
-        json.dumps({HOSTILE: HOSTILE, "sharewise": HOSTILE}), encoding="utf-8"
-    )
+    (run / "environment.json").write_text(json.dumps({HOSTILE: HOSTILE, "sharewise": HOSTILE}), encoding="utf-8")
     text = write_report(run).read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags
@@ -205,9 +202,7 @@ def test_what_is_unknown_is_ignored(write_run: WriteRun) -> None:
         {"event": "epoch", "epoch": 1, "weights_loss": 2.0, "surprise": {"a": [1]}, "entropy": None},
         {"event": "selection", "candidates": [{"accuracy": 0.5}, "text"]},
     ]
-    run = write_run(
-        settings={"command": "search", "recipe": "none"}, lines=lines, result={"picture": {"edges": [[1]]}}
-    )
+    run = write_run(settings={"command": "search", "recipe": "none"}, lines=lines, result={"picture": {"edges": [[1]]}})
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('[1, 2]\n\n{"event": "epoch", "ep')
     data = read_run(run)
@@ -217,18 +212,13 @@ def test_what_is_unknown_is_ignored(write_run: WriteRun) -> None:
 
 
 def test_an_epoch_repeated_after_a_resume_counts_once(write_run: WriteRun) -> None:
-    lines = [
-        {"event": "epoch", "epoch": epoch, "weights_loss": loss}
-        for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.5))
-    ]
+    lines = [{"event": "epoch", "epoch": epoch, "weights_loss": loss} for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.5))]
     epochs = read_run(write_run(settings={"command": "train"}, lines=lines)).epochs
     assert [(epoch.index, epoch.values["weights_loss"]) for epoch in epochs] == [(0, 3.0), (1, 1.5)]
 
 
 def test_a_run_that_has_only_begun_has_a_page(write_run: WriteRun) -> None:
-    run = write_run(
-        settings={"command": "search", "method": "gdas", "space": "nasbench201", "recipe": {"epochs": 5}}
-    )
+    run = write_run(settings={"command": "search", "method": "gdas", "space": "nasbench201", "recipe": {"epochs": 5}})
     (run / "metrics.jsonl").unlink()
     (run / "environment.json").unlink()
     words = Page(write_report(run).read_text(encoding="utf-8")).words

@@ -213,9 +213,7 @@ def _checked(values: Sequence[float], name: str) -> NDArray[np.float64]:
         raise ConfigurationError(f"{name} is empty; an interval needs at least one value")
     if not np.isfinite(array).all():
         at = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise NonFiniteError(
-            f"{name}[{at}] is {array[at]}; leave failed runs out on purpose, not by averaging them"
-        )
+        raise NonFiniteError(f"{name}[{at}] is {array[at]}; leave failed runs out on purpose, not by averaging them")
     return array
 
 
@@ -279,9 +277,7 @@ def _sentence_of_means(
 ) -> str:
     sizes = f"n = {found_n} against {random_n}"
     if not math.isfinite(interval.half_width):
-        return (
-            f"no difference can be claimed: one random {metric} value has no spread to compare with ({sizes})"
-        )
+        return f"no difference can be claimed: one random {metric} value has no spread to compare with ({sizes})"
     if interval.half_width == 0:
         if gain == 0:
             return f"no difference can be claimed: every {metric} value is the same ({sizes})"
@@ -299,9 +295,7 @@ def _sentence_of_means(
     return f"{_direction(gain)} by {abs(gain):.{digits}f}: {metric}, {span}"
 
 
-def _sentence_of_one(
-    metric: str, value: float, prediction: Interval, gain: float, p_value: float, beats: int
-) -> str:
+def _sentence_of_one(metric: str, value: float, prediction: Interval, gain: float, p_value: float, beats: int) -> str:
     rank = f"one found {metric}, {value:.4g}, beats {beats} of {prediction.n} random values"
     if not math.isfinite(prediction.half_width):
         return f"no difference can be claimed: {rank}, and one value on each side shows no spread"

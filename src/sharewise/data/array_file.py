@@ -65,9 +65,7 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
             )
     targets, task, names = _targets(file, found)
     if found["x_train"].dtype == np.uint8:
-        inputs: dict[str, npt.NDArray[Any]] = {
-            key: _images(file, key, found[key]) for key in ("x_train", "x_test")
-        }
+        inputs: dict[str, npt.NDArray[Any]] = {key: _images(file, key, found[key]) for key in ("x_train", "x_test")}
         augmentation = default_augmentation(min(inputs["x_train"].shape[2:]))
     else:
         inputs = {**_table(file, found["x_train"], found["x_test"])}
@@ -109,18 +107,12 @@ def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{str(file)!r} cannot be read as .npz ({error}); write it again with numpy.savez"
-        ) from error
+        raise DataError(f"{str(file)!r} cannot be read as .npz ({error}); write it again with numpy.savez") from error
     for key, values in found.items():
         if values.ndim == 0:
-            raise DataError(
-                f"{key} in {file.name!r} must be an array with one entry for each example, got a scalar"
-            )
+            raise DataError(f"{key} in {file.name!r} must be an array with one entry for each example, got a scalar")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(
-                f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them"
-            )
+            raise DataError(f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them")
     return found
 
 
@@ -145,10 +137,7 @@ def _targets(
         and train.ndim == test.ndim <= 2
         and train.shape[1:] == test.shape[1:]
     ):
-        values = {
-            key: np.asarray(found[key], np.float32).reshape(len(found[key]), -1)
-            for key in ("y_train", "y_test")
-        }
+        values = {key: np.asarray(found[key], np.float32).reshape(len(found[key]), -1) for key in ("y_train", "y_test")}
         return values, regression(values["y_train"].shape[1]), ()
     raise DataError(
         f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, or floating point "

@@ -64,8 +64,7 @@ class RandomCrop:
     def __post_init__(self) -> None:
         if self.padding < 1:
             raise ConfigurationError(
-                f"the padding of a random crop must be at least 1 pixel, got {self.padding}; leave the crop "
-                "out instead"
+                f"the padding of a random crop must be at least 1 pixel, got {self.padding}; leave the crop out instead"
             )
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:

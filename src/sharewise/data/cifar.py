@@ -175,9 +175,7 @@ def _from_tar(archive: _Archive, path: Path) -> dict[str, bytes]:
                 if content is not None:
                     files[wanted[member.name]] = content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the archive {str(path)!r} cannot be read ({error}); fetch {archive.file!r} again"
-        ) from error
+        raise DataError(f"the archive {str(path)!r} cannot be read ({error}); fetch {archive.file!r} again") from error
     missing = [inner for inner, name in wanted.items() if name not in files]
     if missing:
         raise DataError(f"the archive {str(path)!r} lacks {', '.join(missing)}; fetch {archive.file!r} again")
@@ -186,9 +184,7 @@ def _from_tar(archive: _Archive, path: Path) -> dict[str, bytes]:
 
 def _entry(contents: dict[str, dict[str, Any]], file: str, key: str) -> Any:
     if key not in contents[file]:
-        raise DataError(
-            f"the file {file!r} lacks the entry {key!r}; it has {', '.join(sorted(contents[file]))}"
-        )
+        raise DataError(f"the file {file!r} lacks the entry {key!r}; it has {', '.join(sorted(contents[file]))}")
     return contents[file][key]
 
 
@@ -198,8 +194,7 @@ def _batches(archive: _Archive, contents: dict[str, dict[str, Any]], files: tupl
         data, targets = _entry(contents, file, "data"), _entry(contents, file, archive.labels)
         if not isinstance(targets, list) or not all(target in range(256) for target in targets):
             raise DataError(
-                f"the labels of {file!r} must be a list of integers from 0 to 255; "
-                f"fetch {archive.file!r} again"
+                f"the labels of {file!r} must be a list of integers from 0 to 255; fetch {archive.file!r} again"
             )
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (len(targets), 3072):
             raise DataError(
@@ -216,7 +211,6 @@ def _names(archive: _Archive, contents: dict[str, dict[str, Any]]) -> tuple[str,
     names = _entry(contents, archive.meta, archive.names)
     if not isinstance(names, list) or len(names) < 2:
         raise DataError(
-            f"{archive.names!r} in {archive.meta!r} must be a list of at least 2 names; "
-            f"fetch {archive.file!r} again"
+            f"{archive.names!r} in {archive.meta!r} must be a list of at least 2 names; fetch {archive.file!r} again"
         )
     return tuple(name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names)

@@ -213,8 +213,7 @@ class Dataset:
         n = len(self.train)
         if not 1 <= examples <= n:
             raise ConfigurationError(
-                f"cannot keep {examples} training examples of data set {self.name!r}; give a number from 1 "
-                f"to {n}"
+                f"cannot keep {examples} training examples of data set {self.name!r}; give a number from 1 to {n}"
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         if self._has_classes:

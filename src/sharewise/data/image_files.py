@@ -130,9 +130,7 @@ def sheets(root: str | os.PathLike[str] | None = None, tile: int | None = None) 
         raise ConfigurationError(f"the size of a tile must be at least 1 pixel, got {tile}")
     place = locate("sheets", root)
     names = class_names(place)
-    return _image_dataset(
-        place.name, names, sheet_examples(place, "train", tile), sheet_examples(place, "test", tile)
-    )
+    return _image_dataset(place.name, names, sheet_examples(place, "train", tile), sheet_examples(place, "test", tile))
 
 
 def class_names(root: Path) -> tuple[str, ...]:
@@ -225,9 +223,7 @@ def _labels(path: Path) -> npt.NDArray[np.int64]:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {str(path)!r} ({error}); it must be an array of integers") from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-        raise DataError(
-            f"{str(path)!r} must hold integers of shape (n,), got {labels.dtype} of shape {labels.shape}"
-        )
+        raise DataError(f"{str(path)!r} must hold integers of shape (n,), got {labels.dtype} of shape {labels.shape}")
     return np.asarray(labels, np.int64)
 
 
@@ -250,9 +246,7 @@ def _tiles(sheet: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    return sorted(
-        child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")
-    )
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _folder_examples(folder: Path, names: tuple[str, ...], size: int | None) -> Examples:
@@ -262,9 +256,7 @@ def _folder_examples(folder: Path, names: tuple[str, ...], size: int | None) -> 
         files = (folder / name).iterdir() if (folder / name).is_dir() else ()
         paths = sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
         if not paths and folder.name == "train":
-            raise DataError(
-                f"the class folder {str(folder / name)!r} holds no images ({', '.join(sorted(_SUFFIXES))})"
-            )
+            raise DataError(f"the class folder {str(folder / name)!r} holds no images ({', '.join(sorted(_SUFFIXES))})")
         for path in paths:
             image = _read_image(path, size)
             if images and image.shape != images[0].shape:

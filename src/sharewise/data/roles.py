@@ -57,15 +57,13 @@ class Roles:
     def __post_init__(self) -> None:
         if not self.parts or not all(part > 0 for part in self.parts) or sum(self.parts) > 1 + 1e-9:
             raise ConfigurationError(
-                "the parts of the training set must be positive fractions with a sum of at most 1, got "
-                f"{self.parts}"
+                f"the parts of the training set must be positive fractions with a sum of at most 1, got {self.parts}"
             )
         for role in get_args(Role):
             index = getattr(self, role)
             if index is not None and not 0 <= index < len(self.parts):
                 raise ConfigurationError(
-                    f"the role {role!r} reads part {index}, but the parts are numbered 0 to "
-                    f"{len(self.parts) - 1}"
+                    f"the role {role!r} reads part {index}, but the parts are numbered 0 to {len(self.parts) - 1}"
                 )
 
     def part(self, role: Role) -> int:

@@ -76,8 +76,7 @@ class Source:
             dataset = read(**options)
         else:
             raise ConfigurationError(
-                f"data set {self.name!r} is built in and takes no path, got {os.fspath(path)!r}; leave "
-                "--data-path out"
+                f"data set {self.name!r} is built in and takes no path, got {os.fspath(path)!r}; leave --data-path out"
             )
         return dataset
 
@@ -229,7 +228,5 @@ def single_file(place: Path, suffix: str) -> Path:
     found = sorted(place.glob(f"*{suffix}"))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise DataError(
-            f"the folder {str(place)!r} must hold one {suffix} file, found {names}; give the file itself"
-        )
+        raise DataError(f"the folder {str(place)!r} must hold one {suffix} file, found {names}; give the file itself")
     return found[0]

@@ -72,9 +72,7 @@ class Stream:
     ) -> None:
         _check_batch_size(batch_size)
         if not len(examples):
-            raise DataError(
-                "a stream of batches needs at least one example, got none; give more training examples"
-            )
+            raise DataError("a stream of batches needs at least one example, got none; give more training examples")
         self._device = torch.device(device)
         self._dtype = dtype
         self._inputs = examples.inputs.to(self._device)
@@ -129,9 +127,7 @@ class Stream:
             "batch_size": self._batch_size,
             "position": self._position,
             "order": self._pass_state.clone(),
-            "augment": torch.empty(0, dtype=torch.uint8)
-            if self._augment is None
-            else self._augment.get_state(),
+            "augment": torch.empty(0, dtype=torch.uint8) if self._augment is None else self._augment.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

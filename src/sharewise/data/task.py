@@ -54,9 +54,7 @@ class Task:
             raise ConfigurationError(f"a task needs at least one output, got outputs={self.outputs}")
         if self.primary != "loss" and self.primary not in self.metrics:
             legal = ", ".join(["loss", *self.metrics])
-            raise ConfigurationError(
-                f"primary metric {self.primary!r} is not among the task's metrics: {legal}"
-            )
+            raise ConfigurationError(f"primary metric {self.primary!r} is not among the task's metrics: {legal}")
 
 
 @dataclass(frozen=True)
@@ -135,6 +133,4 @@ def language_modelling(vocabulary: int) -> Task:
         1.3863
     """
     metrics = {"accuracy": _accuracy}
-    return Task(
-        "language modelling", vocabulary, _CrossEntropy(), metrics, primary="loss", higher_is_better=False
-    )
+    return Task("language modelling", vocabulary, _CrossEntropy(), metrics, primary="loss", higher_is_better=False)

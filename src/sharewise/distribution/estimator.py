@@ -23,7 +23,9 @@ class Estimator(ABC):
     synchronisation."""
 
     @abstractmethod
-    def weights(self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def weights(
+        self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Gate weights and which options are active.
 
         Args:

@@ -59,7 +59,7 @@ class ExponentiatedGradient(Optimizer):
         super().__init__(params, {"lr": lr, "floor": floor})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; `closure`, if given, re-evaluates the loss first."""
         loss = None
         if closure is not None:

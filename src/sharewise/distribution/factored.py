@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,6 @@ class Factored(Distribution):
         self.register_buffer("mask", mask)
         self.theta = nn.Parameter(geometry.initial(mask, generator))
         self._options: list[tuple[int, ...]] | None = None  # unmasked options by decision, kept on the host
-        self.register_load_state_dict_post_hook(lambda module, keys: module._forget_options())
 
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """One set of gates."""
@@ -108,7 +107,8 @@ class Factored(Distribution):
             self._options = [_indices(flags) for flags in self.mask.tolist()]
         return self._options
 
-    def _forget_options(self) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self._options = None
 
     def probabilities(self) -> Mapping[str, Tensor]:
@@ -132,7 +132,7 @@ class Factored(Distribution):
         self.mask.copy_(mask)
         with torch.no_grad():
             self.theta.copy_(self.geometry.restricted(self.theta, mask))
-        self._forget_options()
+        self._options = None
 
 
 def _indices(flags: list[bool]) -> tuple[int, ...]:

@@ -72,7 +72,7 @@ class UniformSampler(Distribution):
     def restrict(self, keep: Mapping[str, Tensor]) -> None:
         """Not possible: the space decides what is drawn."""
         raise ConfigurationError(
-            "a uniform sampler cannot be pruned in a stage; exclude options from the start, or use a learned distribution"
+            "a uniform sampler cannot be pruned in a stage; exclude options from the start, or learn a distribution"
         )
 
 

@@ -1,4 +1,4 @@
-"""The zoo: every method is a function that returns a `Recipe`, a sentence in the vocabulary of `sharewise.search`."""
+"""The zoo: every method is a function that returns a `Recipe`, a sentence in the vocabulary of `sharewise.engine`."""
 
 from sharewise.methods.darts import darts, darts_erm
 from sharewise.methods.gaea import gaea_darts, gaea_erm

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from sharewise.data import bilevel, single_level
 from sharewise.distribution import Expectation, Learned, SoftmaxLogits
+from sharewise.engine import Alternating, Cosine, DartsRule, Recipe, WeightDecay, WeightOptimization
+from sharewise.engine import warm_up as stages
 from sharewise.methods.registry import method, variant
-from sharewise.search import Alternating, Cosine, DartsRule, Recipe, WeightDecay, WeightOptimization
-from sharewise.search import warm_up as stages
 
 __all__ = ["darts", "darts_erm"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sharewise.data import bilevel
 from sharewise.distribution import Learned, SoftmaxLogits, StraightThroughGumbel
+from sharewise.engine import Alternating, Cosine, Linear, Mode, Recipe, WeightDecay, WeightOptimization
+from sharewise.engine import warm_up as stages
 from sharewise.methods.registry import method
-from sharewise.search import Alternating, Cosine, Linear, Mode, Recipe, WeightDecay, WeightOptimization
-from sharewise.search import warm_up as stages
 
 __all__ = ["gdas"]
 
@@ -65,7 +65,8 @@ def gdas(
     return Recipe(
         name="gdas",
         distribution=Learned(
-            SoftmaxLogits(architecture_learning_rate), StraightThroughGumbel(Linear(temperature, minimum_temperature))
+            SoftmaxLogits(architecture_learning_rate),
+            StraightThroughGumbel(Linear(temperature, minimum_temperature)),
         ),
         level=Alternating(first="weights"),
         roles=bilevel(),

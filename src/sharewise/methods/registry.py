@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec, get_type_hints
 
+from sharewise.engine import Recipe
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.search import Recipe
 
 __all__ = ["METHODS", "build", "method", "parameters", "variant"]
 
@@ -50,7 +50,7 @@ def variant(name: str, of: Callable[P, Recipe]) -> Callable[[Callable[[Recipe], 
         def function(*args: P.args, **kwargs: P.kwargs) -> Recipe:
             return change(of(*args, **kwargs))
 
-        function.__wrapped__ = inspect.unwrap(of)  # type: ignore[attr-defined]
+        function.__wrapped__ = inspect.unwrap(of)
         return _registered(name, function, inspect.signature(of))
 
     return register

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sharewise.data import held_out
 from sharewise.distribution import Uniform
+from sharewise.engine import Cosine, RankSampled, Recipe, WeightOptimization, WeightsOnly
 from sharewise.methods.registry import method
-from sharewise.search import Cosine, RankSampled, Recipe, WeightOptimization, WeightsOnly
 from sharewise.supernet import RecalibratedStatistics
 
 __all__ = ["spos"]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from sharewise.data import Augmentation, Objective, Roles, Task, classification, held_out, single_level
 from sharewise.distribution import Nothing
+from sharewise.engine import Cosine, Recipe, Selected, Selection, WeightOptimization, WeightsOnly
+from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError
-from sharewise.search import Cosine, Recipe, Selected, Selection, WeightOptimization, WeightsOnly
-from sharewise.search.state import SearchState
 from sharewise.space import Architecture, DirectRelaxation, Space
 from sharewise.supernet import Gates, Supernet
 

@@ -1,7 +1,7 @@
 """Drawing a cell: nodes on one line from left to right, edges as arcs above and below it.
 
 Neighbours are joined by a straight edge; every longer edge takes the side where it crosses least, and a
-lane of its own beyond all edges that it overlaps there. So no two labels can meet, however many edges a cell has.
+lane of its own beyond all edges that it overlaps there. So no two labels can meet, however dense a cell is.
 """
 
 from __future__ import annotations

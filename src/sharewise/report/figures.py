@@ -139,9 +139,7 @@ def draw_lines(
         if reference is not None:
             axes.axhline(reference[1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.0, label=reference[0])
         if len(axes.get_legend_handles_labels()[0]) > 1:
-            axes.legend(
-                loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, borderaxespad=0, handlelength=1.8
-            )
+            axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, borderaxespad=0, handlelength=1.8)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=_STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=_STEPS))
@@ -206,11 +204,7 @@ def draw_heat_map(
             label.set_fontweight("bold" if index == winner else "normal")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=_STEPS))
         axes.tick_params(length=0)
-        held = (
-            f"at epoch {last} {options[winner]} leads with {final[winner]:.2f}"
-            if winner >= 0
-            else "no values"
-        )
+        held = f"at epoch {last} {options[winner]} leads with {final[winner]:.2f}" if winner >= 0 else "no values"
         return _svg(figure, name, f"Probabilities of {title} over epochs; {held}.")
 
 
@@ -288,9 +282,7 @@ def draw_difference(comparison: AgainstRandom, *, name: str, scale: float, label
         axes = figure.subplots()
         axes.axvline(0.0, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.0)
         axes.plot([low, high], [0, 0], color=SERIES[0], linewidth=3.0, solid_capstyle="butt")
-        axes.plot(
-            [low, low, math.nan, high, high], [-0.2, 0.2, math.nan, -0.2, 0.2], color=SERIES[0], linewidth=1.6
-        )
+        axes.plot([low, low, math.nan, high, high], [-0.2, 0.2, math.nan, -0.2, 0.2], color=SERIES[0], linewidth=1.6)
         axes.plot([(low + high) / 2], [0], marker="o", color=SERIES[0], markersize=7, markeredgecolor=CARD)
         axes.set_ylim(-1, 1)
         axes.set_yticks([0], ["found −\nrandom"], color=INK)

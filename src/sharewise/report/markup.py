@@ -54,9 +54,7 @@ def join(*children: str | None) -> Markup:
         >>> join("a < b", Markup("<br>"), None)
         'a &lt; b<br>'
     """
-    return Markup(
-        "".join(child if isinstance(child, Markup) else escape(child) for child in children if child)
-    )
+    return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children if child))
 
 
 def _plain(value: str | float) -> str:

@@ -97,21 +97,15 @@ def render_report(data: ReportData) -> str:
     )
     header = element(
         "header",
-        element(
-            "p", f"sharewise {'training' if data.kind == 'train' else 'search'} report", class_="eyebrow"
-        ),
+        element("p", f"sharewise {'training' if data.kind == 'train' else 'search'} report", class_="eyebrow"),
         element("h1", title),
         element("p", data.description, class_="subtitle") if data.description else None,
-        element(
-            "nav", *(element("a", name, href=f"#{key}") for key, name, _ in present), aria_label="Sections"
-        ),
+        element("nav", *(element("a", name, href=f"#{key}") for key, name, _ in present), aria_label="Sections"),
         _status(data),
         _cards(data),
     )
     sections = (
-        element(
-            "section", element("h2", name, id=f"{key}-title"), content, id=key, aria_labelledby=f"{key}-title"
-        )
+        element("section", element("h2", name, id=f"{key}-title"), content, id=key, aria_labelledby=f"{key}-title")
         for key, name, content in present
     )
     body = element("body", element("main", header, *sections, _footer(data)))
@@ -138,13 +132,10 @@ def _status(data: ReportData) -> Markup | None:
         element(
             "p",
             element("strong", "Unfinished: still running or interrupted."),
-            f" {done}{of} epochs are logged and there is no result yet. "
-            "If nothing runs any more, resume with",
+            f" {done}{of} epochs are logged and there is no result yet. If nothing runs any more, resume with",
         ),
-        element("pre", element("code", _resume(data))),
-        element("div", element("div", style=f"width:{share:.1f}%"), class_="progress")
-        if share is not None
-        else None,
+        _resume(data),
+        element("div", element("div", style=f"width:{share:.1f}%"), class_="progress") if share is not None else None,
         class_="status",
     )
 
@@ -161,9 +152,7 @@ def _cards(data: ReportData) -> Markup:
     inherited = _inherited(data)
     if inherited is not None and data.kind == "search":
         cards.append(
-            _card(
-                f"Inherited {data.primary}", _score(data.primary, inherited), "shared weights, not retrained"
-            )
+            _card(f"Inherited {data.primary}", _score(data.primary, inherited), "shared weights, not retrained")
         )
     spent = _number_at(data.cost, "search_multiply_accumulates")
     if spent is not None:
@@ -296,9 +285,7 @@ def _curves(data: ReportData) -> Markup | None:
         most = _most_entropy(data)
         reference = None if most is None else (f"undecided, {most[0]} = {most[1]:.2f}", most[1])
         title = "mean entropy of θ, nats"
-        plots.append(
-            draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0)
-        )
+        plots.append(draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0))
     held_out = _scores(data, "held out", data.primary)
     if held_out:
         plots.append(draw_lines(held_out, title=_unit(data.primary)[1], name="held-out", marks=marks))
@@ -333,7 +320,7 @@ def _gap(data: ReportData) -> Markup | None:
     return join(
         _how(
             "The same weights are scored as the whole supernet and as the one architecture it rounds to: the "
-            "wider the band, the more is lost by rounding and the less the search says about the architecture."
+            "wider the band, the more is lost by rounding and the less the search says about the result."
         ),
         _plots(*plots) if plots else None,
         element("p", _gap_at_the_end(data), class_="note"),
@@ -349,7 +336,7 @@ def _gap_at_the_end(data: ReportData) -> str:
     unit = " points" if scale == 100 else ""
     on = f", on {data.gap.examples} examples" if data.gap.examples else ""
     return (
-        f"At the end: supernet {_score(data.primary, supernet)}, architecture "
+        f"{'At the end' if data.finished else 'Last measured'}: supernet {_score(data.primary, supernet)}, architecture "
         f"{_score(data.primary, architecture)}, a gap of "
         f"{scale * (supernet - architecture):.2f}{unit} of {data.primary}{on}."
     )
@@ -373,10 +360,7 @@ def _ranked(data: ReportData) -> Markup | None:
             "tr",
             element("td", str(rank), class_="number"),
             element("td", _code(candidate.architecture)),
-            *(
-                element("td", _score(name, candidate.scores.get(name, math.nan)), class_="number")
-                for name in metrics
-            ),
+            *(element("td", _score(name, candidate.scores.get(name, math.nan)), class_="number") for name in metrics),
             element("td", _meter(value, values), class_="meter", aria_hidden="true"),
         )
         for rank, (candidate, value) in enumerate(zip(shown, values, strict=True), start=1)
@@ -407,7 +391,7 @@ def _costs(data: ReportData) -> Markup | None:
             "tr",
             element("th", COST_NAMES.get(key) or key.replace("_", " ").replace(".", ": "), scope="row"),
             element("td", _amount(key, float(value)), class_="number"),
-            element("td", f"{value:,}".replace(",", "\u202f"), class_="number"),
+            element("td", _exact(value), class_="number"),
         )
         for key, value in amounts
     )
@@ -419,10 +403,7 @@ def _costs(data: ReportData) -> Markup | None:
     parts = _parts(data)
     until = "" if data.finished else " Counted up to the last logged epoch."
     return join(
-        _how(
-            "Multiply-accumulates and passes compare across machines; time compares on one machine only."
-            + until
-        ),
+        _how("Multiply-accumulates and passes compare across machines; time compares on one machine only." + until),
         _table(head, *rows),
         element("p", "By part of the run:", class_="note") if parts else None,
         parts,
@@ -436,7 +417,10 @@ def _parts(data: ReportData) -> Markup | None:
     head = element(
         "tr",
         element("th", "Part", scope="col"),
-        *(element("th", key.replace("_", " "), class_="number", scope="col") for key in columns),
+        *(
+            element("th", key.replace("multiply_accumulates", "multiply-accumulates"), class_="number", scope="col")
+            for key in columns
+        ),
     )
     rows = (
         element(
@@ -450,10 +434,7 @@ def _parts(data: ReportData) -> Markup | None:
 
 
 def _next(data: ReportData) -> Markup:
-    items = (
-        element("li", element("p", what), element("pre", element("code", command)))
-        for what, command in _commands(data)
-    )
+    items = (element("li", element("p", what), command) for what, command in _commands(data))
     return join(
         _how("Click a command to select all of it, then copy it into a terminal."),
         element("ul", *items, class_="commands"),
@@ -485,13 +466,14 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Markup | None]], ...] = 
 # --------------------------------------------------------------------------------------------------- commands
 
 
-def _resume(data: ReportData) -> str:
-    return shlex.join(["sharewise", "resume", data.folder])
+def _resume(data: ReportData) -> Markup:
+    return _command("sharewise", "resume", data.folder)
 
 
-def _commands(data: ReportData) -> Iterator[tuple[str, str]]:
+def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
     if not data.finished:
         yield "Resume where it stopped:", _resume(data)
+        return
     space, of = _setting(data, "space"), _setting(data, "data")
     if data.kind == "search" and data.architecture and space and of:
         epochs = _number_at(data.config, "recipe", "epochs")
@@ -499,12 +481,21 @@ def _commands(data: ReportData) -> Iterator[tuple[str, str]]:
         words = ["sharewise", "train", "--space", space, "--architecture", data.architecture, "--data", of]
         words += ["--data-path", path] if path else []
         words += ["--epochs", f"{epochs:g}"] if epochs else []
-        yield "Train the architecture from scratch, for longer where it is meant to last:", shlex.join(words)
+        yield "Train the architecture from scratch, for longer where it is meant to last:", _command(*words)
     yield (
         "Export the weights and the architecture:",
-        shlex.join(["sharewise", "export", data.folder, "--out", "export"]),
+        _command("sharewise", "export", data.folder, "--out", "export"),
     )
-    yield "Evaluate on the test examples:", shlex.join(["sharewise", "evaluate", data.folder])
+    yield "Evaluate on the test examples:", _command("sharewise", "evaluate", data.folder)
+
+
+def _command(*words: str) -> Markup:
+    """A command whose flags are never broken across lines."""
+    spaced = (
+        join(" " if place else None, element("b", word) if word.startswith("--") else shlex.quote(word))
+        for place, word in enumerate(words)
+    )
+    return element("pre", element("code", *spaced))
 
 
 # ----------------------------------------------------------------------------------------------------- pieces
@@ -528,9 +519,7 @@ def _plots(*plots: Markup | None) -> Markup:
 
 
 def _pairs(how: str, mapping: Mapping[str, object]) -> Markup | None:
-    pairs = [
-        element("div", element("dt", key), element("dd", _shown(value))) for key, value in _flatten(mapping)
-    ]
+    pairs = [element("div", element("dt", key), element("dd", _shown(value))) for key, value in _flatten(mapping)]
     return join(_how(how), element("dl", *pairs, class_="pairs")) if pairs else None
 
 
@@ -619,6 +608,11 @@ def _si(value: float, unit: str = "") -> str:
     while abs(value) >= 999.5 and step < len(prefixes) - 1:
         value, step = value / 1000, step + 1
     return f"{value:.3g} {prefixes[step]}{unit}".rstrip()
+
+
+def _exact(value: float) -> str:
+    """Write every digit, in groups of three."""
+    return f"{value:,.0f}".replace(",", "\u202f") if value == round(value, 0) else f"{value:g}"
 
 
 def _duration(seconds: float) -> str:

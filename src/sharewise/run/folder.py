@@ -6,11 +6,11 @@ last complete version. The history is cut back to the checkpoint by a resume, so
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,15 +37,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         SharewiseError: when the disk is full or the folder cannot be written; an earlier version of the file stays.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         cause = _os_error(error)
         if cause is not None:
             raise SharewiseError(_unwritable(path, cause)) from None
@@ -196,7 +197,15 @@ class RunFolder:
             return None
         try:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+        ) as e:
             reason = (str(e).splitlines() or [type(e).__name__])[0]
             raise CheckpointError(
                 f"{self.checkpoint} is damaged or not a checkpoint ({reason}); restore it from a copy or start again"

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sharewise.engine import (
+    Callback,
+    EpochEnded,
+    Event,
+    SearchState,
+    SelectionEnded,
+    StageEntered,
+    Started,
+    Stepped,
+)
 from sharewise.errors import ConfigurationError
 from sharewise.run.folder import RunFolder
-from sharewise.search import Callback, EpochEnded, Event, SearchState, SelectionEnded, StageEntered, Started, Stepped
 
 __all__ = ["record_to", "tensorboard"]
 
@@ -82,7 +91,7 @@ def tensorboard(folder: Path) -> Callback:
         nonlocal writer
         if isinstance(event, Started):
             # Lines after the checkpoint are written again by a resume; TensorBoard hides the older ones.
-            writer = SummaryWriter(str(folder), purge_step=state.step)  # type: ignore[no-untyped-call]
+            writer = SummaryWriter(str(folder), purge_step=state.step)
         elif isinstance(event, EpochEnded) and writer is not None:
             for name, value in _scalars(event.record):
                 writer.add_scalar(name, value, state.step)

@@ -13,15 +13,8 @@ from torch import nn
 
 from sharewise.cost import cost
 from sharewise.data import Dataset, evaluation_batches
-from sharewise.errors import ConfigurationError
-from sharewise.oracle.standalone import Standalone, TrainingRecipe
-from sharewise.report import write_report
-from sharewise.run.environment import environment, versions
-from sharewise.run.folder import RunFolder
-from sharewise.run.listeners import record_to
-from sharewise.search import (
+from sharewise.engine import (
     Callback,
-    Measure,
     Numerics,
     Recipe,
     SearchResult,
@@ -36,6 +29,12 @@ from sharewise.search import (
     selection_scores,
     stream,
 )
+from sharewise.errors import ConfigurationError
+from sharewise.oracle.standalone import Standalone, TrainingRecipe
+from sharewise.report import write_report
+from sharewise.run.environment import environment, versions
+from sharewise.run.folder import RunFolder
+from sharewise.run.listeners import record_to
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RecalibratedStatistics, Supernet, discrete, networks_of
 
@@ -261,8 +260,10 @@ def train(
     place = numerics(device, precision)
     options = dict(network or {})
     if training.auxiliary_weight:
-        plain = _with_auxiliary(build_network(architecture, space, dataset.input_shape, dataset.task.outputs,
-                                              network=options, seed=seed), seed)
+        plain = _with_auxiliary(
+            build_network(architecture, space, dataset.input_shape, dataset.task.outputs, network=options, seed=seed),
+            seed,
+        )
     else:
         plain = build_network(
             architecture, space, dataset.input_shape, dataset.task.outputs, network=options, seed=seed
@@ -401,7 +402,9 @@ def _search_result(
         "cost": _cost(plain, dataset, state),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
-        "picture": None if picture is None else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
+        "picture": None
+        if picture is None
+        else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
         "versions": versions(),
     }
 
@@ -429,7 +432,9 @@ def _training_result(
         "cost": _cost(network, dataset, state),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
-        "picture": None if picture is None else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
+        "picture": None
+        if picture is None
+        else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
         "versions": versions(),
     }
 

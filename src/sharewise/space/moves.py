@@ -48,7 +48,9 @@ def sample(space: Space, rng: np.random.Generator) -> Architecture:
                 values[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
         if space.is_legal(values):
             return space.architecture(values)
-    raise ConfigurationError(f"{_ATTEMPTS:,} random draws from space {space.name!r} were all illegal; check its constraints")
+    raise ConfigurationError(
+        f"{_ATTEMPTS:,} random draws from space {space.name!r} were all illegal; check its constraints"
+    )
 
 
 def enumerate_architectures(space: Space) -> Iterator[Architecture]:

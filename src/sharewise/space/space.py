@@ -154,7 +154,9 @@ class Space:
             active[choice.name] = choice.options[choice.index(values[choice.name])]
         for constraint in self.constraints:
             if not constraint.holds(active):
-                raise ConfigurationError(f"illegal architecture of {self.name!r}: {constraint.description}; got {active}")
+                raise ConfigurationError(
+                    f"illegal architecture of {self.name!r}: {constraint.description}; got {active}"
+                )
         text = None if self.codec is None else self.codec.encode(active)
         return Architecture(self.name, tuple(active.items()), text)
 

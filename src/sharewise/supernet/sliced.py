@@ -67,7 +67,12 @@ class SlicedLinear(Shared):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, inputs: Decision | None = None, outputs: Decision | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        inputs: Decision | None = None,
+        outputs: Decision | None = None,
     ) -> None:
         super().__init__()
         plain = nn.Linear(in_features, out_features)

@@ -38,13 +38,17 @@ def convolution(channels_in: int, channels_out: int, kernel: int, stride: int, a
 
 def operation(name: str, channels: int, affine: bool) -> nn.Module:
     """The module of a candidate operation other than `none`; all keep the shape of their input."""
-    makers = {
-        "skip_connect": lambda: nn.Identity(),
-        "nor_conv_1x1": lambda: convolution(channels, channels, 1, 1, affine),
-        "nor_conv_3x3": lambda: convolution(channels, channels, 3, 1, affine),
-        "avg_pool_3x3": lambda: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
-    }
-    return makers[name]()
+    match name:
+        case "skip_connect":
+            return nn.Identity()
+        case "nor_conv_1x1":
+            return convolution(channels, channels, 1, 1, affine)
+        case "nor_conv_3x3":
+            return convolution(channels, channels, 3, 1, affine)
+        case "avg_pool_3x3":
+            return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        case _:
+            raise ValueError(f"unknown operation {name!r}")
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -60,7 +64,11 @@ class Cell(nn.Module):
     def __init__(self, operations: dict[tuple[int, int], str], channels: int, affine: bool) -> None:
         super().__init__()
         self.edges = nn.ModuleDict(
-            {f"edge_{s}_{t}": operation(name, channels, affine) for (s, t), name in operations.items() if name != "none"}
+            {
+                f"edge_{s}_{t}": operation(name, channels, affine)
+                for (s, t), name in operations.items()
+                if name != "none"
+            }
         )
         self.drop_path_probability = 0.0
 

@@ -161,7 +161,12 @@ class NasBench201Supernet(Supernet):
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
         channels = options.channels
         frame = Network(
-            architecture_of_nothing(space), self.input_shape, outputs, channels, cells=1, affine=options.affine
+            architecture_of_nothing(space),
+            self.input_shape,
+            outputs,
+            channels,
+            cells=1,
+            affine=options.affine,
         )
         self.stem, self.head = frame.stem, frame.head
         self.stages = nn.ModuleList(
@@ -212,11 +217,7 @@ def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
 def _plain(
     architecture: Architecture, input_shape: Sequence[int], outputs: int, options: NasBench201Options
 ) -> nn.Module:
-    return Network(
-        str(architecture), _image_shape(input_shape), outputs, options.channels, options.cells, affine=True
-    )
+    return Network(str(architecture), _image_shape(input_shape), outputs, options.channels, options.cells, affine=True)
 
 
-NETWORKS = Networks(
-    options=NasBench201Options, supernet=NasBench201Supernet, plain=_plain, input_kinds=("image",)
-)
+NETWORKS = Networks(options=NasBench201Options, supernet=NasBench201Supernet, plain=_plain, input_kinds=("image",))

@@ -12,7 +12,15 @@ __all__ = ["Network", "activation"]
 
 def activation(name: str) -> nn.Module:
     """The module of an activation."""
-    return {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}[name]()
+    match name:
+        case "relu":
+            return nn.ReLU()
+        case "tanh":
+            return nn.Tanh()
+        case "gelu":
+            return nn.GELU()
+        case _:
+            raise ValueError(f"unknown activation {name!r}")
 
 
 class Network(nn.Module):

@@ -20,7 +20,10 @@ def _draw(architecture: Architecture) -> Picture:
     width = architecture["width"]
     return Picture(
         ("input", f"hidden ({width})", "output"),
-        (("input", f"hidden ({width})", str(architecture["activation"])), (f"hidden ({width})", "output", "linear")),
+        (
+            ("input", f"hidden ({width})", str(architecture["activation"])),
+            (f"hidden ({width})", "output", "linear"),
+        ),
     )
 
 

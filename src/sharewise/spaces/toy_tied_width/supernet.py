@@ -71,6 +71,4 @@ def _plain(
     return Network(width, str(architecture["activation"]), tuple(input_shape), outputs)
 
 
-NETWORKS = Networks(
-    options=TiedWidthOptions, supernet=TiedWidthSupernet, plain=_plain, input_kinds=("image", "table")
-)
+NETWORKS = Networks(options=TiedWidthOptions, supernet=TiedWidthSupernet, plain=_plain, input_kinds=("image", "table"))

@@ -12,12 +12,15 @@ __all__ = ["Network", "operation"]
 
 def operation(name: str, width: int) -> nn.Module:
     """The module of a candidate operation other than `none`; all keep the width of their input."""
-    makers = {
-        "skip_connect": lambda: nn.Identity(),
-        "linear": lambda: nn.Sequential(nn.Linear(width, width), nn.ReLU()),
-        "tanh": lambda: nn.Tanh(),
-    }
-    return makers[name]()
+    match name:
+        case "skip_connect":
+            return nn.Identity()
+        case "linear":
+            return nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        case "tanh":
+            return nn.Tanh()
+        case _:
+            raise ValueError(f"unknown operation {name!r}")
 
 
 class Network(nn.Module):

@@ -88,6 +88,4 @@ def _plain(
     return Network(operations, tuple(input_shape), outputs, options.width)
 
 
-NETWORKS = Networks(
-    options=TwoInputsOptions, supernet=TwoInputsSupernet, plain=_plain, input_kinds=("image", "table")
-)
+NETWORKS = Networks(options=TwoInputsOptions, supernet=TwoInputsSupernet, plain=_plain, input_kinds=("image", "table"))

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from sharewise.search.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
-from sharewise.search.select import Selected
-from sharewise.search.stage import stage_at
-from sharewise.search.state import SearchState
+from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
+from sharewise.engine.select import Selected
+from sharewise.engine.stage import stage_at
+from sharewise.engine.state import SearchState
 from sharewise.space import Architecture
 
 __all__ = ["SearchResult", "run"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sharewise.engine.select import evaluate_gates
+from sharewise.engine.state import Measure, SearchState
 from sharewise.errors import ConfigurationError
-from sharewise.search.select import evaluate_gates
-from sharewise.search.state import Measure, SearchState
 from sharewise.supernet import BatchStatistics, Gate, RunningStatistics, discrete
 
 __all__ = ["rounding_gap", "selection_scores"]

@@ -68,7 +68,8 @@ class EntropyPenalty(Penalty):
         """See the class."""
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
         k = distribution.mask.sum(dim=-1, keepdim=True).to(p.dtype)
-        return self.strength * torch.special.xlogy(p, p.clamp_min(torch.finfo(p.dtype).tiny) * k).sum()
+        value: Tensor = torch.special.xlogy(p, p.clamp_min(torch.finfo(p.dtype).tiny) * k).sum()
+        return self.strength * value
 
 
 def _require_non_negative(strength: float) -> None:

@@ -8,12 +8,12 @@ from typing import Any, final
 
 from sharewise.data import Roles
 from sharewise.distribution import Blueprint
+from sharewise.engine.level import Level
+from sharewise.engine.optimization import WeightOptimization
+from sharewise.engine.penalty import Penalty
+from sharewise.engine.select import Selection
+from sharewise.engine.stage import Stage
 from sharewise.errors import ConfigurationError
-from sharewise.search.level import Level
-from sharewise.search.optimization import WeightOptimization
-from sharewise.search.penalty import Penalty
-from sharewise.search.select import Selection
-from sharewise.search.stage import Stage
 from sharewise.space import Option
 
 __all__ = ["Recipe"]

@@ -12,12 +12,12 @@ from torch import Tensor
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step
+from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.numerics import Numerics
+from sharewise.engine.recipe import Recipe
+from sharewise.engine.streams import stream
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
-from sharewise.search.callback import Announced, Callback, Event
-from sharewise.search.numerics import Numerics
-from sharewise.search.recipe import Recipe
-from sharewise.search.streams import stream
 from sharewise.supernet import Gates, Supernet
 
 __all__ = ["Measure", "SearchState", "prepare"]
@@ -81,8 +81,9 @@ class SearchState:
             for role in recipe.level.roles
         }
         self.costs = SupernetCost(
-            supernet, data.dataset.input_shape, integers=not data.dataset.train.inputs.is_floating_point()
-            and data.dataset.input_kind == "text"
+            supernet,
+            data.dataset.input_shape,
+            integers=not data.dataset.train.inputs.is_floating_point() and data.dataset.input_kind == "text",
         )
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
@@ -114,7 +115,11 @@ class SearchState:
     def evaluation_batches(self, role: Role, limit: int | None = None) -> list[Batch]:
         """The same examples in the same order at every call."""
         batches = self.data.batches(
-            role, max(self.recipe.batch_size, 64), device=self.numerics.device, dtype=self.numerics.dtype, limit=limit
+            role,
+            max(self.recipe.batch_size, 64),
+            device=self.numerics.device,
+            dtype=self.numerics.dtype,
+            limit=limit,
         )
         return [self.numerics.arrange(batch) for batch in batches]
 
@@ -282,5 +287,3 @@ def prepare(
 
 def _finite(value: float) -> bool:
     return value - value == 0
-
-

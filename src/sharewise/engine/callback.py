@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sharewise.search.select import Selected
-    from sharewise.search.state import SearchState
+    from sharewise.engine.select import Selected
+    from sharewise.engine.state import SearchState
 
-__all__ = ["Announced", "Callback", "EpochEnded", "Event", "SelectionEnded", "StageEntered", "Started", "Stepped"]
+__all__ = [
+    "Announced",
+    "Callback",
+    "EpochEnded",
+    "Event",
+    "SelectionEnded",
+    "StageEntered",
+    "Started",
+    "Stepped",
+]
 
 
 @dataclass(frozen=True)

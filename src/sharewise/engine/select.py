@@ -11,14 +11,14 @@ import torch
 
 from sharewise.data import Batch
 from sharewise.distribution import UniformSampler, host_rng
+from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
-from sharewise.search.evaluate import evaluate
 from sharewise.space import Architecture, Option, sample
 from sharewise.supernet import Gates, NormPolicy, RecalibratedStatistics, discrete, to_device
 
 if TYPE_CHECKING:
-    from sharewise.search.state import SearchState
+    from sharewise.engine.state import SearchState
 
 __all__ = ["DartsRule", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
 

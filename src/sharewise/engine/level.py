@@ -1,8 +1,8 @@
 """Level: which problem is descended, as one step on shared weights w and architecture parameters θ.
 
 `WeightsOnly` trains w under sampled gates. `Alternating` is first-order bilevel descent; with the role `architecture`
-drawn from the same examples as `weights` it is single-level empirical risk minimisation. Levels are made of the same two
-steps, `weight_step` and `architecture_step`.
+drawn from the same examples as `weights` it is single-level empirical risk minimisation. Levels are made of the same
+two steps, `weight_step` and `architecture_step`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Role
-from sharewise.distribution import Factored, Phase
+from sharewise.distribution import Factored
 from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 
 if TYPE_CHECKING:
-    from sharewise.search.state import SearchState
+    from sharewise.engine.state import SearchState
 
 __all__ = ["Alternating", "Level", "WeightsOnly", "architecture_step", "weight_step"]
 
@@ -61,7 +61,7 @@ def weight_step(state: SearchState) -> Tensor:
         leaves = cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=False)
         with state.numerics.autocast():
             loss = state.loss(state.supernet(batch.inputs, leaves), batch.targets) / len(paths)
-        loss.backward()
+        torch.autograd.backward(loss)
         total = loss.detach() if total is None else total + loss.detach()
         state.charge("weights", leaves, len(batch.inputs), TRAINING)
     clip = state.recipe.weights.gradient_clip
@@ -98,7 +98,7 @@ def architecture_step(state: SearchState) -> Tensor:
         state.charge("architecture", leaves, len(batch.inputs), GATES_ONLY)
     if isinstance(state.distribution, Factored):
         for penalty in state.recipe.penalties:
-            penalty(state.distribution).backward()
+            torch.autograd.backward(penalty(state.distribution))
     state.architecture_optimizer.step()
     assert total is not None
     return total
