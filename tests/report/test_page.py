@@ -136,7 +136,7 @@ def test_an_unfinished_run_says_how_to_go_on(write_run: WriteRun) -> None:
     words = Page(render_report(read_run(run))).words
     assert "still running or interrupted" in words
     assert "9 of 25 epochs" in words
-    assert f"sharewise resume {run}" in words
+    assert f"sharewise search --resume {run}" in words
     assert "Architecture so far" in words
     assert "sharewise export" not in words
     assert "67.5 GMAC" in words  # summed from the ledger of the last epoch

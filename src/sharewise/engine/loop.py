@@ -121,7 +121,7 @@ def _end_epoch(state: SearchState) -> None:
     if state.measure is not None:
         record |= state.measure(state)
         state.spend("measurement")
-    record["multiply_accumulates"] = state.ledger.multiply_accumulates
+    record["ledger"] = state.ledger.to_json()
     record["seconds"] = state.ledger.seconds
     state.history.append(record)
     state.reset_meters()

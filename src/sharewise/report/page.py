@@ -33,9 +33,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 COST_NAMES = {
     "parameters": "Parameters of the architecture",
     "multiply_accumulates": "Multiply-accumulates of one forward pass of the architecture",
-    "passes.forward": "Forward passes of the search",
-    "passes.backward": "Backward passes of the search",
-    "search_multiply_accumulates": "Multiply-accumulates of the whole search",
+    "activations": "Numbers that one forward pass of the architecture writes",
+    "search_multiply_accumulates": "Passes × multiply-accumulates of the whole run",
     "seconds": "Wall-clock time",
 }
 COST_UNITS = {"multiply_accumulates": "MAC", "search_multiply_accumulates": "MAC"}
@@ -178,7 +177,7 @@ def _card(name: str, value: str, note: str | None = None, *, wide: bool = False)
 
 
 def _inherited(data: ReportData) -> float | None:
-    chosen = _number_at(data.selection, data.primary)
+    chosen = _number_at(data.inherited, data.primary)
     if chosen is None and data.gap is not None:
         return data.gap.architecture.get(data.primary)
     return chosen
@@ -335,10 +334,10 @@ def _gap_at_the_end(data: ReportData) -> str:
     scale, _ = _unit(data.primary)
     unit = " points" if scale == 100 else ""
     on = f", on {data.gap.examples} examples" if data.gap.examples else ""
+    when = "At the end" if data.finished else "Last measured"
     return (
-        f"{'At the end' if data.finished else 'Last measured'}: supernet {_score(data.primary, supernet)}, architecture "
-        f"{_score(data.primary, architecture)}, a gap of "
-        f"{scale * (supernet - architecture):.2f}{unit} of {data.primary}{on}."
+        f"{when}: supernet {_score(data.primary, supernet)}, architecture {_score(data.primary, architecture)}, "
+        f"a gap of {scale * (supernet - architecture):.2f}{unit} of {data.primary}{on}."
     )
 
 
@@ -467,7 +466,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Markup | None]], ...] = 
 
 
 def _resume(data: ReportData) -> Markup:
-    return _command("sharewise", "resume", data.folder)
+    return _command("sharewise", data.kind, "--resume", data.folder)
 
 
 def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
@@ -492,7 +491,7 @@ def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
 def _command(*words: str) -> Markup:
     """A command whose flags are never broken across lines."""
     spaced = (
-        join(" " if place else None, element("b", word) if word.startswith("--") else shlex.quote(word))
+        join(" " if place else None, element("b" if word.startswith("--") else "span", shlex.quote(word)))
         for place, word in enumerate(words)
     )
     return element("pre", element("code", *spaced))

@@ -150,7 +150,7 @@ class ReportData:
         picture: the graph of the cell.
         against_random: the comparison with random architectures.
         gap: the rounding gap at the end.
-        selection: how the architecture was chosen, with its scores.
+        inherited: scores of the architecture with inherited weights.
         test: scores on the test examples (train runs).
         cost: what the run spent, or has spent so far.
         ledger: the same by part of the run.
@@ -176,7 +176,7 @@ class ReportData:
     picture: Picture | None = None
     against_random: AgainstRandom | None = None
     gap: Gap | None = None
-    selection: Mapping[str, object] = field(default_factory=dict)
+    inherited: Mapping[str, object] = field(default_factory=dict)
     test: Scores = field(default_factory=dict)
     cost: Mapping[str, object] = field(default_factory=dict)
     ledger: Mapping[str, Scores] = field(default_factory=dict)
@@ -231,7 +231,7 @@ def read_run(run: Path) -> ReportData:
             candidates = _candidates(line.get("candidates"))
     ordered = tuple(epochs[index] for index in sorted(epochs))
 
-    ledger = next((e.ledger for e in reversed(ordered) if e.ledger), {})
+    ledger = _ledger(result) or next((e.ledger for e in reversed(ordered) if e.ledger), {})
     command = result.get("kind", config.get("command"))
     gap = _gap(result.get("gap")) or next((e.gap for e in reversed(ordered) if e.gap), None)
     architecture = (
@@ -253,7 +253,7 @@ def read_run(run: Path) -> ReportData:
         picture=_picture(result.get("picture")),
         against_random=_against_random(result.get("comparison")),
         gap=gap,
-        selection=_mapping(result.get("selection")),
+        inherited=_mapping(result.get("inherited")),
         test=_numbers(result.get("test")),
         cost=_mapping(result.get("cost")) or _spent(ledger),
         ledger=ledger,
@@ -293,7 +293,6 @@ def _read_lines(path: Path) -> tuple[list[Mapping[str, object]], int]:
 
 def _epoch(line: Mapping[str, object], position: int) -> Epoch:
     index = _number(line.get("epoch"))
-    ledger = _mapping(line.get("ledger"))
     rows = {name: _row(row) for name, row in _mapping(line.get("probabilities")).items()}
     return Epoch(
         index=position if index is None else int(index),
@@ -302,8 +301,13 @@ def _epoch(line: Mapping[str, object], position: int) -> Epoch:
         gap=_gap(line.get("gap")),
         selection=_numbers(line.get("selection")),
         architecture=_text(line.get("architecture")),
-        ledger={part: numbers for part, entry in ledger.items() if (numbers := _numbers(entry))},
+        ledger=_ledger(line),
     )
+
+
+def _ledger(holder: Mapping[str, object]) -> Mapping[str, Scores]:
+    entries = _mapping(holder.get("ledger"))
+    return {part: numbers for part, entry in entries.items() if (numbers := _numbers(entry))}
 
 
 def _spent(ledger: Mapping[str, Scores]) -> Mapping[str, float]:

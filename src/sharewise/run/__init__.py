@@ -1,18 +1,26 @@
 """Runs: searches and trainings kept in a folder that survives being killed."""
 
+from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
 from sharewise.run.environment import environment, versions
 from sharewise.run.folder import RunFolder
 from sharewise.run.listeners import record_to, tensorboard
+from sharewise.run.restore import Restored, restore
 from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
 
 __all__ = [
+    "Restored",
     "RunFolder",
+    "SearchConfiguration",
+    "TrainConfiguration",
     "TrainingResult",
     "build_network",
     "build_supernet",
     "environment",
     "evaluate_test",
+    "from_mapping",
+    "read_yaml",
     "record_to",
+    "restore",
     "search",
     "tensorboard",
     "train",

@@ -48,6 +48,8 @@ def record_to(folder: RunFolder, fingerprint: Mapping[str, Any], checkpoint_ever
     def listen(state: SearchState, event: Event) -> None:
         match event:
             case Started() if not folder.checkpoint.exists():
+                decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
+                folder.append_metrics({"event": "start", "decisions": decisions})
                 save(state)
             case Stepped() if checkpoint_every is not None and state.step % checkpoint_every == 0:
                 # The seconds of a checkpoint within an epoch belong to the search so far.

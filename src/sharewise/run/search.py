@@ -38,7 +38,16 @@ from sharewise.run.listeners import record_to
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RecalibratedStatistics, Supernet, discrete, networks_of
 
-__all__ = ["TrainingResult", "build_network", "build_supernet", "evaluate_test", "search", "train"]
+__all__ = [
+    "TrainingResult",
+    "build_network",
+    "build_supernet",
+    "evaluate_test",
+    "prepare_search",
+    "prepare_training",
+    "search",
+    "train",
+]
 
 
 def build_supernet(
@@ -154,18 +163,17 @@ def search(
     """
     if epochs is not None:
         recipe = recipe.with_epochs(epochs)
-    _check_input_kind(space, dataset)
-    place = numerics(device, precision)
-    supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
     with seeded_modules(seed, "modules"):
-        state = prepare(
-            supernet,
+        state = prepare_search(
+            space,
             recipe,
-            dataset.assign(recipe.roles, generator=stream(seed, "data")),
-            numerics=place,
+            dataset,
+            network=network,
             seed=seed,
+            device=device,
+            precision=precision,
             max_steps=max_steps,
-            measure=rounding_gap(gap_examples),
+            gap_examples=gap_examples,
         )
         facts = {
             "command": "search",
@@ -173,7 +181,7 @@ def search(
             "method": recipe.name,
             "data": dataset.name,
             "network": dict(network or {}),
-            "recipe": _plain(recipe.arguments),
+            "recipe": recipe.arguments,
             "seed": seed,
             "precision": precision,
             "max_steps": max_steps,
@@ -183,6 +191,32 @@ def search(
             return _search_result(space, recipe, dataset, network, seed, result)
 
         return _execute(state, out, resume, checkpoint_every, callbacks, facts, configuration, finish)
+
+
+def prepare_search(
+    space: Space,
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    max_steps: int | None = None,
+    gap_examples: int = 512,
+) -> SearchState:
+    """The state of a search at step 0; arguments as for `search`."""
+    _check_input_kind(space, dataset)
+    place = numerics(device, precision)
+    return prepare(
+        build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed),
+        recipe,
+        dataset.assign(recipe.roles, generator=stream(seed, "data")),
+        numerics=place,
+        seed=seed,
+        max_steps=max_steps,
+        measure=rounding_gap(gap_examples),
+    )
 
 
 @dataclass(frozen=True)
@@ -256,39 +290,25 @@ def train(
         360
     """
     training = training or TrainingRecipe()
-    _check_input_kind(space, dataset)
-    place = numerics(device, precision)
-    options = dict(network or {})
-    if training.auxiliary_weight:
-        plain = _with_auxiliary(
-            build_network(architecture, space, dataset.input_shape, dataset.task.outputs, network=options, seed=seed),
-            seed,
-        )
-    else:
-        plain = build_network(
-            architecture, space, dataset.input_shape, dataset.task.outputs, network=options, seed=seed
-        )
-    dataset = replace(dataset, augmentation=training.augmentation(dataset.augmentation, dataset.input_kind))
-    recipe = training.recipe(architecture)
     with seeded_modules(seed, "modules"):
-        state = prepare(
-            Standalone(plain),
-            recipe,
-            dataset.assign(recipe.roles, generator=stream(seed, "data")),
-            numerics=place,
+        state, plain = prepare_training(
+            space,
+            architecture,
+            dataset,
+            training,
+            network=network,
             seed=seed,
+            device=device,
+            precision=precision,
             max_steps=max_steps,
-            measure=selection_scores if training.validation_fraction else None,
-            loss=training.loss(dataset.task),
-            on_epoch=training.on_epoch(plain),
         )
         facts = {
             "command": "train",
             "space": space.name,
             "architecture": str(architecture),
             "data": dataset.name,
-            "network": options,
-            "recipe": _plain(recipe.arguments),
+            "network": dict(network or {}),
+            "recipe": state.recipe.arguments,
             "seed": seed,
             "precision": precision,
             "max_steps": max_steps,
@@ -299,11 +319,45 @@ def train(
             nonlocal scores
             plain.eval()
             if evaluate_on_test:
-                scores = evaluate_test(plain, dataset, place, reader=f"final evaluation of {architecture}")
+                scores = evaluate_test(plain, dataset, state.numerics, reader=f"final evaluation of {architecture}")
             return _training_result(space, architecture, dataset, plain, seed, result.state, scores)
 
         result = _execute(state, out, resume, checkpoint_every, callbacks, facts, configuration, finish)
     return TrainingResult(plain, architecture, scores, result.state)
+
+
+def prepare_training(
+    space: Space,
+    architecture: Architecture,
+    dataset: Dataset,
+    training: TrainingRecipe,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    max_steps: int | None = None,
+) -> tuple[SearchState, nn.Module]:
+    """The state of a training at step 0 and the plain network in it; arguments as for `train`."""
+    _check_input_kind(space, dataset)
+    place = numerics(device, precision)
+    plain = build_network(architecture, space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
+    if training.auxiliary_weight:
+        plain = _with_auxiliary(plain, seed)
+    dataset = replace(dataset, augmentation=training.augmentation(dataset.augmentation, dataset.input_kind))
+    recipe = training.recipe(architecture)
+    state = prepare(
+        Standalone(plain),
+        recipe,
+        dataset.assign(recipe.roles, generator=stream(seed, "data")),
+        numerics=place,
+        seed=seed,
+        max_steps=max_steps,
+        measure=selection_scores if training.validation_fraction else None,
+        loss=training.loss(dataset.task),
+        on_epoch=training.on_epoch(plain),
+    )
+    return state, plain
 
 
 def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, reader: str) -> dict[str, float]:
@@ -400,6 +454,7 @@ def _search_result(
         "inherited": {**inherited, "statistics": f"recalibrated on {policy.batches} training batches"},
         "gap": gaps[-1] if gaps else None,
         "cost": _cost(plain, dataset, state),
+        "ledger": state.ledger.to_json(),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
         "picture": None
@@ -430,6 +485,7 @@ def _training_result(
         "test": scores,
         "selection": followed[-1] if followed else None,
         "cost": _cost(network, dataset, state),
+        "ledger": state.ledger.to_json(),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
         "picture": None
@@ -442,9 +498,8 @@ def _training_result(
 def _cost(network: nn.Module, dataset: Dataset, state: SearchState) -> dict[str, Any]:
     return {
         **cost(network, dataset.input_shape, integers=dataset.input_kind == "text").to_json(),
-        "spent_multiply_accumulates": state.ledger.multiply_accumulates,
-        "spent_seconds": state.ledger.seconds,
-        "ledger": state.ledger.to_json(),
+        "search_multiply_accumulates": state.ledger.multiply_accumulates,
+        "seconds": state.ledger.seconds,
     }
 
 

@@ -1,0 +1,82 @@
+"""The command line: thin verbs over the public functions, one module each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from sharewise.errors import SharewiseError
+
+__all__ = ["main"]
+
+_VERBS = {
+    "search": "search a space with a method on a data set",
+    "train": "train one architecture from scratch and evaluate it on the test examples",
+    "evaluate": "evaluate the network of a finished run on the test examples",
+    "report": "write a run's report again, also for a run in progress",
+    "export": "write a run's network as a folder that loads without sharewise",
+    "list": "list methods, spaces or data",
+    "space": "show a space: its size, choices and decisions",
+    "cost": "count parameters and multiply-accumulates of an architecture",
+    "demo": "search, extract, retrain and compare on embedded real images, in about three minutes",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after the program's name; `None` takes those of the process.
+
+    Returns:
+        The exit code: 0, 2 for an error that a message explains, 130 after an interruption.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="sharewise",
+        description="Weight-sharing neural architecture search: share, search, appraise, deliver.",
+        epilog="`sharewise VERB --help` shows the options of a verb.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, summary in _VERBS.items():
+        verbs.add_parser(verb, help=summary, add_help=False)
+    if not words or words[0] not in _VERBS:
+        if words == ["--version"]:
+            from sharewise import __version__
+
+            print(f"sharewise {__version__}")
+            return 0
+        if words and not words[0].startswith("-"):
+            from sharewise.errors import unknown_name
+
+            print(f"error: {unknown_name('verb', words[0], _VERBS)}", file=sys.stderr)
+            return 2
+        if not words:
+            parser.print_help()
+            return 0
+        parser.parse_args(words)
+        return 0
+    verb, rest = words[0], words[1:]
+    module = import_module(f"sharewise.cli.{verb}_verb")
+    execute: Callable[[argparse.ArgumentParser, list[str]], int] = module.execute
+    try:
+        return execute(
+            argparse.ArgumentParser(prog=f"sharewise {verb}", description=_VERBS[verb], allow_abbrev=False), rest
+        )
+    except SharewiseError as error:
+        if "--json" in rest:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

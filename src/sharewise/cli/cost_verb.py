@@ -1,0 +1,58 @@
+"""`sharewise cost`."""
+
+from __future__ import annotations
+
+import argparse
+
+from sharewise.cli.options import add_fields, dataclass_fields, given
+from sharewise.cli.running import print_json
+from sharewise.cost import cost, latency
+from sharewise.run import build_network
+from sharewise.spaces import load
+from sharewise.supernet import networks_of
+
+__all__ = ["execute"]
+
+
+def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Count the cost of an architecture's plain network."""
+    parser.add_argument("--space", default="nasbench201", help="name of the space (default: nasbench201)")
+    parser.add_argument("--architecture", required=True, metavar="TEXT", help="standard string of the architecture")
+    parser.add_argument(
+        "--input-shape", type=int, nargs="+", default=[3, 32, 32], metavar="N", help="of one input (default: 3 32 32)"
+    )
+    parser.add_argument("--outputs", type=int, default=10, metavar="N", help="number of classes (default: 10)")
+    parser.add_argument("--latency", action="store_true", help="also measure seconds per forward pass here")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="of the latency (default: 1)")
+    parser.add_argument("--device", default="cpu", help="of the latency (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    early, _ = parser.parse_known_args(words)
+    space = load(early.space)
+    fields = dataclass_fields(networks_of(space).options)
+    add_fields(parser.add_argument_group("network"), fields)
+    options = parser.parse_args(words)
+    architecture = space.parse(options.architecture)
+    network = build_network(architecture, space, options.input_shape, options.outputs, network=given(options, fields))
+    counted = cost(network, options.input_shape)
+    description: dict[str, object] = {
+        "space": space.name,
+        "architecture": str(architecture),
+        "input_shape": options.input_shape,
+        "outputs": options.outputs,
+        **counted.to_json(),
+    }
+    if options.latency:
+        description["latency"] = latency(
+            network, options.input_shape, batch_size=options.batch_size, device=options.device
+        )
+    if options.json:
+        print_json(description)
+        return 0
+    print(f"parameters:            {counted.parameters:>14,}")
+    print(f"multiply-accumulates:  {counted.multiply_accumulates:>14,}")
+    print(f"activations:           {counted.activations:>14,}")
+    if options.latency:
+        timing = description["latency"]
+        assert isinstance(timing, dict)
+        print(f"latency (median):      {timing['median_seconds'] * 1e3:>14.3f} ms")
+    return 0

@@ -1,0 +1,101 @@
+"""`sharewise demo`: the whole way on embedded real images, in a few minutes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from sharewise.appraisal import compare, mean_interval
+from sharewise.cli.display import console, progress, show_picture
+from sharewise.cli.running import print_json
+from sharewise.errors import ConfigurationError
+from sharewise.oracle import TrainingRecipe
+from sharewise.report import write_report
+from sharewise.run import RunFolder, SearchConfiguration, train
+from sharewise.space import sample
+
+__all__ = ["execute"]
+
+_NETWORK = {"channels": 8, "cells": 1}
+_SEARCH = {"epochs": 15, "architecture_learning_rate": 0.1}
+_TRAINING = TrainingRecipe(epochs=8)
+
+
+def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Search with GAEA on digits, retrain the found cell and random ones alike, and compare."""
+    parser.add_argument("--out", metavar="DIR", help="folder of the run (default: the next free runs/demo-N)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every random stream (default: 0)")
+    parser.add_argument("--random", type=int, default=6, metavar="N", help="random architectures (default: 6)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of the found cell (default: 3)")
+    parser.add_argument("--search-epochs", type=int, default=_SEARCH["epochs"], metavar="N", help="default: 15")
+    parser.add_argument("--train-epochs", type=int, default=_TRAINING.epochs, metavar="N", help="default: 8")
+    parser.add_argument("--device", default="auto", help="where to compute (default: auto)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    options = parser.parse_args(words)
+    if options.random < 2 or options.repeats < 1:
+        raise ConfigurationError("the demo needs --random of at least 2 and --repeats of at least 1")
+    folder = RunFolder(options.out or _next_free(Path("runs")))
+    screen = console(quiet=options.json)
+    configuration = SearchConfiguration(
+        seed=options.seed,
+        device=options.device,
+        network=_NETWORK,
+        recipe={**_SEARCH, "epochs": options.search_epochs},
+        gap_examples=256,
+    )
+    screen.print("[bold]1. Search[/bold]  GAEA on one level (gaea-erm), NAS-Bench-201 cell, 1,437 images of digits")
+    screen.print(f"   {configuration.build_recipe().describe()}")
+    found = configuration.execute(folder.path, callbacks=[progress(screen)]).architecture
+    result = folder.read_result()
+    screen.print("\n[bold]2. The discovered cell[/bold]")
+    show_picture(screen, result["picture"])
+    screen.print(f"   {found}", markup=False)
+
+    space, dataset = configuration.load_space(), configuration.load_data()
+    training = TrainingRecipe(epochs=options.train_epochs)
+    rng = np.random.default_rng(options.seed)
+    drawn = [sample(space, rng) for _ in range(options.random)]
+    jobs = [("found", found, options.seed + repeat) for repeat in range(options.repeats)]
+    jobs += [("random", architecture, options.seed + number) for number, architecture in enumerate(drawn)]
+    screen.print(
+        f"\n[bold]3. Retrain from scratch[/bold]  {options.repeats} × the found cell, {options.random} random cells, "
+        f"{training.epochs} epochs each"
+    )
+    scores: dict[str, list[float]] = {"found": [], "random": []}
+    for kind, architecture, seed in jobs:
+        outcome = train(
+            space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=options.device
+        )
+        assert outcome.test is not None
+        scores[kind].append(outcome.test["accuracy"])
+        screen.print(f"   {kind:<6}  test accuracy {outcome.test['accuracy']:.4f}   {architecture}", markup=False)
+
+    comparison = compare(scores["found"], scores["random"])
+    result["comparison"] = {
+        "metric": "accuracy",
+        "found": scores["found"],
+        "random": [{"architecture": str(a), "value": value} for a, value in zip(drawn, scores["random"], strict=True)],
+        "verdict": comparison.sentence,
+        "interval": [comparison.interval.low, comparison.interval.high],
+    }
+    if not np.isfinite(comparison.interval.half_width):
+        result["comparison"].pop("interval")
+    folder.write_json(folder.result, result)
+    write_report(folder.path)
+    screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
+    screen.print(f"   found cell:    {mean_interval(scores['found'])}")
+    screen.print(f"   random cells:  {mean_interval(scores['random'])}")
+    screen.print(f"   {comparison.sentence}")
+    screen.print(f"\nreport: {folder.report.resolve()}")
+    if options.json:
+        print_json(result)
+    return 0
+
+
+def _next_free(root: Path) -> Path:
+    number = 1
+    while (root / f"demo-{number}").exists():
+        number += 1
+    return root / f"demo-{number}"

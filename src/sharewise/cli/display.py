@@ -1,0 +1,112 @@
+"""The live display of a run: epoch, losses, entropy, time left; and drawings for a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from sharewise.engine import Announced, Callback, EpochEnded, Event, SearchState, SelectionEnded, Started, Stepped
+
+__all__ = ["console", "progress", "show_picture"]
+
+
+def console(*, quiet: bool = False) -> Console:
+    """The console for words; they go to standard error when standard output is to hold JSON."""
+    return Console(file=sys.stderr if quiet else sys.stdout, highlight=False, soft_wrap=True)
+
+
+def progress(screen: Console) -> Callback:
+    """A callback that shows progress: a live line on a terminal, one line per epoch elsewhere.
+
+    Args:
+        screen: where to write.
+
+    Returns:
+        The callback.
+    """
+    bar = Progress(
+        TextColumn("[bold]{task.fields[epoch]}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[figures]}"),
+        TextColumn("[dim]{task.fields[left]}"),
+        console=screen,
+        transient=True,
+        refresh_per_second=4,
+    )
+    task: Any = None
+    first_step, first_time, last_shown = 0, 0.0, 0.0
+
+    def left(state: SearchState) -> str:
+        done = state.step - first_step
+        if done == 0:
+            return "time left: …"
+        return f"time left: {_clock((time.monotonic() - first_time) / done * (state.total_steps - state.step))}"
+
+    def listen(state: SearchState, event: Event) -> None:
+        nonlocal task, first_step, first_time, last_shown
+        epochs = -(-state.total_steps // state.steps_per_epoch)
+        match event:
+            case Started():
+                first_step, first_time = state.step, time.monotonic()
+                if screen.is_terminal:
+                    task = bar.add_task(
+                        "", total=state.total_steps, completed=state.step, epoch="", figures="", left=""
+                    )
+                    bar.start()
+            case Stepped() if task is not None and time.monotonic() - last_shown > 0.25:
+                # Reading a loss waits for the device, so only as often as the eye can follow.
+                last_shown = time.monotonic()
+                bar.update(
+                    task,
+                    completed=state.step,
+                    epoch=f"epoch {min(state.epoch + 1, epochs)}/{epochs}",
+                    figures=_figures({**state.means(), "entropy": state.distribution.entropy()}),
+                    left=left(state),
+                )
+            case EpochEnded(record):
+                line = f"epoch {record['epoch'] + 1}/{epochs}  {_figures(record)}"
+                if screen.is_terminal:
+                    bar.console.print(line)
+                else:
+                    screen.print(f"{line}  {left(state)}")
+                if state.step >= state.total_steps:
+                    bar.stop()
+            case Announced(message) if screen.is_terminal:
+                screen.print(message, end="\r")
+            case SelectionEnded() if screen.is_terminal:
+                screen.print(" " * 40, end="\r")
+            case _:
+                pass
+
+    return listen
+
+
+def _figures(record: Mapping[str, Any]) -> str:
+    names = {"weights_loss": "loss (weights)", "architecture_loss": "loss (architecture)", "entropy": "entropy"}
+    parts = [f"{label} {record[name]:.3f}" for name, label in names.items() if record.get(name) is not None]
+    selection = record.get("selection")
+    if isinstance(selection, Mapping):
+        parts += [f"held-out {name} {value:.3f}" for name, value in selection.items() if name != "examples"]
+    return "  ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
+    """Print the edges of a cell, node by node."""
+    if picture is None:
+        return
+    for target in picture["nodes"]:
+        incoming = [(source, label) for source, end, label in picture["edges"] if end == target]
+        if incoming:
+            terms = "  +  ".join(f"{label}({source})" if label else source for source, label in incoming)
+            screen.print(f"  {target:>8} = {terms}")

@@ -1,0 +1,41 @@
+"""`sharewise evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+
+from sharewise.cli.running import print_json
+from sharewise.run import RunFolder, evaluate_test, restore
+
+__all__ = ["execute"]
+
+
+def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Evaluate the network of a run on the test examples."""
+    parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
+    parser.add_argument("--device", help="where to compute (default: as the run did)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(words)
+    folder = RunFolder(options.run)
+    restored = restore(folder, device=options.device)
+    scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
+    recorded = folder.read_result().get("test")
+    if options.json:
+        print_json(
+            {
+                "run": str(folder.path),
+                "architecture": str(restored.architecture),
+                "weights": restored.origin,
+                "split": "test",
+                "test": scores,
+                "recorded_test": recorded,
+            }
+        )
+        return 0
+    print(f"{restored.architecture}\nweights: {restored.origin}")
+    for name, value in scores.items():
+        print(f"test {name}: {value:.4f}" if name != "examples" else f"test examples: {value}")
+    if recorded is not None:
+        primary = restored.dataset.task.primary
+        print(f"recorded when the run ended: {primary} {recorded[primary]:.4f}")
+    return 0

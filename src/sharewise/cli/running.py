@@ -1,0 +1,170 @@
+"""What `search` and `train` share: options from fields, YAML and a run folder, and how they are merged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sharewise.cli.options import Field, add_fields, dataclass_fields, given
+from sharewise.errors import ConfigurationError
+from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
+
+__all__ = ["Request", "print_json", "read_request"]
+
+_NESTED = ("network", "recipe")
+
+
+class Request:
+    """What the user asked for.
+
+    Args:
+        configuration: complete and checked.
+        out: the run folder.
+        resume: whether the folder holds the run to be continued.
+        print_config: whether to print the configuration and stop.
+        as_json: whether to print one JSON object instead of words.
+        tensorboard: whether to write TensorBoard scalars as well.
+    """
+
+    def __init__(
+        self,
+        configuration: SearchConfiguration | TrainConfiguration,
+        out: Path,
+        *,
+        resume: bool,
+        print_config: bool,
+        as_json: bool,
+        tensorboard: bool,
+    ) -> None:
+        self.configuration, self.out = configuration, out
+        self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
+
+    def show_config(self) -> None:
+        """Print the complete configuration as YAML (or JSON), fit for `--config`."""
+        values = self.configuration.complete()
+        if self.as_json:
+            print_json(values)
+        else:
+            print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+
+
+def read_request(
+    command: str,
+    cls: type[SearchConfiguration] | type[TrainConfiguration],
+    parser: argparse.ArgumentParser,
+    words: list[str],
+    nested: Callable[[Mapping[str, Any]], tuple[list[Field], list[Field]]],
+) -> Request:
+    """Parse the words of `search` or `train`.
+
+    Later sources win: defaults, the YAML file, the command line. Beside `--resume`, options must agree with the run's.
+
+    Args:
+        command: `"search"` or `"train"`.
+        cls: the configuration.
+        parser: empty.
+        words: after the verb.
+        nested: the options of network and recipe, which depend on space and method.
+
+    Raises:
+        ConfigurationError: when options clash.
+    """
+    common = dataclass_fields(cls, skip=_NESTED)
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", metavar="DIR", help="folder of the run, to be created")
+    run.add_argument("--resume", metavar="DIR", help="continue the run in this folder; other options may be left out")
+    run.add_argument("--config", metavar="FILE", help="YAML file with any of these options, as --print-config shows")
+    run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
+    group = parser.add_argument_group("what to run")
+    add_fields(group, common)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("space", "method", "config", "resume"):
+        first.add_argument("--" + name)
+    early, _ = first.parse_known_args(words)
+    folder = None if early.resume is None else RunFolder(early.resume)
+    stored = {} if folder is None else folder.read_config()
+    if stored and stored["command"] != command:
+        raise ConfigurationError(
+            f"{early.resume} holds a {stored['command']} run; continue it with sharewise {stored['command']} --resume"
+        )
+    file = {} if early.config is None else read_yaml(early.config)
+    named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
+    network, recipe = nested({**stored, **file, **named})
+    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's.
+    add_fields(parser.add_argument_group("network"), network)
+    add_fields(parser.add_argument_group("recipe"), recipe)
+    namespace = parser.parse_args(words)
+    asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
+    if folder is not None:
+        _require_agreement(stored, asked, folder.path, namespace.out)
+        configuration = from_mapping(command, stored)
+        out = folder.path
+    else:
+        configuration = from_mapping(command, asked)
+        if namespace.out is None and not namespace.print_config:
+            raise ConfigurationError("give a folder for the run: --out DIR (or continue one: --resume DIR)")
+        out = Path(namespace.out or ".")
+    return Request(
+        configuration,
+        out,
+        resume=folder is not None,
+        print_config=namespace.print_config,
+        as_json=namespace.json,
+        tensorboard=namespace.tensorboard,
+    )
+
+
+def _merged(
+    file: Mapping[str, Any], common: dict[str, Any], network: dict[str, Any], recipe: dict[str, Any]
+) -> dict[str, Any]:
+    values = {**file, **common}
+    for name, extra in (("network", network), ("recipe", recipe)):
+        if extra:
+            values[name] = {**(values.get(name) or {}), **extra}
+    return values
+
+
+def _require_agreement(stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None) -> None:
+    """Options beside `--resume` may repeat what the run was started with, and nothing else."""
+    if out is not None and Path(out).resolve() != path.resolve():
+        raise ConfigurationError(
+            f"--out {out} and --resume {path} name different folders; a resumed run stays in its own"
+        )
+    differences = []
+    flat_stored, flat_asked = _flat(stored), _flat(asked)
+    for name, value in flat_asked.items():
+        before = flat_stored.get(name)
+        if name == "data_path" and value is not None and before is not None:
+            value, before = str(Path(value).expanduser().resolve()), str(Path(before).resolve())
+        if name in flat_stored and _comparable(value) != _comparable(before):
+            differences.append(f"{name} was {before!r} and is now {value!r}")
+        if name not in flat_stored and name != "command":
+            differences.append(f"{name} was not part of the run and is now {value!r}")
+    if differences:
+        raise ConfigurationError(
+            f"the options beside --resume {path} differ from the run's: {'; '.join(differences)}. "
+            "Leave them out, or start a new run with --out"
+        )
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in values.items() if name not in _NESTED}
+    for name in _NESTED:
+        flat |= {f"{name}.{key}": value for key, value in (values.get(name) or {}).items()}
+    return flat
+
+
+def _comparable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def print_json(value: Mapping[str, Any] | list[Any]) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

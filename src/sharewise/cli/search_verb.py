@@ -1,0 +1,58 @@
+"""`sharewise search`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from sharewise.cli.display import console, progress, show_picture
+from sharewise.cli.options import Field, dataclass_fields, fields_of_function
+from sharewise.cli.running import print_json, read_request
+from sharewise.methods import METHODS, parameters
+from sharewise.run import RunFolder, SearchConfiguration, tensorboard
+from sharewise.spaces import load
+from sharewise.supernet import networks_of
+
+__all__ = ["execute"]
+
+
+def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
+    space = str(values.get("space", SearchConfiguration.space))
+    method = str(values.get("method", SearchConfiguration.method))
+    signature = parameters(method)
+    return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
+
+
+def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Search, and print what was found."""
+    request = read_request("search", SearchConfiguration, parser, words, _nested)
+    if request.print_config:
+        request.show_config()
+        return 0
+    configuration = request.configuration
+    assert isinstance(configuration, SearchConfiguration)
+    screen = console(quiet=request.as_json)
+    folder = RunFolder(request.out)
+    screen.print(
+        f"[bold]{configuration.method}[/bold] on [bold]{configuration.space}[/bold] with data "
+        f"[bold]{configuration.data}[/bold]: {configuration.build_recipe().describe()}"
+    )
+    callbacks = [progress(screen)]
+    if request.tensorboard:
+        callbacks.append(tensorboard(folder.path / "tensorboard"))
+    configuration.execute(request.out, resume=request.resume, callbacks=callbacks)
+    result = folder.read_result()
+    if request.as_json:
+        print_json(result)
+        return 0
+    screen.print(f"found: [bold]{result['architecture']}[/bold]", markup=True)
+    show_picture(screen, result["picture"])
+    primary = result["task"]["primary"]
+    screen.print(
+        f"{primary} with inherited weights: {result['inherited'][primary]:.4f} on "
+        f"{result['inherited']['examples']} selection examples (not the test examples)"
+    )
+    screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
+    screen.print(f"report: {folder.report}")
+    return 0

@@ -1,0 +1,290 @@
+"""Configurations: everything that defines a run, as typed values that YAML files and the command line share."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+
+import yaml
+
+from sharewise.data import Dataset
+from sharewise.data.sources import load as load_data
+from sharewise.engine import Callback, Recipe, SearchResult
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.methods import build, parameters
+from sharewise.oracle import TrainingRecipe
+from sharewise.run.search import TrainingResult, search, train
+from sharewise.space import Architecture, Space
+from sharewise.spaces import load as load_space
+from sharewise.supernet import networks_of
+
+__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "checked", "from_mapping", "read_yaml"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What searches and trainings have in common.
+
+    Args:
+        space: name of the search space.
+        data: name of the data set.
+        data_path: file or folder of the data, where they are not built in.
+        train_examples: use only so many training examples, drawn by the seed and balanced over classes.
+        image_size: resize images to this height and width, in pixels.
+        network: options of the network by name.
+        recipe: options of the method or of the training by name.
+        seed: of every random stream.
+        device: auto, cpu, cuda, …
+        precision: float32, float64 or bfloat16 (mixed).
+        max_steps: stop after so many steps.
+        checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
+    """
+
+    space: str = "nasbench201"
+    data: str = "digits"
+    data_path: str | None = None
+    train_examples: int | None = None
+    image_size: int | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    max_steps: int | None = None
+    checkpoint_every: int | None = None
+
+    def load_space(self) -> Space:
+        """The space by its name."""
+        return load_space(self.space)
+
+    def load_data(self) -> Dataset:
+        """The data set, limited and resized as asked."""
+        return load_data(
+            self.data,
+            self.data_path,
+            image_size=self.image_size,
+            train_examples=self.train_examples,
+            seed=self.seed,
+        )
+
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network, with defaults filled in."""
+        return asdict(networks_of(self.load_space()).configure(dict(self.network)))
+
+
+@final
+@dataclass(frozen=True)
+class SearchConfiguration(Configuration):
+    """A search.
+
+    Args:
+        method: name of the search method.
+        gap_examples: examples that measure the rounding gap after each epoch; 0 for none.
+    """
+
+    method: str = "gaea-erm"
+    gap_examples: int = 512
+
+    def build_recipe(self) -> Recipe:
+        """The method's recipe with the configured options."""
+        return build(self.method, self.recipe)
+
+    def complete(self) -> dict[str, Any]:
+        """The whole configuration as plain values, defaults included, as a run folder stores it."""
+        return _complete("search", self, self.network_options(), dict(self.build_recipe().arguments))
+
+    def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> SearchResult:
+        """Run the search in a folder, or continue it there."""
+        return search(
+            self.load_space(),
+            self.build_recipe(),
+            self.load_data(),
+            network=self.network_options(),
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            max_steps=self.max_steps,
+            gap_examples=self.gap_examples,
+            out=out,
+            resume=resume,
+            checkpoint_every=self.checkpoint_every,
+            callbacks=callbacks,
+            configuration=self.complete(),
+        )
+
+
+@final
+@dataclass(frozen=True)
+class TrainConfiguration(Configuration):
+    """A training of one architecture.
+
+    Args:
+        architecture: its standard string.
+    """
+
+    architecture: str = ""
+
+    def parse_architecture(self) -> Architecture:
+        """The architecture as a value."""
+        if not self.architecture:
+            raise ConfigurationError("a training needs an architecture: give --architecture")
+        return self.load_space().parse(self.architecture)
+
+    def training(self) -> TrainingRecipe:
+        """The training recipe with the configured options."""
+        legal = [f.name for f in fields(TrainingRecipe)]
+        for name in self.recipe:
+            if name not in legal:
+                raise unknown_name("training option", name, legal)
+        return TrainingRecipe(**self.recipe)
+
+    def complete(self) -> dict[str, Any]:
+        """The whole configuration as plain values, defaults included, as a run folder stores it."""
+        values = _complete("train", self, self.network_options(), asdict(self.training()))
+        return values | {"architecture": str(self.parse_architecture())}
+
+    def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+        """Run the training in a folder, or continue it there."""
+        return train(
+            self.load_space(),
+            self.parse_architecture(),
+            self.load_data(),
+            training=self.training(),
+            network=self.network_options(),
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            max_steps=self.max_steps,
+            out=out,
+            resume=resume,
+            checkpoint_every=self.checkpoint_every,
+            callbacks=callbacks,
+            configuration=self.complete(),
+        )
+
+
+_COMMANDS: Mapping[str, type[SearchConfiguration | TrainConfiguration]] = {
+    "search": SearchConfiguration,
+    "train": TrainConfiguration,
+}
+_FIRST = ("space", "method", "architecture", "data", "data_path")
+
+
+def _complete(
+    command: str, configuration: Configuration, network: dict[str, Any], recipe: dict[str, Any]
+) -> dict[str, Any]:
+    values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
+    if configuration.data_path is not None:
+        values["data_path"] = str(Path(configuration.data_path).expanduser().resolve())
+    values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}
+    order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]
+    return {"command": command, **{name: values[name] for name in order}}
+
+
+def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration | TrainConfiguration:
+    """Read a configuration from plain values, checking every name and type.
+
+    Args:
+        command: `"search"` or `"train"`.
+        values: as in a YAML file; missing ones take their defaults.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigurationError: for an unknown name (the nearest legal one is shown) or a value of a wrong type.
+
+    Example:
+        >>> from_mapping("search", {"method": "darts", "recipe": {"epochs": 3}}).build_recipe().epochs
+        3
+    """
+    cls = _COMMANDS[command]
+    given = dict(values)
+    stated = given.pop("command", command)
+    if stated != command:
+        raise ConfigurationError(f"this is the configuration of a {stated}, not of a {command}")
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"option of {command}:", name, known)
+    nested = {name: dict(given.pop(name) or {}) if _is_mapping(name, given) else {} for name in ("network", "recipe")}
+    plain = {name: checked(name, hints[name], value) for name, value in given.items()}
+    draft = cls(**plain)
+    networks = networks_of(draft.load_space())
+    network_hints = get_type_hints(networks.options)
+    for name in nested["network"]:
+        if name not in network_hints:
+            raise unknown_name(f"network option of {draft.space}:", name, network_hints)
+    network = {name: checked(name, network_hints[name], value) for name, value in nested["network"].items()}
+    if isinstance(draft, SearchConfiguration):
+        recipe_hints = {name: kind for name, (kind, _) in parameters(draft.method).items()}
+    else:
+        recipe_hints = {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
+    for name in nested["recipe"]:
+        if name not in recipe_hints:
+            owner = draft.method if isinstance(draft, SearchConfiguration) else "the training"
+            raise unknown_name(f"recipe option of {owner}:", name, recipe_hints)
+    recipe = {name: checked(name, recipe_hints[name], value) for name, value in nested["recipe"].items()}
+    return cls(**plain, network=network, recipe=recipe)
+
+
+def _is_mapping(name: str, given: Mapping[str, Any]) -> bool:
+    value = given.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} must be a mapping of options to values, got {value!r}")
+    return name in given
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        ConfigurationError: when the file is absent or is no mapping in YAML.
+    """
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")
+    return value
+
+
+def checked(name: str, kind: Any, value: Any) -> Any:
+    """A value of the wanted type, or an error that names option, value and type.
+
+    Integers serve as floats, lists as tuples, and numbers in words such as `1e-3` (text to YAML) as numbers.
+
+    Example:
+        >>> checked("epochs", int, "five")
+        Traceback (most recent call last):
+        sharewise.errors.ConfigurationError: option epochs must be of type int, got 'five'
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return checked(name, next(a for a in arguments if a is not type(None)), value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(checked(name, arguments[0], item) for item in value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str):
+        return value
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
+    raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")

@@ -1,0 +1,99 @@
+"""Restore: the network that a run has found or trained, from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sharewise.data import Dataset
+from sharewise.engine import Numerics, SearchState, numerics
+from sharewise.errors import CheckpointError
+from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping
+from sharewise.run.folder import RunFolder
+from sharewise.run.search import prepare_search, prepare_training
+from sharewise.space import Architecture
+from sharewise.supernet import RecalibratedStatistics, discrete, extract, recalibrate, to_device
+
+__all__ = ["Restored", "restore"]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A network with what is needed to evaluate or export it.
+
+    Args:
+        network: plain, in evaluation mode.
+        architecture: which one.
+        dataset: of the run, its test examples sealed.
+        numerics: device and precision.
+        origin: where the weights come from, in words.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    dataset: Dataset
+    numerics: Numerics
+    origin: str
+
+
+def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
+    """The trained network of a training run, or the found one of a search with inherited weights.
+
+    Inherited weights get batch-norm statistics of their own, re-estimated from training batches.
+
+    Args:
+        folder: of a finished run.
+        device: overrides the run's.
+
+    Returns:
+        The network on the device.
+
+    Raises:
+        CheckpointError: when the run is not finished or its files are damaged.
+    """
+    stored = folder.read_config()
+    result = folder.read_result()
+    content = folder.read_checkpoint()
+    if content is None:
+        raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
+    configuration = from_mapping(stored["command"], stored)
+    place = numerics(device or configuration.device, configuration.precision)
+    space, dataset = configuration.load_space(), configuration.load_data()
+    architecture = space.parse(result["architecture"])
+    common: dict[str, Any] = {
+        "network": configuration.network_options(),
+        "seed": configuration.seed,
+        "device": device or configuration.device,
+        "precision": configuration.precision,
+    }
+    if isinstance(configuration, TrainConfiguration):
+        state, network = prepare_training(space, architecture, dataset, configuration.training(), **common)
+        _load(state, content["state"]["supernet"], folder)
+        return Restored(network.eval(), architecture, dataset, place, "trained from scratch")
+    assert isinstance(configuration, SearchConfiguration)
+    state = prepare_search(space, configuration.build_recipe(), dataset, **common)
+    _load(state, content["state"]["supernet"], folder)
+    gates = to_device(discrete(state.supernet.relaxation.encode(architecture)), place.device, place.dtype)
+    policy = RecalibratedStatistics()
+    batches = [batch.inputs for batch in state.calibration_batches(policy.batches)]
+
+    def forward(inputs: Tensor) -> Tensor:
+        outputs: Tensor = state.supernet(inputs, gates)
+        return outputs
+
+    recalibrate(state.supernet, forward, batches)
+    network = extract(state.supernet, architecture).eval()
+    origin = f"inherited from the supernet, batch norm recalibrated on {len(batches)} training batches"
+    return Restored(network, architecture, dataset, place, origin)
+
+
+def _load(state: SearchState, weights: dict[str, torch.Tensor], folder: RunFolder) -> None:
+    try:
+        state.supernet.load_state_dict(weights)
+    except RuntimeError:
+        raise CheckpointError(
+            f"{folder.checkpoint} does not fit the network that {folder.config} describes; was the file replaced?"
+        ) from None
