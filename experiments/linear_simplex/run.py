@@ -318,10 +318,11 @@ def interval(values: np.ndarray) -> list[float]:
 def summarise(config: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Medians with bootstrap intervals over seeds, and fits, for each target, ε and method."""
     series = []
-    for noise, target in itertools.product(config["noises"], config["targets"]):
+    for setting, target in itertools.product(config["settings"], config["targets"]):
+        noise, sizes = setting["noise"], sizes_of(config, setting)
         for level, epsilon in enumerate(config["epsilons"]):
             for method in config["methods"]:
-                rows = [cells[name_of(noise, target, method, k)] for k in config["sizes"]]
+                rows = [cells[name_of(noise, target, method, k)] for k in sizes]
                 generator = np.random.default_rng([config["seed"], 3])
                 draws: list[np.ndarray] = []
                 points: list[dict[str, Any]] = []
@@ -342,7 +343,7 @@ def summarise(config: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]])
                     )
                 entry = {"noise": noise, "target": target, "epsilon": epsilon, "method": method, "points": points}
                 for name, least in (("all", 0), ("tail", config["tail"])):
-                    entry[name] = fit(np.array(config["sizes"], dtype=float), points, np.array(draws), least)
+                    entry[name] = fit(np.array(sizes, dtype=float), points, np.array(draws), least)
                 series.append(entry)
     return series
 
@@ -385,46 +386,47 @@ STYLES = {  # Okabe and Ito's colours; markers and dashes differ too
 
 
 def draw(config: Mapping[str, Any], series: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    targets, epsilons = list(config["targets"]), config["epsilons"]
+    epsilons = config["epsilons"]
+    columns = [(setting["noise"], target) for setting in config["settings"] for target in config["targets"]]
     mpl.rcParams.update({"svg.hashsalt": "linear_simplex", "font.size": 10})
+    shape = len(epsilons), len(columns)
     figure, grid = plt.subplots(
-        len(epsilons), len(targets), figsize=(5.2 * len(targets), 4.1 * len(epsilons)), sharex=True, sharey=True
+        *shape, figsize=(3.9 * shape[1], 3.6 * shape[0] + 1.2), sharex=True, sharey=True, squeeze=False
     )
-    grid = np.array(grid).reshape(len(epsilons), len(targets))
-    sizes = np.array(config["sizes"], dtype=float)
     for entry in series:
-        axes = grid[epsilons.index(entry["epsilon"]), targets.index(entry["target"])]
+        axes = grid[epsilons.index(entry["epsilon"]), columns.index((entry["noise"], entry["target"]))]
         label, colour, marker, dashes = STYLES[entry["method"]]
         points = [point for point in entry["points"] if point["median"] and None not in point["interval"]]
-        x, y = (np.array([point[name] for point in points], dtype=float) for name in ("k", "median"))
-        edges = np.array([point["interval"] for point in points], dtype=float).reshape(-1, 2)
+        edges = np.array([point["interval"] for point in points]).reshape(-1, 2)
+        x, y = np.array([[point["k"], point["median"]] for point in points]).reshape(-1, 2).T
         axes.fill_between(x, edges[:, 0], edges[:, 1], color=colour, alpha=0.2, linewidth=0)
         axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, markersize=4.5, linewidth=1.6, label=label)
-    for row, epsilon in enumerate(epsilons):
-        for column, target in enumerate(targets):
-            axes = grid[row, column]
-            axes.plot(sizes, 2 * np.log2(sizes), color="0.45", linewidth=0.9, label="2 log₂ k, for the eye")
-            axes.plot(sizes, 2 * sizes / 4, color="0.45", linewidth=0.9, linestyle=(0, (1, 2)), label="k / 2, for the eye")
-            weights = ", ".join(f"{weight:g}" for weight in config["targets"][target])
-            axes.set_title(f"θ* a {target} ({weights}, 0, …), ε = {epsilon:g}", fontsize=10.5)
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
-            axes.grid(True, which="major", color="0.9", linewidth=0.7)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            if column == 0:
-                axes.set_ylabel("iterations to excess loss ≤ ε")
-            if row == len(epsilons) - 1:
-                axes.set_xlabel("k, the size of the simplex")
-    grid[0, 0].legend(frameon=False, fontsize=8.5, loc="upper left")
+    sizes = np.array(config["sizes"], dtype=float)
+    for row, column in np.ndindex(shape):
+        axes, (noise, target) = grid[row, column], columns[column]
+        axes.plot(sizes, 2 * np.log2(sizes), color="0.5", linewidth=0.9, label="∝ log k, for the eye")
+        axes.plot(sizes, sizes / 2, color="0.5", linewidth=0.9, linestyle=(0, (1, 2)), label="∝ k, for the eye")
+        axes.set_title(f"θ* a {target}, noise {noise:g}, ε = {epsilons[row]:g}", fontsize=10.5)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.grid(True, which="major", color="0.9", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if column == 0:
+            axes.set_ylabel("iterations to excess loss ≤ ε")
+        if row == shape[0] - 1:
+            axes.set_xlabel("k, the size of the simplex")
+    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), frameon=False, ncols=min(6, 2 * shape[1]), loc="lower center")
+    held = f" and hold it {config['hold']} steps" if config["hold"] > 1 else ", first time"
     figure.suptitle(
-        f"Iterations against the size of the simplex, each method at its own best learning rate\n"
-        f"median of {config['seeds']} seeds and its 95% bootstrap interval; mini-batches of {config['batch']}, "
-        f"noise {config['noise']:g}, {len(config['sizes'])} sizes",
-        fontsize=11,
+        f"Iterations to reach excess loss ≤ ε{held}: each method at its own best learning rate for each k\n"
+        f"median of n = {config['seeds']} seeds with its 95% bootstrap interval; fresh mini-batches of "
+        f"{config['batch']}; ε = {' and '.join(f'{epsilon:g}' for epsilon in epsilons)}",
+        fontsize=11.5,
     )
-    figure.tight_layout()
-    figure.savefig(folder / "figure.png", dpi=150, metadata={"Software": None})
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
     figure.savefig(folder / "figure.svg", metadata={"Date": None})
     plt.close(figure)
 
@@ -444,9 +446,12 @@ def run(config: Mapping[str, Any], folder: Path, *, fresh: bool = False, quiet: 
         if found["digest"] != digest:
             raise SystemExit(f"{path} was computed from another configuration; pass --fresh to compute it again")
         results["cells"] = found["cells"]
-    for noise, target, method, k in itertools.product(
-        config["noises"], config["targets"], config["methods"], config["sizes"]
-    ):
+    wanted = [
+        (setting["noise"], target, method, k)
+        for setting in config["settings"]
+        for target, method, k in itertools.product(config["targets"], config["methods"], sizes_of(config, setting))
+    ]
+    for noise, target, method, k in wanted:
         name = name_of(noise, target, method, k)
         if name in results["cells"]:
             continue
@@ -465,6 +470,10 @@ def run(config: Mapping[str, Any], folder: Path, *, fresh: bool = False, quiet: 
 
 def name_of(noise: float, target: str, method: str, k: int) -> str:
     return f"{noise:g}/{target}/{method}/{k}"
+
+
+def sizes_of(config: Mapping[str, Any], setting: Mapping[str, Any]) -> list[int]:
+    return [k for k in config["sizes"] if k <= setting["largest"]]
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -498,14 +507,27 @@ def environment(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table(series: Sequence[Mapping[str, Any]]) -> str:
-    lines = []
+    """Markdown: exponents and fits, then medians, then the learning rates chosen."""
+    lines = [
+        "| noise | θ* | ε | method | p, all k | p, tail | p of log k itself (all, tail) "
+        "| rms residual: power, log (all) | log fits better (all, tail) | at the largest k |",
+        "| --- " * 10 + "|",
+    ]
     for entry in series:
-        lines.append(f"{entry['target']} ε={entry['epsilon']} {entry['method']}")
-        for point in entry["points"]:
-            lines.append(f"    k={point['k']:5d} median {point['median']} {point['interval']} "
-                         f"reached {point['seeds_reaching']} rate {point['rate']:g}")
-        for name in ("all", "tail"):
-            lines.append(f"    {name}: {entry[name]}")
+        whole, tail, last = entry["all"], entry["tail"], entry["points"][-1]
+        power = [f"{law['p']:.2f} [{law['p_interval'][0]:.2f}, {law['p_interval'][1]:.2f}]" for law in (whole, tail)]
+        lines.append(
+            f"| {entry['noise']:g} | {entry['target']} | {entry['epsilon']:g} | {entry['method']} | {power[0]} "
+            f"| {power[1]} | {whole['p_of_log_k']:.2f}, {tail['p_of_log_k']:.2f} "
+            f"| {whole['power_rms']:.2f}, {whole['log_rms']:.2f} "
+            f"| {whole['log_fits_better']:.0%}, {tail['log_fits_better']:.0%} "
+            f"| {last['median']:g} [{last['interval'][0]:g}, {last['interval'][1]:g}] |"
+        )
+    for title, field in (("median iterations", "median"), ("learning rates", "rate"), ("seeds", "seeds_reaching")):
+        lines += ["", title]
+        for entry in series:
+            values = " ".join(f"{point[field]:g}" if point[field] is not None else "-" for point in entry["points"])
+            lines.append(f"{entry['noise']:g} {entry['target']} {entry['epsilon']:g} {entry['method']}: {values}")
     return "\n".join(lines)
 
 

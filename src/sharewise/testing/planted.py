@@ -1,18 +1,24 @@
 """A planted truth: a small problem whose best architecture is known by construction and can be checked exhaustively.
 
 The features fall into four slices, one per decision. A decision says through which fixed function (identity, sine,
-absolute value or square) its slice is read; what is read enters the output through trainable weights of that option.
-The teacher uses one option per decision, with coefficients of decreasing size, and adds noise to its answers::
+absolute value or square) its slice is read; what is read passes through trainable weights of that option and a batch
+norm, and a linear layer that all options share makes the output of the four decisions. The teacher uses one option per
+decision, with coefficients of different size, and adds noise to its answers::
 
-    y = Σ_d c_d · f_{o(d)}(x_d) + noise
+    network:  ŷ = Σ_d v_d · BN(w_{d,o(d)} · f_{o(d)}(x_d)) + b
+    teacher:  y = Σ_d c_d · f_{o*(d)}(x_d) + noise
 
 The problem is separable but not trivial: all functions are standardised, so that scale gives nothing away; identity and
 sine correlate by 0.83 under the features' distribution, absolute value and square by 0.94, so that the wrong one of a
 pair explains most of what the right one does; the weakest decision carries about a tenth of the variance of the
 targets, and noise another tenth.
 
-Every network of this space is linear in its weights, so the loss of its standalone training is known exactly from a
-least-squares problem, and all 256 architectures can be compared in a moment (`standalone_losses`).
+Batch norm only rescales, so every network of this space computes a linear function of what its decisions read: the
+best that its standalone training can reach is a least-squares fit, known exactly, and all 256 architectures can be
+compared in a moment (`standalone_losses`).
+
+The norm is not decoration. Were a gate followed by free weights alone, these would undo whatever the gate says, and at
+their optimum the gradient to every gate would vanish: gradient-based search would read nothing but noise.
 """
 
 from __future__ import annotations
@@ -32,7 +38,6 @@ from sharewise.data.examples import Examples
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Space, enumerate_architectures
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet
-from sharewise.supernet.mixed import add
 
 __all__ = [
     "ARGUMENTS",
@@ -100,15 +105,16 @@ def _function(name: str, x: Tensor) -> Tensor:
 
 @final
 class _Term(nn.Module):
-    """One option of one decision: a fixed function, then trainable weights."""
+    """One option of one decision: a fixed function, trainable weights, and a norm that fixes the scale."""
 
     def __init__(self, function: str, features: int, outputs: int) -> None:
         super().__init__()
         self.function = function
         self.linear = nn.Linear(features, outputs, bias=False)
+        self.norm = nn.BatchNorm1d(outputs, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.linear(_function(self.function, x))
+        outputs: Tensor = self.norm(self.linear(_function(self.function, x)))
         return outputs
 
 
@@ -120,7 +126,7 @@ class PlantedOptions:
 
 @final
 class PlantedNetwork(nn.Module):
-    """The plain network of one architecture: a sum of four terms and a bias.
+    """The plain network of one architecture: four terms and a linear layer.
 
     Args:
         functions: name of the function by decision.
@@ -132,15 +138,14 @@ class PlantedNetwork(nn.Module):
         super().__init__()
         width = _width(input_shape)
         self.terms = nn.ModuleDict({name: _Term(function, width, outputs) for name, function in functions.items()})
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.head = nn.Linear(len(DECISIONS) * outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, features)` to `(n, outputs)`."""
-        total: Tensor | None = None
-        for term, part in zip(self.terms.values(), x.chunk(len(DECISIONS), dim=1), strict=True):
-            total = add(total, term(part))
-        assert total is not None
-        return total + self.bias
+        parts = x.chunk(len(DECISIONS), dim=1)
+        read = [term(part) for term, part in zip(self.terms.values(), parts, strict=True)]
+        outputs: Tensor = self.head(torch.cat(read, dim=1))
+        return outputs
 
 
 @final
@@ -165,14 +170,14 @@ class PlantedSupernet(Supernet):
                 for d in self.relaxation.decisions
             }
         )
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.head = nn.Linear(len(DECISIONS) * outputs, outputs)
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Outputs `(n, outputs)`."""
-        total: Tensor | None = None
-        for (name, term), part in zip(self.terms.items(), inputs.chunk(len(DECISIONS), dim=1), strict=True):
-            total = add(total, term(part, gates[name]))
-        return self.bias.expand(len(inputs), -1) if total is None else total + self.bias
+        parts = inputs.chunk(len(DECISIONS), dim=1)
+        read = [term(part, gates[name]) for (name, term), part in zip(self.terms.items(), parts, strict=True)]
+        outputs: Tensor = self.head(torch.cat(read, dim=1))
+        return outputs
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network of `architecture`."""
