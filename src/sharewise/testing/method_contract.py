@@ -1,0 +1,163 @@
+"""The contract of a method: its two steps keep to their own side, and a run is a function of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharewise.data import Dataset, digits
+from sharewise.engine import (
+    Recipe,
+    SearchState,
+    architecture_step,
+    numerics,
+    prepare,
+    run,
+    seeded_modules,
+    stream,
+    weight_step,
+)
+from sharewise.errors import ConfigurationError
+from sharewise.run import build_supernet
+from sharewise.space import Space
+from sharewise.spaces import nasbench201
+from sharewise.testing.distribution_contract import check_gates
+from sharewise.testing.expect import expect
+
+__all__ = ["check_method"]
+
+
+def check_method(
+    recipe: Recipe,
+    space: Space | None = None,
+    dataset: Dataset | None = None,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> None:
+    """Check a recipe on a tiny problem.
+
+    A weight step changes w and leaves θ untouched bit for bit; an architecture step changes θ and leaves w and running
+    statistics untouched bit for bit; the same holds for the whole step of the level while θ rests. Gates are legal, and
+    the architecture that is found is a legal one without excluded options. Two runs of one seed are equal to the bit,
+    and so is a run that is continued from its state dictionary.
+
+    Args:
+        recipe: of any method; a few steps of it are run, with at most three candidates to rank.
+        space: to search; NAS-Bench-201 when absent.
+        dataset: to search on; 96 of the built-in digits when absent.
+        network: options of the network by name; the smallest network of NAS-Bench-201 when `space` is absent.
+        seed: of all streams.
+
+    Raises:
+        AssertionError: for the first law that is broken.
+
+    Example:
+        >>> from sharewise.methods import darts
+        >>> check_method(darts(batch_size=16))
+    """
+    network = {"channels": 2, "cells": 1} if space is None and network is None else network
+    space = nasbench201() if space is None else space
+    dataset = digits().limited(96, seed=0) if dataset is None else dataset
+    recipe = replace(recipe, epochs=max(2, len(recipe.stages)), batch_size=min(recipe.batch_size, 32))
+    if hasattr(recipe.selection, "candidates"):
+        recipe = replace(recipe, selection=replace(recipe.selection, candidates=3))  # type: ignore[type-var]
+
+    def fresh() -> SearchState:
+        supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
+        data = dataset.assign(recipe.roles, generator=stream(seed, "data"))
+        return prepare(supernet, recipe, data, numerics=numerics("cpu"), seed=seed, max_steps=4)
+
+    with seeded_modules(seed, "modules"):
+        _check_steps(fresh())
+    with seeded_modules(seed, "modules"):
+        whole = fresh()
+        found = run(whole).architecture
+    try:
+        legal = space.architecture(dict(found))
+    except ConfigurationError as error:
+        raise AssertionError(f"{recipe.name} found an illegal architecture: {error}") from None
+    expect(legal == found, f"{recipe.name} found {found}, which is not in its plain form {legal}")
+    forbidden = [option for option in recipe.exclude if option in found.values()]
+    expect(not forbidden, f"{recipe.name} excludes {forbidden}, but found {found}")
+    with seeded_modules(seed, "modules"):
+        again = fresh()
+        second = run(again).architecture
+    _same(whole, again, f"two runs of {recipe.name} with the same seed")
+    expect(second == found, f"two runs of {recipe.name} with the same seed found {found} and {second}")
+    with seeded_modules(seed, "modules"):
+        first = fresh()
+        first.max_steps = 2
+        run(first)
+        saved = first.state_dict()
+    with seeded_modules(seed + 1, "modules"):
+        resumed = fresh()
+        resumed.load_state_dict(saved)
+        third = run(resumed).architecture
+    _same(whole, resumed, f"a run of {recipe.name} and its continuation after two steps")
+    expect(third == found, f"{recipe.name} found {found}, but {third} when it was continued after two steps")
+
+
+def _check_steps(state: SearchState) -> None:
+    recipe = state.recipe
+    supernet, distribution = state.supernet.train(), state.distribution
+    allowed = {
+        d.name: torch.tensor([option not in recipe.exclude for option in d.options])
+        for d in distribution.relaxation.decisions
+    }
+    generator = stream(state.seed, "contract")
+    for _ in range(5):
+        for gates in distribution.draw(generator, state.phase("weights")):
+            check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
+    weights, theta = _snapshot(supernet), _snapshot(distribution)
+    weight_step(state)
+    _unchanged(theta, distribution, f"a weight step of {recipe.name} changes θ")
+    _changed(weights, supernet, f"a weight step of {recipe.name} leaves w as it was")
+    state.recipe.level.step(state, architecture=False)
+    _unchanged(theta, distribution, f"a step of {recipe.name} during a warm-up changes θ")
+    if recipe.level.learns:
+        weights = _snapshot(supernet)
+        moved = False
+        for _ in range(3):  # a sampled step may draw operations that ignore the gates
+            architecture_step(state)
+            _unchanged(weights, supernet, f"an architecture step of {recipe.name} changes w or running statistics")
+            moved = moved or not all(torch.equal(v, theta[n]) for n, v in distribution.state_dict().items())
+        expect(moved, f"three architecture steps of {recipe.name} leave θ as it was")
+        touched = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
+        state.weight_optimizer.zero_grad(set_to_none=True)
+        before = len(touched)
+        architecture_step(state)
+        left = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
+        expect(
+            not left, f"an architecture step of {recipe.name} leaves gradients on w ({before} had some before): {left}"
+        )
+    for gates in distribution.draw(generator, state.phase("architecture")):
+        check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
+
+
+def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def _unchanged(before: Mapping[str, Tensor], module: torch.nn.Module, message: str) -> None:
+    different = [name for name, value in module.state_dict().items() if not torch.equal(value, before[name])]
+    expect(not different, f"{message}: {different}")
+
+
+def _changed(before: Mapping[str, Tensor], module: torch.nn.Module, message: str) -> None:
+    expect(any(not torch.equal(value, before[name]) for name, value in module.state_dict().items()), message)
+
+
+def _same(first: SearchState, second: SearchState, what: str) -> None:
+    for part in ("supernet", "distribution"):
+        mine, theirs = getattr(first, part).state_dict(), getattr(second, part).state_dict()
+        different = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+        expect(not different, f"{what} differ in the {part}: {different}")
+    expect(
+        first.ledger.multiply_accumulates == second.ledger.multiply_accumulates,
+        f"{what} differ in what they cost: {first.ledger.to_json()} and {second.ledger.to_json()}",
+    )

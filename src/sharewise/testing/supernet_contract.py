@@ -1,0 +1,204 @@
+"""The contract of a supernet: one-hot gates are a plain network, and inactive options do not exist."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sharewise.space import Architecture, sample
+from sharewise.supernet import Gate, Gates, MixedOperation, Shared, Supernet, discrete, extract
+from sharewise.supernet.extract import inherited_state
+from sharewise.testing.expect import expect
+
+__all__ = ["check_supernet", "randomise_norms"]
+
+
+def randomise_norms(module: nn.Module, generator: torch.Generator) -> None:
+    """Give every normalisation layer random scales, shifts and running statistics, in place.
+
+    A fresh layer has scale 1, shift 0, mean 0 and variance 1, so that a comparison between fresh networks would not
+    notice a norm that was lost, swapped or sliced wrongly.
+
+    Args:
+        module: any module.
+        generator: source of randomness, on the host.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> randomise_norms(norm, torch.Generator().manual_seed(0))
+        >>> bool((norm.running_var != 1).all())
+        True
+    """
+
+    def draw(like: Tensor, low: float, high: float) -> Tensor:
+        return (low + (high - low) * torch.rand(like.shape, generator=generator)).to(like)
+
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, _BatchNorm | nn.GroupNorm | nn.LayerNorm):
+                if layer.weight is not None:
+                    layer.weight.copy_(draw(layer.weight, 0.5, 1.5))
+                if getattr(layer, "bias", None) is not None:
+                    layer.bias.copy_(draw(layer.bias, -0.5, 0.5))
+            if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None:
+                layer.running_mean.copy_(draw(layer.running_mean, -0.5, 0.5))
+                layer.running_var.copy_(draw(layer.running_var, 0.5, 1.5))
+
+
+def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed: int = 0) -> None:
+    """Check the laws of weight sharing on a copy of a supernet; the supernet itself is not touched.
+
+    With the gates of an architecture, evaluation equals the extracted plain network bit for bit, and training has the
+    same loss, gradients and running statistics, with no gradient left over for anything that is not part of the
+    architecture. Under random gates the operations that are not active are neither executed nor given a gradient
+    (`None`, not zeros). Gates leave no trace in the network. All norm layers are randomised first, without which these
+    comparisons would be vacuous.
+
+    Args:
+        supernet: on the CPU.
+        inputs: a batch of at least two examples.
+        samples: how many random architectures and random gates to try.
+        seed: of these and of the norms.
+
+    Raises:
+        AssertionError: for the first law that is broken, naming architecture or decision.
+
+    Example:
+        >>> from sharewise.run import build_supernet
+        >>> from sharewise.spaces import load
+        >>> check_supernet(build_supernet(load("toy-two-inputs"), (4,), outputs=3), torch.ones(2, 4))
+    """
+    generator = torch.Generator().manual_seed(seed)
+    supernet = copy.deepcopy(supernet)
+    randomise_norms(supernet, generator)
+    rng = np.random.default_rng(seed)
+    architectures = [sample(supernet.space, rng) for _ in range(samples)]
+    previous: tuple[Gates, Tensor] | None = None
+    for architecture in architectures:
+        output = _check_extracted(supernet, architecture, inputs)
+        if previous is not None:
+            with torch.no_grad():
+                again = supernet(inputs, previous[0])
+            expect(torch.equal(again, previous[1]), f"the gates of {architecture} left a trace in the supernet")
+        previous = discrete(supernet.relaxation.encode(architecture), dtype=inputs.dtype), output
+    precise = copy.deepcopy(supernet).double()
+    many = inputs.double() if inputs.is_floating_point() else inputs
+    for architecture in architectures:
+        _check_training(precise, architecture, many)
+    for _ in range(samples):
+        _check_inactive(precise, many, generator)
+
+
+def _check_extracted(supernet: Supernet, architecture: Architecture, inputs: Tensor) -> Tensor:
+    gates = discrete(
+        supernet.relaxation.encode(architecture),
+        dtype=inputs.dtype if inputs.dtype.is_floating_point else torch.float32,
+    )
+    supernet.eval()
+    network = extract(supernet, architecture)
+    strangers = [name for name, module in network.named_modules() if isinstance(module, Shared | Supernet)]
+    expect(not strangers, f"the extracted network of {architecture} is not plain: {strangers}")
+    theirs = {tensor.data_ptr() for tensor in supernet.state_dict().values() if tensor.numel()}
+    shared = [name for name, tensor in network.state_dict().items() if tensor.numel() and tensor.data_ptr() in theirs]
+    expect(not shared, f"the extracted network of {architecture} shares storage with the supernet: {shared}")
+    with torch.no_grad():
+        expected, actual = supernet(inputs, gates), network(inputs)
+    expect(
+        len(expected) == len(inputs),
+        f"the supernet maps {len(inputs)} examples to outputs of shape {tuple(expected.shape)}",
+    )
+    expect(
+        torch.equal(expected, actual),
+        f"the extracted network of {architecture} differs from the supernet by up to "
+        f"{(expected - actual).abs().max():.3g}",
+    )
+    result: Tensor = expected
+    return result
+
+
+def _check_training(supernet: Supernet, architecture: Architecture, inputs: Tensor) -> None:
+    """The same loss, gradients and statistics as the plain network, and gradients nowhere else."""
+    gates = discrete(supernet.relaxation.encode(architecture), dtype=torch.float64)
+    whole = copy.deepcopy(supernet).train()
+    plain = extract(whole, architecture)
+    for network, arguments in ((whole, (inputs, gates)), (plain, (inputs,))):
+        network.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            loss = network(*arguments).square().mean()
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+    statistics = inherited_state(whole, gates)
+    for name, buffer in plain.named_buffers():
+        expect(
+            torch.allclose(buffer, statistics[name], rtol=1e-10, atol=1e-12),
+            f"training {architecture} in the supernet leaves other statistics in {name!r} than training it plainly",
+        )
+    total = sum(float(p.grad.abs().sum()) for p in whole.parameters() if p.grad is not None)
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+    gradients = inherited_state(whole, gates)
+    inside = 0.0
+    for name, parameter in plain.named_parameters():
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        inside += float(expected.abs().sum())
+        expect(
+            torch.allclose(expected, gradients[name], rtol=1e-8, atol=1e-11),
+            f"{name!r} of {architecture} has another gradient in the supernet than in the plain network",
+        )
+    expect(
+        abs(total - inside) <= 1e-8 * max(total, 1e-3),
+        f"{architecture} sends gradients to weights that are not its own: {total:.6g} in all, {inside:.6g} to its own",
+    )
+
+
+def _check_inactive(supernet: Supernet, inputs: Tensor, generator: torch.Generator) -> None:
+    """Under random gates with some options active, the others are not executed and their gradient is `None`."""
+    gates: dict[str, Gate] = {}
+    for decision in supernet.relaxation.decisions:
+        flags = torch.rand(decision.size, generator=generator) < 0.5
+        flags[int(torch.randint(decision.size, (), generator=generator))] = True
+        active = tuple(flags.nonzero().flatten().tolist())
+        weights = torch.rand(decision.size, generator=generator, dtype=torch.float64) * flags
+        gates[decision.name] = Gate((weights / weights.sum()).requires_grad_(), active)
+    supernet = copy.deepcopy(supernet).train()
+    supernet.zero_grad(set_to_none=True)
+    with _calls(supernet) as executed:
+        loss = supernet(inputs, gates).square().mean()
+    expect(bool(loss.isfinite()), f"the loss under random gates is {float(loss)}")
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+    for path, mixed in supernet.named_modules():
+        if not isinstance(mixed, MixedOperation):
+            continue
+        for index, option in enumerate(map(str, mixed.decision.options)):
+            if option not in mixed.operations or index in gates[mixed.decision.name].active:
+                continue
+            operation = mixed.operations[option]
+            where = f"option {option!r} of decision {mixed.decision.name!r} (at {path!r}) is not active"
+            expect(not any(module in executed for module in operation.modules()), f"{where}, but was executed")
+            for name, parameter in operation.named_parameters():
+                expect(parameter.grad is None, f"{where}, but its {name!r} has a gradient")
+
+
+@contextmanager
+def _calls(module: nn.Module) -> Iterator[set[nn.Module]]:
+    """Collect every sub-module that is called within the block."""
+    called: set[nn.Module] = set()
+
+    def note(layer: nn.Module, arguments: object) -> None:
+        called.add(layer)
+
+    handles = [layer.register_forward_pre_hook(note) for layer in module.modules()]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,157 @@
+"""A run that is killed by SIGKILL and resumed ends with the same bits as one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sharewise.methods import METHODS
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def run_job() -> Iterator[Run]:
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("kill_server.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+
+    def run(command: str, configuration: dict[str, Any], out: Path, *, resume: bool = False, kill: Any = None) -> int:
+        job = {"command": command, "configuration": configuration, "out": str(out), "resume": resume, "kill": kill}
+        server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+        server.stdin.flush()  # type: ignore[union-attr]
+        return int(server.stdout.readline())  # type: ignore[union-attr]
+
+    yield run
+    server.stdin.close()
+    assert server.wait(timeout=30) == 0
+    server.stdout.close()
+
+
+def small(method: str) -> dict[str, Any]:
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 16}
+    if method == "spos":
+        recipe |= {"candidates": 4, "recalibration_batches": 2, "selection_examples": 32}
+    return {
+        "space": "nasbench201",
+        "method": method,
+        "data": "digits",
+        "network": {"channels": 2, "cells": 1},
+        "recipe": recipe,
+        "train_examples": 128,
+        "gap_examples": 16,
+        "checkpoint_every": 3,
+        "device": "cpu",
+    }
+
+
+def timeless(value: Any) -> Any:
+    """Without measured seconds, which differ between any two runs."""
+    if isinstance(value, dict):
+        return {key: timeless(inner) for key, inner in value.items() if key != "seconds"}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def assert_same_bits(first: Any, second: Any, place: str = "state") -> None:
+    assert type(first) is type(second), place
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype, place
+        assert torch.equal(first, second), place
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            if key != "seconds":
+                assert_same_bits(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), place
+        for index, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_same_bits(a, b, f"{place}[{index}]")
+    else:
+        assert first == second, place
+
+
+def assert_same_run(reference: Path, other: Path) -> None:
+    states = [torch.load(run / "checkpoint.pt", weights_only=True)["state"] for run in (reference, other)]
+    assert_same_bits(*states)
+    histories = [
+        [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (reference, other)
+    ]
+    assert histories[0] == histories[1]
+    results = [timeless(json.loads((run / "result.json").read_text())) for run in (reference, other)]
+    assert results[0] == results[1]
+    assert not list(other.glob(".*")) or all(p.name.startswith(".checkpoint.pt.") for p in other.glob(".*"))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
+    configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    steps = 16 if method.endswith("erm") else 8  # half of the 128 examples train the weights unless all of them do
+    # Before the first periodic checkpoint, between two of them, at the last step, and before the selection.
+    for index, moment in enumerate([1, steps // 2 + 1, steps, "selection"]):
+        status = run_job("search", configuration, killed, resume=index > 0, kill=moment)
+        assert status == signal.SIGKILL, f"the run was not killed at {moment}: status {status}"
+        assert not (killed / "result.json").exists()
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(run_job: Run, tmp_path: Path) -> None:
+    configuration, reference, killed = small("gaea-erm"), tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    assert run_job("search", configuration, killed, kill="replace") == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
+def test_a_killed_training_resumes_to_the_bit_with_all_its_randomness(run_job: Run, tmp_path: Path) -> None:
+    configuration = {
+        "space": "nasbench201",
+        "architecture": "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|",
+        "data": "digits",
+        "network": {"channels": 2, "cells": 1},
+        "recipe": {
+            "epochs": 3,
+            "batch_size": 32,
+            "drop_path": 0.4,
+            "auxiliary_weight": 0.4,
+            "label_smoothing": 0.1,
+            "cutout": 2,
+            "validation_fraction": 0.25,
+        },
+        "train_examples": 128,
+        "checkpoint_every": 2,
+        "device": "cpu",
+    }
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("train", configuration, reference) == 0
+    for index, moment in enumerate([1, 5, "selection"]):
+        assert run_job("train", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("train", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
+def test_a_warm_up_stage_survives_a_kill(run_job: Run, tmp_path: Path) -> None:
+    configuration = small("gaea-darts")
+    configuration["recipe"]["warm_up"] = 0.5
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    assert run_job("search", configuration, killed, kill=5) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+    events = [json.loads(line)["event"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert events == ["start", "stage", "epoch", "stage", "epoch"]
