@@ -67,9 +67,9 @@ class Problem:
             inputs: (seeds, batch, k), shared by the rates.
             noises: (seeds, batch).
         """
-        difference = (p - self.optimum).permute(1, 2, 0)
-        residual = torch.bmm(inputs, difference) - noises[..., None]
-        return torch.bmm(inputs.transpose(1, 2), residual).permute(2, 0, 1) / self.batch
+        difference = (p - self.optimum).transpose(0, 1)
+        residual = torch.bmm(difference, inputs.transpose(1, 2)) - noises[:, None]
+        return torch.bmm(residual / self.batch, inputs).transpose(0, 1)
 
 
 def optimum(weights: Sequence[float], k: int) -> Tensor:
@@ -102,15 +102,19 @@ def project(v: Tensor) -> Tensor:
     """The Euclidean projection of rows (…, k) onto the probability simplex, exact, by sorting.
 
     The projection is max(v - τ, 0) where τ = (Σ of the ρ largest entries - 1) / ρ and ρ is the largest j for which the
-    j-th largest entry exceeds the threshold that the j largest would give.
+    j-th largest entry exceeds the threshold that the j largest would give. It does not change when a constant is added
+    to a row, so the largest entry is subtracted first, which keeps the sums that decide small.
 
     References:
         J. Duchi et al., *Efficient Projections onto the l1-Ball for Learning in High Dimensions*, ICML 2008, figure 1.
     """
-    ordered = torch.from_numpy(np.sort(v.numpy(), axis=-1)).flip(-1)
-    thresholds = (ordered.cumsum(-1) - 1) / torch.arange(1, v.shape[-1] + 1, dtype=v.dtype)
-    rho = (ordered > thresholds).sum(dim=-1, keepdim=True).clamp_min(1)
-    return (v - thresholds.gather(-1, rho - 1)).clamp_min(0)
+    v = v - v.amax(dim=-1, keepdim=True)
+    negated = torch.from_numpy(np.sort((-v).numpy(), axis=-1))  # the largest entry first
+    sums = negated.cumsum(-1)
+    counts = torch.arange(1, v.shape[-1] + 1, dtype=v.dtype)
+    rho = torch.from_numpy(np.count_nonzero((sums - negated * counts).numpy() > -1, axis=-1, keepdims=True))
+    threshold = -(sums.gather(-1, rho - 1) + 1) / rho
+    return (v - threshold).clamp_min(0)
 
 
 class Learner(ABC):
@@ -349,16 +353,21 @@ def summarise(config: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]])
 
 
 def fit(sizes: np.ndarray, points: Sequence[Mapping[str, Any]], draws: np.ndarray, least: int) -> dict[str, Any] | None:
-    """Both laws over the sizes of at least `least` whose median was reached after at least one step."""
+    """Both laws over the sizes of at least `least` whose median was reached, and not at the start.
+
+    Resamples of which a median is not finite are left out of the intervals and counted.
+    """
     keep = np.array([k >= least and bool(point["median"]) for k, point in zip(sizes, points, strict=True)])
-    keep &= (np.isfinite(draws) & (draws > 0)).all(axis=1)
     if keep.sum() < 3:
         return None
+    usable = (np.isfinite(draws[keep]) & (draws[keep] > 0)).all(axis=0)
+    draws = draws[:, usable]
     here = growth(sizes[keep], np.array([[point["median"] for point in points]], dtype=float)[:, keep])
     resampled = growth(sizes[keep], draws[keep].T)
     logarithm = growth(sizes[keep], np.log2(sizes[keep])[None])
     return {
         "sizes": [int(k) for k in sizes[keep]],
+        "resamples": int(usable.sum()),
         "p": round(float(here["p"][0]), 4),
         "p_interval": interval(resampled["p"]),
         "p_of_log_k": round(float(logarithm["p"][0]), 4),
@@ -396,8 +405,9 @@ def draw(config: Mapping[str, Any], series: Sequence[Mapping[str, Any]], folder:
     for entry in series:
         axes = grid[epsilons.index(entry["epsilon"]), columns.index((entry["noise"], entry["target"]))]
         label, colour, marker, dashes = STYLES[entry["method"]]
-        points = [point for point in entry["points"] if point["median"] and None not in point["interval"]]
-        edges = np.array([point["interval"] for point in points]).reshape(-1, 2)
+        points = [point for point in entry["points"] if point["median"]]
+        edges = np.array([point["interval"] for point in points], dtype=float).reshape(-1, 2)
+        edges = np.nan_to_num(edges, nan=1e9)  # fewer than half of the seeds: open upwards
         x, y = np.array([[point["k"], point["median"]] for point in points]).reshape(-1, 2).T
         axes.fill_between(x, edges[:, 0], edges[:, 1], color=colour, alpha=0.2, linewidth=0)
         axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, markersize=4.5, linewidth=1.6, label=label)
@@ -409,6 +419,7 @@ def draw(config: Mapping[str, Any], series: Sequence[Mapping[str, Any]], folder:
         axes.set_title(f"θ* a {target}, noise {noise:g}, ε = {epsilons[row]:g}", fontsize=10.5)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_ylim(0.8, 2 * max(point["median"] or 0 for entry in series for point in entry["points"]))
         axes.grid(True, which="major", color="0.9", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -508,20 +519,18 @@ def environment(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(series: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: exponents and fits, then medians, then the learning rates chosen."""
-    lines = [
-        "| noise | θ* | ε | method | p, all k | p, tail | p of log k itself (all, tail) "
-        "| rms residual: power, log (all) | log fits better (all, tail) | at the largest k |",
-        "| --- " * 10 + "|",
-    ]
+    names = "noise, θ*, ε, method, p (all k), p (tail), p of log k (all; tail), rms of power; log (tail), log better"
+    columns = [*names.split(", "), "iterations at the largest k"]
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for entry in series:
         whole, tail, last = entry["all"], entry["tail"], entry["points"][-1]
         power = [f"{law['p']:.2f} [{law['p_interval'][0]:.2f}, {law['p_interval'][1]:.2f}]" for law in (whole, tail)]
+        edges = ", ".join("-" if edge is None else f"{edge:g}" for edge in last["interval"])
         lines.append(
             f"| {entry['noise']:g} | {entry['target']} | {entry['epsilon']:g} | {entry['method']} | {power[0]} "
-            f"| {power[1]} | {whole['p_of_log_k']:.2f}, {tail['p_of_log_k']:.2f} "
-            f"| {whole['power_rms']:.2f}, {whole['log_rms']:.2f} "
-            f"| {whole['log_fits_better']:.0%}, {tail['log_fits_better']:.0%} "
-            f"| {last['median']:g} [{last['interval'][0]:g}, {last['interval'][1]:g}] |"
+            f"| {power[1]} | {whole['p_of_log_k']:.2f}; {tail['p_of_log_k']:.2f} "
+            f"| {tail['power_rms']:.2f}; {tail['log_rms']:.2f} | {tail['log_fits_better']:.0%} "
+            f"| {last['median']:g} [{edges}] |"
         )
     for title, field in (("median iterations", "median"), ("learning rates", "rate"), ("seeds", "seeds_reaching")):
         lines += ["", title]

@@ -20,7 +20,7 @@ class ExponentiatedGradient(Optimizer):
 
     Mirror descent with the entropy as mirror map. For a row θ with gradient g, learning rate η and floor ε::
 
-        θ ← θ · exp(-η g),   θ ← max(θ, ε),   θ ← θ / Σ θ
+        θ ← θ · exp(-η g),   θ ← θ / Σ θ,   θ ← max(θ, ε),   θ ← θ / Σ θ
 
     Gradients are with respect to θ, not log θ. Entries that are exactly zero are masked options and stay zero. The
     largest exponent of a row is subtracted first, which changes nothing (the update is invariant to a constant added to
@@ -29,7 +29,7 @@ class ExponentiatedGradient(Optimizer):
     Args:
         params: tensors of shape `(…, k)` whose last dimension lies on the simplex.
         lr: the learning rate η, positive.
-        floor: the lower bound ε applied before normalisation, in [0, 1/k); keeps options recoverable.
+        floor: the lower bound ε, after which θ is normalised again, in [0, 1/k); keeps options recoverable.
 
     Raises:
         ConfigurationError: when a setting is out of range.
@@ -47,8 +47,9 @@ class ExponentiatedGradient(Optimizer):
         algorithm 1; J. Kivinen and M. Warmuth, *Exponentiated Gradient versus Gradient Descent*, 1997.
 
     Deviations:
-        The authors' code clamps at 1e-5 before normalising, which is the default here; their Gumbel variant normalises
-        first and clamps then. In the interior of the simplex all of these coincide.
+        The authors' code clamps at 1e-5 before it normalises, which makes the floor depend on a constant added to the
+        gradient; their Gumbel variant normalises first and clamps then. Here both: normalised, clamped, and normalised
+        again, so that the update is invariant at the floor too. Inside the simplex all of these coincide.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float = 0.1, floor: float = 1e-5) -> None:

@@ -97,6 +97,7 @@ def _enter_stage(state: SearchState) -> None:
         for name, p in state.distribution.probabilities().items():
             keep[name] = torch.zeros(len(p), dtype=torch.bool)
             keep[name][p.topk(min(stage.keep, len(p))).indices] = True
+            keep[name] &= p > 0  # where fewer options remain than asked for, masked ones are not among the kept
         state.distribution.restrict(keep)
         # Moments of masked entries must not move the others' normalisation; a mask change starts the optimiser anew.
         state.architecture_optimizer = state.distribution.optimizer()

@@ -41,6 +41,8 @@ class WeightOptimization:
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise ConfigurationError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.nesterov and self.momentum == 0:
+            raise ConfigurationError("nesterov needs a momentum, got momentum=0; set nesterov to False")
         if self.weight_decay < 0:
             raise ConfigurationError(f"weight decay must not be negative, got {self.weight_decay}")
         if self.gradient_clip is not None and self.gradient_clip <= 0:

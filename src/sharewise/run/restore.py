@@ -72,7 +72,8 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     if isinstance(configuration, TrainConfiguration):
         state, network = prepare_training(space, architecture, dataset, configuration.training(), **common)
         _load(state, content["state"]["supernet"], folder)
-        return Restored(network.eval(), architecture, dataset, place, "trained from scratch")
+        network = network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return Restored(network, architecture, dataset, place, "trained from scratch")
     assert isinstance(configuration, SearchConfiguration)
     state = prepare_search(space, configuration.build_recipe(), dataset, **common)
     _load(state, content["state"]["supernet"], folder)
@@ -85,7 +86,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
         return outputs
 
     recalibrate(state.supernet, forward, batches)
-    network = extract(state.supernet, architecture).eval()
+    network = extract(state.supernet, architecture).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     origin = f"inherited from the supernet, batch norm recalibrated on {len(batches)} training batches"
     return Restored(network, architecture, dataset, place, origin)
 

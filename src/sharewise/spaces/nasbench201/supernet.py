@@ -123,7 +123,8 @@ def _scaled_norm(norm: nn.BatchNorm2d, z: Tensor, gate: Gate, index: int) -> Ten
     if track and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
     weight = gate.weights[index].to(norm.running_mean.dtype if norm.running_mean is not None else z.dtype)
-    scale = weight.expand(z.shape[1]) if norm.weight is None else weight * norm.weight
+    # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
+    scale = weight.expand(z.shape[1]).contiguous() if norm.weight is None else weight * norm.weight
     shift = None if norm.bias is None else weight * norm.bias
     keep = not norm.training or norm.track_running_stats
     return F.batch_norm(

@@ -1,0 +1,24 @@
+"""What all tests share: one thread, quick property tests, and the path of the published data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("sharewise", deadline=None, max_examples=50)
+settings.load_profile("sharewise")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of published tables and images: `$SHAREWISE_DATA`, or `../shared/data` beside the repository."""
+    given = os.environ.get("SHAREWISE_DATA")
+    path = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no published data at {path}; set SHAREWISE_DATA to their folder")
+    return path

@@ -1,0 +1,120 @@
+"""The graph is cut at the gates, and nothing is lost there."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sharewise.data import digits
+from sharewise.distribution import (
+    Estimator,
+    Expectation,
+    Factored,
+    Geometry,
+    Learned,
+    Phase,
+    Simplex,
+    SoftmaxLogits,
+    StraightThroughGumbel,
+    Uniform,
+)
+from sharewise.engine import Linear, architecture_step, numerics, prepare, stream
+from sharewise.engine.level import gate_gradients
+from sharewise.methods import darts
+from sharewise.run import build_supernet
+from sharewise.spaces import SPACES, load
+from sharewise.supernet import Supernet, cut, frozen_statistics
+from sharewise.testing import check_distribution
+
+GEOMETRIES: list[Geometry] = [SoftmaxLogits(0.05, scale=0.5), Simplex()]
+ESTIMATORS: list[Estimator] = [Expectation(), StraightThroughGumbel(Linear(5.0, 0.5))]
+CELLS = list(itertools.product(GEOMETRIES, ESTIMATORS))
+NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
+@pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
+def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
+    check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("paths", [1, 3])
+def test_sampler_contract(space: str, paths: int) -> None:
+    check_distribution(Uniform(paths), load(space), draws=10)
+    check_distribution(Uniform(paths), load(space), exclude=("none",), draws=10)
+
+
+def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 8, 8) if space == "nasbench201" else (6,)
+    network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
+    supernet = build_supernet(load(space), shape, 4, network=network).double()
+    x = torch.randn(6, *shape, generator=generator, dtype=torch.float64)
+    return supernet, x, torch.randint(4, (6,), generator=generator)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
+def test_pullback_equals_automatic_differentiation_through_the_network(
+    space: str, geometry: Geometry, estimator: Estimator
+) -> None:
+    supernet, x, y = tiny(space)
+    distribution = Factored(
+        supernet.relaxation, geometry, estimator, torch.Generator().manual_seed(1), ("none",)
+    ).double()
+    for seed in range(3):
+        distribution.zero_grad()
+        [gates] = distribution.draw(torch.Generator().manual_seed(seed), Phase("architecture", 1, 3))
+        F.cross_entropy(supernet(x, gates), y).backward()
+        assert distribution.theta.grad is not None
+        whole = distribution.theta.grad.clone()
+        distribution.zero_grad()
+        [gates] = distribution.draw(torch.Generator().manual_seed(seed), Phase("architecture", 1, 3))
+        leaves = cut(gates, differentiable=True)
+        distribution.pullback(gates, gate_gradients(F.cross_entropy(supernet(x, leaves), y), leaves))
+        torch.testing.assert_close(distribution.theta.grad, whole, rtol=1e-11, atol=1e-14)
+        assert bool(whole.any())
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "toy-two-inputs"])
+def test_architecture_gradient_of_first_order_darts_against_finite_differences(space: str) -> None:
+    recipe = replace(darts(batch_size=16), penalties=())
+    dataset = digits().limited(64, seed=0)
+    network = {"channels": 2, "cells": 1} if space == "nasbench201" else {"width": 6}
+    supernet = build_supernet(load(space), dataset.input_shape, 10, network=network)
+    data = dataset.assign(recipe.roles, generator=stream(0, "data"))
+    state = prepare(supernet, recipe, data, numerics=numerics("cpu", "float64"))
+    supernet.train()
+    theta = state.distribution.theta
+    assert isinstance(theta, torch.nn.Parameter)
+    with torch.no_grad():
+        theta.copy_(torch.randn(theta.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3)
+    start = theta.detach().clone()
+    place = state.streams["architecture"].state_dict()
+    batch = state.next_batch("architecture")
+    state.streams["architecture"].load_state_dict(place)
+
+    def loss_at(values: Tensor) -> float:
+        with torch.no_grad(), frozen_statistics(supernet):
+            theta.copy_(values)
+            [gates] = state.distribution.draw(torch.Generator(), Phase("architecture"))
+            return float(state.loss(supernet(batch.inputs, gates), batch.targets))
+
+    reported = architecture_step(state)
+    assert theta.grad is not None
+    gradient = theta.grad.clone()
+    assert float(reported) == pytest.approx(loss_at(start), rel=1e-12)
+    step = 1e-5
+    for row in range(len(start)):
+        for column in range(start.shape[1]):
+            shift = torch.zeros_like(start)
+            shift[row, column] = step
+            numeric = (loss_at(start + shift) - loss_at(start - shift)) / (2 * step)
+            assert float(gradient[row, column]) == pytest.approx(numeric, rel=1e-5, abs=1e-8)

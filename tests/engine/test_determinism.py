@@ -1,0 +1,55 @@
+"""One seed, one result: in another process, with another hash seed, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import hashlib, json
+import torch
+torch.set_num_threads(1)
+import sharewise as sw
+from sharewise.methods import METHODS, build
+from sharewise.spaces import SPACES, load
+
+def digest(state):
+    sha = hashlib.sha256()
+    for module in (state.supernet, state.distribution):
+        for name, value in module.state_dict().items():
+            sha.update(name.encode())
+            sha.update(value.contiguous().numpy().tobytes())
+    for record in state.history:
+        kept = {k: v for k, v in record.items() if k not in ("seconds", "ledger")}
+        sha.update(json.dumps(kept, sort_keys=True).encode())
+    sha.update(str(state.ledger.multiply_accumulates).encode())
+    return sha.hexdigest()
+
+data = sw.data.digits().limited(64, seed=0)
+result = {}
+for method in METHODS:
+    for space in SPACES:
+        options = {"epochs": 2, "batch_size": 16} | ({"candidates": 4} if method == "spos" else {})
+        network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
+        found = sw.search(load(space), build(method, options), data, network=network, seed=5, device="cpu",
+                          gap_examples=16)
+        result[f"{method} on {space}"] = [str(found.architecture), digest(found.state)]
+print(json.dumps(result))
+"""
+
+
+def start(hash_seed: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_all_methods_on_all_spaces_are_equal_in_two_processes() -> None:
+    processes = [start("0"), start("4242")]
+    first, second = (json.loads(process.communicate(timeout=200)[0]) for process in processes)
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] != second[name]} == set()
+    assert len({digest for _, digest in first.values()}) == len(first), "every search is a different one"

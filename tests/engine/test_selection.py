@@ -1,0 +1,155 @@
+"""Selections: the rules, the same data for every candidate, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from sharewise.data import digits
+from sharewise.distribution import Factored
+from sharewise.engine import (
+    DartsRule,
+    Mode,
+    RankSampled,
+    SearchState,
+    Selection,
+    evaluate_gates,
+    numerics,
+    prepare,
+    rounding_gap,
+    stream,
+    train,
+)
+from sharewise.errors import ConfigurationError
+from sharewise.methods import build
+from sharewise.run import build_supernet
+from sharewise.spaces import load
+from sharewise.supernet import (
+    BatchStatistics,
+    Gates,
+    NormPolicy,
+    RecalibratedStatistics,
+    RunningStatistics,
+    discrete,
+)
+
+
+def state_of(method: str, space: str = "nasbench201", **changes: Any) -> SearchState:
+    recipe = replace(build(method, {"epochs": 1, "batch_size": 16}), **changes)
+    dataset = digits().limited(160, seed=0)
+    network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
+    supernet = build_supernet(load(space), dataset.input_shape, 10, network=network)
+    data = dataset.assign(recipe.roles, generator=stream(0, "data"))
+    return prepare(supernet, recipe, data, numerics=numerics("cpu"))
+
+
+def digest(x: torch.Tensor) -> str:
+    return hashlib.sha256(x.numpy().tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("policy", [BatchStatistics(), RunningStatistics(), RecalibratedStatistics(2)])
+def test_every_candidate_sees_the_same_data(policy: NormPolicy) -> None:
+    state = state_of("spos", selection=RankSampled(6, policy, examples=70))
+    train(state)
+    seen: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+
+    def note(module: torch.nn.Module, arguments: tuple[torch.Tensor, Gates]) -> None:
+        inputs, gates = arguments
+        seen.setdefault(tuple(gate.active for gate in gates.values()), []).append(digest(inputs))
+
+    handle = state.supernet.register_forward_pre_hook(note)
+    selected = state.recipe.selection.select(state)
+    handle.remove()
+    assert len(seen) == 6
+    sequences = list(seen.values())
+    assert all(sequence == sequences[0] for sequence in sequences)
+    assert len(sequences[0]) == policy.batches + 2  # 70 examples in batches of 64
+    scores = [score["accuracy"] for _, score in selected.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert selected.architecture == selected.candidates[0][0]
+    again = state.recipe.selection.select(state)
+    assert again.candidates == selected.candidates
+
+
+@pytest.mark.parametrize(
+    ("method", "selection"),
+    [
+        ("spos", RankSampled(3)),
+        ("gdas", RankSampled(3)),
+        ("darts", DartsRule()),
+        ("darts", Mode()),
+    ],
+)
+def test_selection_leaves_the_search_as_it_was(method: str, selection: Selection) -> None:
+    state = state_of(method, selection=selection)
+    train(state)
+    state.supernet.train()
+    before = {name: value.clone() for name, value in state.supernet.state_dict().items()}
+    place = {role: s.state_dict() for role, s in state.streams.items()}
+    random = {name: generator.get_state() for name, generator in state.generators.items()}
+    selection.select(state)
+    assert all(module.training for module in state.supernet.modules())
+    assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
+    assert all(torch.equal(s.state_dict()["order"], place[role]["order"]) for role, s in state.streams.items())
+    assert all(torch.equal(generator.get_state(), random[name]) for name, generator in state.generators.items())
+
+
+def test_a_small_space_is_ranked_whole() -> None:
+    state = state_of("spos", "toy-tied-width", selection=RankSampled(100))
+    train(state)
+    assert len(state.recipe.selection.select(state).candidates) == 12
+
+
+def test_rules_of_projection() -> None:
+    state = state_of("darts")
+    assert isinstance(state.distribution, Factored)
+    with torch.no_grad():
+        state.distribution.theta.zero_()
+        state.distribution.theta[:, 0] = 2.0  # none
+        state.distribution.theta[:, 3] = 1.0
+        state.distribution.theta[0, 2] = 1.5
+    assert set(Mode().select(state).architecture.values()) == {"none"}
+    found = DartsRule().select(state).architecture
+    assert list(found.values()) == ["nor_conv_1x1", *["nor_conv_3x3"] * 5]
+
+
+@pytest.mark.parametrize("method", ["darts", "gdas", "gaea-erm"])
+def test_rounding_gap_compares_on_the_same_examples(method: str) -> None:
+    state = state_of(method)
+    measure = rounding_gap(40)
+    assert measure is not None
+    train(state)
+    gap = measure(state)["gap"]
+    assert gap["examples"] == 40
+    assert set(gap) == {"examples", "supernet", "architecture"}
+    assert set(gap["supernet"]) == {"loss", "accuracy"}
+    assert isinstance(state.distribution, Factored)
+    if method == "gaea-erm":  # at a corner of the simplex there is nothing left to round
+        with torch.no_grad():
+            corner = torch.zeros_like(state.distribution.theta)
+            corner[:, 3] = 1.0
+            state.distribution.theta.copy_(corner)
+        gap = measure(state)["gap"]
+        assert gap["supernet"]["loss"] == pytest.approx(gap["architecture"]["loss"], rel=1e-5)
+    assert rounding_gap(0) is None
+    with pytest.raises(ConfigurationError, match="must not be negative"):
+        rounding_gap(-1)
+
+
+def test_evaluation_is_the_mean_over_examples() -> None:
+    state = state_of("spos")
+    state.supernet.eval()
+    gates = discrete(load("nasbench201").relaxation.encode(next(iter(RankSampled(1).select(state).candidates))[0]))
+    batches = state.evaluation_batches("selection")
+    assert len({len(batch.inputs) for batch in batches}) > 1, "the last batch is smaller, so means must be weighted"
+    scores = evaluate_gates(state, gates, batches, RunningStatistics())
+    with torch.no_grad():
+        outputs = torch.cat([state.supernet(batch.inputs, gates) for batch in batches])
+    targets = torch.cat([batch.targets for batch in batches])
+    assert scores["loss"] == pytest.approx(float(state.task.loss(outputs, targets)), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(float((outputs.argmax(-1) == targets).double().mean()))
+    assert scores["examples"] == len(targets)

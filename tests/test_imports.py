@@ -1,0 +1,43 @@
+"""What runs without torch stays without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sharewise
+
+
+def loaded(program: str) -> str:
+    program += "\nimport sys; print(sorted(m for m in sys.modules if m in ('torch', 'matplotlib', 'scipy')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sharewise",
+        "import sharewise, sharewise.space, sharewise.spaces",
+        "import sharewise.data; sharewise.data.SOURCES",
+        "from sharewise.spaces import load\n"
+        "from sharewise.space import sample, mutate\nimport numpy as np\n"
+        "for name in ('nasbench201', 'toy-tied-width', 'toy-two-inputs'):\n"
+        "    s = load(name); a = sample(s, np.random.default_rng(0)); mutate(s, a, np.random.default_rng(0))\n"
+        "    assert s.relaxation.project(s.relaxation.encode(a)) == a and s.parse(str(a)) == a\n",
+        "import sharewise.errors, sharewise.ledger",
+    ],
+    ids=["package", "spaces", "data", "use-of-spaces", "ledger"],
+)
+def test_no_torch(program: str) -> None:
+    assert loaded(program) == "[]"
+
+
+def test_public_names() -> None:
+    assert set(dir(sharewise)) == set(sharewise.__all__)
+    for name in sharewise.__all__:
+        assert getattr(sharewise, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = sharewise.serach
