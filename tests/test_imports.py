@@ -22,11 +22,13 @@ def loaded(program: str) -> str:
         "import sharewise",
         "import sharewise, sharewise.space, sharewise.spaces",
         "import sharewise.data; sharewise.data.SOURCES",
-        "from sharewise.spaces import load\n"
-        "from sharewise.space import sample, mutate\nimport numpy as np\n"
-        "for name in ('nasbench201', 'toy-tied-width', 'toy-two-inputs'):\n"
-        "    s = load(name); a = sample(s, np.random.default_rng(0)); mutate(s, a, np.random.default_rng(0))\n"
-        "    assert s.relaxation.project(s.relaxation.encode(a)) == a and s.parse(str(a)) == a\n",
+        (
+            "from sharewise.spaces import load\n"
+            "from sharewise.space import sample, mutate\nimport numpy as np\n"
+            "for name in ('nasbench201', 'toy-tied-width', 'toy-two-inputs'):\n"
+            "    s = load(name); a = sample(s, np.random.default_rng(0)); mutate(s, a, np.random.default_rng(0))\n"
+            "    assert s.relaxation.project(s.relaxation.encode(a)) == a and s.parse(str(a)) == a\n"
+        ),
         "import sharewise.errors, sharewise.ledger",
     ],
     ids=["package", "spaces", "data", "use-of-spaces", "ledger"],

@@ -407,10 +407,13 @@ def draw(config: Mapping[str, Any], series: Sequence[Mapping[str, Any]], folder:
         label, colour, marker, dashes = STYLES[entry["method"]]
         points = [point for point in entry["points"] if point["median"]]
         edges = np.array([point["interval"] for point in points], dtype=float).reshape(-1, 2)
-        edges = np.nan_to_num(edges, nan=1e9)  # fewer than half of the seeds: open upwards
         x, y = np.array([[point["k"], point["median"]] for point in points]).reshape(-1, 2).T
         axes.fill_between(x, edges[:, 0], edges[:, 1], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, markersize=4.5, linewidth=1.6, label=label)
+        look = {"markersize": 4.5} if dashes != "-." else {"markersize": 8, "markerfacecolor": "none"}
+        axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, linewidth=1.6, label=label, **look)
+        open_above = np.isnan(edges[:, 1])  # too few seeds for the interval to end
+        if open_above.any():
+            axes.errorbar(x[open_above], y[open_above], yerr=y[open_above], lolims=True, color=colour, linestyle="none")
     sizes = np.array(config["sizes"], dtype=float)
     for row, column in np.ndindex(shape):
         axes, (noise, target) = grid[row, column], columns[column]

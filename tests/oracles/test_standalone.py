@@ -55,7 +55,7 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_examples() -> None:
     torch.manual_seed(0)
     x = torch.ones(20_000, 2, 1, 1)
     y = drop_path(x, 0.3)
-    assert set(y.unique().tolist()) == {0.0, pytest.approx(1 / 0.7)}
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert bool((y[:, 0] == y[:, 1]).all())
     assert float(y.mean()) == pytest.approx(1.0, abs=0.02)
 
@@ -129,7 +129,7 @@ def run(**options: Any) -> Any:
         training=training,
         network={"channels": 4, "cells": 1},
         device="cpu",
-        max_steps=6,
+        max_steps=12,
     )
 
 
@@ -141,7 +141,7 @@ def test_training_with_everything_on() -> None:
     assert result.test["examples"] == 360
     epochs = [record for record in result.state.history if record["event"] == "epoch"]
     assert all(record["selection"]["examples"] == 24 for record in epochs)
-    assert result.state.ledger.entries["weights"].steps == 6
+    assert result.state.ledger.entries["weights"].steps == 12
 
 
 def test_drop_path_of_zero_trains_the_same_network() -> None:

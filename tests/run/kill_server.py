@@ -49,7 +49,7 @@ def work(job: dict[str, Any]) -> None:
 
 
 def warm_up() -> None:
-    """Let the parent load everything that a run loads late, on one thread, since forking and thread pools do not mix."""
+    """Let the parent load what a run loads late, on one thread, since forking and thread pools do not mix."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         network = {"channels": 1, "cells": 1}

@@ -294,7 +294,7 @@ def test_a_supernet_that_records_statistics_in_architecture_steps_is_caught(monk
     from contextlib import nullcontext
 
     monkeypatch.setattr("sharewise.engine.level.frozen_statistics", lambda module: nullcontext())
-    with pytest.raises(AssertionError, match="changes w or running statistics.*running_mean"):
+    with pytest.raises(AssertionError, match=r"changes w or running statistics.*running_mean"):
         check_method(build("darts"))
 
 

@@ -18,13 +18,13 @@ from sharewise.engine import Cosine, Recipe, Selected, Selection, WeightOptimiza
 from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, DirectRelaxation, Space
-from sharewise.supernet import Gates, Supernet
+from sharewise.supernet import Gates, Shared, Supernet
 
 __all__ = ["Given", "Standalone", "TrainingRecipe"]
 
 
 @final
-class Standalone(Supernet):
+class Standalone(Supernet, Shared):
     """A plain network in the place of a supernet: no decisions, no gates.
 
     Args:
@@ -45,6 +45,10 @@ class Standalone(Supernet):
     def plain(self, architecture: Architecture) -> nn.Module:
         """A copy of the network."""
         return copy.deepcopy(self.network)
+
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        """The whole state of the network, under its own names."""
+        return dict(self.network.state_dict())
 
 
 @final

@@ -541,9 +541,10 @@ def _over_epochs(data: ReportData, label: str, value: Callable[[Epoch], float | 
 
 def _most_entropy(data: ReportData) -> tuple[str, float] | None:
     """The mean entropy of uniform θ, and how to write it."""
-    counts = [len(options) for options in data.decisions.values()]
+    # An option that is masked has probability zero from the start, and takes no part.
+    counts = [sum(p > 0 for p in row) for epoch in data.epochs[:1] for row in epoch.probabilities.values()]
     if not counts:
-        counts = [len(row) for epoch in data.epochs[:1] for row in epoch.probabilities.values()]
+        counts = [len(options) for options in data.decisions.values()]
     if not counts or min(counts) < 1:
         return None
     written = f"log {counts[0]}" if len(set(counts)) == 1 else "mean of log k"

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -196,7 +197,9 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
-            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of foreign pickles, which are refused right after
+                content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except (
             OSError,
             EOFError,

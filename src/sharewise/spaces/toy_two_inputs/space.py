@@ -5,8 +5,8 @@ each of the two edges: the *choices* are `inputs_j`, `first_j` and `second_j`. A
 on every possible edge: the *decisions* are the five `edge_i_j`. `encode` leaves unchosen edges without any active
 option, and `project` keeps the two strongest edges of each node (the rule of DARTS).
 
-The size is (1 · 4²) · (3 · 4²) = 768 with the four operations `none`, `skip_connect`, `linear` and `tanh`, less the
-forms with `none`, which is no legal result: (1 · 3²) · (3 · 3²) = 243.
+`none` is an option of the decisions but no legal result, so there are (1 · 3²) · (3 · 3²) = 243 architectures: node 2
+has one pair of inputs, node 3 has three.
 
 References:
     H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), section 2.4: the discretisation.

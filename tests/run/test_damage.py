@@ -1,0 +1,167 @@
+"""Damaged files, a full disk, and losses that are not finite: one clear error, and the run folder intact."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sharewise as sw
+from sharewise.cli import main
+from sharewise.engine import Event, SearchState, Stepped
+from sharewise.errors import CheckpointError, NonFiniteError, SharewiseError
+from sharewise.run import RunFolder
+from sharewise.run.folder import write_atomically
+
+
+def search(
+    out: Path, *, resume: bool = False, callbacks: Any = (), space: str = "toy-tied-width", **options: Any
+) -> Any:
+    settings = {"epochs": 2, "device": "cpu", "gap_examples": 0, "checkpoint_every": 2} | options
+    data = sw.data.digits().limited(128, seed=0)
+    return sw.search(
+        sw.spaces.load(space),
+        sw.methods.darts(batch_size=16),
+        data,
+        out=out,
+        resume=resume,
+        callbacks=callbacks,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("damage") / "RUN"
+    search(out)
+    return out
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "RUN"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_a_damaged_checkpoint_is_named(run: Path, content: bytes) -> None:
+    (run / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged"):
+        search(run, resume=True)
+
+
+def test_a_truncated_checkpoint_is_named(run: Path) -> None:
+    whole = (run / "checkpoint.pt").read_bytes()
+    (run / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged"):
+        search(run, resume=True)
+
+
+class Malice:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: Path(path).write_bytes(pickle.dumps(value))])
+def test_a_checkpoint_executes_no_code(run: Path, save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    save({"state": Malice()}, run / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="damaged"):
+        search(run, resume=True)
+    assert not (run.parent / "executed").exists()
+
+
+def test_a_checkpoint_of_another_version_space_or_seed_is_refused(run: Path) -> None:
+    with pytest.raises(CheckpointError, match="space"):
+        search(run, resume=True, space="toy-two-inputs")
+    with pytest.raises(CheckpointError, match="seed"):
+        search(run, resume=True, seed=5)
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save(content | {"format": 99}, run / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="format 99"):
+        search(run, resume=True)
+
+
+@pytest.mark.parametrize(("name", "content"), [("config.yaml", "{"), ("config.yaml", "[1]"), ("result.json", "{")])
+def test_other_damaged_files_are_named(run: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / name).write_text(content)
+    assert main(["evaluate", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert name in error
+    assert "damaged" in error
+
+
+def test_a_lost_history_does_not_stop_a_resume(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    search(run, resume=True)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, fsync, count = tmp_path / "RUN", os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SharewiseError, match=r"disk is full.*--resume"):
+        search(out)
+    monkeypatch.undo()
+    assert not list(out.glob(".*")), "no half-written file is left"
+    whole = search(tmp_path / "WHOLE")
+    resumed = search(out, resume=True)
+    assert resumed.architecture == whole.architecture
+    assert torch.equal(resumed.state.distribution.theta, whole.state.distribution.theta)
+
+
+def test_a_device_that_is_full_gets_the_same_message(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is a device of Linux")
+
+    def write(file: Any) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(SharewiseError, match="disk is full"):
+        write_atomically(tmp_path / "file", write)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_finite_checkpoint(tmp_path: Path) -> None:
+    def poison(state: SearchState, event: Event) -> None:
+        if isinstance(event, Stepped) and state.step == 5:
+            with torch.no_grad():
+                next(state.supernet.parameters()).fill_(float("nan"))
+
+    out = tmp_path / "RUN"
+    with pytest.raises(NonFiniteError, match=r"loss.*non-finite by step \d.*learning rate"):
+        search(out, callbacks=[poison], epochs=4)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)["state"]
+    assert all(bool(value.isfinite().all()) for value in state["supernet"].values())
+    assert search(out, resume=True, epochs=4).architecture is not None
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SharewiseError, match="cannot create the run folder"):
+        search(tmp_path / "file" / "RUN")
+
+
+def test_a_run_without_a_checkpoint_starts_again(run: Path) -> None:
+    (run / "checkpoint.pt").unlink()
+    search(run, resume=True)
+    events = [json.loads(line)["event"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert events == ["start", "epoch", "epoch"]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        RunFolder(tmp_path).read_config()
