@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 import time
 import zlib
 from abc import ABC, abstractmethod
@@ -431,15 +432,16 @@ def draw(config: Mapping[str, Any], series: Sequence[Mapping[str, Any]], folder:
         if row == shape[0] - 1:
             axes.set_xlabel("k, the size of the simplex")
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), frameon=False, ncols=min(6, 2 * shape[1]), loc="lower center")
+    figure.legend(handles.values(), handles.keys(), frameon=False, ncols=6 if shape[1] > 2 else 3, loc="lower center")
     held = f" and hold it {config['hold']} steps" if config["hold"] > 1 else ", first time"
-    figure.suptitle(
-        f"Iterations to reach excess loss ≤ ε{held}: each method at its own best learning rate for each k\n"
-        f"median of n = {config['seeds']} seeds with its 95% bootstrap interval; fresh mini-batches of "
-        f"{config['batch']}; ε = {' and '.join(f'{epsilon:g}' for epsilon in epsilons)}",
-        fontsize=11.5,
+    levels = f"mini-batches of {config['batch']}; ε = {' and '.join(f'{epsilon:g}' for epsilon in epsilons)}"
+    lines = (
+        f"Iterations to reach excess loss ≤ ε{held}: each method at its own best learning rate for each k",
+        f"median of n = {config['seeds']} seeds with its 95% bootstrap interval; {levels}",
     )
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    width = 30 * shape[1] + 4
+    figure.suptitle("\n".join(textwrap.fill(line, width) for line in lines), fontsize=11.5)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
     figure.savefig(folder / "figure.svg", metadata={"Date": None})
     plt.close(figure)
@@ -551,8 +553,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     config = yaml.safe_load(options.config.read_text())
+    path = options.out / "results.json"
+    before = json.loads(path.read_text())["cells"] if path.exists() else {}
     results = run(config, options.out, fresh=options.fresh)
-    save(options.out / "environment.json", environment(results))
+    if results["cells"] != before:  # else the cells are those of the environment already written
+        save(options.out / "environment.json", environment(results))
     draw(config, results["summary"], options.out)
     print(table(results["summary"]))
     return 0

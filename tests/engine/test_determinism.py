@@ -27,11 +27,12 @@ def digest(state):
     sha.update(str(state.ledger.multiply_accumulates).encode())
     return sha.hexdigest()
 
-data = sw.data.digits().limited(64, seed=0)
+data = sw.data.digits().limited(48, seed=0)
 result = {}
 for method in METHODS:
-    for space in SPACES:
-        options = {"epochs": 2, "batch_size": 16} | ({"candidates": 4} if method == "spos" else {})
+    for space in SPACES if method in ("gdas", "gaea-erm") else ("toy-tied-width", "toy-two-inputs"):
+        options = {"epochs": 1 if space == "nasbench201" else 2, "batch_size": 16}
+        options |= {"candidates": 4} if method == "spos" else {}
         network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
         found = sw.search(load(space), build(method, options), data, network=network, seed=5, device="cpu",
                           gap_examples=16)
@@ -47,7 +48,7 @@ def start(hash_seed: str) -> subprocess.Popen[str]:
     )
 
 
-def test_all_methods_on_all_spaces_are_equal_in_two_processes() -> None:
+def test_all_methods_are_equal_in_two_processes() -> None:
     processes = [start("0"), start("4242")]
     first, second = (json.loads(process.communicate(timeout=200)[0]) for process in processes)
     assert first.keys() == second.keys()
