@@ -127,3 +127,23 @@ def test_fused_cell_shares_the_rectified_and_pooled_node() -> None:
     assert calls[torch.nn.ReLU] == 3
     assert calls[torch.nn.AvgPool2d] == 3
     assert calls[torch.nn.Conv2d] == 12
+
+
+@pytest.mark.parametrize("make", [mixture, single])
+@pytest.mark.parametrize("affine", [False, True], ids=["plain-norm", "affine-norm"])
+def test_fused_equals_plain_with_channels_last(make: MakeGates, affine: bool) -> None:
+    """Memory order must not matter: torch's channels-last kernel once read an expanded scale beyond its end."""
+    generator = torch.Generator().manual_seed(0)
+    plain = SharedCell(DECISIONS, 8, affine, False).double()
+    randomise_norms(plain, generator)
+    fused = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused.fused = True
+    for training in (True, False):
+        for cell in (fused, plain):
+            cell.train(training).zero_grad(set_to_none=True)
+        x = torch.randn(4, 8, 6, 6, generator=generator, dtype=torch.float64)
+        gates = make(generator)
+        a = outcome(fused, x.contiguous(memory_format=torch.channels_last), gates, False)
+        b = outcome(plain, x, gates, False)
+        for name in b:
+            torch.testing.assert_close(a[name], b[name], rtol=1e-10, atol=1e-10, check_dtype=False, msg=name)

@@ -66,6 +66,19 @@ def test_one_hot_equals_extracted_bit_for_bit(space: str, network: dict[str, Any
     assert len(different) > 3, "the comparison is vacuous if all networks compute the same"
 
 
+@pytest.mark.parametrize("options", [{}, {"affine": True}, {"fused": False}])
+def test_one_hot_equals_extracted_with_channels_last(options: dict[str, Any]) -> None:
+    supernet, x = supernet_of("nasbench201", {"channels": 4, "cells": 1, **options})
+    randomise_norms(supernet, torch.Generator().manual_seed(1))
+    supernet.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    x = x.contiguous(memory_format=torch.channels_last)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        a = sample(supernet.space, rng)
+        with torch.no_grad():
+            assert torch.equal(supernet(x, discrete(supernet.relaxation.encode(a))), extract(supernet, a)(x)), str(a)
+
+
 def test_extracted_network_stands_alone() -> None:
     supernet, x = supernet_of("nasbench201", {"channels": 4, "cells": 1})
     a = sample(supernet.space, np.random.default_rng(0))

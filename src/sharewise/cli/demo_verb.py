@@ -49,7 +49,8 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     )
     screen.print("[bold]1. Search[/bold]  GAEA on one level (gaea-erm), NAS-Bench-201 cell, 1,437 images of digits")
     screen.print(f"   {configuration.build_recipe().describe()}")
-    found = configuration.execute(folder.path, callbacks=[progress(screen)]).architecture
+    with progress(screen) as display:
+        found = configuration.execute(folder.path, callbacks=[display]).architecture
     result = folder.read_result()
     screen.print("\n[bold]2. The discovered cell[/bold]")
     show_picture(screen, result["picture"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -20,14 +21,15 @@ def console(*, quiet: bool = False) -> Console:
     return Console(file=sys.stderr if quiet else sys.stdout, highlight=False, soft_wrap=True)
 
 
-def progress(screen: Console) -> Callback:
+@contextmanager
+def progress(screen: Console) -> Iterator[Callback]:
     """A callback that shows progress: a live line on a terminal, one line per epoch elsewhere.
 
     Args:
         screen: where to write.
 
     Returns:
-        The callback.
+        A context that yields the callback and gives the terminal back, however the run ends.
     """
     bar = Progress(
         TextColumn("[bold]{task.fields[epoch]}"),
@@ -74,8 +76,6 @@ def progress(screen: Console) -> Callback:
                     bar.console.print(line)
                 else:
                     screen.print(f"{line}  {left(state)}")
-                if state.step >= state.total_steps:
-                    bar.stop()
             case Announced(message) if screen.is_terminal:
                 screen.print(message, end="\r")
             case SelectionEnded() if screen.is_terminal:
@@ -83,7 +83,10 @@ def progress(screen: Console) -> Callback:
             case _:
                 pass
 
-    return listen
+    try:
+        yield listen
+    finally:
+        bar.stop()
 
 
 def _figures(record: Mapping[str, Any]) -> str:

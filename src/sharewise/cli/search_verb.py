@@ -38,10 +38,9 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
         f"[bold]{configuration.method}[/bold] on [bold]{configuration.space}[/bold] with data "
         f"[bold]{configuration.data}[/bold]: {configuration.build_recipe().describe()}"
     )
-    callbacks = [progress(screen)]
-    if request.tensorboard:
-        callbacks.append(tensorboard(folder.path / "tensorboard"))
-    configuration.execute(request.out, resume=request.resume, callbacks=callbacks)
+    extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
+    with progress(screen) as display:
+        configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
     result = folder.read_result()
     if request.as_json:
         print_json(result)

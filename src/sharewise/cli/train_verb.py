@@ -33,10 +33,9 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     screen = console(quiet=request.as_json)
     folder = RunFolder(request.out)
     screen.print(f"training {configuration.parse_architecture()} on {configuration.data}", markup=False)
-    callbacks = [progress(screen)]
-    if request.tensorboard:
-        callbacks.append(tensorboard(folder.path / "tensorboard"))
-    configuration.execute(request.out, resume=request.resume, callbacks=callbacks)
+    extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
+    with progress(screen) as display:
+        configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
     result = folder.read_result()
     if request.as_json:
         print_json(result)

@@ -24,6 +24,10 @@ class Distribution(nn.Module, ABC):
 
     relaxation: Relaxation
 
+    sampled: bool = True
+    """Whether draws are random. Then θ stays on the host, where options are chosen without waiting for a device;
+    otherwise it lives beside the network, and no step moves anything back."""
+
     @abstractmethod
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """Gates of one or more paths for one batch; their weights carry the graph to θ where gradients are enabled.

@@ -84,6 +84,7 @@ class Factored(Distribution):
     ) -> None:
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
+        self.sampled = estimator.sampled
         mask = option_mask(relaxation.decisions, exclude)
         self.register_buffer("mask", mask)
         self.theta = nn.Parameter(geometry.initial(mask, generator))

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from sharewise.distribution import Distribution
 from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
 from sharewise.engine.select import Selected
 from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
 from sharewise.space import Architecture
+from sharewise.supernet import Supernet
 
 __all__ = ["SearchResult", "run"]
 
@@ -30,6 +32,16 @@ class SearchResult:
     architecture: Architecture
     selected: Selected
     state: SearchState
+
+    @property
+    def supernet(self) -> Supernet:
+        """The trained shared weights."""
+        return self.state.supernet
+
+    @property
+    def distribution(self) -> Distribution:
+        """The learned distribution, or the sampler."""
+        return self.state.distribution
 
 
 def run(state: SearchState, callbacks: Sequence[Callback] = ()) -> SearchResult:

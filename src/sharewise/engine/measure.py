@@ -13,7 +13,7 @@ from sharewise.supernet import BatchStatistics, Gate, RunningStatistics, discret
 __all__ = ["rounding_gap", "selection_scores"]
 
 
-def rounding_gap(examples: int = 512) -> Measure | None:
+def rounding_gap(examples: int = 256) -> Measure | None:
     """Compare the supernet at the mixture p with the architecture that would be picked now.
 
     Both use the same weights, the same selection examples and the statistics of the evaluated batches, so that the

@@ -43,7 +43,7 @@ class SearchState:
         seed: from which all named streams derive.
         loss: overrides the task's loss (an auxiliary head needs that).
         max_steps: stop after so many steps in all, or `None`.
-        measure: what to add to the history at the end of each epoch, such as `rounding_gap(512)`.
+        measure: what to add to the history at the end of each epoch, such as `rounding_gap(256)`.
         on_epoch: called with (epoch, epochs) at the start of each, to set what a schedule drives in the network.
     """
 
@@ -270,7 +270,7 @@ def prepare(
         raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
     numerics.place(supernet)
     distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude)
-    distribution.to(dtype=numerics.dtype)
+    distribution.to(dtype=numerics.dtype, device="cpu" if distribution.sampled else numerics.device)
     return SearchState(
         recipe=recipe,
         supernet=supernet,

@@ -94,7 +94,7 @@ class SearchConfiguration(Configuration):
     """
 
     method: str = "gaea-erm"
-    gap_examples: int = 512
+    gap_examples: int = 256
 
     def build_recipe(self) -> Recipe:
         """The method's recipe with the configured options."""

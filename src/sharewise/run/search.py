@@ -120,7 +120,7 @@ def search(
     device: str = "auto",
     precision: str = "float32",
     max_steps: int | None = None,
-    gap_examples: int = 512,
+    gap_examples: int = 256,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -203,7 +203,7 @@ def prepare_search(
     device: str = "auto",
     precision: str = "float32",
     max_steps: int | None = None,
-    gap_examples: int = 512,
+    gap_examples: int = 256,
 ) -> SearchState:
     """The state of a search at step 0; arguments as for `search`."""
     _check_input_kind(space, dataset)
@@ -434,7 +434,7 @@ def _search_result(
     gates = discrete(state.distribution.relaxation.encode(architecture))
     policy = RecalibratedStatistics()
     calibration = state.calibration_batches(policy.batches)
-    selection = state.evaluation_batches("selection", 2048)
+    selection = state.evaluation_batches("selection", 1024)
     inherited = evaluate_gates(state, gates, selection, policy, calibration, part="measurement")
     state.spend("measurement")
     plain = build_network(architecture, space, dataset.input_shape, dataset.task.outputs, network=network)

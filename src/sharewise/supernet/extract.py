@@ -56,7 +56,7 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
         >>> supernet = sw.build_supernet(space, (3, 8, 8), outputs=10, network={"channels": 4, "cells": 1})
         >>> a = space.parse("|skip_connect~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|")
         >>> sum(p.numel() for p in extract(supernet, a).parameters())
-        5198
+        5230
     """
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
         network = supernet.plain(architecture)

@@ -114,8 +114,13 @@ def cut(gates: Gates, *, differentiable: bool) -> Gates:
 
 
 def to_device(gates: Gates, device: torch.device, dtype: torch.dtype | None = None) -> Gates:
-    """Gates with weights on `device` (and of `dtype`), by differentiable copies that need no synchronisation."""
+    """Gates with weights on `device` (and of `dtype`), by differentiable copies that need no synchronisation.
+
+    Unit gates stay where they are, since no layer reads their weights.
+    """
     return {
-        name: replace(gate, weights=gate.weights.to(device=device, dtype=dtype, non_blocking=True))
+        name: gate
+        if gate.unit
+        else replace(gate, weights=gate.weights.to(device=device, dtype=dtype, non_blocking=True))
         for name, gate in gates.items()
     }
