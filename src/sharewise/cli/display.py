@@ -110,6 +110,6 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
         return
     for target in picture["nodes"]:
         incoming = [(source, label) for source, end, label in picture["edges"] if end == target]
+        terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
-            terms = "  +  ".join(f"{label}({source})" if label else source for source, label in incoming)
-            screen.print(f"  {target:>8} = {terms}")
+            screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}")
