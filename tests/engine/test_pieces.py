@@ -176,6 +176,8 @@ def test_pruning_masks_for_good(method: str, exclude: tuple[str, ...]) -> None:
     def listen(state: SearchState, event: Event) -> None:
         nonlocal limit
         if isinstance(event, StageEntered) and "kept" in event.record:
+            assert state.architecture_optimizer is not None
+            assert not state.architecture_optimizer.state, "moments of before the mask are forgotten"
             before = dict(kept)
             kept.update(event.record["kept"])
             limit = len(kept["edge_0_1"])

@@ -35,7 +35,10 @@ def rounding_gap(examples: int = 256) -> Measure | None:
         projected = state.recipe.selection.projected(state) if state.recipe.distribution.learns else None
         if projected is None:
             return {}
-        batches = state.evaluation_batches("selection", examples)
+        # The statistics of a batch need more than one example.
+        batches = [b for b in state.evaluation_batches("selection", examples) if len(b.inputs) > 1]
+        if not batches:
+            return {}
         mixture = {
             name: Gate(p, tuple(p.nonzero().flatten().tolist()))
             for name, p in state.distribution.probabilities().items()
