@@ -154,3 +154,8 @@ def test_single_level_changes_data_roles_only() -> None:
         assert not single.roles.is_disjoint("weights", "architecture")
         assert host.roles.is_disjoint("weights", "architecture")
         assert "single level" in single.describe()
+
+
+def test_an_unknown_order_of_steps_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="weights"):
+        Alternating(first="weight")  # type: ignore[arg-type]

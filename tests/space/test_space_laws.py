@@ -181,3 +181,10 @@ def test_two_inputs_projects_by_the_rule_of_darts() -> None:
     assert (found["first_3"], found["second_3"]) == ("skip_connect", "tanh")
     assert (found["first_2"], found["second_2"]) == ("linear", "skip_connect")
     assert "none" not in found.values()
+
+
+def test_a_sub_space_narrows_the_conditions_on_the_options_it_loses() -> None:
+    depth = Choice("depth", (1, 2, 3))
+    space = Space("toy", (depth, Choice("second", ("a", "b"), condition=Condition("depth", (2, 3)))))
+    assert space.size == 5
+    assert space.without((3,)).size == 3

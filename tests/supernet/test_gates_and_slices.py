@@ -144,3 +144,15 @@ def test_a_tied_dimension_is_scaled_once() -> None:
         g[i] * F.linear(hidden[:, :o], leave.weight[:, :o]) for i, o in enumerate((4, 8, 16, 32))
     )
     torch.testing.assert_close(supernet(x, gates), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("active", [(1, 0), (0, 0), (-1,), (3,)])
+def test_active_options_must_ascend_within_the_gate(active: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="ascend"):
+        Gate(torch.ones(3), active)
+
+
+def test_a_sliced_layer_without_an_active_option_is_refused_in_words() -> None:
+    layer = SlicedLinear(2, 4, outputs=Decision("width", (2, 4)))
+    with pytest.raises(ConfigurationError, match="'width' has no active option"):
+        layer(torch.ones(1, 2), {"width": Gate(torch.zeros(2), ())})

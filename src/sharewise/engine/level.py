@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sharewise.data import Role
 from sharewise.distribution import Factored
+from sharewise.errors import unknown_name
 from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 
@@ -149,6 +150,10 @@ class Alternating(Level):
     first: Literal["architecture", "weights"] = "architecture"
     learns: bool = True
     roles: tuple[Role, ...] = ("weights", "architecture")
+
+    def __post_init__(self) -> None:
+        if self.first not in ("architecture", "weights"):
+            raise unknown_name("step to come first:", self.first, ("architecture", "weights"))
 
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
         """Both steps, or the weight step alone during a warm-up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,12 @@ class RankSampled(Selection):
             scored.append((architecture, evaluate_gates(state, gates, selection, self.policy, calibration)))
             state.announce(f"ranked {index + 1} of {len(chosen)} candidates")
         sign = -1.0 if state.task.higher_is_better else 1.0
-        scored.sort(key=lambda pair: sign * pair[1][state.task.primary])
+
+        def badness(pair: tuple[Architecture, dict[str, float]]) -> float:
+            value = pair[1][state.task.primary]
+            return sign * value if math.isfinite(value) else math.inf
+
+        scored.sort(key=badness)
         rule = f"best {state.task.primary} of {len(scored)} sampled architectures with shared weights"
         return Selected(scored[0][0], rule, tuple(scored))
 

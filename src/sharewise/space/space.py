@@ -224,9 +224,11 @@ class Space:
             if not any(option in choice.options for choice in self.choices):
                 legal = {o for choice in self.choices for o in choice.options}
                 raise unknown_name(f"option to exclude from space {self.name!r}:", option, legal)
-        return replace(
-            self,
-            choices=tuple(
-                replace(choice, options=tuple(o for o in choice.options if o not in options)) for choice in self.choices
-            ),
-        )
+        choices = []
+        for choice in self.choices:
+            condition = choice.condition
+            if condition is not None:
+                condition = replace(condition, options=tuple(o for o in condition.options if o not in options))
+            kept = tuple(o for o in choice.options if o not in options)
+            choices.append(replace(choice, options=kept, condition=condition))
+        return replace(self, choices=tuple(choices))

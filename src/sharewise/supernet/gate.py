@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Gate:
             that a layer may leave out the multiplication. Multiplying by one is exact, so results do not change.
 
     Raises:
-        ConfigurationError: for per-sample gates of shape `(n, k)`, or an active index outside the options.
+        ConfigurationError: for per-sample gates of shape `(n, k)`, or active indices that do not ascend within it.
 
     Example:
         >>> gate = Gate(torch.tensor([0.25, 0.75]), active=(0, 1))
@@ -53,8 +54,10 @@ class Gate:
                 f"a gate has one weight vector of shape (k,) per batch, got shape {tuple(self.weights.shape)}; "
                 "per-sample gates are not supported"
             )
-        if self.active and not 0 <= min(self.active) <= max(self.active) < self.size:
-            raise ConfigurationError(f"active options {self.active} of a gate with {self.size} options")
+        if any(a >= b for a, b in pairwise((-1, *self.active, self.size))):
+            raise ConfigurationError(
+                f"active options {self.active} of a gate with {self.size} options: they must ascend from 0 to {self.size - 1}"
+            )
 
     @property
     def size(self) -> int:

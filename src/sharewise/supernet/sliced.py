@@ -97,6 +97,8 @@ class SlicedLinear(Shared):
 def _largest(decision: Decision | None, gates: Gates, full: int) -> int:
     if decision is None:
         return full
+    if not gates[decision.name].active:
+        raise ConfigurationError(f"decision {decision.name!r} has no active option; a sliced layer needs at least one")
     size = decision.options[gates[decision.name].active[-1]]
     assert isinstance(size, int)
     return size
