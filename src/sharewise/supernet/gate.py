@@ -56,7 +56,7 @@ class Gate:
             )
         if any(a >= b for a, b in pairwise((-1, *self.active, self.size))):
             raise ConfigurationError(
-                f"active options {self.active} of a gate with {self.size} options: they must ascend from 0 to {self.size - 1}"
+                f"active options {self.active} of a gate with {self.size} options: they must ascend within it"
             )
 
     @property
