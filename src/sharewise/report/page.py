@@ -155,7 +155,13 @@ def _cards(data: ReportData) -> Markup:
         )
     spent = _number_at(data.cost, "search_multiply_accumulates")
     if spent is not None:
-        cards.append(_card("Search cost", _si(spent, "MAC"), "multiply-accumulates in all"))
+        cards.append(
+            _card(
+                "Search cost" if data.kind == "search" else "Training cost",
+                _si(spent, "MAC"),
+                "multiply-accumulates in all",
+            )
+        )
     parameters = _number_at(data.cost, "parameters")
     if parameters is not None:
         cards.append(_card("Parameters", _si(parameters), "of the architecture"))
