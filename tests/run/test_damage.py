@@ -116,7 +116,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SharewiseError, match=r"disk is full.*--resume"):
         search(out)
     monkeypatch.undo()
-    assert not list(out.glob(".*")), "no half-written file is left"
+    assert [p.name for p in out.glob(".*")] == [".lock"], "no half-written file is left"
     whole = search(tmp_path / "WHOLE")
     resumed = search(out, resume=True)
     assert resumed.architecture == whole.architecture
@@ -165,3 +165,9 @@ def test_a_run_without_a_checkpoint_starts_again(run: Path) -> None:
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run folder"):
         RunFolder(tmp_path).read_config()
+
+
+def test_two_processes_cannot_write_to_one_run(run: Path) -> None:
+    pytest.importorskip("fcntl", reason="locks exist on Unix only")
+    with RunFolder(run).locked(), pytest.raises(CheckpointError, match="another process"):
+        search(run, resume=True)

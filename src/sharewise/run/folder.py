@@ -13,7 +13,8 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -109,6 +110,32 @@ class RunFolder:
         self.write_json(self.environment, environment)
         text = yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
         write_atomically(self.config, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the same run; the lock ends with the process, however that ends.
+
+        Raises:
+            CheckpointError: when another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not a Unix: there is nothing to lock with
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CheckpointError(
+                    f"another process is writing to {self.path}; wait for it or stop it before you resume the run"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            for name in (self.checkpoint.name, self.result.name, self.report.name):
+                for leftover in self.path.glob(f".{name}.*"):  # of a process that was killed while it wrote
+                    leftover.unlink(missing_ok=True)
+            yield
 
     def read_config(self) -> dict[str, Any]:
         """The configuration with which the run began.

@@ -411,14 +411,15 @@ def _execute(
     listener = record_to(folder, fingerprint, checkpoint_every)
     if resume:
         folder.read_config()
-        saved = folder.load(fingerprint)
-        if saved is not None:
-            state.load_state_dict(saved)
     else:
         folder.create(_plain(configuration or facts), environment(state.numerics.device))
-    result = run(state, (listener, *callbacks))
-    folder.write_json(folder.result, finish(result))
-    write_report(folder.path)
+    with folder.locked():
+        saved = folder.load(fingerprint) if resume else None
+        if saved is not None:
+            state.load_state_dict(saved)
+        result = run(state, (listener, *callbacks))
+        folder.write_json(folder.result, finish(result))
+        write_report(folder.path)
     return result
 
 
