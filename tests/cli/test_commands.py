@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from sharewise.cli import main
+from sharewise.cli.display import progress
+from sharewise.engine import Announced, EpochEnded, Event, SearchState
+from sharewise.run import SearchConfiguration, from_mapping, search
 
 CELL = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
 SMALL = ["--data", "digits", "--channels", "2", "--cells", "1", "--train-examples", "96", "--device", "cpu"]
@@ -201,6 +208,26 @@ def test_tensorboard_scalars(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["report", "no-such-run"], ["no-such-run"]),
         (["space", "nasbench"], ["nasbench201"]),
         (["cost", "--architecture", CELL, "--input-shape", "3", "32"], ["(3, 32)", "channels"]),
+        (["cost", "--architecture", CELL, "--input-shape", "3", "0", "32"], ["--input-shape", "(3, 0, 32)", "least 1"]),
+        (
+            ["cost", "--space", "toy-tied-width", "--architecture", "x", "--input-shape", "-4"],
+            ["--input-shape", "(-4,)", "least 1"],
+        ),
+        (["cost", "--architecture", CELL, "--outputs", "0"], ["--outputs", "at least 1", "0"]),
+        (["cost", "--architecture", CELL, "--outputs", "-3"], ["--outputs", "at least 1", "-3"]),
+        (["cost", "--architecture", CELL, "--latency", "--device", "foo"], ["'foo'", "--device cpu"]),
+        (["cost", "--architectur", CELL], ["option '--architectur'", "did you mean '--architecture'"]),
+        (["cost"], ["--architecture", "cost --help"]),
+        (["search", "--epoch", "3"], ["option '--epoch'", "did you mean '--epochs'", "--seed"]),
+        (["search", "--epoch=3", "--out", "x"], ["option '--epoch'", "did you mean '--epochs'"]),
+        (["search", "--seed", "x"], ["--seed", "int", "'x'"]),
+        (["search", "--seed"], ["--seed", "expected one argument"]),
+        (["search", "--out", "x", "-q"], ["option '-q'"]),
+        (["search", "digits", "--out", "x"], ["unexpected word 'digits'"]),
+        (["demo", "--randm", "2"], ["did you mean '--random'"]),
+        (["report"], ["RUN"]),
+        (["list", "method"], ["'method'", "did you mean 'methods'"]),
+        (["--versio"], ["did you mean '--version'"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -227,7 +254,8 @@ def test_bad_input_gets_one_clear_line(
         ({"network": {"chanels": 3}}, ["'chanels'", "'channels'"]),
         ({"seed": "zero"}, ["seed", "int", "'zero'"]),
         ({"recipe": {"learning_rate": "fast"}}, ["learning_rate", "float", "'fast'"]),
-        ({"recipe": [1]}, ["recipe", "mapping"]),
+        ({"recipe": [1, 2]}, ["recipe must be a mapping of options to values, got [1, 2]"]),
+        ({"network": "big"}, ["network must be a mapping of options to values, got 'big'"]),
         ({"command": "train"}, ["train", "search"]),
     ],
 )
@@ -236,9 +264,10 @@ def test_a_bad_configuration_file_names_the_entry(
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(content))
-    error = fail(capsys, "search", "--config", file, "--out", tmp_path / "RUN")
-    for part in parts:
-        assert part in error, error
+    for more in ([], ["--precision", "float32", "--epochs", 1, "--channels", 2]):
+        error = fail(capsys, "search", "--config", file, "--out", tmp_path / "RUN", *more)
+        for part in parts:
+            assert part in error, error
 
 
 def test_a_folder_with_a_run_is_not_overwritten(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,3 +277,133 @@ def test_a_folder_with_a_run_is_not_overwritten(searched: Path, capsys: pytest.C
 def test_errors_are_json_where_json_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["space", "nasbench", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["kind"] == "ConfigurationError"
+
+
+def test_parser_errors_are_json_where_json_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--json", "--outputs", "ten"]) == 2
+    assert "--outputs" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_the_file_that_started_a_run_agrees_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "config.yaml", tmp_path / "RUN"
+    text = (
+        "data: digits\ntrain_examples: 96\nmax_steps: 1\ndevice: cpu\nthreads: 1\ngap_examples: 0\n"
+        "network: {channels: 2, cells: 1}\nrecipe: {epochs: 1, learning_rate: 1e-3, weight_decay: 1}\n"
+    )
+    file.write_text(text)
+    call(capsys, "search", "--config", file, "--out", out)
+    call(capsys, "search", "--config", file, "--resume", out)
+    file.write_text(text.replace("1e-3", "2e-3"))
+    error = fail(capsys, "search", "--config", file, "--resume", out)
+    assert "recipe.learning_rate was 0.001 and is now 0.002" in error
+    assert "weight_decay" not in error
+    file.write_text("recipe: [1, 2]\n")
+    assert "recipe must be a mapping" in fail(capsys, "search", "--config", file, "--resume", out)
+    assert "method was 'gaea-erm' and is now 'darts'" in fail(capsys, "search", "--resume", out, "--method", "darts")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ({"command": "foo"}, ["config.yaml is damaged", "unknown command 'foo'"]),
+        ({"command": ["search"]}, ["config.yaml is damaged", "unknown command"]),
+        ({"command": "search", "recipe": [1, 2]}, ["config.yaml is damaged", "recipe must be a mapping", "[1, 2]"]),
+    ],
+)
+def test_a_damaged_configuration_of_a_run_is_named(
+    content: dict[str, Any], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    error = fail(capsys, "search", "--resume", tmp_path, "--epochs", 1)
+    for part in parts:
+        assert part in error, error
+
+
+def test_paths_are_printed_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    limits = ["--epochs", 1, "--max-steps", 1, "--threads", 1]
+    for name in ("mk[red]x", ":smile:"):
+        shown = call(capsys, "train", "--architecture", CELL, *SMALL, *limits, "--out", name)
+        assert f"report: {name}/report.html" in shown
+    shown = call(capsys, "search", *SMALL, *limits, "--gap-examples", 0, "--out", "mk[/b]x")
+    assert "report: mk[/b]x/report.html" in shown
+
+
+def test_help_shows_the_options_of_the_network(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["cost", "--help"])
+    shown = capsys.readouterr().out
+    assert "--channels" in shown
+    assert "--cells" in shown
+    assert "--architecture" in shown
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the error of a machine without CUDA")
+def test_latency_needs_a_device_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--device cpu" in fail(capsys, "cost", "--architecture", CELL, "--latency", "--device", "cuda")
+
+
+def test_an_interruption_during_an_import_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sharewise.cli.import_module", interrupted)
+    assert main(["search"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_terminal_without_unicode(tmp_path: Path) -> None:
+    words = ["search", *SMALL, "--method", "gdas", "--epochs", "1", "--max-steps", "1", "--out", str(tmp_path / "é")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "sharewise", *words], capture_output=True, timeout=120, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"found:" in done.stdout
+
+
+def test_the_demo_records_every_opening_of_the_test_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--random", 2, "--repeats", 1, "--search-epochs", 1, "--train-epochs", 1, "--device", "cpu"]
+    result = json.loads(call(capsys, "demo", *small, "--out", tmp_path / "RUN", "--json"))
+    assert len(result["test_openings"]) == 3
+    assert json.loads((tmp_path / "RUN" / "result.json").read_text())["test_openings"] == result["test_openings"]
+
+
+def test_the_live_line_follows_the_run_to_its_end() -> None:
+    file = io.StringIO()
+    configuration = from_mapping(
+        "search",
+        {
+            "method": "spos",
+            "train_examples": 96,
+            "network": {"channels": 2, "cells": 1},
+            "recipe": {"epochs": 1, "candidates": 2},
+        },
+    )
+    assert isinstance(configuration, SearchConfiguration)
+    with progress(Console(file=file, force_terminal=True, width=140)) as display:
+
+        def listen(state: SearchState, event: Event) -> None:
+            display(state, event)
+            if isinstance(event, EpochEnded | Announced):
+                time.sleep(0.6)  # until the live line is drawn again
+
+        search(
+            configuration.load_space(),
+            configuration.build_recipe(),
+            configuration.load_data(),
+            network=configuration.network,
+            device="cpu",
+            callbacks=[listen],
+        )
+    shown = file.getvalue()
+    assert "epoch 1/1" in shown
+    assert "finishing" in shown
+    assert "ranked 1 of 2 candidates" in shown

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sharewise.data import held_out
+from sharewise.data import digits, held_out
 from sharewise.distribution import Expectation, Learned, Simplex, StraightThroughGumbel, Uniform
 from sharewise.engine import (
     Alternating,
@@ -28,6 +28,7 @@ from sharewise.engine import (
 )
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build, darts, gdas, parameters, spos
+from sharewise.run import search
 from sharewise.spaces import load
 
 LEARNED = Learned(Simplex(), Expectation())
@@ -159,3 +160,32 @@ def test_single_level_changes_data_roles_only() -> None:
 def test_an_unknown_order_of_steps_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="weights"):
         Alternating(first="weight")  # type: ignore[arg-type]
+
+
+def test_a_stage_that_rounds_to_no_epoch_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="rounds to none"):
+        darts(epochs=2, warm_up=0.9)
+    with pytest.raises(ConfigurationError, match="rounds to none"):
+        darts(epochs=50, warm_up=0.1).with_epochs(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"minimum_temperature": 0.0}, "temperature"),
+        ({"minimum_learning_rate": -1.0}, "learning rate"),
+        ({"learning_rate": float("inf")}, "learning rate"),
+        ({"weight_decay": float("nan")}, "weight decay"),
+        ({"architecture_weight_decay": float("nan")}, "penalty"),
+    ],
+)
+def test_values_that_break_later_are_refused_at_once(options: dict[str, float], part: str) -> None:
+    with pytest.raises(ConfigurationError, match=part):
+        gdas(epochs=3, **options)  # type: ignore[arg-type]
+
+
+def test_excluding_every_option_that_the_rule_allows_is_refused() -> None:
+    exclude = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    data = digits().limited(64, seed=0)
+    with pytest.raises(ConfigurationError, match="without options"):
+        search(load("nasbench201"), darts(exclude=exclude), data, network={"channels": 1, "cells": 1}, max_steps=1)

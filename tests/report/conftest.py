@@ -78,7 +78,7 @@ def config(command: str, **settings: Any) -> dict[str, Any]:
         "space": "nasbench201",
         "data": "digits",
         "data_path": None,
-        "network": {"channels": 8, "cells": 1, "classes": 10},
+        "network": {"channels": 8, "cells": 1, "affine": False, "fused": True},
         "recipe": {"epochs": EPOCHS, "weights_learning_rate": 0.025, "architecture_learning_rate": 0.1},
         "seed": 0,
         "device": "cpu",
@@ -163,7 +163,7 @@ def write(
     result: Mapping[str, Any] | None = None,
 ) -> Path:
     run.mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
+    (run / "config.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
     (run / "environment.json").write_text(json.dumps(ENVIRONMENT), encoding="utf-8")
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     if result is not None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sharewise.cli import main
 from sharewise.errors import CheckpointError
 from sharewise.report import Candidate, Epoch, Picture, ReportData, read_run, render_report, write_report
 
@@ -146,10 +149,89 @@ def test_commands_survive_a_shell(write_run: WriteRun) -> None:
     run = write_run("gaea")
     words = Page(render_report(read_run(run))).words
     architecture = read_run(run).architecture
-    command = f"sharewise train --space nasbench201 --architecture '{architecture}' --data digits --epochs 25"
+    command = (
+        f"sharewise train --space nasbench201 --architecture '{architecture}' --data digits --channels 8 --cells 1 "
+        f"--no-affine --fused --out {run}-retrained"
+    )
     assert command in words
+    assert "--epochs 25" not in words
     assert f"sharewise export {run} --out export" in words
     assert f"sharewise evaluate {run}" in words
+
+
+def commands(text: str) -> list[list[str]]:
+    shown = re.findall(r"<pre><code>(.*?)</code></pre>", text, flags=re.DOTALL)
+    return [shlex.split(html.unescape(re.sub(r"<[^>]*>", "", command))) for command in shown]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--space nasbench201 --channels 2 --cells 1 --affine --train-examples 128 --seed 3 --image-size 7",
+        "--space toy-two-inputs --method darts --width 4 --train-examples 128 --precision float64",
+    ],
+)
+def test_every_command_of_a_report_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", *words.split(), "--epochs", "1", "--threads", "1", "--out", "a run/first"]) == 0
+    searched = commands(Path("a run/first/report.html").read_text(encoding="utf-8"))
+    assert [command[:2] for command in searched] == [["sharewise", verb] for verb in ("train", "export", "evaluate")]
+    for command in searched:
+        short = ["--epochs", "1", "--max-steps", "1"] if command[1] == "train" else []
+        assert main([*command[1:], *short]) == 0, command
+    before, after = (read_run(Path(f"a run/{name}")).config for name in ("first", "first-retrained"))
+    for key in ("space", "data", "train_examples", "image_size", "network", "seed", "precision"):
+        assert after[key] == before[key]
+    for command in commands(Path("a run/first-retrained/report.html").read_text(encoding="utf-8")):
+        assert main(command[1:]) == 0, command
+
+
+@pytest.mark.parametrize(
+    ("folder", "beside"), [(".", "../retrained"), ("..", "../../retrained"), ("runs/a.b", "runs/a.b-retrained")]
+)
+def test_a_retraining_goes_beside_the_run(folder: str, beside: str) -> None:
+    config = {"space": "toy", "data": "digits", "network": {"name_of": None, "sizes": [1, 2]}}
+    data = ReportData(folder, "search", finished=True, config=config, architecture="a")
+    expected = f"sharewise train --space toy --architecture a --data digits --sizes 1 2 --out {beside}"
+    assert commands(render_report(data))[0] == expected.split()
+
+
+def test_a_ledger_shows_a_dash_for_what_is_not_measured() -> None:
+    ledger = {"weights": {"steps": 2.0, "seconds": 0.0}, "search": {"steps": 0.0, "seconds": 3.0}}
+    text = render_report(ReportData("runs/a", "search", cost={"parameters": 3}, ledger=ledger))
+    assert re.findall(r"(weights|search)</th>(.*?)</tr>", text.replace('<td class="number">', "<td>")) == [
+        ("weights", "<td>2</td><td>–</td>"),
+        ("search", "<td>–</td><td>3.0 s</td>"),
+    ]
+    assert "Seconds are measured per phase of the run" in text
+
+
+@pytest.mark.parametrize("on", ["training examples", "held-out examples", None])
+def test_the_page_says_what_the_shared_weights_were_scored_on(write_run: WriteRun, on: str | None) -> None:
+    run = write_run("gaea")
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    result["inherited"] = {"accuracy": 0.87} | ({"on": on} if on else {})
+    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    words = Page(render_report(read_run(run))).words
+    assert f"shared weights, {f'on {on}' if on else 'not retrained'}" in words
+    assert f"of accuracy, on 256 {on or 'examples'}." in words
+
+
+@pytest.mark.parametrize(
+    ("openings", "said"),
+    [
+        ([], "The test examples were never opened."),
+        (["train"], "The test examples were opened once."),
+        (["train"] * 13, "The test examples were opened 13 times."),
+        (None, None),
+    ],
+)
+def test_the_page_says_how_often_the_test_examples_were_opened(
+    write_run: WriteRun, openings: list[str] | None, said: str | None
+) -> None:
+    result = {"kind": "search"} | ({} if openings is None else {"test_openings": openings})
+    words = Page(render_report(read_run(write_run(settings={"command": "search"}, result=result)))).words
+    assert said in words if said else "The test examples were" not in words
 
 
 HOSTILE = "<script>alert('1')</script>\"&$\\frac"

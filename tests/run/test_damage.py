@@ -98,8 +98,61 @@ def test_other_damaged_files_are_named(run: Path, name: str, content: str, capsy
 
 
 def test_a_lost_history_does_not_stop_a_resume(run: Path) -> None:
+    before = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (run / "metrics.jsonl").unlink()
     search(run, resume=True)
+    after = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert after == before[1:]  # all but the line on the decisions, which the result holds too
+
+
+def test_a_shortened_history_is_written_again(run: Path) -> None:
+    (run / "metrics.jsonl").write_text('{"event": "start"}\n')
+    search(run, resume=True)
+    assert b"\0" not in (run / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["darts", "spos", "gaea-erm"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_search_that_diverges_ends_with_one_line(
+    method: str, steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", "--method", method, "--channels", "2", "--cells", "1", "--train-examples", "64", "--epochs", "3"]
+    words += ["--learning-rate", "1e30", "--max-steps", str(steps), "--device", "cpu", "--out", str(tmp_path / "RUN")]
+    assert main(words) == 2
+    assert "learning rate" in capsys.readouterr().err
+    assert main(["search", "--resume", str(tmp_path / "RUN")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_missing_parts_is_named(run: Path) -> None:
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    for part in ("generators", "weight_optimizer", "supernet", "streams"):
+        torch.save(content | {"state": content["state"] | {part: {}}}, run / "checkpoint.pt")
+        with pytest.raises(CheckpointError, match="damaged"):
+            search(run, resume=True)
+    torch.save(content | {"metrics_bytes": -1}, run / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="damaged"):
+        search(run, resume=True)
+
+
+def test_a_changed_recipe_is_not_resumed_in_silence(run: Path) -> None:
+    with pytest.raises(CheckpointError, match="recipe"):
+        search(run, resume=True, epochs=3)
+
+
+def test_a_run_from_python_is_not_continued_by_words(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run)]) == 2
+    assert "started from Python" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_training_does_not_open_the_test_examples_again(tmp_path: Path) -> None:
+    space, data = sw.spaces.toy_tied_width(), sw.data.digits().limited(64, seed=0)
+    architecture = space.architecture({"width": 8, "activation": "relu"})
+    training = sw.TrainingRecipe(epochs=1)
+    first = sw.train(space, architecture, data, training=training, device="cpu", out=tmp_path / "RUN")
+    again = sw.train(space, architecture, data, training=training, device="cpu", out=tmp_path / "RUN", resume=True)
+    assert again.test == first.test
+    assert len(data.openings) == 1
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,19 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
     assert_same_run(reference, killed)
 
 
+@pytest.mark.parametrize("every", [1, 4, 8])
+def test_a_run_killed_at_a_checkpoint_that_ends_an_epoch_loses_no_line(
+    every: int, run_job: Run, tmp_path: Path
+) -> None:
+    configuration = small("gdas") | {"checkpoint_every": every}
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    for index, moment in enumerate([4, 8]):
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
 def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small("gaea-erm"), tmp_path / "reference", tmp_path / "killed"
     assert run_job("search", configuration, reference) == 0

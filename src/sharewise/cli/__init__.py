@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from sharewise.errors import SharewiseError
+from sharewise.cli.parser import Parser
+from sharewise.errors import SharewiseError, unknown_name
 
 __all__ = ["main"]
 
@@ -36,41 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for an error that a message explains, 130 after an interruption.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="sharewise",
-        description="Weight-sharing neural architecture search: share, search, appraise, deliver.",
-        epilog="`sharewise VERB --help` shows the options of a verb.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for verb, summary in _VERBS.items():
-        verbs.add_parser(verb, help=summary, add_help=False)
-    if not words or words[0] not in _VERBS:
-        if words == ["--version"]:
-            from sharewise import __version__
-
-            print(f"sharewise {__version__}")
-            return 0
-        if words and not words[0].startswith("-"):
-            from sharewise.errors import unknown_name
-
-            print(f"error: {unknown_name('verb', words[0], _VERBS)}", file=sys.stderr)
-            return 2
-        if not words:
-            parser.print_help()
-            return 0
-        parser.parse_args(words)
-        return 0
-    verb, rest = words[0], words[1:]
-    module = import_module(f"sharewise.cli.{verb}_verb")
-    execute: Callable[[argparse.ArgumentParser, list[str]], int] = module.execute
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="replace")  # a terminal without × shows a question mark
     try:
-        return execute(
-            argparse.ArgumentParser(prog=f"sharewise {verb}", description=_VERBS[verb], allow_abbrev=False), rest
-        )
+        return _dispatch(words)
     except SharewiseError as error:
-        if "--json" in rest:
+        if "--json" in words:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,3 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] in _VERBS:
+        verb, rest = words[0], words[1:]
+        execute: Callable[[Parser, list[str]], int] = import_module(f"sharewise.cli.{verb}_verb").execute
+        return execute(Parser(f"sharewise {verb}", _VERBS[verb]), rest)
+    if words and not words[0].startswith("-"):
+        raise unknown_name("verb", words[0], _VERBS)
+    parser = Parser(
+        "sharewise",
+        "Weight-sharing neural architecture search: share, search, appraise, deliver.",
+        "`sharewise VERB --help` shows the options of a verb.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=argparse.ArgumentParser)
+    for verb, summary in _VERBS.items():
+        verbs.add_parser(verb, help=summary, add_help=False)
+    if parser.parse(words).version:
+        from sharewise import __version__
+
+        print(f"sharewise {__version__}")
+    else:
+        parser.print_help()
+    return 0

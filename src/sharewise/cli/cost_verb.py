@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-
 from sharewise.cli.options import add_fields, dataclass_fields, given
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.cost import cost, latency
+from sharewise.engine import numerics
+from sharewise.errors import ConfigurationError
 from sharewise.run import build_network
 from sharewise.spaces import load
 from sharewise.supernet import networks_of
@@ -14,9 +15,11 @@ from sharewise.supernet import networks_of
 __all__ = ["execute"]
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
-    parser.add_argument("--space", default="nasbench201", help="name of the space (default: nasbench201)")
+    first = Parser(parser.prog, add_help=False)
+    for each in (first, parser):
+        each.add_argument("--space", default="nasbench201", help="name of the space (default: nasbench201)")
     parser.add_argument("--architecture", required=True, metavar="TEXT", help="standard string of the architecture")
     parser.add_argument(
         "--input-shape", type=int, nargs="+", default=[3, 32, 32], metavar="N", help="of one input (default: 3 32 32)"
@@ -26,11 +29,16 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="of the latency (default: 1)")
     parser.add_argument("--device", default="cpu", help="of the latency (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    early, _ = parser.parse_known_args(words)
+    early, _ = first.parse_known_args(words)
     space = load(early.space)
     fields = dataclass_fields(networks_of(space).options)
     add_fields(parser.add_argument_group("network"), fields)
-    options = parser.parse_args(words)
+    options = parser.parse(words)
+    if min(options.input_shape) < 1:
+        raise ConfigurationError(f"sizes of --input-shape must be at least 1, got {tuple(options.input_shape)}")
+    if options.outputs < 1:
+        raise ConfigurationError(f"--outputs must be at least 1, got {options.outputs}")
+    device = numerics(options.device).device if options.latency else None
     architecture = space.parse(options.architecture)
     network = build_network(architecture, space, options.input_shape, options.outputs, network=given(options, fields))
     counted = cost(network, options.input_shape)
@@ -41,10 +49,8 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
         "outputs": options.outputs,
         **counted.to_json(),
     }
-    if options.latency:
-        description["latency"] = latency(
-            network, options.input_shape, batch_size=options.batch_size, device=options.device
-        )
+    if device is not None:
+        description["latency"] = latency(network, options.input_shape, batch_size=options.batch_size, device=device)
     if options.json:
         print_json(description)
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from sharewise.appraisal import compare, mean_interval
 from sharewise.cli.display import console, progress, show_picture
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.errors import ConfigurationError
 from sharewise.oracle import TrainingRecipe
@@ -24,7 +24,7 @@ _SEARCH = {"epochs": 25, "architecture_learning_rate": 0.1}
 _TRAINING = TrainingRecipe(epochs=10)
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Search with GAEA on digits, retrain the found cell and random ones alike, and compare."""
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: the next free runs/demo-N)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every random stream (default: 0)")
@@ -34,7 +34,7 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     parser.add_argument("--train-epochs", type=int, default=_TRAINING.epochs, metavar="N", help="default: 10")
     parser.add_argument("--device", default="auto", help="where to compute (default: auto)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    options = parser.parse_args(words)
+    options = parser.parse(words)
     if options.random < 2 or options.repeats < 1:
         raise ConfigurationError("the demo needs --random of at least 2 and --repeats of at least 1")
     folder = RunFolder(options.out or _next_free(Path("runs")))
@@ -48,7 +48,7 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
         threads=1,  # these networks are too small for two, and a busy second core would stall the first
     )
     screen.print("[bold]1. Search[/bold]  GAEA on one level (gaea-erm), NAS-Bench-201 cell, 1,437 images of digits")
-    screen.print(f"   {configuration.build_recipe().describe()}")
+    screen.print(f"   {configuration.build_recipe().describe()}", markup=False)
     with progress(screen) as display:
         found = configuration.execute(folder.path, callbacks=[display]).architecture
     result = folder.read_result()
@@ -86,13 +86,14 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     }
     if not np.isfinite(comparison.interval.half_width):
         result["comparison"].pop("interval")
+    result["test_openings"] = list(dataset.openings)
     folder.write_json(folder.result, result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
-    screen.print(f"   found cell:    {mean_interval(scores['found'])}")
-    screen.print(f"   random cells:  {mean_interval(scores['random'])}")
-    screen.print(f"   {comparison.sentence}")
-    screen.print(f"\nreport: {folder.report.resolve()}")
+    screen.print(f"   found cell:    {mean_interval(scores['found'])}", markup=False)
+    screen.print(f"   random cells:  {mean_interval(scores['random'])}", markup=False)
+    screen.print(f"   {comparison.sentence}", markup=False)
+    screen.print(f"\nreport: {folder.report.resolve()}", markup=False)
     if options.json:
         print_json(result)
     return 0

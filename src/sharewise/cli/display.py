@@ -18,7 +18,7 @@ __all__ = ["console", "progress", "show_picture"]
 
 def console(*, quiet: bool = False) -> Console:
     """The console for words; they go to standard error when standard output is to hold JSON."""
-    return Console(file=sys.stderr if quiet else sys.stdout, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr if quiet else sys.stdout, highlight=False, soft_wrap=True, emoji=False)
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def progress(screen: Console) -> Iterator[Callback]:
     bar = Progress(
         TextColumn("[bold]{task.fields[epoch]}"),
         BarColumn(bar_width=28),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TextColumn("[dim]{task.fields[left]}"),
         console=screen,
         transient=True,
@@ -71,15 +71,18 @@ def progress(screen: Console) -> Iterator[Callback]:
                     left=left(state),
                 )
             case EpochEnded(record):
-                line = f"epoch {record['epoch'] + 1}/{epochs}  {_figures(record)}"
-                if screen.is_terminal:
-                    bar.console.print(line)
-                else:
-                    screen.print(f"{line}  {left(state)}")
-            case Announced(message) if screen.is_terminal:
-                screen.print(message, end="\r")
-            case SelectionEnded() if screen.is_terminal:
-                screen.print(" " * 40, end="\r")
+                count, figures = f"epoch {record['epoch'] + 1}/{epochs}", _figures(record)
+                if task is None:
+                    screen.print(f"{count}  {figures}  {left(state)}", markup=False)
+                    return
+                screen.print(f"{count}  {figures}", markup=False)
+                last = state.step >= state.total_steps
+                remaining = "finishing …" if last else left(state)
+                bar.update(task, completed=state.step, epoch=count, figures=figures, left=remaining)
+            case Announced(message) if task is not None:
+                bar.update(task, figures=message, left="")
+            case SelectionEnded() if task is not None:
+                bar.update(task, figures="architecture selected", left="finishing …")
             case _:
                 pass
 
@@ -112,4 +115,4 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
         incoming = [(source, label) for source, end, label in picture["edges"] if end == target]
         terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
-            screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}")
+            screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}", markup=False)

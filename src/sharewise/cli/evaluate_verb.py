@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.run import RunFolder, evaluate_test, restore
 
 __all__ = ["execute"]
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Evaluate the network of a run on the test examples."""
     parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
     parser.add_argument("--device", help="where to compute (default: as the run did)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(words)
+    options = parser.parse(words)
     folder = RunFolder(options.run)
     restored = restore(folder, device=options.device)
     scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.cost import cost
 from sharewise.run import RunFolder, restore, versions
@@ -13,12 +13,12 @@ from sharewise.supernet import export
 __all__ = ["execute"]
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Write `model.py`, `weights.safetensors` and `manifest.json`."""
     parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
     parser.add_argument("--json", action="store_true", help="print the manifest")
-    options = parser.parse_args(words)
+    options = parser.parse(words)
     folder = RunFolder(options.run)
     restored = restore(folder, device="cpu")
     dataset = restored.dataset

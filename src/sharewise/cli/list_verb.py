@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
+from sharewise.errors import unknown_name
 
 __all__ = ["execute"]
 
@@ -34,11 +35,13 @@ def _data() -> list[dict[str, str]]:
 _LISTS = {"methods": _methods, "spaces": _spaces, "data": _data}
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """List what there is."""
-    parser.add_argument("what", choices=sorted(_LISTS), help="what to list")
+    parser.add_argument("what", metavar="WHAT", help=f"what to list: {', '.join(sorted(_LISTS))}")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
-    options = parser.parse_args(words)
+    options = parser.parse(words)
+    if options.what not in _LISTS:
+        raise unknown_name("list", options.what, _LISTS)
     rows = _LISTS[options.what]()
     if options.json:
         print_json(list(rows))

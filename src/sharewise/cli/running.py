@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from sharewise.cli.options import Field, add_fields, dataclass_fields, given
-from sharewise.errors import ConfigurationError
+from sharewise.cli.parser import Parser
+from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
 
 __all__ = ["Request", "print_json", "read_request"]
 
 _NESTED = ("network", "recipe")
+_COMMANDS = ("search", "train")
 
 
 class Request:
@@ -50,13 +52,13 @@ class Request:
         if self.as_json:
             print_json(values)
         else:
-            print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+            print(yaml.safe_dump(values, sort_keys=False, allow_unicode=_unicode()), end="")
 
 
 def read_request(
     command: str,
     cls: type[SearchConfiguration] | type[TrainConfiguration],
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     words: list[str],
     nested: Callable[[Mapping[str, Any]], tuple[list[Field], list[Field]]],
 ) -> Request:
@@ -84,26 +86,33 @@ def read_request(
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
     group = parser.add_argument_group("what to run")
     add_fields(group, common)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = Parser(parser.prog, add_help=False)
     for name in ("space", "method", "config", "resume"):
         first.add_argument("--" + name)
     early, _ = first.parse_known_args(words)
     folder = None if early.resume is None else RunFolder(early.resume)
     stored = {} if folder is None else folder.read_config()
+    if folder is not None:
+        if stored["command"] not in _COMMANDS:
+            raise CheckpointError(
+                f"{folder.config} is damaged: {unknown_name('command', stored['command'], _COMMANDS)}"
+            )
+        _require_mappings(stored, CheckpointError, f"{folder.config} is damaged: ")
     if stored and stored["command"] != command:
         raise ConfigurationError(
             f"{early.resume} holds a {stored['command']} run; continue it with sharewise {stored['command']} --resume"
         )
     file = {} if early.config is None else read_yaml(early.config)
+    _require_mappings(file, ConfigurationError, "")
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
     network, recipe = nested({**stored, **file, **named})
     # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's.
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    namespace = parser.parse_args(words)
+    namespace = parser.parse(words)
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
     if folder is not None:
-        _require_agreement(stored, asked, folder.path, namespace.out)
+        _require_agreement(command, stored, asked, folder.path, namespace.out)
         configuration = from_mapping(command, stored)
         out = folder.path
     else:
@@ -131,22 +140,33 @@ def _merged(
     return values
 
 
-def _require_agreement(stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None) -> None:
+def _require_mappings(values: Mapping[str, Any], kind: type[SharewiseError], where: str) -> None:
+    for name in _NESTED:
+        value = values.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise kind(f"{where}{name} must be a mapping of options to values, got {value!r}")
+
+
+def _require_agreement(
+    command: str, stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None
+) -> None:
     """Options beside `--resume` may repeat what the run was started with, and nothing else."""
     if out is not None and Path(out).resolve() != path.resolve():
         raise ConfigurationError(
             f"--out {out} and --resume {path} name different folders; a resumed run stays in its own"
         )
+    plain = {name: value for name, value in stored.items() if name not in _NESTED}
+    # Both sides are typed and completed alike, so that 1e-3 (text to YAML) equals 0.001, and 1 equals 1.0.
+    before = _flat(from_mapping(command, stored).complete())
+    now = _flat(from_mapping(command, {**plain, **asked}).complete())
     differences = []
-    flat_stored, flat_asked = _flat(stored), _flat(asked)
-    for name, value in flat_asked.items():
-        before = flat_stored.get(name)
-        if name == "data_path" and value is not None and before is not None:
-            value, before = str(Path(value).expanduser().resolve()), str(Path(before).resolve())
-        if name in flat_stored and _comparable(value) != _comparable(before):
-            differences.append(f"{name} was {before!r} and is now {value!r}")
-        if name not in flat_stored and name != "command":
-            differences.append(f"{name} was not part of the run and is now {value!r}")
+    for name, value in _flat(asked).items():
+        if name == "threads" and value is None:  # as many as torch takes, which is not a number to compare
+            continue
+        if name not in before:
+            differences.append(f"{name} was not part of the run and is now {now[name]!r}")
+        elif now[name] != before[name]:
+            differences.append(f"{name} was {before[name]!r} and is now {now[name]!r}")
     if differences:
         raise ConfigurationError(
             f"the options beside --resume {path} differ from the run's: {'; '.join(differences)}. "
@@ -158,13 +178,14 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in values.items() if name not in _NESTED}
     for name in _NESTED:
         flat |= {f"{name}.{key}": value for key, value in (values.get(name) or {}).items()}
-    return flat
-
-
-def _comparable(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 
 def print_json(value: Mapping[str, Any] | list[Any]) -> None:
     """Print one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=not _unicode()))
+
+
+def _unicode() -> bool:
+    """Whether standard output can hold every character, so that documents need no escapes."""
+    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from sharewise.cli.display import console, progress, show_picture
 from sharewise.cli.options import Field, dataclass_fields, fields_of_function
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
 from sharewise.methods import METHODS, parameters
 from sharewise.run import RunFolder, SearchConfiguration, tensorboard
@@ -24,7 +26,7 @@ def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
     request = read_request("search", SearchConfiguration, parser, words, _nested)
     if request.print_config:
@@ -35,8 +37,8 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     screen = console(quiet=request.as_json)
     folder = RunFolder(request.out)
     screen.print(
-        f"[bold]{configuration.method}[/bold] on [bold]{configuration.space}[/bold] with data "
-        f"[bold]{configuration.data}[/bold]: {configuration.build_recipe().describe()}"
+        f"[bold]{escape(configuration.method)}[/bold] on [bold]{escape(configuration.space)}[/bold] with data "
+        f"[bold]{escape(configuration.data)}[/bold]: {escape(configuration.build_recipe().describe())}"
     )
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
@@ -45,13 +47,14 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
     if request.as_json:
         print_json(result)
         return 0
-    screen.print(f"found: [bold]{result['architecture']}[/bold]", markup=True)
+    screen.print(f"found: [bold]{escape(result['architecture'])}[/bold]")
     show_picture(screen, result["picture"])
     primary = result["task"]["primary"]
     screen.print(
         f"{primary} with inherited weights: {result['inherited'][primary]:.4f} on "
-        f"{result['inherited']['examples']} selection examples (not the test examples)"
+        f"{result['inherited']['examples']} selection examples (not the test examples)",
+        markup=False,
     )
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}")
+    screen.print(f"report: {folder.report}", markup=False)
     return 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.space import enumerate_architectures
 from sharewise.spaces import load
@@ -13,11 +12,11 @@ __all__ = ["execute"]
 _COUNTABLE = 100_000
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Show a space."""
     parser.add_argument("space", metavar="SPACE", help="its name, as `sharewise list spaces` shows")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(words)
+    options = parser.parse(words)
     space = load(options.space)
     size = space.size
     classes = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from sharewise.cli.display import console, progress
 from sharewise.cli.options import Field, dataclass_fields
+from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
 from sharewise.oracle import TrainingRecipe
 from sharewise.run import RunFolder, TrainConfiguration, tensorboard
@@ -22,7 +24,7 @@ def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     return dataclass_fields(networks_of(load(space)).options), dataclass_fields(TrainingRecipe)
 
 
-def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def execute(parser: Parser, words: list[str]) -> int:
     """Train, and print the scores on the test examples."""
     request = read_request("train", TrainConfiguration, parser, words, _nested)
     if request.print_config:
@@ -41,7 +43,8 @@ def execute(parser: argparse.ArgumentParser, words: list[str]) -> int:
         print_json(result)
         return 0
     primary = result["task"]["primary"]
-    screen.print(f"test {primary}: [bold]{result['test'][primary]:.4f}[/bold] on {result['test']['examples']} examples")
+    score = f"[bold]{result['test'][primary]:.4f}[/bold]"
+    screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}")
+    screen.print(f"report: {folder.report}", markup=False)
     return 0

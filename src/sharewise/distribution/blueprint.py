@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -12,6 +13,7 @@ from sharewise.distribution.distribution import Distribution
 from sharewise.distribution.estimator import Estimator
 from sharewise.distribution.factored import Factored
 from sharewise.distribution.geometry import Geometry
+from sharewise.distribution.phase import Schedule
 from sharewise.distribution.samplers import Undecided, UniformSampler
 from sharewise.space import Option, Relaxation
 
@@ -23,6 +25,11 @@ class Blueprint(ABC):
 
     learns: bool
     """Whether the distribution has parameters θ that a level must train."""
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Values that change over the epochs, by name, so that a recipe can check them before it runs."""
+        return {}
 
     @abstractmethod
     def build(
@@ -44,6 +51,11 @@ class Learned(Blueprint):
     geometry: Geometry
     estimator: Estimator
     learns: bool = True
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Those of the estimator."""
+        return self.estimator.schedules
 
     def build(
         self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sharewise.distribution.phase import Phase
-from sharewise.space import Relaxation
+from sharewise.space import Relaxation, Space
 from sharewise.supernet.gate import Gates
 
 __all__ = ["Distribution"]
@@ -23,6 +23,8 @@ class Distribution(nn.Module, ABC):
     """
 
     relaxation: Relaxation
+    space: Space
+    """The architectures that can be drawn or selected: the relaxation's space without excluded options."""
 
     sampled: bool = True
     """Whether draws are random. Then θ stays on the host, where options are chosen without waiting for a device;
@@ -62,13 +64,13 @@ class Distribution(nn.Module, ABC):
             gates: as `draw` returned them, with their graph.
             cotangents: dL/dgate by decision name, shape `(k,)`; decisions that had no effect may be absent.
         """
-        pairs = [
-            (gates[name].weights, gradient.to(gates[name].weights))
-            for name, gradient in cotangents.items()
-            if gates[name].weights.requires_grad
-        ]
-        if pairs:
-            torch.autograd.backward([weights for weights, _ in pairs], [gradient for _, gradient in pairs])
+        names = [name for name in cotangents if gates[name].weights.requires_grad]
+        if not names:
+            return
+        weights = [gates[name].weights for name in names]
+        # One copy for all decisions, since each one from a device makes the host wait.
+        flat = torch.cat([cotangents[name] for name in names]).to(weights[0])
+        torch.autograd.backward(weights, torch.split(flat, [len(row) for row in weights]))
 
     def entropy(self) -> float | None:
         """Mean entropy over the decisions, in nats; `None` for a distribution that does not learn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -21,6 +22,11 @@ class Estimator(ABC):
     sampled: bool
     """Whether draws are random; then the distribution stays on the host, where `active` is decided without a device
     synchronisation."""
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Values that change over the epochs, by name; all must stay positive."""
+        return {}
 
     @abstractmethod
     def weights(
@@ -84,6 +90,11 @@ class StraightThroughGumbel(Estimator):
 
     temperature: Schedule
     sampled: bool = True
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The temperature."""
+        return {"temperature": self.temperature}
 
     def weights(self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The straight-through weights and the one-hot choice."""

@@ -29,7 +29,7 @@ class ExponentiatedGradient(Optimizer):
     Args:
         params: tensors of shape `(…, k)` whose last dimension lies on the simplex.
         lr: the learning rate η, positive.
-        floor: the lower bound ε, after which θ is normalised again, in [0, 1/k); keeps options recoverable.
+        floor: the lower bound ε, in [0, 1) and sensibly far below 1/k; keeps options recoverable.
 
     Raises:
         ConfigurationError: when a setting is out of range.

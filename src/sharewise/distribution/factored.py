@@ -14,10 +14,10 @@ from sharewise.distribution.estimator import Estimator
 from sharewise.distribution.geometry import Geometry
 from sharewise.distribution.phase import Phase
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Decision, Option, Relaxation
+from sharewise.space import Decision, Option, Relaxation, Space
 from sharewise.supernet.gate import Gate, Gates
 
-__all__ = ["Factored", "option_mask"]
+__all__ = ["Factored", "drawable", "option_mask"]
 
 
 def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = ()) -> Tensor:
@@ -49,6 +49,15 @@ def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = (
         if not mask[row].any():
             raise ConfigurationError(f"excluding {exclude} leaves decision {decision.name!r} without options")
     return mask
+
+
+def drawable(relaxation: Relaxation, exclude: tuple[Option, ...]) -> Space:
+    """The sub-space whose architectures take none of the excluded options.
+
+    An option may exist in the decisions alone (`none`, where a result never contains it): then nothing is lost.
+    """
+    present = tuple(o for o in exclude if any(o in choice.options for choice in relaxation.space.choices))
+    return relaxation.space.without(present) if present else relaxation.space
 
 
 @final
@@ -86,6 +95,7 @@ class Factored(Distribution):
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
         self.sampled = estimator.sampled
         mask = option_mask(relaxation.decisions, exclude)
+        self.space = drawable(relaxation, exclude)
         self.register_buffer("mask", mask)
         self.theta = nn.Parameter(geometry.initial(mask, generator))
         self._options: list[tuple[int, ...]] | None = None  # unmasked options by decision, kept on the host

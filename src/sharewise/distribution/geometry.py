@@ -110,6 +110,11 @@ class Simplex(Geometry):
 
     def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Uniform over the options that are not masked."""
+        if self.floor * int(mask.sum(dim=-1).max()) >= 1:
+            raise ConfigurationError(
+                f"the floor {self.floor} of the simplex leaves no room for {int(mask.sum(dim=-1).max())} options; "
+                "it must be less than one over their number"
+            )
         return mask / mask.sum(dim=-1, keepdim=True)
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:

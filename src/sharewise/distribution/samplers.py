@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.factored import option_mask
+from sharewise.distribution.factored import drawable, option_mask
 from sharewise.distribution.phase import Phase
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Relaxation, sample
@@ -52,9 +52,7 @@ class UniformSampler(Distribution):
             raise ConfigurationError(f"a sampler draws at least 1 path per batch, got paths={paths}")
         self.relaxation, self.paths = relaxation, paths
         option_mask(relaxation.decisions, exclude)  # rejects options that exist nowhere
-        # An option may exist in the decisions alone (`none` where a result never contains it): then it is never drawn.
-        drawn = tuple(o for o in exclude if any(o in choice.options for choice in relaxation.space.choices))
-        self.space = relaxation.space.without(drawn) if drawn else relaxation.space
+        self.space = drawable(relaxation, exclude)
 
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """As many sets of one-hot gates as there are paths."""
@@ -86,7 +84,7 @@ class Undecided(Distribution):
 
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
-        self.relaxation = relaxation
+        self.relaxation, self.space = relaxation, relaxation.space
 
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """One empty set of gates."""

@@ -80,8 +80,8 @@ def numerics(device: str = "auto", precision: str = "float32") -> Numerics:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(name)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones((), device=place).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"device {device!r} cannot be used: {reason}. Try --device cpu") from None
     return Numerics(place, precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
@@ -43,8 +44,8 @@ class WeightOptimization:
             raise ConfigurationError(f"momentum must lie in [0, 1), got {self.momentum}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("nesterov needs a momentum, got momentum=0; set nesterov to False")
-        if self.weight_decay < 0:
-            raise ConfigurationError(f"weight decay must not be negative, got {self.weight_decay}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigurationError(f"weight decay must be finite and not negative, got {self.weight_decay}")
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise ConfigurationError(f"the gradient clip must be positive or absent, got {self.gradient_clip}")
         if not self.learning_rate(0, 1) > 0:

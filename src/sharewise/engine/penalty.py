@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -73,5 +74,5 @@ class EntropyPenalty(Penalty):
 
 
 def _require_non_negative(strength: float) -> None:
-    if strength < 0:
-        raise ConfigurationError(f"the strength of a penalty must not be negative, got {strength}")
+    if not 0 <= strength < math.inf:
+        raise ConfigurationError(f"the strength of a penalty must be finite and not negative, got {strength}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -12,7 +13,7 @@ from sharewise.engine.level import Level
 from sharewise.engine.optimization import WeightOptimization
 from sharewise.engine.penalty import Penalty
 from sharewise.engine.select import Selection
-from sharewise.engine.stage import Stage
+from sharewise.engine.stage import Stage, stage_at
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option
 
@@ -94,6 +95,19 @@ class Recipe:
             raise ConfigurationError(
                 f"the fractions of the stages must sum to 1, got {[stage.fraction for stage in self.stages]}"
             )
+        reached = {stage_at(self.stages, epoch, self.epochs) for epoch in range(self.epochs)}
+        for index, stage in enumerate(self.stages):
+            if index not in reached:
+                raise ConfigurationError(
+                    f"stage {index + 1} of {len(self.stages)} has fraction {stage.fraction:g} of {self.epochs} epochs, "
+                    "which rounds to none; use more epochs, or another fraction (warm_up)"
+                )
+        schedules = {"learning rate": self.weights.learning_rate, **self.distribution.schedules}
+        for name, schedule in schedules.items():
+            for epoch in range(self.epochs):
+                value = schedule(epoch, self.epochs)
+                if not (0 <= value < math.inf) or (value == 0 and name != "learning rate"):
+                    raise ConfigurationError(f"the {name} must be positive and finite, got {value} in epoch {epoch}")
         if not self.distribution.learns and any(s.keep is not None or not s.architecture_steps for s in self.stages):
             raise ConfigurationError(
                 f"stages that warm up or prune act on architecture parameters, but distribution {distribution} has none"

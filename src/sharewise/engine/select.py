@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from sharewise.data import Batch
-from sharewise.distribution import UniformSampler, host_rng
+from sharewise.distribution import host_rng
 from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
@@ -51,6 +51,8 @@ class Selection(ABC):
 
     reads_probabilities: bool
     """Whether the rule needs a learned distribution."""
+    exclude: tuple[Option, ...] = ()
+    """Options that are never part of the result."""
 
     @abstractmethod
     def select(self, state: SearchState) -> Selected:
@@ -106,7 +108,7 @@ class DartsRule(Selection):
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
     probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
-    return state.distribution.relaxation.project(probabilities, exclude)
+    return state.distribution.relaxation.project(probabilities, (*exclude, *state.recipe.exclude))
 
 
 @final
@@ -138,8 +140,7 @@ class RankSampled(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        sampler = state.distribution
-        space = sampler.space if isinstance(sampler, UniformSampler) else sampler.relaxation.space
+        sampler, space = state.distribution, state.distribution.space
         rng = host_rng(state.fresh_generator("selection"))
         chosen: dict[Architecture, None] = {}
         attempts = 0

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
-from sharewise.distribution import Distribution, Phase, Step
+from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
-from sharewise.supernet import Gates, Supernet
+from sharewise.supernet import Gates, Supernet, norms
 
 __all__ = ["Measure", "SearchState", "prepare"]
 
@@ -124,7 +124,7 @@ class SearchState:
         return [self.numerics.arrange(batch) for batch in batches]
 
     def calibration_batches(self, count: int) -> list[Batch]:
-        """The first `count` training mini-batches, without augmentation; fewer where there are fewer examples."""
+        """Up to `count` mini-batches of training examples without augmentation, evenly spaced over all of them."""
         if count == 0:
             return []
         size = min(self.recipe.batch_size, self.data.size("weights"))
@@ -183,6 +183,9 @@ class SearchState:
         """
         broken = [name for name, mean in self.means().items() if not _finite(mean)]
         broken += [f"θ ({n})" for n, p in self.distribution.named_parameters() if not bool(p.isfinite().all())]
+        shared = [value for value in self.supernet.state_dict().values() if value.is_floating_point()]
+        if shared and not bool(torch.stack([value.isfinite().all() for value in shared]).all()):
+            broken.append("a shared weight or a running statistic")
         if broken:
             raise NonFiniteError(
                 f"{' and '.join(broken)} became non-finite by step {self.step} (epoch {self.epoch}); the run folder "
@@ -221,10 +224,10 @@ class SearchState:
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         if self.architecture_optimizer is not None:
             self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-        for name, value in state["generators"].items():
-            self.generators[name].set_state(value)
-        for role, value in state["streams"].items():
-            self.streams[role].load_state_dict(value)
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        for role, batches in self.streams.items():
+            batches.load_state_dict(state["streams"][role])
         torch.set_rng_state(state["modules_rng"])
         if state["modules_cuda_rng"] is not None and self.numerics.device.type == "cuda":
             torch.cuda.set_rng_state(state["modules_cuda_rng"], self.numerics.device)
@@ -269,6 +272,15 @@ def prepare(
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
     numerics.place(supernet)
+    if norms(supernet):
+        for role in recipe.level.roles:
+            if min(recipe.batch_size, data.size(role)) < 2:
+                raise ConfigurationError(
+                    f"batch norm needs at least 2 examples per batch, but batch_size is {recipe.batch_size} and role "
+                    f"{role!r} has {data.size(role)} examples; raise the smaller one"
+                )
+    if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
+        option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
     distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude)
     distribution.to(dtype=numerics.dtype, device="cpu" if distribution.sampled else numerics.device)
     return SearchState(

@@ -38,9 +38,15 @@ def stream(seed: int, name: str) -> torch.Generator:
 
 
 @contextmanager
-def seeded_modules(seed: int, name: str) -> Iterator[None]:
-    """Seed the global generator that `torch.nn` uses for initialisation and dropout; restore it afterwards."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+def seeded_modules(seed: int, name: str, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the global generator that `torch.nn` uses for initialisation and dropout; restore it afterwards.
+
+    Args:
+        seed: of the run.
+        name: of the stream.
+        device: whose generator is meant beside that of the host, for a run on CUDA.
+    """
+    devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derived_seed(seed, name))
         yield

@@ -80,8 +80,9 @@ class TrainingRecipe:
         weight_decay: L2.
         gradient_clip: largest global norm of the gradient; 0 for none.
         label_smoothing: mass spread over all classes, in [0, 1).
-        drop_path: probability in the last epoch of dropping an edge's output, rising linearly from zero.
-        auxiliary_weight: weight of an auxiliary classifier's loss; 0 builds none. DARTS uses 0.4.
+        drop_path: probability p of dropping an edge's output; p · epoch / epochs, rising from zero as in DARTS.
+        auxiliary_weight: weight of an auxiliary classifier's loss; 0 builds none. DARTS uses 0.4. The classifier is
+            dropped after training, and not part of the counted costs.
         cutout: side of a square that is erased from each training image; 0 for none. DARTS uses 16.
         validation_fraction: part of the training examples that is held out to follow the training; 0 uses them all.
 

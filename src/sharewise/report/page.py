@@ -37,6 +37,8 @@ COST_NAMES = {
     "search_multiply_accumulates": "Passes × multiply-accumulates of the whole run",
     "seconds": "Wall-clock time",
 }
+PARTS_NOTE = "Seconds are measured per phase of the run; steps and multiply-accumulates per kind of step."
+TRAINING_DEFAULTS = {"seed": 0, "precision": "float32"}
 COST_UNITS = {"multiply_accumulates": "MAC", "search_multiply_accumulates": "MAC"}
 
 
@@ -150,9 +152,9 @@ def _cards(data: ReportData) -> Markup:
         cards.append(_card(f"Test {data.primary}", _score(data.primary, data.test[data.primary]), note))
     inherited = _inherited(data)
     if inherited is not None and data.kind == "search":
-        cards.append(
-            _card(f"Inherited {data.primary}", _score(data.primary, inherited), "shared weights, not retrained")
-        )
+        on = _inherited_on(data)
+        note = f"shared weights, on {on}" if on else "shared weights, not retrained"
+        cards.append(_card(f"Inherited {data.primary}", _score(data.primary, inherited), note))
     spent = _number_at(data.cost, "search_multiply_accumulates")
     if spent is not None:
         cards.append(
@@ -189,6 +191,12 @@ def _inherited(data: ReportData) -> float | None:
     return chosen
 
 
+def _inherited_on(data: ReportData) -> str | None:
+    """Which examples the shared weights were scored on, such as "training examples", where the result says it."""
+    on = data.inherited.get("on")
+    return on if isinstance(on, str) and on else None
+
+
 def _footer(data: ReportData) -> Markup:
     version = _text_at(data.environment, "sharewise")
     lines = "line" if data.unreadable == 1 else "lines"
@@ -197,8 +205,16 @@ def _footer(data: ReportData) -> Markup:
         "footer",
         f"Made by sharewise{f' {version}' if version else ''} from ",
         element("code", data.folder),
-        f".{lost}",
+        f".{lost}{_openings(data)}",
     )
+
+
+def _openings(data: ReportData) -> str:
+    if data.test_openings is None:
+        return ""
+    count = len(data.test_openings)
+    how_often = {0: "never opened", 1: "opened once"}.get(count, f"opened {count} times")
+    return f" The test examples were {how_often}."
 
 
 # --------------------------------------------------------------------------------------------------- sections
@@ -339,7 +355,8 @@ def _gap_at_the_end(data: ReportData) -> str:
     )
     scale, _ = _unit(data.primary)
     unit = " points" if scale == 100 else ""
-    on = f", on {data.gap.examples} examples" if data.gap.examples else ""
+    counted, kind = data.gap.examples, _inherited_on(data)
+    on = f", on {counted} {kind or 'examples'}" if counted else f", on {kind}" if kind else ""
     when = "At the end" if data.finished else "Last measured"
     return (
         f"{when}: supernet {_score(data.primary, supernet)}, architecture {_score(data.primary, architecture)}, "
@@ -412,6 +429,7 @@ def _costs(data: ReportData) -> Markup | None:
         _table(head, *rows),
         element("p", "By part of the run:", class_="note") if parts else None,
         parts,
+        element("p", PARTS_NOTE, class_="note") if parts else None,
     )
 
 
@@ -431,7 +449,7 @@ def _parts(data: ReportData) -> Markup | None:
         element(
             "tr",
             element("th", part, scope="row"),
-            *(element("td", _amount(key, numbers.get(key, 0.0)), class_="number") for key in columns),
+            *(element("td", _amount(key, n) if (n := numbers.get(key)) else "–", class_="number") for key in columns),
         )
         for part, numbers in data.ledger.items()
     )
@@ -479,19 +497,41 @@ def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
     if not data.finished:
         yield "Resume where it stopped:", _resume(data)
         return
-    space, of = _setting(data, "space"), _setting(data, "data")
-    if data.kind == "search" and data.architecture and space and of:
-        epochs = _number_at(data.config, "recipe", "epochs")
-        path = _setting(data, "data_path")
-        words = ["sharewise", "train", "--space", space, "--architecture", data.architecture, "--data", of]
-        words += ["--data-path", path] if path else []
-        words += ["--epochs", f"{epochs:g}"] if epochs else []
-        yield "Train the architecture from scratch, for longer where it is meant to last:", _command(*words)
+    if data.kind == "search" and data.architecture and _setting(data, "space") and _setting(data, "data"):
+        yield (
+            "Train the architecture from scratch, on the schedule of the benchmark; --epochs N shortens it:",
+            _command(*_training(data, data.architecture)),
+        )
     yield (
         "Export the weights and the architecture:",
         _command("sharewise", "export", data.folder, "--out", "export"),
     )
     yield "Evaluate on the test examples:", _command("sharewise", "evaluate", data.folder)
+
+
+def _training(data: ReportData, architecture: str) -> Iterator[str]:
+    """The words that train an architecture on the data and with the network of the search that found it."""
+    settings = {"space": data.config["space"], "architecture": architecture}
+    for key in ("data", "data_path", "train_examples", "image_size", "text_length", "seed", "precision"):
+        value = data.config.get(key)
+        if value is not None and value != TRAINING_DEFAULTS.get(key):
+            settings[key] = value
+    network = data.config.get("network")
+    yield from ("sharewise", "train")
+    for key, value in [*settings.items(), *(network.items() if isinstance(network, Mapping) else ())]:
+        yield from _option(str(key), value)
+    folder = Path(data.folder)
+    beside = folder / ".." / "retrained" if folder.name in {"", ".."} else folder.with_name(f"{folder.name}-retrained")
+    yield from ("--out", str(beside))
+
+
+def _option(key: str, value: object) -> Iterator[str]:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        yield f"--{name}" if value else f"--no-{name}"
+    elif value is not None:
+        yield f"--{name}"
+        yield from map(str, value if isinstance(value, list | tuple) else (value,))
 
 
 def _command(*words: str) -> Markup:

@@ -152,6 +152,7 @@ class ReportData:
         gap: the rounding gap at the end.
         inherited: scores of the architecture with inherited weights.
         test: scores on the test examples (train runs).
+        test_openings: who opened the test examples, one entry per time, or `None` where the result does not say.
         cost: what the run spent, or has spent so far.
         ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
@@ -178,6 +179,7 @@ class ReportData:
     gap: Gap | None = None
     inherited: Mapping[str, object] = field(default_factory=dict)
     test: Scores = field(default_factory=dict)
+    test_openings: tuple[str, ...] | None = None
     cost: Mapping[str, object] = field(default_factory=dict)
     ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
@@ -255,6 +257,7 @@ def read_run(run: Path) -> ReportData:
         gap=gap,
         inherited=_mapping(result.get("inherited")),
         test=_numbers(result.get("test")),
+        test_openings=_texts(openings) if isinstance(openings := result.get("test_openings"), list) else None,
         cost=_mapping(result.get("cost")) or _spent(ledger),
         ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),

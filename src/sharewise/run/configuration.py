@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
@@ -18,7 +19,7 @@ from sharewise.engine import Callback, Recipe, SearchResult
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
 from sharewise.oracle import TrainingRecipe
-from sharewise.run.search import TrainingResult, search, train
+from sharewise.run.search import TrainingResult, network_options, search, train
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
@@ -43,6 +44,7 @@ class Configuration:
         precision: float32, float64 or bfloat16 (mixed).
         max_steps: stop after so many steps.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
+        text_length: tokens per example of a text.
         threads: of the CPU; small networks are fastest on one. Sums depend on it in the last bits.
     """
 
@@ -58,11 +60,14 @@ class Configuration:
     precision: str = "float32"
     max_steps: int | None = None
     checkpoint_every: int | None = None
+    text_length: int | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ConfigurationError(f"threads must be at least 1, got {self.threads}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
     def load_space(self) -> Space:
         """The space by its name."""
@@ -74,13 +79,14 @@ class Configuration:
             self.data,
             self.data_path,
             image_size=self.image_size,
+            length=self.text_length,
             train_examples=self.train_examples,
             seed=self.seed,
         )
 
     def network_options(self) -> dict[str, Any]:
         """All options of the network, with defaults filled in."""
-        return asdict(networks_of(self.load_space()).configure(dict(self.network)))
+        return network_options(self.load_space(), self.network)
 
 
 @final
@@ -227,7 +233,12 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     given = dict(values)
     stated = given.pop("command", command)
     if stated != command:
-        raise ConfigurationError(f"this is the configuration of a {stated}, not of a {command}")
+        raise ConfigurationError(f"this configuration belongs to the command {stated!r}, not to {command!r}")
+    if given.pop("origin", None) is not None:
+        raise ConfigurationError(
+            "this run was started from Python, with objects that no configuration file can name; continue, evaluate "
+            "and export it there (resume=True, result.state, sharewise.export)"
+        )
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     for name in given:
@@ -304,9 +315,8 @@ def checked(name: str, kind: Any, value: Any) -> Any:
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if kind is float and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
+        with suppress(TypeError, ValueError):
+            if math.isfinite(float(value)):
+                return float(value)
     words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
     raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")

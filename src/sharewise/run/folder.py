@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import pickle
 import warnings
@@ -46,6 +47,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -53,6 +55,25 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if cause is not None:
             raise SharewiseError(_unwritable(path, cause)) from None
         raise
+
+
+def _sync_folder(path: Path) -> None:
+    """Force a change of names to disk as well, where the system allows it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _json(value: Any) -> Any:
+    """The same value with `null` for numbers that are not finite, which JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _json(inner) for key, inner in value.items()}
+    return [_json(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _os_error(error: BaseException) -> OSError | None:
@@ -151,13 +172,13 @@ class RunFolder:
             value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise CheckpointError(f"{self.config} is damaged: {str(error).splitlines()[0]}") from None
-        if not isinstance(value, dict) or "command" not in value:
-            raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a run")
+        if not isinstance(value, dict) or value.get("command") not in ("search", "train"):
+            raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a search or a training")
         return value
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
 
     def read_result(self) -> dict[str, Any]:
@@ -173,7 +194,13 @@ class RunFolder:
             value = json.loads(self.result.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{self.result} is damaged: {error}") from None
-        if not isinstance(value, dict):
+        test = value.get("test") if isinstance(value, dict) else 0
+        if (
+            not isinstance(value, dict)
+            or not isinstance(value.get("architecture"), str)
+            or not isinstance(value.get("test_openings"), list)
+            or not (test is None or isinstance(test, dict))
+        ):
             raise CheckpointError(f"{self.result} is damaged: it holds no result of a run")
         return value
 
@@ -184,6 +211,12 @@ class RunFolder:
             fingerprint: what must agree for the checkpoint to be loaded.
             state: tensors and plain values.
         """
+        if self.metrics.exists():
+            try:
+                with self.metrics.open("ab") as history:  # no checkpoint may know of lines that a power cut can take
+                    os.fsync(history.fileno())
+            except OSError as error:
+                raise SharewiseError(_unwritable(self.metrics, error)) from None
         content = {
             "format": CHECKPOINT_FORMAT,
             "fingerprint": dict(fingerprint),
@@ -208,16 +241,28 @@ class RunFolder:
         if content is None:
             self.metrics.unlink(missing_ok=True)
             return None
+        self.require_same_run(content, fingerprint)
+        state: dict[str, Any] = content["state"]
+        if self.metrics.exists() and self.metrics.stat().st_size >= content["metrics_bytes"]:
+            with self.metrics.open("ab") as file:
+                file.truncate(content["metrics_bytes"])
+        else:  # lost or shortened by others: the checkpoint holds the history too
+            lines = [json.dumps(_json(record), ensure_ascii=False) + "\n" for record in state.get("history", [])]
+            write_atomically(self.metrics, lambda file: file.write("".join(lines).encode()))
+        return state
+
+    def require_same_run(self, content: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that was written under another configuration.
+
+        Raises:
+            CheckpointError: naming the first setting that differs.
+        """
         saved = content["fingerprint"]
         for key, expected in fingerprint.items():
             if saved.get(key) != expected:
                 raise CheckpointError(
                     f"{self.checkpoint} belongs to another run: {key} is {saved.get(key)!r} there and {expected!r} here"
                 )
-        with self.metrics.open("ab") as file:
-            file.truncate(content["metrics_bytes"])
-        state: dict[str, Any] = content["state"]
-        return state
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """The checkpoint's content, or `None` where there is none yet."""
@@ -243,6 +288,9 @@ class RunFolder:
         required = {"format", "fingerprint", "state", "metrics_bytes"}
         if not isinstance(content, dict) or not required <= content.keys():
             raise CheckpointError(f"{self.checkpoint} is not a checkpoint of sharewise")
+        kinds = {"fingerprint": dict, "state": dict, "metrics_bytes": int}
+        if any(not isinstance(content[key], kind) for key, kind in kinds.items()) or content["metrics_bytes"] < 0:
+            raise CheckpointError(f"{self.checkpoint} is damaged: its entries are not what a checkpoint holds")
         if content["format"] != CHECKPOINT_FORMAT:
             raise CheckpointError(
                 f"{self.checkpoint} has format {content['format']}, this version of sharewise reads format "
@@ -256,7 +304,7 @@ class RunFolder:
         Raises:
             SharewiseError: when the disk is full.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        line = json.dumps(_json(record), ensure_ascii=False, allow_nan=False) + "\n"
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(line)

@@ -52,9 +52,10 @@ def record_to(folder: RunFolder, fingerprint: Mapping[str, Any], checkpoint_ever
                 folder.append_metrics({"event": "start", "decisions": decisions})
                 save(state)
             case Stepped() if checkpoint_every is not None and state.step % checkpoint_every == 0:
-                # The seconds of a checkpoint within an epoch belong to the search so far.
-                state.spend("search")
-                save(state)
+                # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
+                if state.step % state.steps_per_epoch and state.step < state.total_steps:
+                    state.spend("search")
+                    save(state)
             case StageEntered(record):
                 folder.append_metrics(record)
             case EpochEnded(record):
@@ -93,7 +94,7 @@ def tensorboard(folder: Path) -> Callback:
         nonlocal writer
         if isinstance(event, Started):
             # Lines after the checkpoint are written again by a resume; TensorBoard hides the older ones.
-            writer = SummaryWriter(str(folder), purge_step=state.step)
+            writer = SummaryWriter(str(folder), purge_step=state.step + 1 if state.step else None)
         elif isinstance(event, EpochEnded) and writer is not None:
             for name, value in _scalars(event.record):
                 writer.add_scalar(name, value, state.step)

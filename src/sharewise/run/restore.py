@@ -13,7 +13,7 @@ from sharewise.engine import Numerics, SearchState, numerics
 from sharewise.errors import CheckpointError
 from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
-from sharewise.run.search import prepare_search, prepare_training
+from sharewise.run.search import fingerprint, prepare_search, prepare_training, without_auxiliary
 from sharewise.space import Architecture
 from sharewise.supernet import RecalibratedStatistics, discrete, extract, recalibrate, to_device
 
@@ -68,21 +68,23 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
         "seed": configuration.seed,
         "device": device or configuration.device,
         "precision": configuration.precision,
+        "max_steps": configuration.max_steps,
     }
     if isinstance(configuration, TrainConfiguration):
         state, network = prepare_training(space, architecture, dataset, configuration.training(), **common)
-        _load(state, content["state"]["supernet"], folder)
-        network = network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        _load(state, content, folder)
+        network = without_auxiliary(network.eval()).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return Restored(network, architecture, dataset, place, "trained from scratch")
     assert isinstance(configuration, SearchConfiguration)
     state = prepare_search(space, configuration.build_recipe(), dataset, **common)
-    _load(state, content["state"]["supernet"], folder)
+    _load(state, content, folder)
     gates = to_device(discrete(state.supernet.relaxation.encode(architecture)), place.device, place.dtype)
     policy = RecalibratedStatistics()
     batches = [batch.inputs for batch in state.calibration_batches(policy.batches)]
 
     def forward(inputs: Tensor) -> Tensor:
-        outputs: Tensor = state.supernet(inputs, gates)
+        with state.numerics.autocast():
+            outputs: Tensor = state.supernet(inputs, gates)
         return outputs
 
     recalibrate(state.supernet, forward, batches)
@@ -91,10 +93,11 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     return Restored(network, architecture, dataset, place, origin)
 
 
-def _load(state: SearchState, weights: dict[str, torch.Tensor], folder: RunFolder) -> None:
+def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> None:
+    folder.require_same_run(content, fingerprint(state))
     try:
-        state.supernet.load_state_dict(weights)
-    except RuntimeError:
+        state.supernet.load_state_dict(content["state"]["supernet"])
+    except (KeyError, TypeError, AttributeError, RuntimeError):
         raise CheckpointError(
             f"{folder.checkpoint} does not fit the network that {folder.config} describes; was the file replaced?"
         ) from None

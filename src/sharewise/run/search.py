@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sharewise.engine import (
     selection_scores,
     stream,
 )
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
 from sharewise.oracle.standalone import Standalone, TrainingRecipe
 from sharewise.report import write_report
 from sharewise.run.environment import environment, versions
@@ -43,10 +43,13 @@ __all__ = [
     "build_network",
     "build_supernet",
     "evaluate_test",
+    "fingerprint",
+    "network_options",
     "prepare_search",
     "prepare_training",
     "search",
     "train",
+    "without_auxiliary",
 ]
 
 
@@ -163,7 +166,7 @@ def search(
     """
     if epochs is not None:
         recipe = recipe.with_epochs(epochs)
-    with seeded_modules(seed, "modules"):
+    with seeded_modules(seed, "modules", numerics(device, precision).device):
         state = prepare_search(
             space,
             recipe,
@@ -180,11 +183,13 @@ def search(
             "space": space.name,
             "method": recipe.name,
             "data": dataset.name,
-            "network": dict(network or {}),
+            "network": network_options(space, network),
             "recipe": recipe.arguments,
             "seed": seed,
+            "device": device,
             "precision": precision,
             "max_steps": max_steps,
+            "gap_examples": gap_examples,
         }
 
         def finish(result: SearchResult) -> dict[str, Any]:
@@ -290,7 +295,7 @@ def train(
         360
     """
     training = training or TrainingRecipe()
-    with seeded_modules(seed, "modules"):
+    with seeded_modules(seed, "modules", numerics(device, precision).device):
         state, plain = prepare_training(
             space,
             architecture,
@@ -307,9 +312,10 @@ def train(
             "space": space.name,
             "architecture": str(architecture),
             "data": dataset.name,
-            "network": dict(network or {}),
+            "network": network_options(space, network),
             "recipe": state.recipe.arguments,
             "seed": seed,
+            "device": device,
             "precision": precision,
             "max_steps": max_steps,
         }
@@ -323,7 +329,9 @@ def train(
             return _training_result(space, architecture, dataset, plain, seed, result.state, scores)
 
         result = _execute(state, out, resume, checkpoint_every, callbacks, facts, configuration, finish)
-    return TrainingResult(plain, architecture, scores, result.state)
+        if scores is None and out is not None:  # the run had ended before: the test examples stay closed
+            scores = RunFolder(out).read_result()["test"]
+    return TrainingResult(without_auxiliary(plain.eval()), architecture, scores, result.state)
 
 
 def prepare_training(
@@ -405,22 +413,61 @@ def _execute(
         finish(result)
         return result
     folder = RunFolder(out)
-    fingerprint = {key: json.dumps(_plain(value), sort_keys=True) for key, value in facts.items()}
-    fingerprint["training examples"] = str(len(state.data.dataset.train))
-    fingerprint["input shape"] = str(state.data.dataset.input_shape)
-    listener = record_to(folder, fingerprint, checkpoint_every)
+    identity = fingerprint(state)
+    listener = record_to(folder, identity, checkpoint_every)
     if resume:
         folder.read_config()
     else:
-        folder.create(_plain(configuration or facts), environment(state.numerics.device))
+        facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
+        folder.create(
+            _plain(configuration or {**facts, "origin": "library"}),
+            {**environment(state.numerics.device), **facts_of_data},
+        )
     with folder.locked():
-        saved = folder.load(fingerprint) if resume else None
+        saved = folder.load(identity) if resume else None
         if saved is not None:
-            state.load_state_dict(saved)
+            try:
+                state.load_state_dict(saved)
+            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise CheckpointError(f"{folder.checkpoint} is damaged: {type(error).__name__}: {error}") from None
+        ended = saved is not None and state.step >= state.total_steps and folder.result.exists()
         result = run(state, (listener, *callbacks))
-        folder.write_json(folder.result, finish(result))
+        if not ended:
+            folder.write_json(folder.result, finish(result))
         write_report(folder.path)
     return result
+
+
+def fingerprint(state: SearchState) -> dict[str, str]:
+    """What must agree for a checkpoint to be loaded: everything that shapes the numbers of a run."""
+    dataset, supernet = state.data.dataset, state.supernet
+    checksum = dataset.provenance.get("checksum")
+    return {
+        "space": supernet.space.name,
+        "network": str({name: tuple(value.shape) for name, value in supernet.state_dict().items()}),
+        "recipe": repr(state.recipe),
+        "data": f"{dataset.name}, {len(dataset.train)} of shape {dataset.input_shape}, {checksum}",
+        "seed": str(state.seed),
+        "precision": state.numerics.precision,
+        "max_steps": str(state.max_steps),
+    }
+
+
+def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All options of a space's network, with defaults filled in."""
+    return asdict(networks_of(space).configure(dict(network or {})))
+
+
+def without_auxiliary(network: nn.Module) -> nn.Module:
+    """The network without its auxiliary head, which serves in training alone; the same object where it has none."""
+    configuration: dict[str, Any] = getattr(network, "configuration", {})
+    if not configuration.get("auxiliary"):
+        return network
+    with torch.device("meta"):
+        plain = type(network)(**{**configuration, "auxiliary": False})
+    kept = {name: value.clone() for name, value in network.state_dict().items() if name in plain.state_dict()}
+    plain.load_state_dict(kept, strict=True, assign=True)
+    return plain.requires_grad_(True).train(network.training)
 
 
 def _search_result(
@@ -452,7 +499,11 @@ def _search_result(
         "choices": architecture.to_json()["choices"],
         "decisions": {d.name: list(d.options) for d in state.distribution.relaxation.decisions},
         "selection": result.selected.to_json() | {"candidates": result.selected.to_json()["candidates"][:10]},
-        "inherited": {**inherited, "statistics": f"recalibrated on {policy.batches} training batches"},
+        "inherited": {
+            **_finite(inherited, "the found architecture with inherited weights"),
+            "on": "held-out examples" if recipe.roles.is_disjoint("weights", "selection") else "training examples",
+            "statistics": f"recalibrated on {policy.batches} training batches",
+        },
         "gap": gaps[-1] if gaps else None,
         "cost": _cost(plain, dataset, state),
         "ledger": state.ledger.to_json(),
@@ -483,9 +534,9 @@ def _training_result(
         "data": dataset.name,
         "architecture": str(architecture),
         "choices": architecture.to_json()["choices"],
-        "test": scores,
+        "test": None if scores is None else _finite(scores, "the trained network"),
         "selection": followed[-1] if followed else None,
-        "cost": _cost(network, dataset, state),
+        "cost": _cost(without_auxiliary(network), dataset, state),
         "ledger": state.ledger.to_json(),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
@@ -502,6 +553,14 @@ def _cost(network: nn.Module, dataset: Dataset, state: SearchState) -> dict[str,
         "search_multiply_accumulates": state.ledger.multiply_accumulates,
         "seconds": state.ledger.seconds,
     }
+
+
+def _finite(scores: dict[str, float], whose: str) -> dict[str, float]:
+    """Scores that are all finite; a network that overflows is no result."""
+    broken = [f"{name} is {value}" for name, value in scores.items() if not math.isfinite(value)]
+    if broken:
+        raise NonFiniteError(f"{whose} overflows: {', '.join(broken)}. Start again with a smaller learning rate")
+    return scores
 
 
 def _check_input_kind(space: Space, dataset: Dataset) -> None:

@@ -28,8 +28,10 @@ def load(folder=None):
     import safetensors.torch
 
     folder = pathlib.Path(__file__).parent if folder is None else pathlib.Path(folder)
-    network = {name}(**CONFIGURATION)
-    network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    dtype = next(value.dtype for value in weights.values() if value.is_floating_point())
+    network = {name}(**CONFIGURATION).to(dtype)
+    network.load_state_dict(weights)
     return network.eval()
 '''
 
