@@ -118,6 +118,7 @@ def test_a_training_is_evaluated_and_exported(
     assert evaluated["test"] == pytest.approx(recorded["test"], rel=1e-6)
     assert recorded["test"]["examples"] == 360
     assert len(recorded["test_openings"]) == 1
+    assert json.loads((trained / "result.json").read_text())["test_openings"][1:] == ["sharewise evaluate"]
     out = tmp_path / "exported"
     call(capsys, "export", trained, "--out", out)
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "model.py", "weights.safetensors"]
@@ -305,8 +306,8 @@ def test_the_file_that_started_a_run_agrees_with_it(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ({"command": "foo"}, ["config.yaml is damaged", "unknown command 'foo'"]),
-        ({"command": ["search"]}, ["config.yaml is damaged", "unknown command"]),
+        ({"command": "foo"}, ["config.yaml is damaged"]),
+        ({"command": ["search"]}, ["config.yaml is damaged"]),
         ({"command": "search", "recipe": [1, 2]}, ["config.yaml is damaged", "recipe must be a mapping", "[1, 2]"]),
     ],
 )

@@ -18,7 +18,11 @@ def execute(parser: Parser, words: list[str]) -> int:
     folder = RunFolder(options.run)
     restored = restore(folder, device=options.device)
     scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
-    recorded = folder.read_result().get("test")
+    with folder.locked():  # every look at the test examples stays on record
+        result = folder.read_result()
+        result["test_openings"] += restored.dataset.openings
+        folder.write_json(folder.result, result)
+    recorded = result.get("test")
     if options.json:
         print_json(
             {
@@ -34,7 +38,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     print(f"{restored.architecture}\nweights: {restored.origin}")
     for name, value in scores.items():
         print(f"test {name}: {value:.4f}" if name != "examples" else f"test examples: {value}")
-    if recorded is not None:
-        primary = restored.dataset.task.primary
+    primary = restored.dataset.task.primary
+    if recorded is not None and isinstance(recorded.get(primary), float):
         print(f"recorded when the run ended: {primary} {recorded[primary]:.4f}")
     return 0

@@ -12,13 +12,12 @@ import yaml
 
 from sharewise.cli.options import Field, add_fields, dataclass_fields, given
 from sharewise.cli.parser import Parser
-from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
+from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError
 from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
 
 __all__ = ["Request", "print_json", "read_request"]
 
 _NESTED = ("network", "recipe")
-_COMMANDS = ("search", "train")
 
 
 class Request:
@@ -93,10 +92,6 @@ def read_request(
     folder = None if early.resume is None else RunFolder(early.resume)
     stored = {} if folder is None else folder.read_config()
     if folder is not None:
-        if stored["command"] not in _COMMANDS:
-            raise CheckpointError(
-                f"{folder.config} is damaged: {unknown_name('command', stored['command'], _COMMANDS)}"
-            )
         _require_mappings(stored, CheckpointError, f"{folder.config} is damaged: ")
     if stored and stored["command"] != command:
         raise ConfigurationError(

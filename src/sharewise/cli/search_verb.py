@@ -52,7 +52,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     primary = result["task"]["primary"]
     screen.print(
         f"{primary} with inherited weights: {result['inherited'][primary]:.4f} on "
-        f"{result['inherited']['examples']} selection examples (not the test examples)",
+        f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
