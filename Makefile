@@ -26,7 +26,7 @@ install: $(VENV)/.installed ## create .venv and install sharewise into it
 
 install-dev: $(VENV)/.installed-dev ## the same with everything that development needs
 
-demo: install ## search, extract, retrain and compare on embedded real images (about three minutes)
+demo: install ## search, extract, retrain and compare on embedded real images (about a minute and a half)
 	$(BIN)/sharewise demo
 
 test: install-dev ## the fast suite, with the examples in docstrings and documents

@@ -24,7 +24,7 @@ _VERBS = {
     "list": "list methods, spaces or data",
     "space": "show a space: its size, choices and decisions",
     "cost": "count parameters and multiply-accumulates of an architecture",
-    "demo": "search, extract, retrain and compare on embedded real images, in about three minutes",
+    "demo": "search, extract, retrain and compare on embedded real images, in about a minute and a half",
 }
 
 
