@@ -45,7 +45,7 @@ class Configuration:
         max_steps: stop after so many steps.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
         text_length: tokens per example of a text.
-        threads: of the CPU; small networks are fastest on one. Sums depend on it in the last bits.
+        threads: of the CPU; small networks gain nothing from a second one. Sums depend on it in the last bits.
     """
 
     space: str = "nasbench201"
