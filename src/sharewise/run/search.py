@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -445,7 +446,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
     return {
         "space": supernet.space.name,
         "network": str({name: tuple(value.shape) for name, value in supernet.state_dict().items()}),
-        "recipe": repr(state.recipe),
+        "recipe": re.sub(r" at 0x[0-9a-f]+", "", repr(state.recipe)),  # addresses differ between processes
         "data": f"{dataset.name}, {len(dataset.train)} of shape {dataset.input_shape}, {checksum}",
         "seed": str(state.seed),
         "precision": state.numerics.precision,
