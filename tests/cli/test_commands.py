@@ -192,6 +192,7 @@ def test_tensorboard_scalars(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["search", "--data", "digit", "--out", "x"], ["'digit'", "'digits'", "cifar10"]),
         (["search", "--data", "cifar10", "--out", "x"], ["--data-path", "SHAREWISE_DATA"]),
         (["search", "--data", "cifar10", "--data-path", "nowhere", "--out", "x"], ["nowhere", "not found"]),
+        (["search", "--data", "cifar10", "--data-path", "x.npz", "--out", "y"], ["x.npz", "not found"]),
         (["search"], ["--out"]),
         (["search", "--device", "tpu9", "--out", "x"], ["tpu9", "--device cpu"]),
         (["search", "--precision", "float8", "--out", "x"], ["float8", "bfloat16"]),

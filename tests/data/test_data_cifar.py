@@ -202,3 +202,16 @@ def test_the_published_cifar100_subset() -> None:
     data = cifar100(published("cifar100-subset"))
     assert digest(data.train.inputs) == "46de1a3019075a2105ac85261a514adcd2690b75ade285b64d6370640de46b3e"
     assert data.train.targets.bincount().unique().tolist() == [100]
+
+
+def test_arrays_in_the_place_of_an_archive_are_named(tmp_path: Path) -> None:
+    (tmp_path / "tiny.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match="--data arrays"):
+        cifar10(tmp_path / "tiny.npz")
+
+
+def test_a_file_that_is_no_archive_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "noise.tar.gz").write_bytes(b"noise")
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        cifar10(tmp_path / "noise.tar.gz")
+    assert "\n" not in str(caught.value)

@@ -152,6 +152,8 @@ def _read(archive: _Archive, root: Path) -> Dataset:
 
 def _official_files(archive: _Archive, root: Path) -> dict[str, bytes] | None:
     """Read the members of the official archive from a folder or a tar file; `None` when there is neither."""
+    if root.suffix == ".npz":
+        raise DataError(f"{str(root)!r} holds arrays, not the archive {archive.file!r}; read it with --data arrays")
     if root.is_file():
         return _from_tar(archive, root)
     for folder in (root, root / archive.folder):
@@ -175,7 +177,8 @@ def _from_tar(archive: _Archive, path: Path) -> dict[str, bytes]:
                 if content is not None:
                     files[wanted[member.name]] = content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"the archive {str(path)!r} cannot be read ({error}); fetch {archive.file!r} again") from error
+        reason = str(error).partition(":")[0]  # the first line; tarfile lists every compression that it tried
+        raise DataError(f"the archive {str(path)!r} cannot be read ({reason}); fetch {archive.file!r} again") from error
     missing = [inner for inner, name in wanted.items() if name not in files]
     if missing:
         raise DataError(f"the archive {str(path)!r} lacks {', '.join(missing)}; fetch {archive.file!r} again")
