@@ -488,16 +488,11 @@ def _search_result(
     state.spend("measurement")
     plain = build_network(architecture, space, dataset.input_shape, dataset.task.outputs, network=network)
     gaps = [record["gap"] for record in state.history if "gap" in record]
-    picture = None if space.draw is None else space.draw(architecture)
     return {
         "kind": "search",
-        "space": space.name,
+        **_facts(space, architecture, dataset, seed),
         "method": recipe.name,
         "description": recipe.describe(),
-        "seed": seed,
-        "data": dataset.name,
-        "architecture": str(architecture),
-        "choices": architecture.to_json()["choices"],
         "decisions": {d.name: list(d.options) for d in state.distribution.relaxation.decisions},
         "selection": result.selected.to_json() | {"candidates": result.selected.to_json()["candidates"][:10]},
         "inherited": {
@@ -508,12 +503,6 @@ def _search_result(
         "gap": gaps[-1] if gaps else None,
         "cost": _cost(plain, dataset, state),
         "ledger": state.ledger.to_json(),
-        "task": {"name": dataset.task.name, "primary": dataset.task.primary},
-        "test_openings": list(dataset.openings),
-        "picture": None
-        if picture is None
-        else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
-        "versions": versions(),
     }
 
 
@@ -526,19 +515,26 @@ def _training_result(
     state: SearchState,
     scores: dict[str, float] | None,
 ) -> dict[str, Any]:
-    picture = None if space.draw is None else space.draw(architecture)
     followed = [record["selection"] for record in state.history if "selection" in record]
     return {
         "kind": "train",
+        **_facts(space, architecture, dataset, seed),
+        "test": None if scores is None else _finite(scores, "the trained network"),
+        "selection": followed[-1] if followed else None,
+        "cost": _cost(without_auxiliary(network), dataset, state),
+        "ledger": state.ledger.to_json(),
+    }
+
+
+def _facts(space: Space, architecture: Architecture, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """What the results of searches and trainings both say."""
+    picture = None if space.draw is None else space.draw(architecture)
+    return {
         "space": space.name,
         "seed": seed,
         "data": dataset.name,
         "architecture": str(architecture),
         "choices": architecture.to_json()["choices"],
-        "test": None if scores is None else _finite(scores, "the trained network"),
-        "selection": followed[-1] if followed else None,
-        "cost": _cost(without_auxiliary(network), dataset, state),
-        "ledger": state.ledger.to_json(),
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
         "picture": None
