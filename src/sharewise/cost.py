@@ -145,6 +145,20 @@ class SupernetCost:
             self._patterns[pattern] = total
         return self._patterns[pattern]
 
+    @property
+    def prices(self) -> Mapping[str, Sequence[int]]:
+        """For every decision the multiply-accumulates that each option adds to a forward pass of one example.
+
+        Raises:
+            ConfigurationError: where layers are shared such that the costs of options do not add up.
+        """
+        if self._prices is None:
+            raise ConfigurationError(
+                "the expected cost needs options whose costs add up, as separate operations have; this supernet shares "
+                "layers in another way. Leave the cost penalty out"
+            )
+        return self._prices
+
     def _trace(
         self, active: Mapping[str, tuple[int, ...]], count: Callable[[str, nn.Module, Tensor, Tensor], None]
     ) -> None:

@@ -24,7 +24,7 @@ from sharewise.distribution import (
     Uniform,
 )
 from sharewise.engine import Linear, architecture_step, numerics, prepare, stream
-from sharewise.engine.level import gate_gradients
+from sharewise.engine.step import gate_gradients
 from sharewise.methods import darts
 from sharewise.run import build_supernet
 from sharewise.spaces import SPACES, load

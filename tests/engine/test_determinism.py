@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 import sharewise as sw
 from sharewise.methods import METHODS, build
 from sharewise.spaces import SPACES, load
+from sharewise.testing import small_arguments
 
 def digest(state):
     sha = hashlib.sha256()
@@ -31,8 +32,7 @@ data = sw.data.digits().limited(48, seed=0)
 result = {}
 for method in METHODS:
     for space in SPACES if method in ("gdas", "gaea-erm") else ("toy-tied-width", "toy-two-inputs"):
-        options = {"epochs": 1 if space == "nasbench201" else 2, "batch_size": 16}
-        options |= {"candidates": 4} if method == "spos" else {}
+        options = small_arguments(method)
         network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
         found = sw.search(load(space), build(method, options), data, network=network, seed=5, device="cpu",
                           gap_examples=16)

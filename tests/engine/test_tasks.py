@@ -17,7 +17,7 @@ from sharewise.methods import METHODS, build
 from sharewise.space import Architecture, Choice, Space
 from sharewise.spaces import load
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, extract
-from sharewise.testing import check_method, check_relaxation, check_space, check_supernet
+from sharewise.testing import check_method, check_relaxation, check_space, check_supernet, small_arguments
 
 CONTEXTS = ("none", "previous", "mean", "convolution")
 ACTIVATIONS = ("identity", "relu", "tanh")
@@ -135,7 +135,7 @@ def table(task: str) -> Dataset:
 
 
 def arguments(method: str) -> dict[str, Any]:
-    return {"epochs": 2, "batch_size": 16} | ({"candidates": 4} if method == "spos" else {})
+    return small_arguments(method)
 
 
 def test_the_character_space_keeps_all_contracts() -> None:

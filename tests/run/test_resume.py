@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from sharewise.methods import METHODS
+from sharewise.testing import small_arguments
 
 Run = Callable[..., int]
 
@@ -42,9 +43,7 @@ def run_job() -> Iterator[Run]:
 
 
 def small(method: str) -> dict[str, Any]:
-    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 16}
-    if method == "spos":
-        recipe |= {"candidates": 4, "recalibration_batches": 2, "selection_examples": 32}
+    recipe = small_arguments(method)
     return {
         "space": "nasbench201",
         "method": method,

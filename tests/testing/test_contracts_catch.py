@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sharewise.distribution import Blueprint, Distribution, Estimator, Expectation, Factored, Learned, Phase, Simplex
+from sharewise.distribution import (
+    Blueprint,
+    Distribution,
+    Drawn,
+    Estimator,
+    Expectation,
+    Factored,
+    Geometry,
+    Learned,
+    Phase,
+    Simplex,
+    Size,
+)
 from sharewise.engine import Level, SearchState, architecture_step, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -171,22 +183,21 @@ class Strange(Estimator):
     """An estimator with a fault."""
 
     fault: str
-    sampled: bool = False
+    sampled: ClassVar[bool] = False
 
-    def weights(
-        self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None]:
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        p = geometry.probabilities(theta, mask)
         match self.fault:
             case "sum":
-                return p * 2, None
+                return Drawn(p * 2)
             case "everything":
-                return p, torch.ones_like(p, dtype=torch.bool)
+                return Drawn(p, torch.ones_like(p, dtype=torch.bool))
             case "random":
-                return torch.softmax(log_p + torch.rand(p.shape), -1), None
+                return Drawn(torch.softmax(geometry.log_probabilities(theta, mask) + torch.rand(p.shape), -1))
             case "negative":
-                return p - 0.5, None
+                return Drawn(p - 0.5)
             case _:
-                return p, None
+                return Drawn(p)
 
 
 @dataclass(frozen=True)
@@ -194,10 +205,14 @@ class Wrapped(Blueprint):
     """Builds a distribution and then spoils one of its methods."""
 
     spoil: Callable[[Factored], None]
-    learns: bool = True
+    gradient: Any = "path"
 
     def build(
-        self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = lambda architecture: 1,
     ) -> Distribution:
         made = Factored(relaxation, Simplex(), Expectation(), generator, exclude)
         self.spoil(made)
@@ -254,8 +269,8 @@ def test_broken_distributions(spoil: Callable[[Factored], None], message: str) -
 class Careless(Level):
     """A level whose weight step also moves θ."""
 
-    learns: bool = True
-    roles: Any = ("weights", "architecture")
+    gradient: ClassVar[Any] = "path"
+    roles: ClassVar[Any] = ("weights", "architecture")
 
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
         architecture_step(state)
@@ -266,8 +281,8 @@ class Careless(Level):
 class Forgetful(Level):
     """A level that draws from the global generator, which no checkpoint of another seed restores."""
 
-    learns: bool = True
-    roles: Any = ("weights", "architecture")
+    gradient: ClassVar[Any] = "path"
+    roles: ClassVar[Any] = ("weights", "architecture")
 
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
         loss = weight_step(state)
@@ -293,7 +308,7 @@ def test_broken_methods(level: Level, message: str) -> None:
 def test_a_supernet_that_records_statistics_in_architecture_steps_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr("sharewise.engine.level.frozen_statistics", lambda module: nullcontext())
+    monkeypatch.setattr("sharewise.engine.step.frozen_statistics", lambda module: nullcontext())
     with pytest.raises(AssertionError, match=r"changes w or running statistics.*running_mean"):
         check_method(build("darts"))
 

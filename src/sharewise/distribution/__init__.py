@@ -1,30 +1,75 @@
-"""Distributions over decisions: geometry × estimator, and samplers that do not learn."""
+"""Distributions over decisions: geometry × estimator, a controller, and samplers that do not learn."""
 
-from sharewise.distribution.blueprint import Blueprint, Learned, Nothing, Uniform
+from sharewise.distribution.blueprint import (
+    Autoregressive,
+    Blueprint,
+    Fair,
+    Learned,
+    Nothing,
+    Proportional,
+    Size,
+    Uniform,
+)
+from sharewise.distribution.controller import Controller
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.estimator import Estimator, Expectation, StraightThroughGumbel
+from sharewise.distribution.estimator import (
+    Concrete,
+    DirichletPath,
+    Drawn,
+    Estimator,
+    Expectation,
+    Gradient,
+    ScoreFunction,
+    StraightThroughGumbel,
+    TwoPath,
+)
 from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient, exponentiated_step
 from sharewise.distribution.factored import Factored, option_mask
-from sharewise.distribution.geometry import Geometry, Simplex, SoftmaxLogits
+from sharewise.distribution.geometry import Concentrations, Geometry, SigmoidLogits, Simplex, SoftmaxLogits
+from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
 from sharewise.distribution.phase import Phase, Schedule, Step
-from sharewise.distribution.samplers import Undecided, UniformSampler, host_rng
+from sharewise.distribution.samplers import (
+    FairSampler,
+    ProportionalSampler,
+    Sampler,
+    Undecided,
+    UniformSampler,
+    host_rng,
+)
 
 __all__ = [
+    "Autoregressive",
     "Blueprint",
+    "Concentrations",
+    "Concrete",
+    "Controller",
+    "DirichletPath",
     "Distribution",
+    "Drawn",
     "Estimator",
     "Expectation",
     "ExponentiatedGradient",
     "Factored",
+    "Fair",
+    "FairSampler",
     "Geometry",
+    "Gradient",
     "Learned",
+    "MassPreservingAdam",
     "Nothing",
     "Phase",
+    "Proportional",
+    "ProportionalSampler",
+    "Sampler",
     "Schedule",
+    "ScoreFunction",
+    "SigmoidLogits",
     "Simplex",
+    "Size",
     "SoftmaxLogits",
     "Step",
     "StraightThroughGumbel",
+    "TwoPath",
     "Undecided",
     "Uniform",
     "UniformSampler",

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 
+from sharewise.distribution.controller import Controller
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.estimator import Estimator
+from sharewise.distribution.estimator import Estimator, Gradient
 from sharewise.distribution.factored import Factored
 from sharewise.distribution.geometry import Geometry
 from sharewise.distribution.phase import Schedule
-from sharewise.distribution.samplers import Undecided, UniformSampler
-from sharewise.space import Option, Relaxation
+from sharewise.distribution.samplers import FairSampler, ProportionalSampler, Undecided, UniformSampler
+from sharewise.errors import ConfigurationError
+from sharewise.space import Architecture, Option, Relaxation
 
-__all__ = ["Blueprint", "Learned", "Nothing", "Uniform"]
+__all__ = ["Autoregressive", "Blueprint", "Fair", "Learned", "Nothing", "Proportional", "Size", "Uniform", "unsized"]
+
+Size = Callable[[Architecture], int]
+"""The trainable parameters of the plain network of an architecture."""
+
+
+def unsized(architecture: Architecture) -> int:
+    """The size of architectures where no network is at hand: an error, for a blueprint that needs sizes."""
+    raise ConfigurationError("this distribution reads the sizes of networks: build it with a function that knows them")
 
 
 class Blueprint(ABC):
     """How to build a distribution for the decisions of a relaxation."""
 
-    learns: bool
-    """Whether the distribution has parameters θ that a level must train."""
+    @property
+    def gradient(self) -> Gradient | None:
+        """How a gradient reaches the parameters θ; `None` where there are none."""
+        return None
+
+    @property
+    def learns(self) -> bool:
+        """Whether the distribution has parameters θ that a level must train."""
+        return self.gradient is not None
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -33,9 +50,20 @@ class Blueprint(ABC):
 
     @abstractmethod
     def build(
-        self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
     ) -> Distribution:
-        """The distribution, with its initial parameters drawn from `generator`."""
+        """The distribution, with its initial parameters drawn from `generator`.
+
+        Args:
+            relaxation: names the decisions.
+            generator: source of randomness.
+            exclude: options that are masked throughout.
+            size: of the networks, for a distribution that depends on them.
+        """
 
 
 @final
@@ -46,11 +74,25 @@ class Learned(Blueprint):
     Args:
         geometry: what θ is and how it moves.
         estimator: how θ becomes gates.
+
+    Raises:
+        ConfigurationError: when the estimator does not understand the geometry.
     """
 
     geometry: Geometry
     estimator: Estimator
-    learns: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.geometry, self.estimator.geometry):
+            raise ConfigurationError(
+                f"estimator {type(self.estimator).__name__} needs the geometry {self.estimator.geometry.__name__}, "
+                f"got {type(self.geometry).__name__}"
+            )
+
+    @property
+    def gradient(self) -> Gradient:
+        """That of the estimator."""
+        return self.estimator.gradient
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -58,10 +100,43 @@ class Learned(Blueprint):
         return self.estimator.schedules
 
     def build(
-        self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
     ) -> Distribution:
         """See `Blueprint.build`."""
         return Factored(relaxation, self.geometry, self.estimator, generator, exclude)
+
+
+@final
+@dataclass(frozen=True)
+class Autoregressive(Blueprint):
+    """Decisions that depend on the earlier ones: the controller of ENAS. Arguments as for `Controller`."""
+
+    hidden: int = 32
+    layers: int = 2
+    temperature: float = 5.0
+    bound: float = 2.5
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.0, 0.999)
+    epsilon: float = 1e-3
+
+    @property
+    def gradient(self) -> Gradient:
+        """A score."""
+        return "score"
+
+    def build(
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
+    ) -> Distribution:
+        """See `Blueprint.build`."""
+        return Controller(relaxation, generator, exclude, **vars(self))
 
 
 @final
@@ -70,17 +145,57 @@ class Uniform(Blueprint):
     """Architectures drawn uniformly from the space.
 
     Args:
-        paths: architectures per batch.
+        paths: architectures per batch, whose losses are averaged.
+        path_dropout: probability over the epochs, with which a decision is left out of a weight step.
     """
 
     paths: int = 1
-    learns: bool = False
+    path_dropout: Schedule | None = None
 
     def build(
-        self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
     ) -> Distribution:
         """See `Blueprint.build`."""
-        return UniformSampler(relaxation, self.paths, exclude)
+        return UniformSampler(relaxation, self.paths, exclude, self.path_dropout)
+
+
+@final
+@dataclass(frozen=True)
+class Proportional(Blueprint):
+    """Architectures drawn in proportion to their trainable parameters (PRO-RATA); arguments as for `Uniform`."""
+
+    paths: int = 1
+    path_dropout: Schedule | None = None
+
+    def build(
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
+    ) -> Distribution:
+        """See `Blueprint.build`."""
+        return ProportionalSampler(relaxation, size, self.paths, exclude, self.path_dropout)
+
+
+@final
+@dataclass(frozen=True)
+class Fair(Blueprint):
+    """Strict fairness: every option of every decision once per step."""
+
+    def build(
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
+    ) -> Distribution:
+        """See `Blueprint.build`."""
+        return FairSampler(relaxation, exclude)
 
 
 @final
@@ -88,10 +203,12 @@ class Uniform(Blueprint):
 class Nothing(Blueprint):
     """No decisions at all: a plain network runs through the same loop as a supernet."""
 
-    learns: bool = False
-
     def build(
-        self, relaxation: Relaxation, generator: torch.Generator, exclude: tuple[Option, ...] = ()
+        self,
+        relaxation: Relaxation,
+        generator: torch.Generator,
+        exclude: tuple[Option, ...] = (),
+        size: Size = unsized,
     ) -> Distribution:
         """See `Blueprint.build`."""
         return Undecided(relaxation)

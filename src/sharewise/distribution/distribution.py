@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sharewise.distribution.phase import Phase
-from sharewise.space import Relaxation, Space
+from sharewise.space import Architecture, Relaxation, Space
 from sharewise.supernet.gate import Gates
 
 __all__ = ["Distribution"]
@@ -26,6 +26,12 @@ class Distribution(nn.Module, ABC):
     space: Space
     """The architectures that can be drawn or selected: the relaxation's space without excluded options."""
 
+    competing: bool = True
+    """Whether the weights of a drawn gate sum to one."""
+
+    summed: bool = False
+    """Whether the losses of the paths of one draw are added (strict fairness) instead of averaged."""
+
     sampled: bool = True
     """Whether draws are random. Then θ stays on the host, where options are chosen without waiting for a device;
     otherwise it lives beside the network, and no step moves anything back."""
@@ -40,8 +46,16 @@ class Distribution(nn.Module, ABC):
         """
 
     @abstractmethod
+    def sample(self, generator: torch.Generator) -> Architecture:
+        """One architecture at random, according to the distribution."""
+
+    @abstractmethod
     def probabilities(self) -> Mapping[str, Tensor]:
         """For every decision the current probabilities, shape `(k,)`, detached and on the host."""
+
+    def mixture(self) -> Mapping[str, Tensor]:
+        """For every decision the weights of the mixture of all its options: the probabilities, where they compete."""
+        return self.probabilities()
 
     @abstractmethod
     def optimizer(self) -> Optimizer | None:

@@ -1,27 +1,62 @@
-"""Estimator: from probabilities to gates, and what the gradient through them means."""
+"""Estimator: from a geometry's θ to gates, and what the gradient through them means."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
+from torch.distributions import Dirichlet
+from torch.nn import functional as F
 
+from sharewise.distribution.geometry import Concentrations, Geometry
 from sharewise.distribution.phase import Phase, Schedule
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Estimator", "Expectation", "StraightThroughGumbel"]
+__all__ = [
+    "Concrete",
+    "DirichletPath",
+    "Drawn",
+    "Estimator",
+    "Expectation",
+    "Gradient",
+    "ScoreFunction",
+    "StraightThroughGumbel",
+    "TwoPath",
+]
+
+Gradient = Literal["path", "score"]
+"""How a gradient reaches θ: through the weights of the gates, or through the log-probability of the draw."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One draw of all decisions.
+
+    Args:
+        weights: gate weights, shape `(decisions, k)`.
+        active: which options are executed, boolean, of the same shape and on the host; `None` for all unmasked ones.
+        log_prob: log-probability of each decision's draw, shape `(decisions,)`, where the gradient is a score.
+    """
+
+    weights: Tensor
+    active: Tensor | None = None
+    log_prob: Tensor | None = None
 
 
 class Estimator(ABC):
-    """How one set of gates is made from the probabilities of all decisions."""
+    """How one set of gates is made from θ in some geometry."""
 
-    sampled: bool
+    sampled: ClassVar[bool]
     """Whether draws are random; then the distribution stays on the host, where `active` is decided without a device
     synchronisation."""
+    gradient: ClassVar[Gradient] = "path"
+    """How a gradient reaches θ."""
+    geometry: ClassVar[type] = Geometry
+    """The geometries that the estimator understands."""
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -29,20 +64,15 @@ class Estimator(ABC):
         return {}
 
     @abstractmethod
-    def weights(
-        self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None]:
-        """Gate weights and which options are active.
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """Draw the gates of all decisions.
 
         Args:
-            log_p: log-probabilities, shape `(decisions, k)`, -inf where masked.
-            p: probabilities, same shape, zero where masked.
+            geometry: how θ becomes probabilities.
+            theta: shape `(decisions, k)`.
+            mask: same shape, true where an option exists.
             phase: which step asks.
             generator: source of randomness.
-
-        Returns:
-            Weights of shape `(decisions, k)`, differentiable, and a boolean tensor of the same shape on the host, or
-            `None` where every option that is not masked is active.
         """
 
 
@@ -52,17 +82,47 @@ class Expectation(Estimator):
     """The gates are the probabilities: every option is executed.
 
     Gradient: exact for the mixture's loss, which is not the expected loss of a sampled architecture. Cost and memory
-    grow with the number k of options.
+    grow with the number k of options. An option whose probability underflows stays active.
 
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2.
     """
 
-    sampled: bool = False
+    sampled: ClassVar[bool] = False
 
-    def weights(self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator) -> tuple[Tensor, None]:
-        """p itself, with every option active that is not masked (also one whose probability underflows)."""
-        return p, None
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """The mixture weights of the geometry."""
+        return Drawn(geometry.mixture(theta, mask))
+
+
+@final
+@dataclass(frozen=True)
+class Concrete(Estimator):
+    """A soft sample per decision, by the concrete (Gumbel-softmax) distribution.
+
+    With Gumbel noise G and temperature τ the gate is softmax((log p + G) / τ). Every option is executed. Gradient:
+    exact for the relaxed sample (reparameterised), whose distribution tends to that of one-hot samples as τ → 0.
+
+    Args:
+        temperature: τ over the epochs, positive.
+
+    References:
+        S. Xie et al., *SNAS: Stochastic Neural Architecture Search*, ICLR 2019 (arXiv 1812.09926), equation 5;
+        C. Maddison et al., *The Concrete Distribution*, ICLR 2017.
+    """
+
+    temperature: Schedule
+    sampled: ClassVar[bool] = True
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The temperature."""
+        return {"temperature": self.temperature}
+
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """The relaxed sample."""
+        log_p = geometry.log_probabilities(theta, mask)
+        return Drawn(torch.softmax((log_p + _gumbel(log_p, generator)) / _at(self.temperature, phase), dim=-1))
 
 
 @final
@@ -89,21 +149,128 @@ class StraightThroughGumbel(Estimator):
     """
 
     temperature: Schedule
-    sampled: bool = True
+    sampled: ClassVar[bool] = True
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """The temperature."""
         return {"temperature": self.temperature}
 
-    def weights(self, log_p: Tensor, p: Tensor, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The straight-through weights and the one-hot choice."""
-        temperature = self.temperature(phase.epoch, phase.epochs)
-        if temperature <= 0:
-            raise ConfigurationError(f"the temperature must stay positive, got {temperature} in epoch {phase.epoch}")
-        exponential = torch.empty_like(log_p, device=generator.device).exponential_(generator=generator)
-        noise = -exponential.clamp_min(torch.finfo(log_p.dtype).tiny).log().to(log_p.device)
-        relaxed = torch.softmax((log_p + noise) / temperature, dim=-1)
-        chosen = torch.zeros_like(relaxed).scatter_(-1, relaxed.argmax(dim=-1, keepdim=True), 1.0)
+        log_p = geometry.log_probabilities(theta, mask)
+        relaxed = torch.softmax((log_p + _gumbel(log_p, generator)) / _at(self.temperature, phase), dim=-1)
+        chosen = _one_hot(relaxed, relaxed.argmax(dim=-1))
         # In this order the value is exactly h: the bracket is exactly zero.
-        return chosen + (relaxed - relaxed.detach()), chosen.bool().cpu()
+        return Drawn(chosen + (relaxed - relaxed.detach()), chosen.bool().cpu())
+
+
+@final
+@dataclass(frozen=True)
+class TwoPath(Estimator):
+    """Binary gates: a weight step runs one sampled option, an architecture step compares two.
+
+    Weight step: h ~ p, one option executed. Architecture step: two different options i, j are drawn from p without
+    replacement, all others are treated as absent, q = softmax of the two, h ~ q, and the gate is h - stop(q) + q: both
+    options are executed, one with weight one and one with weight zero, so that
+
+        ∂L/∂α_i ≈ Σ_j ∂L/∂g_j · q_j (δ_ij - q_i)
+
+    holds for the pair, and the gradient is exactly zero for every other option. Biased (straight-through).
+
+    References:
+        H. Cai, L. Zhu and S. Han, *ProxylessNAS*, ICLR 2019 (arXiv 1812.00332), equations 3 and 4, section 3.2.
+    """
+
+    sampled: ClassVar[bool] = True
+
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """One option, or two for an architecture step."""
+        log_p = geometry.log_probabilities(theta, mask)
+        ranked = log_p.detach() + _gumbel(log_p, generator)  # the largest of it are samples without replacement
+        if phase.step != "architecture" or log_p.shape[-1] < 2:
+            chosen = _one_hot(log_p, ranked.argmax(dim=-1))
+            return Drawn(chosen, chosen.bool().cpu())
+        pair = ranked.topk(2, dim=-1).indices
+        # Of two options q is a sigmoid of a difference; thus gradients of the other options are zero to the bit, which
+        # matters to an optimiser that divides a gradient by its own size.
+        first, second = log_p.gather(-1, pair).unbind(dim=-1)
+        q = torch.sigmoid(first - second)
+        heads = (torch.rand(q.shape, generator=generator, dtype=q.dtype) < q.detach()).to(q.dtype)
+        first_gate = heads + (q - q.detach())
+        weights = torch.zeros_like(log_p).scatter(-1, pair, torch.stack([first_gate, 1 - first_gate], dim=-1))
+        active = torch.zeros_like(mask).scatter(-1, pair, True) & mask
+        return Drawn(weights, active.cpu())
+
+
+@final
+@dataclass(frozen=True)
+class DirichletPath(Estimator):
+    """A soft sample per decision from a Dirichlet distribution, differentiated along its path.
+
+    The gate is x ~ Dir(β) over the options that are not masked, β the concentrations of the geometry. Every option is
+    executed. Gradient: the implicit reparameterisation dx/dβ of the Dirichlet distribution, unbiased for E_x[L(x)].
+
+    References:
+        X. Chen et al., *DrNAS: Dirichlet Neural Architecture Search*, ICLR 2021 (arXiv 2006.10355), section 3.1;
+        M. Jankowiak and F. Obermeyer, *Pathwise Derivatives Beyond the Reparameterization Trick*, ICML 2018.
+    """
+
+    sampled: ClassVar[bool] = True
+    geometry: ClassVar[type] = Concentrations
+
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """The sample."""
+        assert isinstance(geometry, Concentrations)
+        concentrations, weights = geometry.concentrations(theta), torch.zeros_like(theta)
+        sizes = mask.sum(dim=-1)
+        # The library samples from the global generator only; it is lent the state of ours.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
+            for size in sorted(set(sizes.tolist())):  # rows with as many options share one call
+                rows = (sizes == size).nonzero().flatten()
+                columns = mask[rows].nonzero()[:, 1].view(len(rows), size)
+                options = concentrations[rows].gather(-1, columns)
+                sample = Dirichlet(options).rsample() if size > 1 else torch.ones_like(options)
+                weights = weights.index_put((rows[:, None], columns), sample)
+        return Drawn(weights)
+
+
+@final
+@dataclass(frozen=True)
+class ScoreFunction(Estimator):
+    """One option per decision, drawn from p; the gradient is that of its log-probability (REINFORCE).
+
+    ∇ E_a[R(a)] = E_a[R(a) ∇ log p(a)] with log p(a) = Σ log p_d(a_d): unbiased for any reward, also one that is not
+    differentiable, at the price of variance, which a baseline lowers.
+
+    References:
+        R. Williams, *Simple Statistical Gradient-Following Algorithms*, Machine Learning 8, 1992.
+    """
+
+    sampled: ClassVar[bool] = True
+    gradient: ClassVar[Gradient] = "score"
+
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        """A one-hot choice with its log-probability."""
+        log_p = geometry.log_probabilities(theta, mask)
+        index = (log_p.detach() + _gumbel(log_p, generator)).argmax(dim=-1)
+        chosen = _one_hot(log_p, index)
+        return Drawn(chosen, chosen.bool().cpu(), log_p.gather(-1, index[:, None])[:, 0])
+
+
+def _gumbel(log_p: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise, -log of an exponential variate, bounded away from infinity."""
+    exponential = torch.empty_like(log_p, device=generator.device).exponential_(generator=generator)
+    return -exponential.clamp_min(torch.finfo(log_p.dtype).tiny).log().to(log_p.device)
+
+
+def _one_hot(like: Tensor, index: Tensor) -> Tensor:
+    return F.one_hot(index, like.shape[-1]).to(like.dtype)
+
+
+def _at(temperature: Schedule, phase: Phase) -> float:
+    value = temperature(phase.epoch, phase.epochs)
+    if value <= 0:
+        raise ConfigurationError(f"the temperature must stay positive, got {value} in epoch {phase.epoch}")
+    return value

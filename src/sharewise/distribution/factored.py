@@ -14,7 +14,7 @@ from sharewise.distribution.estimator import Estimator
 from sharewise.distribution.geometry import Geometry
 from sharewise.distribution.phase import Phase
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Decision, Option, Relaxation, Space
+from sharewise.space import Architecture, Decision, Option, Relaxation, Space
 from sharewise.supernet.gate import Gate, Gates
 
 __all__ = ["Factored", "drawable", "option_mask"]
@@ -94,24 +94,30 @@ class Factored(Distribution):
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
         self.sampled = estimator.sampled
+        self.competing = geometry.competing or estimator.sampled
         mask = option_mask(relaxation.decisions, exclude)
-        self.space = drawable(relaxation, exclude)
+        self.space, self.exclude = drawable(relaxation, exclude), exclude
         self.register_buffer("mask", mask)
         self.theta = nn.Parameter(geometry.initial(mask, generator))
         self._options: list[tuple[int, ...]] | None = None  # unmasked options by decision, kept on the host
 
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """One set of gates."""
-        log_p = self.geometry.log_probabilities(self.theta, self.mask)
-        p = self.geometry.probabilities(self.theta, self.mask)
-        weights, active = self.estimator.weights(log_p, p, phase, generator)
-        chosen = self._unmasked() if active is None else [_indices(flags) for flags in active.tolist()]
+        drawn = self.estimator.draw(self.geometry, self.theta, self.mask, phase, generator)
+        chosen = self._unmasked() if drawn.active is None else [_indices(flags) for flags in drawn.active.tolist()]
+        scores = [None] * len(chosen) if drawn.log_prob is None else list(drawn.log_prob.unbind())
+        rows = zip(self.relaxation.decisions, drawn.weights.unbind(), chosen, scores, strict=True)
         return [
             {
-                decision.name: Gate(row[: decision.size], options)
-                for decision, row, options in zip(self.relaxation.decisions, weights.unbind(), chosen, strict=True)
+                decision.name: Gate(row[: decision.size], options, score, unit=score is not None)
+                for decision, row, options, score in rows
             }
         ]
+
+    def sample(self, generator: torch.Generator) -> Architecture:
+        """An option for every decision, drawn from the probabilities and projected."""
+        chosen = {name: one_hot_sample(row, generator) for name, row in self.probabilities().items()}
+        return self.relaxation.project(chosen, self.exclude)
 
     def _unmasked(self) -> list[tuple[int, ...]]:
         if self._options is None:
@@ -126,6 +132,12 @@ class Factored(Distribution):
         """The probabilities of every decision."""
         with torch.no_grad():
             matrix = self.geometry.probabilities(self.theta, self.mask).cpu()
+        return {d.name: row[: d.size] for d, row in zip(self.relaxation.decisions, matrix, strict=True)}
+
+    def mixture(self) -> Mapping[str, Tensor]:
+        """The mixture weights of the geometry."""
+        with torch.no_grad():
+            matrix = self.geometry.mixture(self.theta, self.mask).cpu()
         return {d.name: row[: d.size] for d, row in zip(self.relaxation.decisions, matrix, strict=True)}
 
     def optimizer(self) -> Optimizer:
@@ -144,6 +156,12 @@ class Factored(Distribution):
         with torch.no_grad():
             self.theta.copy_(self.geometry.restricted(self.theta, mask))
         self._options = None
+
+
+def one_hot_sample(probabilities: Tensor, generator: torch.Generator) -> list[float]:
+    """A one-hot list at an index drawn from a row of probabilities."""
+    index = int(torch.multinomial(probabilities, 1, generator=generator))
+    return [float(i == index) for i in range(len(probabilities))]
 
 
 def _indices(flags: list[bool]) -> tuple[int, ...]:

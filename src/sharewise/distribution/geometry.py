@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn.functional import logsigmoid
 from torch.optim import Adam, Optimizer
 
 from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient
+from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Geometry", "Simplex", "SoftmaxLogits"]
+__all__ = ["Concentrations", "Geometry", "SigmoidLogits", "Simplex", "SoftmaxLogits"]
 
 
 class Geometry(ABC):
     """The coordinates of a distribution over options."""
+
+    competing: ClassVar[bool] = True
+    """Whether the options of a decision share one unit of weight in a mixture."""
 
     @abstractmethod
     def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -35,6 +40,10 @@ class Geometry(ABC):
     @abstractmethod
     def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """The probabilities p of shape `(decisions, k)`, differentiable; rows sum to one, masked entries are zero."""
+
+    def mixture(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The weights of a mixture of all options, shape `(decisions, k)`: the probabilities, where options compete."""
+        return self.probabilities(theta, mask)
 
     @abstractmethod
     def optimizer(self, theta: Parameter) -> Optimizer:
@@ -54,6 +63,11 @@ class SoftmaxLogits(Geometry):
         learning_rate: of Adam.
         betas: of Adam.
         scale: standard deviation of the initial logits.
+        preserve_mass: whether a step leaves the probabilities of options without gradient as they are (see
+            `MassPreservingAdam`; for the two-path estimator, with a first beta of zero).
+
+    Raises:
+        ConfigurationError: when a value is out of range.
 
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2 and section 3.1.
@@ -62,9 +76,15 @@ class SoftmaxLogits(Geometry):
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.5, 0.999)
     scale: float = 1e-3
+    preserve_mass: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self.learning_rate)
+        if self.preserve_mass and self.betas[0] != 0:
+            raise ConfigurationError(
+                f"preserve_mass needs a first beta of 0, got betas={self.betas}: momentum would move options that "
+                "have no gradient"
+            )
 
     def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Normal noise of standard deviation `scale`."""
@@ -80,10 +100,111 @@ class SoftmaxLogits(Geometry):
 
     def optimizer(self, theta: Parameter) -> Optimizer:
         """Adam without weight decay, which is a penalty here."""
+        adam = MassPreservingAdam if self.preserve_mass else Adam
+        return adam([theta], lr=self.learning_rate, betas=self.betas)
+
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The logits unchanged where they remain."""
+        return theta * mask
+
+
+@final
+@dataclass(frozen=True)
+class SigmoidLogits(Geometry):
+    """Unconstrained logits α whose options do not compete: each has a mixture weight σ(α) of its own, moved by Adam.
+
+    Where probabilities are asked for (sampling, entropy, selection) they are p = σ(α) / Σ σ(α), in the same order.
+
+    Args:
+        learning_rate: of Adam.
+        betas: of Adam.
+        scale: standard deviation of the initial logits.
+
+    References:
+        X. Chu et al., *Fair DARTS: Eliminating Unfair Advantages in Differentiable Architecture Search*, ECCV 2020
+        (arXiv 1911.12126), equation 3.
+    """
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    scale: float = 1e-3
+    competing: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require_positive(self.learning_rate)
+
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Normal noise of standard deviation `scale`."""
+        return self.scale * torch.randn(mask.shape, generator=generator) * mask
+
+    def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """log σ(α), normalised over the options that are not masked."""
+        return torch.log_softmax(logsigmoid(theta).masked_fill(~mask, -torch.inf), dim=-1)
+
+    def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """σ(α) / Σ σ(α) over the options that are not masked."""
+        return torch.softmax(logsigmoid(theta).masked_fill(~mask, -torch.inf), dim=-1)
+
+    def mixture(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """σ(α), each in (0, 1); rows do not sum to one."""
+        return torch.sigmoid(theta) * mask
+
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """Adam without weight decay."""
         return Adam([theta], lr=self.learning_rate, betas=self.betas)
 
     def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
         """The logits unchanged where they remain."""
+        return theta * mask
+
+
+@final
+@dataclass(frozen=True)
+class Concentrations(Geometry):
+    """Dirichlet distributions over the simplex: concentrations β = elu(α) + 1, moved by Adam on α.
+
+    The probabilities are the means β / Σ β. At α = 0 the distribution is uniform over the simplex, Dir(1).
+
+    Args:
+        learning_rate: of Adam.
+        betas: of Adam.
+        scale: standard deviation of the initial α.
+
+    References:
+        X. Chen et al., *DrNAS: Dirichlet Neural Architecture Search*, ICLR 2021 (arXiv 2006.10355), section 3.1.
+    """
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    scale: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require_positive(self.learning_rate)
+
+    def concentrations(self, theta: Tensor) -> Tensor:
+        """β = elu(α) + 1, computed as α + 1 or exp(α), which does not round to zero, and positive throughout."""
+        small = theta.clamp_max(0).exp().clamp_min(torch.finfo(theta.dtype).tiny)
+        return torch.where(theta > 0, theta + 1, small)
+
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Normal noise of standard deviation `scale`."""
+        return self.scale * torch.randn(mask.shape, generator=generator) * mask
+
+    def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """Logarithm of the mean; masked entries pass no gradient."""
+        return torch.log_softmax(self.concentrations(theta).log().masked_fill(~mask, -torch.inf), dim=-1)
+
+    def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """The mean β / Σ β over the options that are not masked."""
+        kept = self.concentrations(theta) * mask
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """Adam without weight decay, which is a penalty here."""
+        return Adam([theta], lr=self.learning_rate, betas=self.betas)
+
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """α unchanged where it remains: the marginal on the other options, normalised, is their Dirichlet."""
         return theta * mask
 
 

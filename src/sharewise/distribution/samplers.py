@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -12,12 +14,12 @@ from torch.optim import Optimizer
 
 from sharewise.distribution.distribution import Distribution
 from sharewise.distribution.factored import drawable, option_mask
-from sharewise.distribution.phase import Phase
+from sharewise.distribution.phase import Phase, Schedule
 from sharewise.errors import ConfigurationError
-from sharewise.space import Option, Relaxation, sample
-from sharewise.supernet.gate import Gates, discrete
+from sharewise.space import Architecture, Option, Relaxation, Space, sample
+from sharewise.supernet.gate import Gate, Gates, discrete
 
-__all__ = ["Undecided", "UniformSampler", "host_rng"]
+__all__ = ["FairSampler", "ProportionalSampler", "Sampler", "Undecided", "UniformSampler", "host_rng"]
 
 
 def host_rng(generator: torch.Generator) -> np.random.Generator:
@@ -25,14 +27,78 @@ def host_rng(generator: torch.Generator) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
+class Sampler(Distribution):
+    """A distribution without parameters."""
+
+    def probabilities(self) -> Mapping[str, Tensor]:
+        """Nothing: a sampler has no parameters to report."""
+        return {}
+
+    def optimizer(self) -> Optimizer | None:
+        """Nothing to learn."""
+        return None
+
+    def restrict(self, keep: Mapping[str, Tensor]) -> None:
+        """Not possible: the space decides what is drawn."""
+        raise ConfigurationError(
+            "a sampler cannot be pruned in a stage; exclude options from the start, or learn a distribution"
+        )
+
+
+class PathSampler(Sampler):
+    """Whole architectures, one or more per batch.
+
+    Args:
+        relaxation: encodes the drawn architectures.
+        paths: how many architectures share a batch; at least 1.
+        exclude: options that are never drawn.
+        path_dropout: probability in [0, 1) over the epochs, with which a decision is left out of a weight step, as if
+            it were zero.
+    """
+
+    def __init__(
+        self,
+        relaxation: Relaxation,
+        paths: int = 1,
+        exclude: tuple[Option, ...] = (),
+        path_dropout: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        if paths < 1:
+            raise ConfigurationError(f"a sampler draws at least 1 path per batch, got paths={paths}")
+        self.relaxation, self.paths, self.path_dropout = relaxation, paths, path_dropout
+        option_mask(relaxation.decisions, exclude)  # rejects options that exist nowhere
+        self.space = drawable(relaxation, exclude)
+
+    @abstractmethod
+    def pick(self, rng: np.random.Generator) -> Architecture:
+        """One architecture."""
+
+    def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
+        """As many sets of one-hot gates as there are paths."""
+        rng = host_rng(generator)
+        paths = [discrete(self.relaxation.encode(self.pick(rng))) for _ in range(self.paths)]
+        if self.path_dropout is None or phase.step != "weights":
+            return paths
+        rate = self.path_dropout(phase.epoch, phase.epochs)
+        return [
+            {name: _silent(gate) if rng.random() < rate else gate for name, gate in gates.items()} for gates in paths
+        ]
+
+    def sample(self, generator: torch.Generator) -> Architecture:
+        """One architecture."""
+        return self.pick(host_rng(generator))
+
+
 @final
-class UniformSampler(Distribution):
+class UniformSampler(PathSampler):
     """Architectures drawn uniformly from the space, one or more per batch.
 
     Args:
         relaxation: encodes the drawn architectures.
         paths: how many architectures share a batch (AVG-n of *To Share or Not To Share*); at least 1.
         exclude: options that are never drawn.
+        path_dropout: probability in [0, 1) over the epochs, with which a decision is left out of a weight step.
 
     References:
         Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), equation 7; L. Li and A. Talwalkar,
@@ -46,36 +112,144 @@ class UniformSampler(Distribution):
         1
     """
 
-    def __init__(self, relaxation: Relaxation, paths: int = 1, exclude: tuple[Option, ...] = ()) -> None:
-        super().__init__()
-        if paths < 1:
-            raise ConfigurationError(f"a sampler draws at least 1 path per batch, got paths={paths}")
-        self.relaxation, self.paths = relaxation, paths
-        option_mask(relaxation.decisions, exclude)  # rejects options that exist nowhere
-        self.space = drawable(relaxation, exclude)
-
-    def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
-        """As many sets of one-hot gates as there are paths."""
-        rng = host_rng(generator)
-        return [discrete(self.relaxation.encode(sample(self.space, rng))) for _ in range(self.paths)]
-
-    def probabilities(self) -> Mapping[str, Tensor]:
-        """Nothing: a sampler has no parameters to report."""
-        return {}
-
-    def optimizer(self) -> Optimizer | None:
-        """Nothing to learn."""
-        return None
-
-    def restrict(self, keep: Mapping[str, Tensor]) -> None:
-        """Not possible: the space decides what is drawn."""
-        raise ConfigurationError(
-            "a uniform sampler cannot be pruned in a stage; exclude options from the start, or learn a distribution"
-        )
+    def pick(self, rng: np.random.Generator) -> Architecture:
+        """Uniform over the space."""
+        return sample(self.space, rng)
 
 
 @final
-class Undecided(Distribution):
+class ProportionalSampler(PathSampler):
+    """Architectures drawn with probability proportional to their size (PRO-RATA).
+
+    p(a) = n(a) / Σ n over the space, n(a) the trainable parameters of the network of a: larger networks, which need
+    more training, get more of it. Where sizes add over choices, n(a) = n_0 + Σ_c n_c(a_c), this p is a mixture of
+    simple ones and is drawn exactly, without rejection: a term is chosen in proportion to its mean, then its option in
+    proportion to n_c, and all other choices uniformly.
+
+    Args:
+        relaxation: encodes the drawn architectures; of a space without constraints.
+        size: n(a); it is evaluated once for every option of every choice, and on a few architectures as a check.
+        paths: how many architectures share a batch; at least 1.
+        exclude: options that are never drawn.
+        path_dropout: probability in [0, 1) over the epochs, with which a decision is left out of a weight step.
+
+    Raises:
+        ConfigurationError: when the space is constrained, or sizes do not add over its choices.
+
+    References:
+        A. Pourchot, A. Ducarouge and O. Sigaud, *To Share or Not To Share* (arXiv 2002.04289), section 3.3.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> space = load("toy-tied-width")
+        >>> sampler = ProportionalSampler(space.relaxation, lambda a: int(a["width"]))
+        >>> sampler.sample(torch.Generator().manual_seed(0))["width"]
+        16
+    """
+
+    def __init__(
+        self,
+        relaxation: Relaxation,
+        size: Callable[[Architecture], int],
+        paths: int = 1,
+        exclude: tuple[Option, ...] = (),
+        path_dropout: Schedule | None = None,
+    ) -> None:
+        super().__init__(relaxation, paths, exclude, path_dropout)
+        self._fixed, self._prices = _additive(self.space, size)
+
+    def pick(self, rng: np.random.Generator) -> Architecture:
+        """In proportion to size."""
+        values = dict(sample(self.space, rng))
+        terms = [float(self._fixed), *(float(price.mean()) for price in self._prices.values())]
+        term = int(rng.choice(len(terms), p=np.array(terms) / sum(terms)))
+        if term > 0:
+            choice = self.space.choices[term - 1]
+            price = self._prices[choice.name]
+            values[choice.name] = choice.options[int(rng.choice(len(price), p=price / price.sum()))]
+        return self.space.architecture(values)
+
+
+def _silent(gate: Gate) -> Gate:
+    return replace(gate, weights=torch.zeros_like(gate.weights), active=())
+
+
+def _additive(space: Space, size: Callable[[Architecture], int]) -> tuple[int, dict[str, np.ndarray]]:
+    """The least size of all, and for every choice what each option adds to it."""
+    refusal = f"space {space.name!r} cannot be sampled in proportion to size"
+    if space.constraints or any(choice.condition for choice in space.choices):
+        raise ConfigurationError(f"{refusal}: it has constraints or conditional choices; sample uniformly")
+    first = {choice.name: choice.options[0] for choice in space.choices}
+    fixed = size(space.architecture(first))
+    prices = {}
+    for choice in space.choices:
+        sizes = [size(space.architecture({**first, choice.name: option})) for option in choice.options]
+        prices[choice.name] = np.array(sizes) - min(sizes)
+        fixed -= sizes[0] - min(sizes)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        architecture = sample(space, rng)
+        total = fixed + sum(prices[c.name][c.options.index(architecture[c.name])] for c in space.choices)
+        if total != size(architecture):
+            raise ConfigurationError(f"{refusal}: the sizes of its networks do not add over its choices")
+    if fixed + sum(int(price.max()) for price in prices.values()) <= 0:
+        raise ConfigurationError(f"{refusal}: its networks have no trainable parameters")
+    return fixed, prices
+
+
+@final
+class FairSampler(Sampler):
+    """Strict fairness: paths that together use every option of every decision equally often.
+
+    With k options per decision, each step draws an independent permutation π_d of the options for every decision and
+    trains the k paths a_i = (π_1(i), …, π_D(i)) on the same batch; their gradients are added before one update, so
+    that every option is updated exactly once per step. Where decisions differ in size, k is the largest, and the
+    smaller ones go on with further permutations: their options are then used equally often up to one.
+
+    Args:
+        relaxation: names the decisions, which are drawn independently.
+        exclude: options that are never drawn.
+
+    References:
+        X. Chu et al., *FairNAS: Rethinking Evaluation Fairness of Weight Sharing NAS*, ICCV 2021 (arXiv 1907.01845),
+        definition 3 and algorithm 1.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> paths = FairSampler(load("nasbench201").relaxation).draw(torch.Generator().manual_seed(0), Phase("weights"))
+        >>> sorted(gates["edge_0_1"].active[0] for gates in paths)
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, relaxation: Relaxation, exclude: tuple[Option, ...] = ()) -> None:
+        super().__init__()
+        self.relaxation, self.space, self.summed = relaxation, drawable(relaxation, exclude), True
+        mask = option_mask(relaxation.decisions, exclude)
+        self._options = [row.nonzero().flatten().tolist() for row in mask]
+
+    def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
+        """One set of one-hot gates per path."""
+        rng = host_rng(generator)
+        paths = max((len(options) for options in self._options), default=1)
+        columns = []
+        for options in self._options:
+            turns = -(-paths // len(options))
+            columns.append(np.concatenate([rng.permutation(options) for _ in range(turns)])[:paths].tolist())
+        return [
+            {
+                d.name: Gate(torch.eye(d.size)[column[path]], (column[path],), unit=True)
+                for d, column in zip(self.relaxation.decisions, columns, strict=True)
+            }
+            for path in range(paths)
+        ]
+
+    def sample(self, generator: torch.Generator) -> Architecture:
+        """Uniform over the space."""
+        return sample(self.space, host_rng(generator))
+
+
+@final
+class Undecided(Sampler):
     """The distribution over no decisions: every draw is one empty set of gates.
 
     Args:
@@ -90,14 +264,6 @@ class Undecided(Distribution):
         """One empty set of gates."""
         return [{}]
 
-    def probabilities(self) -> Mapping[str, Tensor]:
-        """Nothing to report."""
-        return {}
-
-    def optimizer(self) -> Optimizer | None:
-        """Nothing to learn."""
-        return None
-
-    def restrict(self, keep: Mapping[str, Tensor]) -> None:
-        """Nothing to mask."""
-        raise ConfigurationError("a network without decisions cannot be pruned in a stage")
+    def sample(self, generator: torch.Generator) -> Architecture:
+        """The one architecture that there is."""
+        return sample(self.space, host_rng(generator))

@@ -11,30 +11,42 @@ from sharewise.engine.callback import (
     Stepped,
 )
 from sharewise.engine.evaluate import evaluate
-from sharewise.engine.level import Alternating, Level, WeightsOnly, architecture_step, weight_step
+from sharewise.engine.level import Alternating, Joint, Level, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
 from sharewise.engine.optimization import WeightOptimization
-from sharewise.engine.penalty import EntropyPenalty, Penalty, WeightDecay
+from sharewise.engine.penalty import AnchorPenalty, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
-from sharewise.engine.schedule import Constant, Cosine, Linear
+from sharewise.engine.schedule import Constant, Cosine, CosineRestarts, Linear
 from sharewise.engine.select import DartsRule, Mode, RankSampled, Selected, Selection, evaluate_gates
-from sharewise.engine.stage import Stage, stage_at, warm_up
+from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
+from sharewise.engine.step import (
+    architecture_step,
+    gate_gradients,
+    joint_step,
+    reward_step,
+    unrolled_step,
+    weight_step,
+)
 from sharewise.engine.streams import seeded_modules, stream
 
 __all__ = [
     "PRECISIONS",
     "Alternating",
+    "AnchorPenalty",
     "Announced",
     "Callback",
     "Constant",
     "Cosine",
+    "CosineRestarts",
     "DartsRule",
     "EntropyPenalty",
     "EpochEnded",
     "Event",
+    "ExpectedCost",
+    "Joint",
     "Level",
     "Linear",
     "Measure",
@@ -43,6 +55,7 @@ __all__ = [
     "Penalty",
     "RankSampled",
     "Recipe",
+    "Reward",
     "SearchResult",
     "SearchState",
     "Selected",
@@ -52,14 +65,19 @@ __all__ = [
     "StageEntered",
     "Started",
     "Stepped",
+    "Unrolled",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
     "architecture_step",
     "evaluate",
     "evaluate_gates",
+    "gate_gradients",
+    "joint_step",
     "numerics",
     "prepare",
+    "pruning",
+    "reward_step",
     "rounding_gap",
     "run",
     "seeded_modules",
@@ -67,6 +85,7 @@ __all__ = [
     "stage_at",
     "stream",
     "train",
+    "unrolled_step",
     "warm_up",
     "weight_step",
 ]

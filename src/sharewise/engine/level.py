@@ -1,39 +1,46 @@
 """Level: which problem is descended, as one step on shared weights w and architecture parameters θ.
 
-`WeightsOnly` trains w under sampled gates. `Alternating` is first-order bilevel descent; with the role `architecture`
-drawn from the same examples as `weights` it is single-level empirical risk minimisation. Levels are made of the same
-two steps, `weight_step` and `architecture_step`.
+`WeightsOnly` trains w under sampled gates. `Joint` moves w and θ by one backward pass. `Alternating` is first-order
+bilevel descent; with the role `architecture` drawn from the same examples as `weights` it is single-level empirical
+risk minimisation. `Unrolled` looks one weight step ahead (second order). `Reward` trains w, and θ by the score of a
+metric. All are made of the few functions in `sharewise.engine.step`.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from sharewise.data import Role
-from sharewise.distribution import Factored
-from sharewise.errors import unknown_name
-from sharewise.ledger import GATES_ONLY, TRAINING
-from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+from sharewise.distribution import Gradient
+from sharewise.engine.step import architecture_step, joint_step, reward_step, unrolled_step, weight_step
+from sharewise.errors import ConfigurationError, unknown_name
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["Alternating", "Level", "WeightsOnly", "architecture_step", "weight_step"]
+__all__ = ["Alternating", "Joint", "Level", "Reward", "Unrolled", "WeightsOnly"]
 
 
 class Level(ABC):
     """One step of a search."""
 
-    learns: bool
-    """Whether the level trains architecture parameters, and so needs a distribution that has some."""
-    roles: tuple[Role, ...]
+    gradient: ClassVar[Gradient | None]
+    """How the level reaches architecture parameters, which the distribution must allow; `None` if it trains none."""
+    roles: ClassVar[tuple[Role, ...]]
     """The data roles that a step draws batches from."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether the level trains architecture parameters, and so needs a distribution that has some."""
+        return self.gradient is not None
 
     @abstractmethod
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
@@ -44,91 +51,40 @@ class Level(ABC):
         """
 
 
-def weight_step(state: SearchState) -> Tensor:
-    """One descent step on w along gates drawn for it; θ is not touched.
-
-    Args:
-        state: the search; its weight stream yields the batch.
-
-    Returns:
-        The mean loss over the drawn paths, detached.
-    """
-    batch = state.next_batch("weights")
-    with torch.no_grad():
-        paths = state.distribution.draw(state.generators["weights"], state.phase("weights"))
-    state.weight_optimizer.zero_grad(set_to_none=True)
-    total: Tensor | None = None
-    for gates in paths:
-        leaves = cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=False)
-        with state.numerics.autocast():
-            loss = state.loss(state.supernet(batch.inputs, leaves), batch.targets) / len(paths)
-        torch.autograd.backward(loss)
-        total = loss.detach() if total is None else total + loss.detach()
-        state.charge("weights", leaves, len(batch.inputs), TRAINING)
-    clip = state.recipe.weights.gradient_clip
-    if clip is not None:
-        torch.nn.utils.clip_grad_norm_(state.supernet.parameters(), clip)
-    state.weight_optimizer.step()
-    assert total is not None
-    return total
-
-
-def architecture_step(state: SearchState) -> Tensor:
-    """One descent step on θ at the present w; neither w nor running statistics are touched.
-
-    The network sees leaf gates; only their gradient is asked for, so no weight gradient is computed. One
-    vector-Jacobian product carries it to θ, where penalties are added.
-
-    Args:
-        state: the search; its architecture stream yields the batch.
-
-    Returns:
-        The mean loss over the drawn paths without penalties, detached.
-    """
-    assert state.architecture_optimizer is not None
-    batch = state.next_batch("architecture")
-    paths = state.distribution.draw(state.generators["architecture"], state.phase("architecture"))
-    state.architecture_optimizer.zero_grad(set_to_none=True)
-    total: Tensor | None = None
-    for gates in paths:
-        leaves = cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=True)
-        with frozen_statistics(state.supernet), state.numerics.autocast():
-            loss = state.loss(state.supernet(batch.inputs, leaves), batch.targets) / len(paths)
-        state.distribution.pullback(gates, gate_gradients(loss, leaves))
-        total = loss.detach() if total is None else total + loss.detach()
-        state.charge("architecture", leaves, len(batch.inputs), GATES_ONLY)
-    if isinstance(state.distribution, Factored):
-        for penalty in state.recipe.penalties:
-            torch.autograd.backward(penalty(state.distribution))
-    state.architecture_optimizer.step()
-    assert total is not None
-    return total
-
-
-def gate_gradients(loss: Tensor, leaves: Gates) -> dict[str, Tensor]:
-    """dL/dgate for the gates that had an effect, by decision name."""
-    names = [name for name, gate in leaves.items() if gate.active]
-    if not loss.requires_grad:  # every active option computes zero: the loss does not depend on any gate
-        return {}
-    gradients = torch.autograd.grad(loss, [leaves[name].weights for name in names], allow_unused=True)
-    return {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
-
-
 @final
 @dataclass(frozen=True)
 class WeightsOnly(Level):
-    """Train w alone, under gates that the sampler draws (SPOS, RS-WS).
+    """Train w alone, under gates that the sampler draws (SPOS, RS-WS, FairNAS).
 
     References:
         Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), equation 7.
     """
 
-    learns: bool = False
-    roles: tuple[Role, ...] = ("weights",)
+    gradient: ClassVar[Gradient | None] = None
+    roles: ClassVar[tuple[Role, ...]] = ("weights",)
 
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
         """One weight step."""
         return {"weights_loss": weight_step(state)}
+
+
+@final
+@dataclass(frozen=True)
+class Joint(Level):
+    """One step on w and θ together: both descend the training loss of the same draw.
+
+    min over (w, θ) of E_{g ~ p(θ)} L_train(w, g), one backward pass for both (SNAS).
+
+    References:
+        S. Xie et al., *SNAS: Stochastic Neural Architecture Search*, ICLR 2019 (arXiv 1812.09926), equation 6.
+    """
+
+    gradient: ClassVar[Gradient | None] = "path"
+    roles: ClassVar[tuple[Role, ...]] = ("weights",)
+
+    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+        """Both at once, or the weight step alone during a warm-up."""
+        return {"weights_loss": joint_step(state) if architecture else weight_step(state)}
 
 
 @final
@@ -141,6 +97,10 @@ class Alternating(Level):
 
     Args:
         first: which of the two steps comes first.
+        every: weight steps per architecture step, at least 1.
+
+    Raises:
+        ConfigurationError: when an argument is out of range.
 
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), algorithm 1 with ξ = 0; L. Li et al., *GAEA*, ICLR 2021
@@ -148,19 +108,129 @@ class Alternating(Level):
     """
 
     first: Literal["architecture", "weights"] = "architecture"
-    learns: bool = True
-    roles: tuple[Role, ...] = ("weights", "architecture")
+    every: int = 1
+    gradient: ClassVar[Gradient | None] = "path"
+    roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
 
     def __post_init__(self) -> None:
         if self.first not in ("architecture", "weights"):
             raise unknown_name("step to come first:", self.first, ("architecture", "weights"))
+        if self.every < 1:
+            raise ConfigurationError(f"an architecture step comes every 1 or more weight steps, got {self.every}")
 
     def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
-        """Both steps, or the weight step alone during a warm-up."""
+        """Both steps, or the weight step alone during a warm-up and in between."""
         losses: dict[str, Tensor] = {}
+        architecture = architecture and (state.step + 1) % self.every == 0
         if architecture and self.first == "architecture":
             losses["architecture_loss"] = architecture_step(state)
         losses["weights_loss"] = weight_step(state)
         if architecture and self.first == "weights":
             losses["architecture_loss"] = architecture_step(state)
+        return losses
+
+
+@final
+@dataclass(frozen=True)
+class Unrolled(Level):
+    """One architecture step through an unrolled weight step, then that weight step: second-order bilevel descent.
+
+    As `Alternating`, with w*(θ) approximated by w - ξ ∇_w L_weights(w, θ), whose dependence on θ is differentiated (see
+    `unrolled_step`). Both steps see the same batch of the role `weights`.
+
+    Args:
+        inner_learning_rate: ξ, not negative; `None` for the present learning rate of the weights, as in the paper.
+        radius: of the finite difference that replaces the exact Hessian-vector product, or `None`.
+
+    References:
+        H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equations 7 and 8.
+
+    Deviations:
+        The authors' code always uses the finite difference with radius 0.01. As there, the gradient clip of the weights
+        is not part of the unrolled step.
+    """
+
+    inner_learning_rate: float | None = None
+    radius: float | None = None
+    gradient: ClassVar[Gradient | None] = "path"
+    roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
+
+    def __post_init__(self) -> None:
+        if self.inner_learning_rate is not None and not 0 <= self.inner_learning_rate < math.inf:
+            raise ConfigurationError(
+                f"the inner learning rate must be finite and not negative, got {self.inner_learning_rate}"
+            )
+        if self.radius is not None and not 0 < self.radius < math.inf:
+            raise ConfigurationError(f"the radius of a finite difference must be positive, got {self.radius}")
+
+    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+        """Both steps, or the weight step alone during a warm-up."""
+        losses: dict[str, Tensor] = {}
+        batch = state.next_batch("weights")
+        if architecture:
+            losses["architecture_loss"] = unrolled_step(
+                state, batch, inner_learning_rate=self.inner_learning_rate, radius=self.radius
+            )
+        losses["weights_loss"] = weight_step(state, batch)
+        return losses
+
+
+@final
+@dataclass(frozen=True)
+class Reward(Level):
+    """Weight steps along sampled architectures; at the end of every epoch, score-function steps on θ.
+
+    max over θ of E_{a ~ p(θ)} [metric of w(a) on the role `architecture`] by REINFORCE with a moving baseline, in turn
+    with min over w of E_{a ~ p(θ)} L_weights(w(a)) (ENAS). See `reward_step`.
+
+    Args:
+        steps: on θ per epoch, at least 1.
+        samples: architectures per step, at least 1.
+        decay: of the baseline, in [0, 1).
+        surprise: strength of the entropy bonus, not negative.
+        gradient_clip: largest norm of the gradient of θ, or `None`.
+
+    References:
+        H. Pham et al., *ENAS*, ICML 2018 (arXiv 1802.03268), section 2.2.
+
+    Deviations:
+        The authors' bonus is the entropy of each conditional distribution along the sequence, held constant; its score
+        gradient is zero for independent decisions. Here it is -log p(a), whose expected score gradient is the gradient
+        of the entropy of p.
+    """
+
+    steps: int = 50
+    samples: int = 20
+    decay: float = 0.99
+    surprise: float = 1e-4
+    gradient_clip: float | None = 5.0
+    gradient: ClassVar[Gradient | None] = "score"
+    roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.samples < 1:
+            raise ConfigurationError(
+                f"a reward level needs at least 1 step and 1 sample, got steps={self.steps}, samples={self.samples}"
+            )
+        if not 0 <= self.decay < 1:
+            raise ConfigurationError(f"the decay of the baseline must lie in [0, 1), got {self.decay}")
+        if not 0 <= self.surprise < math.inf:
+            raise ConfigurationError(f"the entropy bonus must be finite and not negative, got {self.surprise}")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ConfigurationError(f"the gradient clip must be positive or absent, got {self.gradient_clip}")
+
+    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+        """A weight step; after the last one of an epoch, or of the run, all steps on θ."""
+        losses = {"weights_loss": weight_step(state)}
+        done = state.step + 1
+        if architecture and (done % state.steps_per_epoch == 0 or done == state.total_steps):
+            ascend = partial(
+                reward_step,
+                samples=self.samples,
+                decay=self.decay,
+                surprise=self.surprise,
+                clip=self.gradient_clip,
+            )
+            rewards = [ascend(state) for _ in range(self.steps)]
+            losses["reward"] = torch.stack(rewards).mean()
         return losses

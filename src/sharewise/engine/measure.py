@@ -40,8 +40,7 @@ def rounding_gap(examples: int = 256) -> Measure | None:
         if not batches:
             return {}
         mixture = {
-            name: Gate(p, tuple(p.nonzero().flatten().tolist()))
-            for name, p in state.distribution.probabilities().items()
+            name: Gate(p, tuple(p.nonzero().flatten().tolist())) for name, p in state.distribution.mixture().items()
         }
         corner = discrete(state.distribution.relaxation.encode(projected))
         gap: dict[str, Any] = {"examples": sum(len(batch.inputs) for batch in batches)}

@@ -9,19 +9,26 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.distributions import Dirichlet, kl_divergence
 
-from sharewise.distribution import Factored
+from sharewise.cost import SupernetCost
+from sharewise.distribution import Concentrations, Factored
 from sharewise.errors import ConfigurationError
 
-__all__ = ["EntropyPenalty", "Penalty", "WeightDecay"]
+__all__ = ["AnchorPenalty", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
 
 
 class Penalty(ABC):
     """A differentiable scalar of θ."""
 
     @abstractmethod
-    def __call__(self, distribution: Factored) -> Tensor:
-        """The value to be added to the loss."""
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The value to be added to the loss.
+
+        Args:
+            distribution: its θ is penalised.
+            costs: of the supernet's options.
+        """
 
 
 @final
@@ -41,7 +48,7 @@ class WeightDecay(Penalty):
     def __post_init__(self) -> None:
         _require_non_negative(self.strength)
 
-    def __call__(self, distribution: Factored) -> Tensor:
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """See the class."""
         return 0.5 * self.strength * (distribution.theta * distribution.mask).square().sum()
 
@@ -65,11 +72,77 @@ class EntropyPenalty(Penalty):
     def __post_init__(self) -> None:
         _require_non_negative(self.strength)
 
-    def __call__(self, distribution: Factored) -> Tensor:
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """See the class."""
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
         k = distribution.mask.sum(dim=-1, keepdim=True).to(p.dtype)
         value: Tensor = torch.special.xlogy(p, p.clamp_min(torch.finfo(p.dtype).tiny) * k).sum()
+        return self.strength * value
+
+
+@final
+@dataclass(frozen=True)
+class AnchorPenalty(Penalty):
+    """λ · Σ_d KL(Dir(β_d) ‖ Dir(1)): holds every Dirichlet distribution near the uniform one, at which it is zero.
+
+    Args:
+        strength: λ, not negative.
+
+    References:
+        X. Chen et al., *DrNAS*, ICLR 2021 (arXiv 2006.10355), equation 2; the KL divergence from the released code.
+    """
+
+    strength: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require_non_negative(self.strength)
+
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """See the class; decisions with a single option left add nothing."""
+        if not isinstance(distribution.geometry, Concentrations):
+            raise ConfigurationError(
+                "the anchor penalty acts on Dirichlet concentrations: use the geometry Concentrations, not "
+                f"{type(distribution.geometry).__name__}"
+            )
+        concentrations = distribution.geometry.concentrations(distribution.theta)
+        total = distribution.theta.new_zeros(())
+        for row, mask in zip(concentrations, distribution.mask, strict=True):
+            kept = row[mask]
+            if len(kept) > 1:
+                total = total + kl_divergence(Dirichlet(kept), Dirichlet(torch.ones_like(kept)))
+        return self.strength * total
+
+
+@final
+@dataclass(frozen=True)
+class ExpectedCost(Penalty):
+    """λ · E_{a ~ p}[cost(a)] / largest cost, with the cost of an architecture in multiply-accumulates.
+
+    With c_{d,o} the price of option o in decision d, E[cost] = Σ_d Σ_o p_{d,o} c_{d,o} is exact where prices add. What
+    all architectures pay alike is left out of numerator and denominator, so that the value lies in [0, λ].
+
+    Args:
+        strength: λ, not negative.
+
+    References:
+        S. Xie et al., *SNAS*, ICLR 2019 (arXiv 1812.09926), section 2.4; H. Cai et al., *ProxylessNAS*, ICLR 2019
+        (arXiv 1812.00332), equation 7 with multiply-accumulates in place of latency.
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _require_non_negative(self.strength)
+
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """See the class."""
+        theta, prices = distribution.theta, costs.prices
+        p = distribution.geometry.probabilities(theta, distribution.mask)
+        table = torch.zeros_like(p, requires_grad=False)
+        for row, decision in enumerate(distribution.relaxation.decisions):
+            table[row, : decision.size] = torch.tensor(prices[decision.name], dtype=p.dtype)
+        largest = table.amax(dim=-1).sum()
+        value: Tensor = (p * table).sum() / largest.clamp_min(1.0)
         return self.strength * value
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from sharewise.data import Roles
-from sharewise.distribution import Blueprint
+from sharewise.distribution import Blueprint, Learned
 from sharewise.engine.level import Level
 from sharewise.engine.optimization import WeightOptimization
 from sharewise.engine.penalty import Penalty
@@ -76,6 +76,17 @@ class Recipe:
                 f"distribution {distribution} has architecture parameters that level {level} would never train; "
                 "use the level Alternating, or the distribution Uniform"
             )
+        if self.level.gradient != self.distribution.gradient:
+            words = {"path": "through the weights of gates", "score": "through the log-probability of a draw"}
+            legal = {"path": "Expectation, StraightThroughGumbel, …", "score": "ScoreFunction, Autoregressive"}
+            assert self.level.gradient is not None
+            assert self.distribution.gradient is not None
+            raise ConfigurationError(
+                f"level {level} differentiates {words[self.level.gradient]}, but distribution "
+                f"{_words(self.distribution)} passes its gradient {words[self.distribution.gradient]}; use the level "
+                f"{'Reward' if self.level.gradient == 'path' else 'Alternating'}, or a distribution with "
+                f"{legal[self.level.gradient]}"
+            )
         if self.selection.reads_probabilities and not self.distribution.learns:
             raise ConfigurationError(
                 f"selection {type(self.selection).__name__} reads learned probabilities, but distribution "
@@ -87,9 +98,10 @@ class Recipe:
                     f"level {level} draws from the role 'architecture', which these data roles leave empty; "
                     "use sharewise.data.bilevel() or sharewise.data.single_level()"
                 )
-        if self.penalties and not self.distribution.learns:
+        if self.penalties and not isinstance(self.distribution, Learned):
             raise ConfigurationError(
-                f"penalties act on architecture parameters, but distribution {distribution} has none; remove them"
+                f"penalties act on the parameters of independent decisions, but distribution {distribution} has none; "
+                "remove them"
             )
         if not self.stages or abs(sum(stage.fraction for stage in self.stages) - 1) > 1e-6:
             raise ConfigurationError(
@@ -121,7 +133,7 @@ class Recipe:
         """One line that names the pieces."""
         parts = [self.distribution, self.level, self.selection, *self.penalties]
         text = " × ".join(_words(part) for part in parts)
-        shared = self.roles.architecture == self.roles.weights and self.level.learns
+        shared = self.roles.architecture == self.roles.weights and "architecture" in self.level.roles
         return text + (" (single level: both steps read the same examples)" if shared else "")
 
 

@@ -8,7 +8,7 @@ from typing import final
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Constant", "Cosine", "Linear"]
+__all__ = ["Constant", "Cosine", "CosineRestarts", "Linear"]
 
 
 @final
@@ -72,3 +72,44 @@ class Cosine:
     def __call__(self, epoch: int, epochs: int) -> float:
         """The value in `epoch`."""
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * epoch / (epochs * self.stretch))) / 2
+
+
+@final
+@dataclass(frozen=True)
+class CosineRestarts:
+    """Half cosines from `start` towards `end`, one after the other, each `factor` times as long as the one before.
+
+    Args:
+        start: value at the beginning of every cosine.
+        end: value that each approaches.
+        first: epochs of the first cosine, at least 1.
+        factor: growth of their length, at least 1.
+
+    Raises:
+        ConfigurationError: when a value is out of range.
+
+    Example:
+        >>> [CosineRestarts(1.0, 0.0, first=2)(e, 6) for e in range(3)]
+        [1.0, 0.5, 1.0]
+
+    References:
+        I. Loshchilov and F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, equation 5.
+    """
+
+    start: float
+    end: float = 0.0
+    first: int = 10
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or self.factor < 1:
+            raise ConfigurationError(
+                f"cosine restarts need a first length and a factor of at least 1, got {self.first} and {self.factor}"
+            )
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`, whatever the total."""
+        length = self.first
+        while epoch >= length:
+            epoch, length = epoch - length, length * self.factor
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * epoch / length)) / 2

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from sharewise.data import Batch
-from sharewise.distribution import host_rng
 from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
-from sharewise.space import Architecture, Option, sample
+from sharewise.space import Architecture, Option
 from sharewise.supernet import Gates, NormPolicy, RecalibratedStatistics, discrete, to_device
 
 if TYPE_CHECKING:
@@ -114,14 +113,21 @@ def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
 @final
 @dataclass(frozen=True)
 class RankSampled(Selection):
-    """The best of some random architectures, by their accuracy with the shared weights.
+    """The best of some architectures drawn from the distribution, by their score with the shared weights.
 
-    Every candidate sees the same selection examples and the same recalibration batches.
+    A sampler draws them uniformly (or as it does in training), a controller as it has learned to. Every candidate sees
+    the same selection examples and the same recalibration batches. With finalists, each round scores its candidates on
+    few examples, then its best ones again on all; the best of all rounds by the second score wins.
 
     Args:
-        candidates: different architectures to score, at least 1; fewer where the space has fewer.
+        candidates: different architectures to score in a round, at least 1; fewer where so many cannot be found.
         policy: which batch-norm statistics a candidate uses.
         examples: how many selection examples each candidate sees; `None` for all of them.
+        finalists: candidates of a round that are scored again on all selection examples; 0 for none.
+        rounds: independent rounds; 0 for one per 10,000 steps of training, at least one.
+
+    Raises:
+        ConfigurationError: when a number is out of range.
 
     References:
         L. Li and A. Talwalkar, *Random Search and Reproducibility for NAS*, UAI 2019, section 3.1.
@@ -130,6 +136,8 @@ class RankSampled(Selection):
     candidates: int = 100
     policy: NormPolicy = field(default_factory=RecalibratedStatistics)
     examples: int | None = None
+    finalists: int = 0
+    rounds: int = 1
     reads_probabilities: bool = False
 
     def __post_init__(self) -> None:
@@ -137,32 +145,71 @@ class RankSampled(Selection):
             raise ConfigurationError(f"the selection needs at least 1 candidate, got {self.candidates}")
         if self.examples is not None and self.examples < 1:
             raise ConfigurationError(f"the selection needs at least 1 example, got {self.examples}")
+        if self.finalists < 0 or self.rounds < 0:
+            raise ConfigurationError(
+                f"finalists and rounds must not be negative, got {self.finalists} and {self.rounds}"
+            )
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        sampler, space = state.distribution, state.distribution.space
-        rng = host_rng(state.fresh_generator("selection"))
-        chosen: dict[Architecture, None] = {}
-        attempts = 0
-        while len(chosen) < self.candidates and attempts < 20 * self.candidates:
-            chosen.setdefault(sample(space, rng))
-            attempts += 1
-        selection = state.evaluation_batches("selection", self.examples)
+        generator = state.fresh_generator("selection")
+        rounds = self.rounds or max(1, state.total_steps // 10_000)
+        some = state.evaluation_batches("selection", self.examples)
+        everything = state.evaluation_batches("selection") if self.finalists else []
         calibration = state.calibration_batches(self.policy.batches)
+        finals: list[Scored] = []
+        others: list[Scored] = []
+        for index in range(rounds):
+            chosen = _different(state, generator, self.candidates)
+            title = f"round {index + 1} of {rounds}: " if rounds > 1 else ""
+            scored = self._scored(state, chosen, some, calibration, f"{title}ranked")
+            best = [architecture for architecture, _ in scored[: self.finalists]]
+            finals += self._scored(state, best, everything, calibration, f"{title}ranked again")
+            others += scored[self.finalists :]
+        ranked = _ranked(state, finals) + _ranked(state, others)
+        again = f", the best {self.finalists} of each round again on all examples" if self.finalists else ""
+        times = f" in {rounds} rounds" if rounds > 1 else ""
+        rule = f"best {state.task.primary} of {len(ranked)} sampled architectures with shared weights{times}{again}"
+        return Selected(ranked[0][0], rule, tuple(ranked))
+
+    def _scored(
+        self,
+        state: SearchState,
+        chosen: Sequence[Architecture],
+        batches: Sequence[Batch],
+        calibration: Sequence[Batch],
+        verb: str,
+    ) -> list[Scored]:
         scored = []
         for index, architecture in enumerate(chosen):
-            gates = discrete(sampler.relaxation.encode(architecture))
-            scored.append((architecture, evaluate_gates(state, gates, selection, self.policy, calibration)))
-            state.announce(f"ranked {index + 1} of {len(chosen)} candidates")
-        sign = -1.0 if state.task.higher_is_better else 1.0
+            gates = discrete(state.distribution.relaxation.encode(architecture))
+            scored.append((architecture, evaluate_gates(state, gates, batches, self.policy, calibration)))
+            state.announce(f"{verb} {index + 1} of {len(chosen)} candidates")
+        return _ranked(state, scored)
 
-        def badness(pair: tuple[Architecture, dict[str, float]]) -> float:
-            value = pair[1][state.task.primary]
-            return sign * value if math.isfinite(value) else math.inf
 
-        scored.sort(key=badness)
-        rule = f"best {state.task.primary} of {len(scored)} sampled architectures with shared weights"
-        return Selected(scored[0][0], rule, tuple(scored))
+Scored = tuple[Architecture, dict[str, float]]
+
+
+def _different(state: SearchState, generator: torch.Generator, count: int) -> list[Architecture]:
+    """Up to `count` different architectures from the distribution, which may have fewer, or hardly any likely ones."""
+    chosen: dict[Architecture, None] = {}
+    attempts = 0
+    while len(chosen) < count and attempts < 20 * count:
+        chosen.setdefault(state.distribution.sample(generator))
+        attempts += 1
+    return list(chosen)
+
+
+def _ranked(state: SearchState, scored: Sequence[Scored]) -> list[Scored]:
+    """Best first; a score that is no number comes last."""
+    sign = -1.0 if state.task.higher_is_better else 1.0
+
+    def badness(pair: Scored) -> float:
+        value = pair[1][state.task.primary]
+        return sign * value if math.isfinite(value) else math.inf
+
+    return sorted(scored, key=badness)
 
 
 def evaluate_gates(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Stage", "stage_at", "warm_up"]
+__all__ = ["Stage", "pruning", "stage_at", "warm_up"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Stage:
 
 
 def stage_at(stages: tuple[Stage, ...], epoch: int, epochs: int) -> int:
-    """The index of the stage to which an epoch belongs; boundaries are rounded to whole epochs.
+    """The index of the stage to which an epoch belongs; boundaries are rounded to whole epochs, halves up.
 
     Args:
         stages: of the recipe.
@@ -50,7 +53,7 @@ def stage_at(stages: tuple[Stage, ...], epoch: int, epochs: int) -> int:
     end = 0.0
     for index, stage in enumerate(stages):
         end += stage.fraction
-        if epoch < round(end * epochs):
+        if epoch < math.floor(end * epochs + 0.5):
             return index
     return len(stages) - 1
 
@@ -70,3 +73,29 @@ def warm_up(fraction: float) -> tuple[Stage, ...]:
     if fraction == 0:
         return (Stage(),)
     return (Stage(fraction, architecture_steps=False), Stage(1 - fraction))
+
+
+def pruning(keep: Sequence[int], rest: float = 0.0) -> tuple[Stage, ...]:
+    """Stages of equal length, of which each after the first begins by masking all but the most probable options.
+
+    Args:
+        keep: options that the second, third, … stage keeps; none for a single stage.
+        rest: fraction of every stage in which θ rests, in [0, 1).
+
+    Raises:
+        ConfigurationError: when a value is out of range, or the numbers do not fall.
+
+    Example:
+        >>> [(stage.fraction, stage.keep) for stage in pruning([3])]
+        [(0.5, None), (0.5, 3)]
+
+    References:
+        X. Chen et al., *DrNAS*, ICLR 2021 (arXiv 2006.10355), section 3.3 (progressive learning).
+    """
+    if any(later >= earlier for earlier, later in pairwise(keep)):
+        raise ConfigurationError(f"every stage must keep fewer options than the one before, got {list(keep)}")
+    stages = []
+    for options in (None, *keep):
+        first, *others = warm_up(rest)
+        stages += [replace(first, keep=options), *others]
+    return tuple(replace(stage, fraction=stage.fraction / (len(keep) + 1)) for stage in stages)

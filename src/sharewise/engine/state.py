@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
-from sharewise.distribution import Distribution, Phase, Step, option_mask
+from sharewise.distribution import Distribution, Factored, Phase, Step, option_mask
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
+from sharewise.space import Architecture
 from sharewise.supernet import Gates, Supernet, norms
 
 __all__ = ["Measure", "SearchState", "prepare"]
@@ -89,6 +90,7 @@ class SearchState:
         self.epoch, self.step, self.stage = 0, 0, -1
         self.meters: dict[str, Tensor] = {}
         self.metered: dict[str, int] = {}
+        self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
@@ -214,6 +216,7 @@ class SearchState:
             "stage": self.stage,
             "meters": self.meters,
             "metered": self.metered,
+            "memory": self.memory,
             "history": self.history,
         }
 
@@ -234,6 +237,7 @@ class SearchState:
         self.ledger = Ledger.from_json(state["ledger"])
         self.epoch, self.step, self.stage = state["epoch"], state["step"], state["stage"]
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
+        self.memory = dict(state["memory"])
         self.metered, self.history = dict(state["metered"]), list(state["history"])
         self.restart_clock()
 
@@ -281,9 +285,14 @@ def prepare(
                 )
     if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
-    distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude)
+
+    def size(architecture: Architecture) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in supernet.plain(architecture).parameters() if p.requires_grad)
+
+    distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude, size)
     distribution.to(dtype=numerics.dtype, device="cpu" if distribution.sampled else numerics.device)
-    return SearchState(
+    state = SearchState(
         recipe=recipe,
         supernet=supernet,
         distribution=distribution,
@@ -295,6 +304,11 @@ def prepare(
         measure=measure,
         on_epoch=on_epoch,
     )
+    if isinstance(distribution, Factored):
+        with torch.no_grad():
+            for penalty in recipe.penalties:  # one that does not fit speaks up now, not in the first step
+                penalty(distribution, state.costs)
+    return state
 
 
 def _finite(value: float) -> bool:

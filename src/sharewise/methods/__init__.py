@@ -1,9 +1,15 @@
 """The zoo: every method is a function that returns a `Recipe`, a sentence in the vocabulary of `sharewise.engine`."""
 
-from sharewise.methods.darts import darts, darts_erm
-from sharewise.methods.gaea import gaea_darts, gaea_erm
+from sharewise.methods.darts import darts, darts_erm, darts_second_order
+from sharewise.methods.drnas import drnas
+from sharewise.methods.enas import enas
+from sharewise.methods.fairnas import fairnas
+from sharewise.methods.gaea import gaea_darts, gaea_erm, gaea_gdas
 from sharewise.methods.gdas import gdas
+from sharewise.methods.proxylessnas import proxylessnas
 from sharewise.methods.registry import METHODS, build, method, parameters, variant
+from sharewise.methods.rs_ws import rs_ws
+from sharewise.methods.snas import snas
 from sharewise.methods.spos import spos
 
 __all__ = [
@@ -11,11 +17,19 @@ __all__ = [
     "build",
     "darts",
     "darts_erm",
+    "darts_second_order",
+    "drnas",
+    "enas",
+    "fairnas",
     "gaea_darts",
     "gaea_erm",
+    "gaea_gdas",
     "gdas",
     "method",
     "parameters",
+    "proxylessnas",
+    "rs_ws",
+    "snas",
     "spos",
     "variant",
 ]

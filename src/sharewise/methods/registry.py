@@ -16,6 +16,9 @@ __all__ = ["METHODS", "build", "method", "parameters", "variant"]
 METHODS: dict[str, Callable[..., Recipe]] = {}
 """Method functions by the name that the command line uses."""
 
+_HINTS: dict[str, dict[str, Any]] = {}
+"""Types of the arguments of every method."""
+
 P = ParamSpec("P")
 
 
@@ -30,28 +33,35 @@ def method(name: str) -> Callable[[Callable[P, Recipe]], Callable[P, Recipe]]:
     """
 
     def register(function: Callable[P, Recipe]) -> Callable[P, Recipe]:
+        _HINTS[name] = get_type_hints(function)
         return _registered(name, function, inspect.signature(function))
 
     return register
 
 
-def variant(name: str, of: Callable[P, Recipe]) -> Callable[[Callable[[Recipe], Recipe]], Callable[P, Recipe]]:
-    """Register a method that takes the arguments of another one and changes its recipe.
+def variant(name: str, of: Callable[..., Recipe]) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+    """Register a method that takes the arguments of another one, and perhaps some more, and changes its recipe.
 
-    The decorated function maps the recipe of `of` to the variant's; the registered method has the signature of `of`.
+    The decorated function maps the recipe of `of`, its only positional argument, to the variant's. The registered
+    method has the arguments of `of` followed by the keyword arguments of the decorated function.
 
     Args:
         name: the field's usual name in lower case, with dashes.
         of: a registered method function.
     """
 
-    def register(change: Callable[[Recipe], Recipe]) -> Callable[P, Recipe]:
-        @functools.wraps(change)
-        def function(*args: P.args, **kwargs: P.kwargs) -> Recipe:
-            return change(of(*args, **kwargs))
+    def register(change: Callable[..., Recipe]) -> Callable[..., Recipe]:
+        inherited = inspect.signature(of).parameters
+        own = dict(list(inspect.signature(change).parameters.items())[1:])
 
-        function.__wrapped__ = inspect.unwrap(of)
-        return _registered(name, function, inspect.signature(of))
+        @functools.wraps(change)
+        def function(**arguments: Any) -> Recipe:
+            changed = {key: arguments.pop(key) for key in own if key in arguments}
+            return change(of(**arguments), **changed)
+
+        signature = inspect.Signature([*inherited.values(), *own.values()])
+        _HINTS[name] = {**_hints_of(of), **get_type_hints(change)}
+        return _registered(name, function, signature)
 
     return register
 
@@ -66,8 +76,13 @@ def _registered(name: str, function: Callable[P, Recipe], signature: inspect.Sig
         bound.apply_defaults()
         return replace(function(*args, **kwargs), name=name, arguments=dict(bound.arguments))
 
+    build_recipe.__signature__ = signature  # type: ignore[attr-defined]
     METHODS[name] = build_recipe
     return build_recipe
+
+
+def _hints_of(function: Callable[..., Recipe]) -> dict[str, Any]:
+    return next(_HINTS[name] for name, registered in METHODS.items() if registered is function)
 
 
 def parameters(name: str) -> Mapping[str, tuple[Any, Any]]:
@@ -77,9 +92,8 @@ def parameters(name: str) -> Mapping[str, tuple[Any, Any]]:
         >>> parameters("darts")["epochs"]
         (<class 'int'>, 50)
     """
-    function = inspect.unwrap(_find(name))
-    hints = get_type_hints(function)
-    return {key: (hints[key], p.default) for key, p in inspect.signature(function).parameters.items()}
+    function = _find(name)
+    return {key: (_HINTS[name][key], p.default) for key, p in inspect.signature(function).parameters.items()}
 
 
 def build(name: str, arguments: Mapping[str, Any] | None = None) -> Recipe:

@@ -14,6 +14,7 @@ from sharewise.testing.distribution_contract import check_distribution, check_ga
 from sharewise.testing.expect import expect
 from sharewise.testing.method_contract import check_method
 from sharewise.testing.planted import Planted, planted, planted_space, standalone_losses
+from sharewise.testing.small import small_arguments
 from sharewise.testing.space_contract import check_relaxation, check_space
 from sharewise.testing.supernet_contract import check_supernet, randomise_norms
 
@@ -29,5 +30,6 @@ __all__ = [
     "planted",
     "planted_space",
     "randomise_norms",
+    "small_arguments",
     "standalone_losses",
 ]

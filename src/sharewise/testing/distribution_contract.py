@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from sharewise.distribution import Blueprint, Distribution, Phase, Step, option_mask
+from sharewise.distribution import Blueprint, Distribution, Phase, Size, Step, option_mask
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Space
 from sharewise.supernet import Gates, cut
@@ -22,8 +23,8 @@ def check_gates(gates: Gates, distribution: Distribution, allowed: Mapping[str, 
     """Check that one set of drawn gates is legal.
 
     Every decision has a gate of its size with finite weights, none negative, zero outside the active options, which are
-    ascending and among those allowed. Weights of a learned distribution sum to one over every decision; those of a
-    sampler are zero or one.
+    ascending and among those allowed. Weights of a learned distribution sum to one over every decision, where options
+    compete, and do not exceed one where they do not; those of a sampler are zero or one.
 
     Args:
         gates: as drawn.
@@ -57,7 +58,11 @@ def check_gates(gates: Gates, distribution: Distribution, allowed: Mapping[str, 
         rest = [float(weights[i]) for i in range(gate.size) if i not in gate.active]
         expect(not any(rest), f"options of {name!r} that are not active have weights {rest}")
         if learned:
-            expect(abs(float(weights.sum()) - 1) < 1e-5, f"the weights of {name!r} sum to {float(weights.sum())}")
+            if distribution.competing:
+                expect(abs(float(weights.sum()) - 1) < 1e-5, f"the weights of {name!r} sum to {float(weights.sum())}")
+            expect(
+                bool((weights <= 1 + 1e-6).all()), f"the gate of {name!r} has a weight above one: {weights.tolist()}"
+            )
             expect(len(gate.active) > 0, f"decision {name!r} has no active option")
         else:
             expect(bool(((weights == 0) | (weights == 1)).all()), f"a sampler gave {name!r} the weights {weights}")
@@ -66,14 +71,21 @@ def check_gates(gates: Gates, distribution: Distribution, allowed: Mapping[str, 
 
 
 def check_distribution(
-    blueprint: Blueprint, space: Space, *, exclude: tuple[Option, ...] = (), draws: int = 20, seed: int = 0
+    blueprint: Blueprint,
+    space: Space,
+    *,
+    exclude: tuple[Option, ...] = (),
+    draws: int = 20,
+    seed: int = 0,
+    size: Size | None = None,
 ) -> None:
     """Check that a distribution draws legal gates and that gradients reach θ undistorted.
 
     Draws are legal, a function of the generator, and carry a graph only where gradients are enabled; reported
-    probabilities sum to one and are zero where masked; `pullback` gives the gradient that plain automatic
-    differentiation through the whole graph gives, in double precision; the optimiser keeps θ legal; masks stay; a state
-    dictionary carries everything.
+    probabilities sum to one and are zero where masked; sampled architectures are legal; `pullback` gives the gradient
+    that plain automatic differentiation through the whole graph gives, in double precision, or, where the gradient is a
+    score, log-probabilities are legal and reach θ; the optimiser keeps θ legal; masks stay; a state dictionary carries
+    everything.
 
     Args:
         blueprint: geometry × estimator, or a sampler.
@@ -81,6 +93,7 @@ def check_distribution(
         exclude: options that are masked from the start.
         draws: how many draws to look at.
         seed: of θ and of the draws.
+        size: of the network of an architecture, for a distribution that reads it; one for every architecture if absent.
 
     Raises:
         AssertionError: for the first law that is broken.
@@ -90,20 +103,23 @@ def check_distribution(
         >>> from sharewise.spaces import load
         >>> check_distribution(Uniform(paths=2), load("nasbench201"))
     """
-    distribution = blueprint.build(space.relaxation, torch.Generator().manual_seed(seed), exclude).double()
+    build = partial(blueprint.build, exclude=exclude, size=size or (lambda architecture: 1))
+    distribution = build(space.relaxation, torch.Generator().manual_seed(seed)).double()
+    check_gradient = _check_score if blueprint.gradient == "score" else _check_pullback
     decisions = distribution.relaxation.decisions
     mask = option_mask(decisions, exclude)
     allowed = {d.name: row[: d.size] for d, row in zip(decisions, mask, strict=True)}
     _check_draws(distribution, allowed, blueprint.learns, draws, seed)
+    _check_samples(distribution, exclude, draws, seed)
     if not blueprint.learns:
         expect(distribution.optimizer() is None, "a distribution that does not learn has an optimiser")
         expect(not list(distribution.parameters()), "a distribution that does not learn has parameters")
         expect(not distribution.probabilities(), "a distribution that does not learn reports probabilities")
         return
     for draw in range(draws):
-        _check_pullback(distribution, seed + draw)
+        check_gradient(distribution, seed + draw)
         _check_probabilities(distribution, allowed)
-    _check_state(blueprint, space, exclude, distribution, seed)
+    _check_state(build, space, distribution, seed)
     kept = {}
     for decision in decisions:
         kept[decision.name] = torch.zeros(decision.size, dtype=torch.bool)
@@ -111,9 +127,10 @@ def check_distribution(
     distribution.restrict(kept)
     _check_probabilities(distribution, kept)
     _check_draws(distribution, kept, True, draws, seed)
-    _check_pullback(distribution, seed)
+    check_gradient(distribution, seed)
+    _check_samples(distribution, exclude, draws, seed)
     _check_probabilities(distribution, kept)
-    _check_state(blueprint, space, exclude, distribution, seed)
+    _check_state(build, space, distribution, seed)
     try:
         distribution.restrict({decisions[0].name: torch.zeros(decisions[0].size, dtype=torch.bool)})
     except ConfigurationError:
@@ -182,6 +199,40 @@ def _check_pullback(distribution: Distribution, seed: int) -> None:
     optimizer.step()
 
 
+def _check_score(distribution: Distribution, seed: int) -> None:
+    """One step along the score of a draw."""
+    generator = torch.Generator().manual_seed(seed)
+    distribution.zero_grad(set_to_none=True)
+    total = torch.zeros((), dtype=torch.float64)
+    for gates in distribution.draw(generator, Phase("architecture", 1, 4)):
+        for name, gate in gates.items():
+            score = gate.log_prob
+            assert score is not None, f"the gate of {name!r} has no log-probability"
+            expect(score.shape == (), f"the log-probability of {name!r} has shape {tuple(score.shape)}")
+            expect(bool(score.isfinite()) and float(score) <= 1e-9, f"the log-probability of {name!r} is {score}")
+            expect(not gate.weights.requires_grad, f"the gate of {name!r} carries a graph beside its score")
+            total = total - score
+    expect(total.requires_grad, "the log-probability of a draw does not depend on θ")
+    torch.autograd.backward(total)
+    optimizer = distribution.optimizer()
+    assert optimizer is not None
+    optimizer.step()
+
+
+def _check_samples(distribution: Distribution, exclude: tuple[Option, ...], draws: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        state = generator.get_state()
+        architecture = distribution.sample(generator)
+        legal = distribution.relaxation.space.architecture(dict(architecture))
+        expect(legal == architecture, f"{architecture} was sampled, which is not in its plain form {legal}")
+        forbidden = [option for option in exclude if option in architecture.values()]
+        expect(not forbidden, f"{forbidden} are excluded, but {architecture} was sampled")
+        twin = torch.Generator()
+        twin.set_state(state)
+        expect(distribution.sample(twin) == architecture, "a sample is not a function of the generator")
+
+
 def _gradient(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
 
@@ -201,10 +252,8 @@ def _check_probabilities(distribution: Distribution, allowed: Mapping[str, Tenso
     expect(entropy is not None and entropy >= -1e-9, f"the entropy is {entropy}")
 
 
-def _check_state(
-    blueprint: Blueprint, space: Space, exclude: tuple[Option, ...], distribution: Distribution, seed: int
-) -> None:
-    twin = blueprint.build(space.relaxation, torch.Generator().manual_seed(seed + 1), exclude).double()
+def _check_state(build: Callable[..., Distribution], space: Space, distribution: Distribution, seed: int) -> None:
+    twin = build(space.relaxation, torch.Generator().manual_seed(seed + 1)).double()
     twin.draw(torch.Generator().manual_seed(0), Phase("weights"))
     twin.load_state_dict(distribution.state_dict())
     for name, row in distribution.probabilities().items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +12,22 @@ from torch import Tensor
 
 from sharewise.data import Dataset, digits
 from sharewise.engine import (
+    Alternating,
     Event,
+    RankSampled,
     Recipe,
+    Reward,
     SearchState,
     Stepped,
+    Unrolled,
     architecture_step,
     numerics,
     prepare,
+    reward_step,
     run,
     seeded_modules,
     stream,
+    unrolled_step,
     weight_step,
 )
 from sharewise.errors import ConfigurationError
@@ -67,8 +73,10 @@ def check_method(
     space = nasbench201() if space is None else space
     dataset = digits().limited(96, seed=0) if dataset is None else dataset
     recipe = replace(recipe, epochs=max(2, len(recipe.stages)), batch_size=min(recipe.batch_size, 16))
-    if hasattr(recipe.selection, "candidates"):
-        recipe = replace(recipe, selection=replace(recipe.selection, candidates=3))  # type: ignore[type-var]
+    if isinstance(recipe.selection, RankSampled):
+        recipe = replace(recipe, selection=replace(recipe.selection, candidates=3))
+    if isinstance(recipe.level, Reward):
+        recipe = replace(recipe, level=replace(recipe.level, steps=2, samples=2))
 
     def fresh() -> SearchState:
         supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
@@ -126,17 +134,33 @@ def _check_steps(state: SearchState) -> None:
     if recipe.level.learns:
         weights = _snapshot(supernet)
         moved = False
+        state.weight_optimizer.zero_grad(set_to_none=True)
+        separate = _architecture_step(state)
         for _ in range(3):  # a sampled step may draw operations that ignore the gates
-            architecture_step(state)
-            _unchanged(weights, supernet, f"an architecture step of {recipe.name} changes w or running statistics")
+            if separate is None:
+                state.recipe.level.step(state, architecture=True)
+            else:
+                separate()
+                _unchanged(weights, supernet, f"an architecture step of {recipe.name} changes w or running statistics")
+                left = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
+                expect(not left, f"an architecture step of {recipe.name} leaves gradients on w: {left}")
             moved = moved or not all(torch.equal(v, theta[n]) for n, v in distribution.state_dict().items())
         expect(moved, f"three architecture steps of {recipe.name} leave θ as it was")
-        state.weight_optimizer.zero_grad(set_to_none=True)
-        architecture_step(state)
-        left = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
-        expect(not left, f"an architecture step of {recipe.name} leaves gradients on w: {left}")
     for gates in distribution.draw(generator, state.phase("architecture")):
         check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
+
+
+def _architecture_step(state: SearchState) -> Callable[[], object] | None:
+    """The step on θ alone of a level that has one."""
+    match state.recipe.level:
+        case Alternating():
+            return lambda: architecture_step(state)
+        case Unrolled(inner_learning_rate=rate, radius=radius):
+            return lambda: unrolled_step(state, state.next_batch("weights"), inner_learning_rate=rate, radius=radius)
+        case Reward(decay=decay, surprise=surprise, gradient_clip=clip):
+            return lambda: reward_step(state, samples=2, decay=decay, surprise=surprise, clip=clip)
+        case _:
+            return None
 
 
 def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:

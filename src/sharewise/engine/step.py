@@ -1,0 +1,271 @@
+"""Steps: what the levels are made of, as functions of the search state.
+
+The network always sees leaf gates; one vector-Jacobian product (`Distribution.pullback`) carries their gradient to θ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sharewise.data import Batch
+from sharewise.distribution import Factored
+from sharewise.ledger import EVALUATION, GATES_ONLY, TRAINING
+from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+
+if TYPE_CHECKING:
+    from sharewise.engine.state import SearchState
+
+__all__ = ["architecture_step", "gate_gradients", "joint_step", "reward_step", "unrolled_step", "weight_step"]
+
+
+def weight_step(state: SearchState, batch: Batch | None = None) -> Tensor:
+    """One descent step on w along gates drawn for it; θ is not touched.
+
+    Args:
+        state: the search; its weight stream yields the batch.
+        batch: use this one instead.
+
+    Returns:
+        The mean loss over the drawn paths, detached.
+    """
+    batch = state.next_batch("weights") if batch is None else batch
+    with torch.no_grad():
+        paths = state.distribution.draw(state.generators["weights"], state.phase("weights"))
+    state.weight_optimizer.zero_grad(set_to_none=True)
+    losses = []
+    for gates in paths:
+        leaves = _leaves(state, gates, differentiable=False)
+        loss = _loss(state, batch, leaves)
+        torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
+        losses.append(loss.detach())
+        state.charge("weights", leaves, len(batch.inputs), TRAINING)
+    _move_weights(state)
+    return torch.stack(losses).mean()
+
+
+def architecture_step(state: SearchState) -> Tensor:
+    """One descent step on θ at the present w; neither w nor running statistics are touched.
+
+    The network sees leaf gates; only their gradient is asked for, so no weight gradient is computed. One
+    vector-Jacobian product carries it to θ, where penalties are added.
+
+    Args:
+        state: the search; its architecture stream yields the batch.
+
+    Returns:
+        The mean loss over the drawn paths without penalties, detached.
+    """
+    batch = state.next_batch("architecture")
+    losses = []
+    with _moving_architecture(state) as paths:
+        for gates in paths:
+            leaves = _leaves(state, gates, differentiable=True)
+            with frozen_statistics(state.supernet):
+                loss = _loss(state, batch, leaves)
+            state.distribution.pullback(gates, gate_gradients(loss / len(paths), leaves))
+            losses.append(loss.detach())
+            state.charge("architecture", leaves, len(batch.inputs), GATES_ONLY)
+    return torch.stack(losses).mean()
+
+
+def joint_step(state: SearchState) -> Tensor:
+    """One descent step on w and θ together, by one backward pass through one draw.
+
+    Args:
+        state: the search; its weight stream yields the batch.
+
+    Returns:
+        The mean loss over the drawn paths without penalties, detached.
+    """
+    batch = state.next_batch("weights")
+    state.weight_optimizer.zero_grad(set_to_none=True)
+    losses = []
+    with _moving_architecture(state) as paths:
+        for gates in paths:
+            leaves = _leaves(state, gates, differentiable=True)
+            loss = _loss(state, batch, leaves)
+            torch.autograd.backward(loss / len(paths))
+            cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
+            state.distribution.pullback(gates, cotangents)
+            losses.append(loss.detach())
+            state.charge("weights", leaves, len(batch.inputs), TRAINING)
+    _move_weights(state)
+    return torch.stack(losses).mean()
+
+
+def unrolled_step(
+    state: SearchState, train: Batch, *, inner_learning_rate: float | None = None, radius: float | None = None
+) -> Tensor:
+    """One descent step on θ at the weights that a weight step on `train` would lead to; w itself is not touched.
+
+    With g the leaf gates of one draw, ξ the inner learning rate and u(w, g) the update of the weight optimiser
+    (gradient, weight decay and momentum buffer), w'(g) = w - ξ u(w, g), and the gradient is the total derivative::
+
+        d L_arch(w'(g), g) / dg = ∂_g L_arch(w', g) - ξ c ∂²_{g,w} L_train(w, g) · v,     v = ∂_w' L_arch(w', g)
+
+    with c = 1 (1 + momentum under Nesterov). The second term is differentiated exactly, or, with a radius R, by the
+    central difference of ∂_g L_train at w ± ε v, ε = R / ‖v‖.
+
+    Args:
+        state: the search; its architecture stream yields the other batch.
+        train: the batch of the weight step to come.
+        inner_learning_rate: ξ; `None` for the present one of the weights. Zero gives the first-order gradient.
+        radius: R of the finite difference, 0.01 in the paper; `None` for the exact product.
+
+    Returns:
+        The mean loss L_arch(w') over the drawn paths without penalties, detached.
+    """
+    batch = state.next_batch("architecture")
+    group = state.weight_optimizer.param_groups[0]
+    rate = group["lr"] if inner_learning_rate is None else inner_learning_rate
+    losses = []
+    with _moving_architecture(state) as paths, frozen_statistics(state.supernet):
+        for gates in paths:
+            leaves = _leaves(state, gates, differentiable=True)
+            loss, cotangents = _unrolled_gradients(state, train, batch, leaves, rate, radius)
+            state.distribution.pullback(gates, {name: g / len(paths) for name, g in cotangents.items()})
+            losses.append(loss)
+            # To w, to w' and g, and the product: two passes more for each gradient of which it is made.
+            for examples, passes in ((len(train.inputs), TRAINING + 2 * GATES_ONLY), (len(batch.inputs), TRAINING)):
+                state.charge("architecture", leaves, examples, passes)
+    return torch.stack(losses).mean()
+
+
+def reward_step(
+    state: SearchState, *, samples: int, decay: float, surprise: float, clip: float | None = None
+) -> Tensor:
+    """One ascent step on θ along the score of rewards, at the present w.
+
+    With rewards R_i = metric of architecture a_i on a batch + λ · (-log p(a_i)), and a baseline b that follows them,
+    b ← δ b + (1 - δ) R_i, the gradient is the mean over i of -(R_i - b) ∇ log p(a_i).
+
+    Args:
+        state: the search; its architecture stream yields one batch per sample.
+        samples: architectures per step.
+        decay: δ of the baseline.
+        surprise: λ; E[-log p] is the entropy, which this bonus keeps from vanishing.
+        clip: largest norm of the gradient, or `None`.
+
+    Returns:
+        The mean metric, detached; as a reward, so that higher is better.
+    """
+    task, host = state.task, []
+    metric = task.metrics.get(task.primary, task.loss)
+    with _moving_architecture(state, samples) as paths:
+        with torch.no_grad(), frozen_statistics(state.supernet):
+            for gates in paths:
+                batch = state.next_batch("architecture")
+                leaves = _leaves(state, gates, differentiable=False)
+                with state.numerics.autocast():
+                    outputs = state.supernet(batch.inputs, leaves)
+                host.append(metric(outputs, batch.targets) * (1.0 if task.higher_is_better else -1.0))
+                state.charge("architecture", leaves, len(batch.inputs), EVALUATION)
+        log_probs = [_log_probability(gates) for gates in paths]
+        rewards = torch.stack(host).to(log_probs[0])  # the one copy to the host in a step
+        loss = torch.zeros_like(log_probs[0])
+        for reward, log_prob in zip(rewards, log_probs, strict=True):
+            total = reward - surprise * log_prob.detach()
+            baseline = state.memory.get("baseline", total)
+            state.memory["baseline"] = baseline = decay * baseline + (1 - decay) * total
+            loss = loss - (total - baseline) * log_prob / len(paths)
+        torch.autograd.backward(loss)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(state.distribution.parameters(), clip)
+    return rewards.mean().to(state.numerics.device)
+
+
+@contextmanager
+def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequence[Gates]]:
+    """Draw gates for an architecture step; after the block add penalties and move θ."""
+    assert state.architecture_optimizer is not None
+    generator, phase = state.generators["architecture"], state.phase("architecture")
+    paths = [gates for _ in range(draws) for gates in state.distribution.draw(generator, phase)]
+    state.architecture_optimizer.zero_grad(set_to_none=True)
+    yield paths
+    if isinstance(state.distribution, Factored):
+        for penalty in state.recipe.penalties:
+            torch.autograd.backward(penalty(state.distribution, state.costs))
+    state.architecture_optimizer.step()
+
+
+def _leaves(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
+    return cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=differentiable)
+
+
+def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """The loss of a batch under leaf gates, at the supernet's weights or at others."""
+    with state.numerics.autocast():
+        if weights is None:
+            outputs = state.supernet(batch.inputs, leaves)
+        else:
+            outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
+        loss: Tensor = state.loss(outputs, batch.targets)
+    return loss
+
+
+def _move_weights(state: SearchState) -> None:
+    clip = state.recipe.weights.gradient_clip
+    if clip is not None:
+        nn.utils.clip_grad_norm_(state.supernet.parameters(), clip)
+    state.weight_optimizer.step()
+
+
+def _log_probability(gates: Gates) -> Tensor:
+    scores = [gate.log_prob for gate in gates.values() if gate.log_prob is not None]
+    return torch.stack(scores).sum()
+
+
+def gate_gradients(loss: Tensor, leaves: Gates) -> dict[str, Tensor]:
+    """dL/dgate for the gates that had an effect, by decision name."""
+    names = [name for name, gate in leaves.items() if gate.active]
+    if not loss.requires_grad:  # every active option computes zero: the loss does not depend on any gate
+        return {}
+    gradients = torch.autograd.grad(loss, [leaves[name].weights for name in names], allow_unused=True)
+    return {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
+
+
+def _unrolled_gradients(
+    state: SearchState, train: Batch, batch: Batch, leaves: Gates, rate: float, radius: float | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """L_arch(w'(g), g), detached, and its total derivative with respect to the leaf gates."""
+    exact = radius is None
+    w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(
+        _loss(state, train, leaves), list(w.values()), create_graph=exact, allow_unused=True
+    )
+    reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
+    ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
+    if exact:
+        loss = _loss(state, batch, leaves, ahead)
+        return loss.detach(), gate_gradients(loss, leaves)
+    assert radius is not None
+    ahead = {name: value.detach().requires_grad_() for name, value in ahead.items()}
+    loss = _loss(state, batch, leaves, ahead)
+    gates = [name for name, gate in leaves.items() if gate.active]
+    inputs = [*ahead.values(), *(leaves[name].weights for name in gates)]
+    both = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+    v, total = dict(zip(ahead, both, strict=False)), dict(zip(gates, both[len(ahead) :], strict=True))
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v.values()]))
+    epsilon = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    momentum = state.recipe.weights.momentum if state.recipe.weights.nesterov else 0.0
+    for sign in (1.0, -1.0):
+        shifted = {name: (w[name] + sign * epsilon * v[name]).detach() for name in v}
+        for name, g in gate_gradients(_loss(state, train, leaves, shifted), leaves).items():
+            total[name] = total[name] - sign * rate * (1 + momentum) * g / (2 * epsilon)
+    return loss.detach(), total
+
+
+def _update(optimizer: torch.optim.SGD, weight: Tensor, gradient: Tensor) -> Tensor:
+    """The direction in which stochastic gradient descent would move a weight, without touching its buffers."""
+    group = optimizer.param_groups[0]
+    direction = gradient + group["weight_decay"] * weight.detach()
+    buffer = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
+    moving = direction if buffer is None else direction + group["momentum"] * buffer
+    update: Tensor = direction + group["momentum"] * moving if group["nesterov"] else moving
+    return update
