@@ -12,15 +12,22 @@ from torch.nn import functional as F
 
 from sharewise.data import digits
 from sharewise.distribution import (
+    Autoregressive,
+    Concentrations,
+    Concrete,
+    DirichletPath,
     Estimator,
     Expectation,
     Factored,
     Geometry,
     Learned,
     Phase,
+    ScoreFunction,
+    SigmoidLogits,
     Simplex,
     SoftmaxLogits,
     StraightThroughGumbel,
+    TwoPath,
     Uniform,
 )
 from sharewise.engine import Linear, architecture_step, numerics, prepare, stream
@@ -31,17 +38,37 @@ from sharewise.spaces import SPACES, load
 from sharewise.supernet import Supernet, cut, frozen_statistics
 from sharewise.testing import check_distribution
 
-GEOMETRIES: list[Geometry] = [SoftmaxLogits(0.05, scale=0.5), Simplex()]
-ESTIMATORS: list[Estimator] = [Expectation(), StraightThroughGumbel(Linear(5.0, 0.5))]
-CELLS = list(itertools.product(GEOMETRIES, ESTIMATORS))
+GEOMETRIES: list[Geometry] = [
+    SoftmaxLogits(0.05, scale=0.5),
+    Simplex(),
+    Concentrations(0.05, scale=0.5),
+    SigmoidLogits(0.05, scale=0.5),
+]
+ESTIMATORS: list[Estimator] = [
+    Expectation(),
+    Concrete(Linear(5.0, 0.5)),
+    StraightThroughGumbel(Linear(5.0, 0.5)),
+    TwoPath(),
+    DirichletPath(),
+    ScoreFunction(),
+]
+EVERY_CELL = [(g, e) for g, e in itertools.product(GEOMETRIES, ESTIMATORS) if isinstance(g, e.geometry)]
+EVERY_NAME = [f"{type(g).__name__}-{type(e).__name__}" for g, e in EVERY_CELL]
+CELLS = [(g, e) for g, e in EVERY_CELL if e.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
+@pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
     check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
+def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:
+    check_distribution(Autoregressive(hidden=8), load(space), exclude=exclude, draws=8)
 
 
 @pytest.mark.parametrize("space", SPACES)

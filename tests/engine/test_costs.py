@@ -17,9 +17,8 @@ from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
 from sharewise.space import sample
 from sharewise.spaces import load
-from sharewise.testing import small_arguments
 from sharewise.supernet import Gate, Gates, MixedOperation, Supernet, discrete, extract
-from sharewise.testing import planted_space
+from sharewise.testing import planted_space, small_arguments
 
 NETWORKS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("nasbench201", (3, 16, 16), {"channels": 4, "cells": 2}),

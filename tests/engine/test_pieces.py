@@ -17,6 +17,7 @@ from sharewise.distribution import Expectation, Factored, Geometry, Phase, Simpl
 from sharewise.engine import (
     Constant,
     Cosine,
+    CosineRestarts,
     EntropyPenalty,
     Event,
     Linear,
@@ -114,6 +115,21 @@ def test_cosine_equals_torch(epochs: int, start: float, end: float, stretch: flo
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(epochs * stretch), end)
     for epoch in range(epochs):
         assert Cosine(start, end, stretch)(epoch, epochs) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+@given(
+    epochs=st.integers(1, 80),
+    first=st.integers(1, 12),
+    factor=st.integers(1, 3),
+)
+def test_cosine_restarts_equal_torch(epochs: int, first: int, factor: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first, factor, 0.0005)
+    for epoch in range(epochs):
+        made = CosineRestarts(0.05, 0.0005, first, factor)(epoch, epochs)
+        assert made == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
         optimizer.step()
         schedule.step()
 

@@ -153,3 +153,40 @@ def test_evaluation_is_the_mean_over_examples() -> None:
     assert scores["loss"] == pytest.approx(float(state.task.loss(outputs, targets)), rel=1e-5)
     assert scores["accuracy"] == pytest.approx(float((outputs.argmax(-1) == targets).double().mean()))
     assert scores["examples"] == len(targets)
+
+
+def test_finalists_of_every_round_are_scored_on_all_examples() -> None:
+    state = state_of("rs-ws", selection=RankSampled(5, RunningStatistics(), examples=16, finalists=2, rounds=3))
+    train(state)
+    seen: list[int] = []
+    handle = state.supernet.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    selected = state.recipe.selection.select(state)
+    handle.remove()
+    everything = state.data.size("selection")
+    assert sum(seen) == 3 * (5 * 16 + 2 * everything)
+    finals, others = selected.candidates[:6], selected.candidates[6:]
+    assert {score["examples"] for _, score in finals} == {everything}
+    assert {score["examples"] for _, score in others} == {16}
+    assert len(others) == 3 * 3
+    assert [s["accuracy"] for _, s in finals] == sorted((s["accuracy"] for _, s in finals), reverse=True)
+    assert selected.architecture == finals[0][0]
+    assert "3 rounds" in selected.rule
+
+
+def test_one_round_per_ten_thousand_steps() -> None:
+    state = state_of("rs-ws", selection=RankSampled(2, RunningStatistics(), examples=16, rounds=0))
+    train(state)
+    assert len(state.recipe.selection.select(state).candidates) == 2
+    state.recipe = replace(state.recipe, epochs=6000)
+    assert state.total_steps == 30_000
+    assert len(state.recipe.selection.select(state).candidates) == 3 * 2
+
+
+def test_candidates_come_from_the_learned_distribution() -> None:
+    state = state_of("enas", selection=RankSampled(20, BatchStatistics(), examples=16))
+    keep = {d.name: torch.tensor([False, True, False, True, False]) for d in state.distribution.relaxation.decisions}
+    state.distribution.restrict(keep)
+    state.supernet.train()
+    candidates = [a for a, _ in state.recipe.selection.select(state).candidates]
+    assert len(candidates) == 20
+    assert {option for a in candidates for option in a.values()} == {"skip_connect", "nor_conv_3x3"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +14,11 @@ from sharewise.testing import Planted, check_relaxation, check_space, planted, p
 from sharewise.testing.planted import ARGUMENTS, DECISIONS
 
 SEEDS = range(5)
+ENOUGH = 4
+
+EXCEPTIONS: frozenset[str] = frozenset()
+"""Methods that may miss it more often, for a reason that `ARGUMENTS` explains; what they find must still beat chance.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +67,43 @@ def test_every_method_has_declared_arguments() -> None:
     assert set(ARGUMENTS) == set(METHODS)
 
 
+def test_exceptions_stay_exceptions() -> None:
+    assert set(METHODS) >= EXCEPTIONS
+    assert len(set(METHODS) - EXCEPTIONS) >= 11
+
+
+def chance(ranks: Sequence[int], count: int = 256) -> float:
+    """How probable it is that random picks among `count` architectures have ranks, from 0, with no larger a sum."""
+    probabilities = np.ones(1)
+    for _ in ranks:
+        probabilities = np.convolve(probabilities, np.full(count, 1 / count))
+    return float(probabilities[: sum(ranks) + 1].sum())
+
+
+def test_the_test_against_chance_is_exact() -> None:
+    assert chance([0]) == pytest.approx(1 / 256)
+    assert chance([0] * 5) == pytest.approx(256**-5)
+    assert chance([255] * 5) == pytest.approx(1)
+    assert chance([2, 3], 6) == pytest.approx(21 / 36), "two dice that show 7 or less"
+    assert chance([127, 128, 127, 128, 127]) > 0.4
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_the_method_finds_it(problems: dict[int, Planted], method: str) -> None:
-    found = {}
-    opened = {seed: problem.dataset.openings for seed, problem in problems.items()}
+    found, ranks = {}, {}
     for seed, problem in problems.items():
+        openings = problem.dataset.openings
         recipe = build(method, ARGUMENTS[method])
         result = sw.search(problem.space, recipe, problem.dataset, seed=seed, device="cpu", gap_examples=0)
+        assert problem.dataset.openings == openings, "no search saw the test set"
         found[seed] = result.architecture == problem.best
-    assert {seed: problem.dataset.openings for seed, problem in problems.items()} == opened, (
-        "no search saw the test set"
-    )
+        if method in EXCEPTIONS:
+            losses = standalone_losses(problem)
+            ranks[seed] = sorted(losses, key=losses.__getitem__).index(result.architecture)
+        elif sum(found.values()) == ENOUGH:
+            break  # the other seeds cannot change the verdict
     print(f"{method} found the planted architecture in {sum(found.values())} of {len(found)} seeds")
-    assert sum(found.values()) >= 4, found
+    if method in EXCEPTIONS:
+        assert chance(list(ranks.values())) < 0.05, ranks
+    else:
+        assert sum(found.values()) >= ENOUGH, found

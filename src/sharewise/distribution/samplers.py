@@ -52,8 +52,11 @@ class PathSampler(Sampler):
         relaxation: encodes the drawn architectures.
         paths: how many architectures share a batch; at least 1.
         exclude: options that are never drawn.
-        path_dropout: probability in [0, 1) over the epochs, with which a decision is left out of a weight step, as if
-            it were zero.
+        path_dropout: probability in [0, 1) over the epochs, with which a decision that has the option `none` is left
+            out of a weight step, as if that had been drawn.
+
+    Raises:
+        ConfigurationError: when a number is out of range, or no decision can be left out.
     """
 
     def __init__(
@@ -67,6 +70,12 @@ class PathSampler(Sampler):
         if paths < 1:
             raise ConfigurationError(f"a sampler draws at least 1 path per batch, got paths={paths}")
         self.relaxation, self.paths, self.path_dropout = relaxation, paths, path_dropout
+        self._optional = {d.name for d in relaxation.decisions if "none" in d.options}
+        if path_dropout is not None and not self._optional:
+            raise ConfigurationError(
+                f"path dropout leaves out decisions that can be 'none', but space {relaxation.space.name!r} has no "
+                "such decision; set path_dropout to 0"
+            )
         option_mask(relaxation.decisions, exclude)  # rejects options that exist nowhere
         self.space = drawable(relaxation, exclude)
 
@@ -82,7 +91,8 @@ class PathSampler(Sampler):
             return paths
         rate = self.path_dropout(phase.epoch, phase.epochs)
         return [
-            {name: _silent(gate) if rng.random() < rate else gate for name, gate in gates.items()} for gates in paths
+            {n: _silent(gate) if n in self._optional and rng.random() < rate else gate for n, gate in gates.items()}
+            for gates in paths
         ]
 
     def sample(self, generator: torch.Generator) -> Architecture:

@@ -45,7 +45,7 @@ def spos(
         paths: architectures per step, whose losses on a batch are averaged (AVG-n of *To Share or Not To Share*).
         sampling: `"uniform"`, or `"proportional"` to the trainable parameters of an architecture (PRO-RATA there).
         path_dropout: probability in [0, 1), rising linearly from 0 in the first epoch to this value in the last, with
-            which a weight step leaves out what a decision has chosen.
+            which a weight step leaves out what a decision (that has the option `none`) has chosen.
         candidates: architectures that are ranked.
         recalibration_batches: training mini-batches that re-estimate the statistics of each candidate.
         selection_examples: held-out examples on which every candidate is scored, all of them where there are fewer.

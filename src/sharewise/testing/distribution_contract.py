@@ -209,7 +209,9 @@ def _check_score(distribution: Distribution, seed: int) -> None:
             score = gate.log_prob
             assert score is not None, f"the gate of {name!r} has no log-probability"
             expect(score.shape == (), f"the log-probability of {name!r} has shape {tuple(score.shape)}")
-            expect(bool(score.isfinite()) and float(score) <= 1e-9, f"the log-probability of {name!r} is {score}")
+            expect(
+                bool(score.isfinite()) and float(score.detach()) <= 1e-9, f"the log-probability of {name!r} is {score}"
+            )
             expect(not gate.weights.requires_grad, f"the gate of {name!r} carries a graph beside its score")
             total = total - score
     expect(total.requires_grad, "the log-probability of a draw does not depend on θ")
