@@ -190,3 +190,12 @@ def test_candidates_come_from_the_learned_distribution() -> None:
     candidates = [a for a, _ in state.recipe.selection.select(state).candidates]
     assert len(candidates) == 20
     assert {option for a in candidates for option in a.values()} == {"skip_connect", "nor_conv_3x3"}
+
+
+def test_a_run_that_ends_within_its_warm_up_says_so() -> None:
+    for method, warned in (("gaea-gdas", True), ("gdas", False)):
+        state = state_of(method)
+        state.recipe = state.recipe.with_epochs(4)
+        state.max_steps = 2
+        train(state)
+        assert ("never moved" in state.recipe.selection.select(state).rule) is warned

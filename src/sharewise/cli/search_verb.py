@@ -48,6 +48,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(result)
         return 0
     screen.print(f"found: [bold]{escape(result['architecture'])}[/bold]")
+    screen.print(f"by: {result['selection']['rule']}", markup=False)
     show_picture(screen, result["picture"])
     primary = result["task"]["primary"]
     screen.print(

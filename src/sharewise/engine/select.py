@@ -71,7 +71,7 @@ class Mode(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        return Selected(self.projected(state), "mode of the distribution")
+        return Selected(self.projected(state), f"mode of the distribution{_rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -98,11 +98,19 @@ class DartsRule(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        return Selected(self.projected(state), f"strongest option other than {', '.join(map(str, self.exclude))}")
+        others = ", ".join(map(str, self.exclude))
+        return Selected(self.projected(state), f"strongest option other than {others}{_rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
         return _project(state, self.exclude)
+
+
+def _rested(state: SearchState) -> str:
+    """A word of warning where the run ended within its warm-up."""
+    if any(stage.architecture_steps for stage in state.recipe.stages[: state.stage + 1]):
+        return ""
+    return " (θ has never moved, since the run ended within its warm-up: this is its initial value)"
 
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:

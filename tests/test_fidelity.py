@@ -1,0 +1,76 @@
+"""Every method equals a plain computation of its equations, and the page that says so lists every method."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sharewise.methods import METHODS, build
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+try:
+    from benchmarks.fidelity import BAR, BEGIN, END, compare, method_of, plain
+finally:
+    sys.path.remove(str(ROOT))
+
+PAGE = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| another reading")[0]
+CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
+
+
+@pytest.mark.parametrize("label", list(plain.RULES))
+def test_every_step_equals_its_equations(label: str) -> None:
+    found = compare(label, epochs=2)
+    assert found.worst < BAR, found.differences
+    assert {"output", "w gradient", "w"} <= found.differences.keys()
+    if build(method_of(label)).distribution.learns:
+        assert {"θ gradient", "θ"} <= found.differences.keys()
+        assert found.size > 1e-4  # there was something to compare
+        assert found.moved > 1e-4
+
+
+def test_every_method_is_compared() -> None:
+    assert {method_of(label) for label in plain.RULES} == set(METHODS)
+
+
+def test_the_page_lists_the_comparisons() -> None:
+    rows = {label: row for label, row in CELLS.items() if label not in ("comparison", "---")}
+    assert list(rows) == list(plain.RULES)
+    for row in rows.values():
+        differences = [float(cell) for cell in row.strip("| ").split(" | ")[2:7] if cell.strip()]
+        assert max(differences) < BAR
+
+
+WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
+    "weight decay of α": ("darts", lambda rule: replace(rule, l2=0.0)),
+    "first order": ("darts-second-order", lambda rule: replace(rule, step=plain.architecture_first)),
+    "nesterov": ("gdas", lambda rule: replace(rule, nesterov=False)),
+    "temperature": ("gdas", lambda rule: replace(rule, tau=(5.0, 0.1))),
+    "clip": ("rs-ws", lambda rule: replace(rule, clip=5.0)),
+    "sum of paths": ("fairnas", lambda rule: replace(rule, summed=False)),
+    "rescaling": ("proxylessnas", lambda rule: replace(rule, move=plain.adam)),
+}
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_a_wrong_equation_is_noticed(name: str) -> None:
+    label, change = WRONG[name]
+    try:
+        found = compare(label, change(plain.RULES[label]), epochs=2)
+    except (AssertionError, StopIteration):
+        return
+    assert found.worst > 1e3 * BAR, found.differences
+
+
+def test_the_comparison_with_authors_code_says_what_it_needs() -> None:
+    script = ROOT / "benchmarks" / "fidelity_reference.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--autodl" in done.stderr
+    assert "Traceback" not in done.stderr
