@@ -38,8 +38,8 @@ from sharewise.supernet import (
 )
 
 
-def state_of(method: str, space: str = "nasbench201", **changes: Any) -> SearchState:
-    recipe = replace(build(method, {"epochs": 1, "batch_size": 16}), **changes)
+def state_of(method: str, space: str = "nasbench201", epochs: int = 1, **changes: Any) -> SearchState:
+    recipe = replace(build(method, {"epochs": epochs, "batch_size": 16}), **changes)
     dataset = digits().limited(160, seed=0)
     network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
     supernet = build_supernet(load(space), dataset.input_shape, 10, network=network)
@@ -194,8 +194,7 @@ def test_candidates_come_from_the_learned_distribution() -> None:
 
 def test_a_run_that_ends_within_its_warm_up_says_so() -> None:
     for method, warned in (("gaea-gdas", True), ("gdas", False)):
-        state = state_of(method)
-        state.recipe = state.recipe.with_epochs(4)
+        state = state_of(method, epochs=4)
         state.max_steps = 2
         train(state)
         assert ("never moved" in state.recipe.selection.select(state).rule) is warned
