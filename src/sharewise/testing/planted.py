@@ -96,7 +96,29 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "fairnas": {"epochs": 20, "candidates": 256, "selection_examples": 512},
     }
 )
-"""DOCSTRING"""
+"""For each method the declared arguments under which it is expected to find the planted architecture.
+
+A run has some 160 steps for a mixture and 480 for a single path, of which each option sees a quarter. Adam must carry
+the logits across the simplex in so few, hence the larger architecture learning rates; the multiplicative update of GAEA
+does so at its default. SPOS, RS-WS and FairNAS rank the whole space. The controller of ENAS begins with nearly the same
+probabilities in every decision, since decisions share embedding and output layer: it takes a large learning rate to
+tell them apart, an entropy bonus so that it does not settle before, and weights that were warmed up; its 100 candidates
+alone, drawn without learning, would contain the planted architecture in 39 % of runs. All other arguments keep their
+defaults.
+
+Measured with these arguments (data and run of the same seed; torch 2.13.0, one CPU thread, float32), the planted
+architecture was found on the seeds 0 to 4, on which the arguments were chosen, and on the untouched seeds 5 to 19 by
+darts 5 and 12, darts-erm 5 and 14, darts-second-order 5 and 12, gaea-darts 5 and 12, gaea-erm 5 and 11, gaea-gdas 4 and
+7, gdas 5 and 11, snas 5 and 15, drnas 5 and 14, proxylessnas 4 and 14, spos 5 and 15, rs-ws 5 and 13 and fairnas 5 and
+15 times of 5 and of 15; by enas 4 times of 5 and on each of the seeds 5 to 9, beyond which it was not measured. A
+random pick finds it once in 256.
+
+gaea-gdas is an exception: its 4 of 5 flatter it. It is far better than chance (11 times of 20), and all but two of its
+nine errors are a single wrong decision; in the one run that was looked into, absolute value in place of square. There
+the odds between these two were still within 1.2 when the run ended, while the other two options had fallen to 0.06: the
+path is sampled, only half the run moves θ, and the twins differ little. A larger step does not help: with a rate of 0.2
+and 100 epochs it found 1 of the seeds 0 to 4. Its entropy penalty keeps the default: it is too small to matter here.
+"""
 
 
 @cache
