@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= 2
 
-.PHONY: help install install-dev demo test test-slow lint format bench clean
+.PHONY: help install install-dev demo test test-slow lint format bench fidelity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ format: install-dev ## let ruff put the code in order
 
 bench: install-dev ## the benchmarks
 	$(BIN)/python -m benchmarks
+
+fidelity: install-dev ## every method against a plain computation of its equations
+	$(BIN)/python -m benchmarks fidelity
 
 clean: ## remove the environment and everything that tools left behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,556 @@
+"""Every method of the zoo a second time, from the papers' equations, in plain tensor arithmetic.
+
+Nothing of sharewise is imported here. The network is a function of a dictionary of weights, every edge sums its
+operations one by one, gradients are those of autograd through the whole graph (no cut at the gates), and all updates
+are written out. A `Rule` is a method as a table row; a `Search` is its run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Dirichlet
+from torch.nn import functional as F
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+Weights = dict[str, Tensor]
+Batch = tuple[Tensor, Tensor]
+
+
+# The network
+
+
+def normalised(z: Tensor) -> Tensor:
+    """Batch norm without scale and shift, by the statistics of the batch."""
+    centred = z - z.mean((0, 2, 3), keepdim=True)
+    return centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+
+
+def affine_norm(w: Weights, name: str, z: Tensor) -> Tensor:
+    return normalised(z) * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+
+
+def operation(w: Weights, name: str, option: str, x: Tensor) -> Tensor:
+    """One candidate operation other than `none`."""
+    if option == "skip_connect":
+        return x
+    if option == "avg_pool_3x3":  # the padding does not count
+        return F.avg_pool2d(x, 3, 1, 1) / F.avg_pool2d(torch.ones_like(x), 3, 1, 1)
+    kernel = w[f"{name}.operations.{option}.1.weight"]
+    return normalised(F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
+
+
+def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool) -> Tensor:
+    """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
+
+    With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well.
+    """
+    nodes = [x]
+    for target in range(1, 4):
+        node = torch.zeros_like(x)
+        for edge, (source, end) in enumerate(EDGES):
+            for option, word in enumerate(OPTIONS):
+                if end == target and executed[edge, option] and word != "none":
+                    output = operation(w, f"{name}.edges.edge_{source}_{end}", word, nodes[source])
+                    node = node + gates[edge, option] * output
+                elif end == target and ghosts and not executed[edge, option]:
+                    node = node + gates[edge, option]
+        nodes.append(node)
+    return nodes[3]
+
+
+def reduction(w: Weights, name: str, x: Tensor) -> Tensor:
+    inner = F.conv2d(x.clamp_min(0), w[f"{name}.first.1.weight"], stride=2, padding=1)
+    inner = affine_norm(w, f"{name}.first.2", inner).clamp_min(0)
+    inner = affine_norm(w, f"{name}.second.2", F.conv2d(inner, w[f"{name}.second.1.weight"], padding=1))
+    return inner + F.conv2d(F.avg_pool2d(x, 2), w[f"{name}.shortcut.1.weight"])
+
+
+def network(w: Weights, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool = False, cells: int = 1) -> Tensor:
+    """Class scores of a NAS-Bench-201 network under gates of shape (edges, options)."""
+    x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1))
+    for stage in range(3):
+        if stage:
+            x = reduction(w, f"reductions.{stage - 1}", x)
+        for number in range(cells):
+            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts)
+    x = affine_norm(w, "head.0", x).clamp_min(0).mean((2, 3))
+    return x @ w["head.4.weight"].T + w["head.4.bias"]
+
+
+def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    return (scores.exp().sum(-1).log() - scores[torch.arange(len(scores)), targets]).mean()
+
+
+# A search
+
+
+class Draw(NamedTuple):
+    """Gates with their graph to θ, which options run, and log p of the draw where it is needed."""
+
+    gates: Tensor
+    executed: Tensor
+    score: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A method: its equations and the published settings."""
+
+    step: Callable[[Search, bool], None]
+    draw: Callable[[Search, str], list[Draw]]
+    rate: float = 0.025
+    last_rate: float = 0.001
+    period: float | None = None
+    """Epochs of the cosine; without it, `stretch` times all epochs."""
+    stretch: float = 1.0
+    decay: float = 3e-4
+    nesterov: bool = False
+    clip: float = 5.0
+    summed: bool = False
+    move: Callable[[Search, Weights], None] | None = None
+    theta_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: float = 1e-8
+    l2: float = 0.0
+    entropy: float = 0.0
+    tau: tuple[float, float] = (1.0, 1.0)
+    warm_up: float = 0.0
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass
+class Search:
+    """The run of a rule; `record` holds what the last step computed."""
+
+    rule: Rule
+    w: Weights
+    theta: Weights
+    batches: Mapping[str, Iterator[Batch]]
+    noise: Mapping[str, torch.Generator]
+    epochs: int
+    steps_per_epoch: int
+    done: int = 0
+    buffers: Weights = field(default_factory=dict)
+    moments: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    moved: int = 0
+    baseline: Tensor | None = None
+    outputs: list[Tensor] = field(default_factory=list)
+    weight_gradient: dict[str, Tensor | None] = field(default_factory=dict)
+    theta_gradient: Weights | None = None
+    readings: bool = True
+    """Whether to compute other readings of the method too."""
+    aside: dict[str, list[float]] = field(default_factory=dict)
+    """Relative differences of the θ gradient under another reading of the method, one per architecture step."""
+
+    @property
+    def epoch(self) -> int:
+        return self.done // self.steps_per_epoch
+
+    @property
+    def rate(self) -> float:
+        """The cosine."""
+        rule = self.rule
+        period = rule.period or self.epochs * rule.stretch
+        return rule.last_rate + (rule.rate - rule.last_rate) * (1 + math.cos(math.pi * self.epoch / period)) / 2
+
+    @property
+    def tau(self) -> float:
+        first, last = self.rule.tau
+        return first + (last - first) * self.epoch / (self.epochs - 1)
+
+    @property
+    def mask(self) -> Tensor:
+        return torch.tensor([option not in self.rule.exclude for option in OPTIONS]).expand(len(EDGES), -1)
+
+    def advance(self) -> None:
+        """One step of the method."""
+        self.outputs, self.weight_gradient, self.theta_gradient = [], {}, None
+        self.rule.step(self, self.epoch >= math.floor(self.rule.warm_up * self.epochs + 0.5))
+        self.done += 1
+
+    def loss(self, batch: Batch, draw: Draw, w: Weights | None = None) -> Tensor:
+        self.outputs.append(network(self.w if w is None else w, batch[0], draw.gates, draw.executed))
+        return cross_entropy(self.outputs[-1], batch[1])
+
+    def penalty(self) -> Tensor:
+        """λ/2 ‖θ‖² and λ Σ p log(p k), for a θ that is one matrix."""
+        theta = self.theta["theta"]
+        value = self.rule.l2 / 2 * theta.square().sum()
+        if self.rule.entropy:
+            value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
+        return value
+
+    def differ(self, reading: str, other: Tensor, own: Tensor) -> None:
+        self.aside.setdefault(reading, []).append(float((other - own).norm() / own.norm()))
+
+    def descend(self, gradients: dict[str, Tensor | None]) -> None:
+        """Clip by the global norm, then momentum SGD with weight decay on the weights that have a gradient."""
+        rule, reached = self.rule, {name: g for name, g in gradients.items() if g is not None}
+        norm = sum((g.square().sum() for g in reached.values()), torch.zeros(())).sqrt()
+        factor = min(1.0, rule.clip / (float(norm) + 1e-6))
+        self.weight_gradient = {name: None if g is None else g * factor for name, g in gradients.items()}
+        for name, g in reached.items():
+            direction = g * factor + rule.decay * self.w[name].detach()
+            self.buffers[name] = 0.9 * self.buffers[name] + direction if name in self.buffers else direction
+            update = direction + 0.9 * self.buffers[name] if rule.nesterov else self.buffers[name]
+            self.w[name] = leaf(self.w[name] - self.rate * update)
+
+    def learn(self, gradients: Weights) -> None:
+        assert self.rule.move is not None
+        self.theta_gradient = gradients
+        self.rule.move(self, gradients)
+
+
+def leaf(value: Tensor) -> Tensor:
+    return value.detach().clone().requires_grad_()
+
+
+def gradient(loss: Tensor, inputs: Weights, graph: bool = False) -> dict[str, Tensor | None]:
+    found = torch.autograd.grad(loss, list(inputs.values()), create_graph=graph, retain_graph=True, allow_unused=True)
+    return dict(zip(inputs, found, strict=True))
+
+
+def full_gradient(loss: Tensor, inputs: Weights) -> Weights:
+    """The same with zeros where the loss does not depend on an input."""
+    return {n: torch.zeros_like(inputs[n]) if g is None else g for n, g in gradient(loss, inputs).items()}
+
+
+# Draws: from θ to gates
+
+
+def softmax(x: Tensor) -> Tensor:
+    powers = (x - x.detach().amax(-1, keepdim=True)).exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+def gumbel(generator: torch.Generator) -> Tensor:
+    return -torch.empty(len(EDGES), len(OPTIONS), dtype=torch.float64).exponential_(generator=generator).log()
+
+
+def one_hot(index: Tensor) -> Tensor:
+    return (index[:, None] == torch.arange(len(OPTIONS))).double()
+
+
+def mixture(s: Search, role: str) -> list[Draw]:
+    """DARTS, equation 2."""
+    return [Draw(softmax(s.theta["theta"]), s.mask)]
+
+
+def simplex_mixture(s: Search, role: str) -> list[Draw]:
+    """GAEA: θ is the mixture."""
+    return [Draw(s.theta["theta"], s.mask)]
+
+
+def relaxed_sample(s: Search, role: str) -> list[Draw]:
+    """SNAS, equation 5."""
+    return [Draw(softmax((softmax(s.theta["theta"]).log() + gumbel(s.noise[role])) / s.tau), s.mask)]
+
+
+def hard_sample(s: Search, role: str) -> list[Draw]:
+    """GDAS, equations 3 to 5: value one-hot, gradient of the relaxed sample."""
+    return [straight_through(softmax((softmax(s.theta["theta"]).log() + gumbel(s.noise[role])) / s.tau))]
+
+
+def simplex_hard_sample(s: Search, role: str) -> list[Draw]:
+    """The same with log θ for the log-probabilities."""
+    return [straight_through(softmax((s.theta["theta"].log() + gumbel(s.noise[role])) / s.tau))]
+
+
+def straight_through(soft: Tensor) -> Draw:
+    hard = one_hot(soft.argmax(-1))
+    return Draw(hard - soft.detach() + soft, hard.bool())
+
+
+def dirichlet_sample(s: Search, role: str) -> list[Draw]:
+    """DrNAS: x ~ Dir(elu(α) + 1). The library samples from the global generator only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=s.noise[role])))
+        return [Draw(Dirichlet(F.elu(s.theta["theta"]) + 1).rsample(), s.mask)]
+
+
+def probable_path(s: Search, role: str) -> list[Draw]:
+    """One path drawn from softmax(α), by the Gumbel-max trick."""
+    hard = one_hot((softmax(s.theta["theta"]).log() + gumbel(s.noise[role])).argmax(-1)).detach()
+    return [Draw(hard, hard.bool())]
+
+
+def random_path(s: Search, role: str) -> list[Draw]:
+    """SPOS, RS-WS: every option equally likely."""
+    rng = host(s.noise[role])
+    hard = one_hot(torch.tensor([int(rng.integers(len(OPTIONS))) for _ in EDGES]))
+    return [Draw(hard, hard.bool())]
+
+
+def fair_paths(s: Search, role: str) -> list[Draw]:
+    """FairNAS, algorithm 1: a permutation per edge, path i takes the i-th entry of each."""
+    rng = host(s.noise[role])
+    columns = np.stack([rng.permutation(np.arange(len(OPTIONS))) for _ in EDGES])
+    paths = [one_hot(torch.from_numpy(column)) for column in columns.T]
+    return [Draw(hard, hard.bool()) for hard in paths]
+
+
+def controlled_path(s: Search, role: str) -> list[Draw]:
+    """ENAS: a two-layer LSTM decides edge after edge; log p is the sum over the decisions."""
+    p, x, score, chosen = s.theta, s.theta["start"][0], torch.zeros((), dtype=torch.float64), []
+    hidden = [torch.zeros_like(x) for _ in range(2)]
+    memory = [torch.zeros_like(x) for _ in range(2)]
+    for _ in EDGES:
+        for layer in range(2):
+            name = f"cells.{layer}"
+            z = p[f"{name}.weight_ih"] @ x + p[f"{name}.bias_ih"]
+            z = z + p[f"{name}.weight_hh"] @ hidden[layer] + p[f"{name}.bias_hh"]
+            take, keep, new, show = z.chunk(4)
+            memory[layer] = keep.sigmoid() * memory[layer] + take.sigmoid() * new.tanh()
+            x = hidden[layer] = show.sigmoid() * memory[layer].tanh()
+        chances = softmax(2.5 * ((p["outputs.0.weight"] @ x + p["outputs.0.bias"]) / 5.0).tanh())
+        index = int(torch.multinomial(chances.detach(), 1, generator=s.noise[role]))
+        score, x = score + chances[index].log(), p["embeddings.0.weight"][index]
+        chosen.append(index)
+    hard = one_hot(torch.tensor(chosen))
+    return [Draw(hard, hard.bool(), score)]
+
+
+def host(generator: torch.Generator) -> np.random.Generator:
+    return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
+
+
+# Steps
+
+
+def weight_step(s: Search, batch: Batch | None = None) -> None:
+    """w ← w - SGD(∇_w L(w)) along fresh gates; several paths are averaged, or added up."""
+    batch = next(s.batches["weights"]) if batch is None else batch
+    losses = [s.loss(batch, draw) for draw in s.rule.draw(s, "weights")]
+    s.descend(gradient(sum(losses[1:], losses[0]) / (1 if s.rule.summed else len(losses)), s.w))
+
+
+def architecture_step(s: Search) -> None:
+    """θ ← θ - …(∇_θ [L(w, θ) + penalty]), by autograd through the gates."""
+    batch, [draw] = next(s.batches["architecture"]), s.rule.draw(s, "architecture")
+    gradients = full_gradient(s.loss(batch, draw), s.theta)
+    if s.readings and not draw.executed.equal(
+        s.mask
+    ):  # a single path: what the zero-valued gates of the others would add
+        scores = network(s.w, batch[0], draw.gates, draw.executed, ghosts=True)
+        ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
+        s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
+    penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy else {"theta": 0.0}
+    s.learn({"theta": gradients["theta"] + penalty["theta"]})
+
+
+def two_path_step(s: Search) -> None:
+    """ProxylessNAS, equation 4: two options without replacement, binary gates, the rest as if absent."""
+    batch, generator, alpha = next(s.batches["architecture"]), s.noise["architecture"], s.theta["theta"].detach()
+    order = (softmax(alpha).log() + gumbel(generator)).argsort(-1, descending=True)
+    uniform = torch.rand(len(EDGES), generator=generator, dtype=torch.float64)
+    gates, executed = torch.zeros_like(alpha), torch.zeros_like(alpha).bool()
+    pairs = order[:, :2].tolist()
+    q = [softmax(alpha[edge, pair]) for edge, pair in enumerate(pairs)]
+    for edge, pair in enumerate(pairs):
+        gates[edge, pair[0] if uniform[edge] < q[edge][0] else pair[1]] = 1.0
+        executed[edge, pair] = True
+    gates.requires_grad_()
+    slope = full_gradient(s.loss(batch, Draw(gates, executed)), {"gates": gates})["gates"]
+    gradients = torch.zeros_like(alpha)
+    for edge, pair in enumerate(pairs):
+        for i in range(2):
+            for j in range(2):
+                gradients[edge, pair[i]] += slope[edge, pair[j]] * q[edge][j] * (float(i == j) - q[edge][i])
+    s.learn({"theta": gradients})
+
+
+def unrolled_step(s: Search, train: Batch, radius: float | None) -> None:
+    """DARTS, equations 6 to 8, with momentum and weight decay in the inner step."""
+    valid, [draw] = next(s.batches["architecture"]), s.rule.draw(s, "architecture")
+    inner = gradient(s.loss(train, draw), s.w, graph=True)
+    ahead = {}
+    for name, value in s.w.items():
+        update = inner[name] + s.rule.decay * value.detach() + 0.9 * s.buffers.get(name, torch.zeros_like(value))
+        ahead[name] = value - s.rate * update
+    total = exact = full_gradient(s.loss(valid, draw, ahead), s.theta)["theta"]
+    if radius is not None:
+        total = quotient(s, train, valid, draw, ahead, radius)
+        seen = list(s.outputs)
+        for other in (radius, 1e-6) if s.readings else ():
+            found = quotient(s, train, valid, draw, ahead, other)
+            s.differ(f"radius {other:g} instead of the exact product", found, exact)
+        s.outputs = seen
+    s.learn({"theta": total + full_gradient(s.penalty(), s.theta)["theta"]})
+
+
+def quotient(s: Search, train: Batch, valid: Batch, draw: Draw, ahead: Weights, radius: float) -> Tensor:
+    """DARTS, equations 7 and 8: a central difference along v instead of the Hessian-vector product."""
+    at = {name: leaf(value) for name, value in ahead.items()}
+    loss = cross_entropy(network(at, valid[0], draw.gates, draw.executed), valid[1])
+    v, total = full_gradient(loss, at), full_gradient(loss, s.theta)["theta"]
+    step = radius / torch.cat([x.flatten() for x in v.values()]).norm()
+    for sign in (1, -1):
+        moved = {name: value.detach() + sign * step * v[name] for name, value in s.w.items()}
+        side = full_gradient(s.loss(train, draw, moved), s.theta)["theta"]
+        total = total - sign * s.rate * side / (2 * step)
+    return total
+
+
+def reward_step(s: Search, samples: int) -> None:
+    """REINFORCE with a moving baseline b ← 0.99 b + 0.01 R; R is the accuracy plus the bonus -10⁻⁴ log p."""
+    draws = [s.rule.draw(s, "architecture")[0] for _ in range(samples)]
+    loss = torch.zeros((), dtype=torch.float64)
+    for draw in draws:
+        batch = next(s.batches["architecture"])
+        s.loss(batch, draw)
+        accuracy = (s.outputs[-1].argmax(-1) == batch[1]).double().mean()
+        assert draw.score is not None
+        reward = accuracy - 1e-4 * draw.score.detach()
+        s.baseline = reward if s.baseline is None else 0.99 * s.baseline + 0.01 * reward
+        loss = loss - (reward - s.baseline) * draw.score / samples
+    gradients = full_gradient(loss, s.theta)
+    norm = torch.cat([g.flatten() for g in gradients.values()]).norm()
+    s.learn({name: g * min(1.0, 5.0 / (float(norm) + 1e-6)) for name, g in gradients.items()})
+
+
+# Levels: the order of the steps
+
+
+def weights_only(s: Search, moves: bool) -> None:
+    weight_step(s)
+
+
+def architecture_first(s: Search, moves: bool) -> None:
+    if moves:
+        architecture_step(s)
+    weight_step(s)
+
+
+def weights_first(s: Search, moves: bool) -> None:
+    weight_step(s)
+    if moves:
+        architecture_step(s)
+
+
+def joint(s: Search, moves: bool) -> None:
+    """SNAS, equation 6: one draw, one loss, both descend it."""
+    batch, [draw] = next(s.batches["weights"]), s.rule.draw(s, "architecture")
+    loss = s.loss(batch, draw)
+    weights, theta = gradient(loss, s.w), full_gradient(loss + s.penalty(), s.theta)
+    s.descend(weights)
+    s.learn(theta)
+
+
+def unrolled(radius: float | None) -> Callable[[Search, bool], None]:
+    def step(s: Search, moves: bool) -> None:
+        train = next(s.batches["weights"])
+        unrolled_step(s, train, radius)
+        weight_step(s, train)
+
+    return step
+
+
+def every_other(s: Search, moves: bool) -> None:
+    """ProxylessNAS with an architecture step after every second weight step."""
+    weight_step(s)
+    if moves and (s.done + 1) % 2 == 0:
+        two_path_step(s)
+
+
+def rewarded(s: Search, moves: bool) -> None:
+    """ENAS, with two controller steps of three samples at the end of every epoch."""
+    weight_step(s)
+    if (s.done + 1) % s.steps_per_epoch == 0:
+        for _ in range(2):
+            reward_step(s, samples=3)
+
+
+# Moves of θ
+
+
+def adam(s: Search, gradients: Weights) -> None:
+    """Adam with bias correction."""
+    (first, second), s.moved = s.rule.betas, s.moved + 1
+    for name, g in gradients.items():
+        m, v = s.moments.get(name, (torch.zeros_like(g), torch.zeros_like(g)))
+        m, v = first * m + (1 - first) * g, second * v + (1 - second) * g.square()
+        s.moments[name] = m, v
+        step = m / (1 - first**s.moved) / ((v / (1 - second**s.moved)).sqrt() + s.rule.epsilon)
+        s.theta[name] = leaf(s.theta[name] - s.rule.theta_rate * step)
+
+
+def adam_of_pairs(s: Search, gradients: Weights) -> None:
+    """Adam; then both logits of a pair are shifted so that the sum of their exponentials is what it was."""
+    before, pairs = s.theta["theta"].detach(), gradients["theta"] != 0
+    adam(s, gradients)
+    after = s.theta["theta"].detach().clone()
+    for edge, pair in enumerate(pairs):
+        if pair.any():
+            after[edge, pair] -= (after[edge, pair].exp().sum() / before[edge, pair].exp().sum()).log()
+    s.theta["theta"] = leaf(after)
+
+
+def exponentiated(s: Search, gradients: Weights) -> None:
+    """GAEA: θ ← θ exp(-η g), normalised (far from the floor of 10⁻⁵, below which nothing may fall)."""
+    grown = s.theta["theta"].detach() * (-s.rule.theta_rate * gradients["theta"]).exp()
+    theta = grown / grown.sum(-1, keepdim=True)
+    assert float(theta[s.mask].min()) > 1e-4
+    s.theta["theta"] = leaf(theta)
+
+
+_DARTS = Rule(architecture_first, mixture, move=adam, l2=1e-3)
+_GAEA = Rule(architecture_first, simplex_mixture, stretch=2.0, move=exponentiated, theta_rate=0.1, exclude=("none",))
+
+RULES: dict[str, Rule] = {
+    "darts": _DARTS,
+    "darts-erm": _DARTS,
+    "darts-second-order": Rule(unrolled(None), mixture, move=adam, l2=1e-3),
+    "darts-second-order, finite difference": Rule(unrolled(0.01), mixture, move=adam, l2=1e-3),
+    "snas": Rule(joint, relaxed_sample, move=adam, l2=1e-3, tau=(1.0, 0.03)),
+    "gdas": Rule(weights_first, hard_sample, decay=5e-4, nesterov=True, move=adam, l2=1e-3, tau=(10.0, 0.1)),
+    "drnas": Rule(architecture_first, dirichlet_sample, move=adam, l2=1e-3),
+    "gaea-darts": _GAEA,
+    "gaea-erm": _GAEA,
+    "gaea-gdas": Rule(
+        architecture_first,
+        simplex_hard_sample,
+        move=exponentiated,
+        theta_rate=0.01,
+        entropy=0.01,
+        tau=(10.0, 0.1),
+        warm_up=0.5,
+    ),
+    "enas": Rule(
+        rewarded,
+        controlled_path,
+        rate=0.05,
+        last_rate=5e-4,
+        period=10,
+        decay=2.5e-4,
+        nesterov=True,
+        move=adam,
+        theta_rate=1e-3,
+        betas=(0.0, 0.999),
+        epsilon=1e-3,
+    ),
+    "proxylessnas": Rule(
+        every_other,
+        probable_path,
+        last_rate=0.0,
+        decay=4e-5,
+        nesterov=True,
+        move=adam_of_pairs,
+        theta_rate=1e-3,
+        betas=(0.0, 0.999),
+        warm_up=0.25,
+    ),
+    "spos": Rule(weights_only, random_path, decay=5e-4),
+    "rs-ws": Rule(weights_only, random_path, clip=1.0),
+    "fairnas": Rule(weights_only, fair_paths, decay=5e-4, summed=True),
+}
+"""Every method with the settings of its paper or its authors' code; two comparisons for one method where it has two
+forms, told apart by a comma."""
