@@ -1,4 +1,4 @@
-"""What one search step costs: darts, gdas and spos on the full-size NAS-Bench-201 supernet, beside the plain network.
+"""What one search step costs: darts (first and second order), gdas and spos on the full-size NAS-Bench-201 supernet, beside the plain network.
 
 Supernet of 16 channels and 5 cells a stage, batch 32, random 32×32 images, float32, one thread. All sides run in turn
 within each round, so that a slow moment hits them alike; times are process CPU seconds, medians over rounds with the
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ import torch
 
 from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.distribution import host_rng
-from sharewise.engine import SearchState, numerics, prepare, stream
-from sharewise.engine.level import architecture_step, weight_step
+from sharewise.engine import SearchState, architecture_step, numerics, prepare, stream, unrolled_step, weight_step
 from sharewise.methods import build
 from sharewise.oracle import Standalone, TrainingRecipe
 from sharewise.run import build_network, build_supernet
@@ -34,7 +34,7 @@ from sharewise.space import sample
 from sharewise.spaces import load
 from sharewise.supernet import discrete, extract
 
-SIDES = ("plain", "spos", "gdas", "darts")
+SIDES = ("plain", "spos", "gdas", "darts", "darts-second-order")
 BATCH = 32
 
 
@@ -90,15 +90,22 @@ def timed(step: Callable[[SearchState], object], state: SearchState) -> tuple[fl
     return time.process_time() - start, state.ledger.multiply_accumulates - before
 
 
+def unrolled(state: SearchState, radius: float | None = None) -> object:
+    """A second-order architecture step."""
+    return unrolled_step(state, state.next_batch("weights"), radius=radius)
+
+
 def measure(rounds: int, channels: int, cells: int) -> dict[str, Any]:
     """Times of every side, round by round."""
-    states = {method: search_state(method, channels, cells) for method in ("spos", "gdas", "darts")}
+    states = {method: search_state(method, channels, cells) for method in SIDES[1:]}
     steps: dict[str, tuple[Callable[[SearchState], object], str]] = {
         "spos: weight step": (weight_step, "spos"),
         "gdas: weight step": (weight_step, "gdas"),
         "gdas: architecture step": (architecture_step, "gdas"),
         "darts: weight step": (weight_step, "darts"),
         "darts: architecture step": (architecture_step, "darts"),
+        "second order: exact": (unrolled, "darts-second-order"),
+        "second order: difference": (partial(unrolled, radius=0.01), "darts-second-order"),
     }
     seconds: dict[str, list[float]] = {"plain: weight step": [], **{name: [] for name in steps}}
     work: dict[str, list[int]] = {name: [] for name in seconds}

@@ -16,4 +16,4 @@ def test_the_cost_of_a_search_step_is_measured() -> None:
     done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
     assert max(result["exactness"].values()) < 1e-10
-    assert len(result["seconds"]) == 6
+    assert len(result["seconds"]) == 8
