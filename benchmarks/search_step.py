@@ -1,10 +1,10 @@
-"""What one search step costs: darts (first and second order), gdas and spos on the full-size NAS-Bench-201 supernet, beside the plain network.
+"""What one search step costs: darts, gdas and spos on the full-size NAS-Bench-201 supernet, beside the plain network.
 
-Supernet of 16 channels and 5 cells a stage, batch 32, random 32×32 images, float32, one thread. All sides run in turn
-within each round, so that a slow moment hits them alike; times are process CPU seconds, medians over rounds with the
-quartiles, and ratios of medians to the plain network's weight step. spos and gdas execute one architecture per step; in
-each round spos executes exactly the architecture of that round's plain network, gdas one of its own. Peak memory is
-that of a fresh process per side, above the same process before its first step.
+darts in first and second order. Supernet of 16 channels and 5 cells a stage, batch 32, random 32×32 images, float32, on
+one thread. All sides run in turn within each round, so that a slow moment hits them alike; times are process CPU
+seconds, medians over rounds with the quartiles, and ratios of medians to the plain network's weight step. spos and gdas
+run one architecture per step; in each round spos runs exactly the architecture of that round's plain network, gdas one
+of its own. Peak memory is that of a fresh process per side, above the same process before its first step.
 """
 
 from __future__ import annotations
