@@ -49,7 +49,6 @@ def test_the_page_lists_the_comparisons() -> None:
 
 WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
     "weight decay of α": ("darts", lambda rule: replace(rule, l2=0.0)),
-    "first order": ("darts-second-order", lambda rule: replace(rule, step=plain.architecture_first)),
     "nesterov": ("gdas", lambda rule: replace(rule, nesterov=False)),
     "temperature": ("gdas", lambda rule: replace(rule, tau=(5.0, 0.1))),
     "clip": ("rs-ws", lambda rule: replace(rule, clip=5.0)),
@@ -61,10 +60,7 @@ WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
 @pytest.mark.parametrize("name", list(WRONG))
 def test_a_wrong_equation_is_noticed(name: str) -> None:
     label, change = WRONG[name]
-    try:
-        found = compare(label, change(plain.RULES[label]), epochs=2, readings=False)
-    except (AssertionError, StopIteration):
-        return
+    found = compare(label, change(plain.RULES[label]), epochs=2, readings=False)
     assert found.worst > 1e3 * BAR, found.differences
 
 

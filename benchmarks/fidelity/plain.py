@@ -109,9 +109,10 @@ class Rule:
     draw: Callable[[Search, str], list[Draw]]
     rate: float = 0.025
     last_rate: float = 0.001
-    period: float | None = None
-    """Epochs of the cosine; without it, `stretch` times all epochs."""
+    restarts: bool = False
+    """Whether four cosines of doubling length fill the epochs, in place of one."""
     stretch: float = 1.0
+    """Length of the one cosine, in epochs of the run."""
     decay: float = 3e-4
     nesterov: bool = False
     clip: float = 5.0
@@ -159,8 +160,12 @@ class Search:
     def rate(self) -> float:
         """The cosine."""
         rule = self.rule
-        period = rule.period or self.epochs * rule.stretch
-        return rule.last_rate + (rule.rate - rule.last_rate) * (1 + math.cos(math.pi * self.epoch / period)) / 2
+        begin, period = 0.0, self.epochs * rule.stretch
+        if rule.restarts:  # four cosines, of 1, 2, 4 and 8 fifteenths of the epochs
+            share = next(n for n in (8, 4, 2, 1) if self.epoch >= self.epochs * (n - 1) / 15)
+            begin, period = self.epochs * (share - 1) / 15, self.epochs * share / 15
+        turn = math.pi * (self.epoch - begin) / period
+        return rule.last_rate + (rule.rate - rule.last_rate) * (1 + math.cos(turn)) / 2
 
     @property
     def tau(self) -> float:
@@ -529,7 +534,7 @@ RULES: dict[str, Rule] = {
         controlled_path,
         rate=0.05,
         last_rate=5e-4,
-        period=10,
+        restarts=True,
         decay=2.5e-4,
         nesterov=True,
         move=adam,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from rich.console import Console
 from sharewise.cli import main
 from sharewise.cli.display import progress
 from sharewise.engine import Announced, EpochEnded, Event, SearchState
+from sharewise.methods import METHODS, parameters
 from sharewise.run import SearchConfiguration, from_mapping, search
 
 CELL = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
@@ -409,3 +410,17 @@ def test_the_live_line_follows_the_run_to_its_end() -> None:
     assert "epoch 1/1" in shown
     assert "finishing" in shown
     assert "ranked 1 of 2 candidates" in shown
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_option_of_every_method_can_be_given(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words: list[object] = []
+    expected: dict[str, object] = {}
+    for name, (kind, default) in parameters(method).items():
+        value = default
+        if get_origin(kind) is tuple:
+            value = default or ((3, 2) if get_args(kind)[0] is int else ("none",))
+        words += ["--" + name.replace("_", "-"), *(value if isinstance(value, tuple) else (value,))]
+        expected[name] = list(value) if isinstance(value, tuple) else value
+    shown = yaml.safe_load(call(capsys, "search", "--method", method, *words, "--print-config"))
+    assert {name: shown["recipe"][name] for name in expected} == expected

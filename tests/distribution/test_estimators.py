@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sharewise.cost import SupernetCost
 from sharewise.distribution import (
+    Autoregressive,
     Concentrations,
     Concrete,
     Controller,
@@ -165,13 +166,13 @@ def test_a_single_option_left_is_taken() -> None:
 
 def test_concentrations_are_elu_plus_one() -> None:
     geometry = Concentrations()
-    theta = torch.tensor([-50.0, -3.0, -1e-3, 0.0, 1e-3, 4.0], dtype=torch.float64, requires_grad=True)
+    theta = torch.tensor([-12.0, -3.0, -1e-3, 0.0, 1e-3, 4.0], dtype=torch.float64, requires_grad=True)
     made = geometry.concentrations(theta)
-    torch.testing.assert_close(made, torch.nn.functional.elu(theta) + 1, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(made, torch.nn.functional.elu(theta) + 1, rtol=1e-9, atol=0.0)
     made.sum().backward()
     assert theta.grad is not None
     torch.testing.assert_close(theta.grad, torch.where(theta > 0, 1.0, theta.detach().exp()))
-    assert bool((geometry.concentrations(torch.tensor([-1e4])) > 0).all())
+    assert float(geometry.concentrations(torch.tensor(-1e4))) == pytest.approx(math.exp(-13))
 
 
 def test_dirichlet_samples_lie_on_the_simplex_with_the_right_moments() -> None:
@@ -240,6 +241,42 @@ def test_dirichlet_path_gradient_is_unbiased() -> None:
     assert float(theta.grad.abs().max()) > 10 * float(error.max()), "the test can tell a wrong gradient"
 
 
+@pytest.mark.parametrize("estimator", [DirichletPath(), Concrete(Constant(1.0)), TwoPath()])
+def test_draws_leave_global_generators_alone(estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*_: object) -> None:
+        raise AssertionError("the generators of other devices were seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", touched)
+    made = factored(load("nasbench201"), Concentrations(), estimator)
+    before = torch.get_rng_state()
+    made.draw(torch.Generator().manual_seed(0), ARCHITECTURE)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("low", [-20.0, -80.0])
+def test_tiny_concentrations_keep_gradients_finite(low: float) -> None:
+    made = Factored(load("nasbench201").relaxation, Concentrations(), DirichletPath(), torch.Generator())
+    with torch.no_grad():
+        made.theta[:, :3] = low
+    costs = SupernetCost(build_supernet(load("toy-tied-width"), (4,), 3), (4,))
+    for seed in range(20):
+        [gates] = made.draw(torch.Generator().manual_seed(seed), ARCHITECTURE)
+        made.pullback(gates, {name: torch.arange(5.0) for name in gates})
+        AnchorPenalty(1.0)(made, costs).backward()
+    assert made.theta.grad is not None
+    assert bool(made.theta.grad.isfinite().all())
+
+
+def test_an_underflowed_entry_of_the_simplex_spoils_no_gradient() -> None:
+    made = factored(load("nasbench201"), Simplex(floor=0.0), Concrete(Constant(1.0)))
+    with torch.no_grad():
+        made.theta[:, 0], made.theta[:, 1] = 0.0, 1 - made.theta[:, 2:].sum(-1)
+    [gates] = made.draw(torch.Generator().manual_seed(0), ARCHITECTURE)
+    made.pullback(gates, {name: torch.arange(5.0) for name in gates})
+    assert made.theta.grad is not None
+    assert bool(made.theta.grad.isfinite().all())
+
+
 def test_dirichlet_needs_concentrations() -> None:
     with pytest.raises(ConfigurationError, match="DirichletPath needs the geometry Concentrations, got SoftmaxLogits"):
         Learned(SoftmaxLogits(), DirichletPath())
@@ -273,12 +310,12 @@ def test_expected_cost_equals_enumeration() -> None:
     supernet = build_supernet(space, (3, 8, 8), 4, network={"channels": 2, "cells": 1})
     costs = SupernetCost(supernet, (3, 8, 8))
     made = factored(space, SoftmaxLogits(), Expectation())
-    made.restrict({d.name: torch.tensor([True, False, True, True, False]) for d in space.relaxation.decisions})
+    made.restrict({d.name: torch.tensor([True, True, True, False, False]) for d in space.relaxation.decisions})
     base = costs.of(discrete({d.name: (0.0,) * 5 for d in space.relaxation.decisions}))
     p = made.probabilities()
     options = space.relaxation.decisions[0].options
     expected = largest = 0.0
-    for picks in itertools.product((0, 2, 3), repeat=6):
+    for picks in itertools.product((0, 1, 2), repeat=6):
         architecture = space.architecture(
             {d.name: options[i] for d, i in zip(space.relaxation.decisions, picks, strict=True)}
         )
@@ -341,7 +378,8 @@ def test_score_function_of_independent_decisions_equals_enumeration() -> None:
 
 @pytest.fixture(scope="module")
 def controller() -> Controller:
-    made = Controller(TINY.relaxation, torch.Generator().manual_seed(0), bound=2.5, temperature=1.0).double()
+    made = Autoregressive(bound=2.5, temperature=1.0).build(TINY.relaxation, torch.Generator().manual_seed(0)).double()
+    assert isinstance(made, Controller)
     with torch.no_grad():
         for p in made.parameters():
             p.mul_(8)  # far from uniform
@@ -398,10 +436,9 @@ def test_the_controller_samples_what_it_says(controller: Controller) -> None:
 
 def test_decisions_with_the_same_options_share_their_layers(controller: Controller) -> None:
     assert len(controller.embeddings) == len(controller.outputs) == 2
-    with pytest.raises(ConfigurationError, match="hidden of at least 1, got 0"):
-        Controller(TINY.relaxation, torch.Generator(), hidden=0)
-    with pytest.raises(ConfigurationError, match="temperature of the controller must be positive"):
-        Controller(TINY.relaxation, torch.Generator(), temperature=0.0)
+    for wrong in ({"hidden": 0}, {"layers": 0}, {"temperature": 0.0}, {"bound": -1.0}, {"betas": (1.0, 0.9)}):
+        with pytest.raises(ConfigurationError, match=r"of the controller must|the controller needs"):
+            Autoregressive(**wrong)  # type: ignore[arg-type]
 
 
 def test_straight_through_and_score_draw_the_same_options() -> None:

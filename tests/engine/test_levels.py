@@ -171,6 +171,10 @@ def test_score_clip() -> None:
         lambda: Reward(steps=0),
         lambda: Reward(samples=0),
         lambda: Reward(decay=1.0),
+        lambda: build("enas", {"baseline_decay": 0.0}),
+        lambda: build("enas", {"controller_learning_rate": -1.0}),
+        lambda: build("darts", {"architecture_learning_rate": float("inf")}),
+        lambda: build("spos", {"path_dropout": 0.5, "epochs": 1}),
         lambda: Reward(surprise=-1.0),
         lambda: Reward(gradient_clip=0.0),
         lambda: Unrolled(inner_learning_rate=-1.0),
@@ -248,3 +252,25 @@ def test_the_cost_penalty_prefers_cheap_operations() -> None:
         return sum(float(p[name] @ torch.tensor(row).float()) for name, row in state.costs.prices.items())
 
     assert expected_cost(10.0) < 0.8 * expected_cost(0.0)
+
+
+def test_pruning_to_one_option_leaves_nothing_to_penalise() -> None:
+    base = state_of("drnas", epochs=4)
+    recipe = build("drnas", {"keep": (3, 1), "anchor": "kl", "epochs": 6, "batch_size": 8})
+    state = prepare(base.supernet, recipe, base.data, numerics=numerics("cpu"))
+    found = run(state).architecture
+    assert [float(row.max()) for row in state.distribution.probabilities().values()] == [1.0] * 6
+    assert len(found) == 6
+
+
+def test_ranking_by_the_batch_needs_two_examples_and_says_so_before_training() -> None:
+    problem = planted()
+    recipe = build("enas", small_arguments("enas", selection_examples=1))
+    supernet = build_supernet(problem.space, problem.dataset.input_shape, 1)
+    data = problem.dataset.assign(recipe.roles, generator=stream(0, "data"))
+    with pytest.raises(ConfigurationError, match="at least 2 selection examples, got 1"):
+        prepare(supernet, recipe, data, numerics=numerics("cpu"))
+    state = prepare(
+        supernet, build("enas", small_arguments("enas", selection_examples=65)), data, numerics=numerics("cpu")
+    )
+    assert [len(batch.inputs) for batch in state.evaluation_batches("selection", 65)] == [65]

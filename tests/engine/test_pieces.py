@@ -119,19 +119,23 @@ def test_cosine_equals_torch(epochs: int, start: float, end: float, stretch: flo
         schedule.step()
 
 
-@given(
-    epochs=st.integers(1, 80),
-    first=st.integers(1, 12),
-    factor=st.integers(1, 3),
-)
-def test_cosine_restarts_equal_torch(epochs: int, first: int, factor: int) -> None:
+@pytest.mark.parametrize(("epochs", "cycles", "factor", "first"), [(150, 4, 2, 10), (30, 3, 1, 10), (26, 3, 3, 2)])
+def test_cosine_restarts_equal_torch(epochs: int, cycles: int, factor: int, first: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first, factor, 0.0005)
     for epoch in range(epochs):
-        made = CosineRestarts(0.05, 0.0005, first, factor)(epoch, epochs)
+        made = CosineRestarts(0.05, 0.0005, cycles, factor)(epoch, epochs)
         assert made == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
         optimizer.step()
         schedule.step()
+
+
+@given(epochs=st.integers(1, 200), cycles=st.integers(1, 5), factor=st.integers(1, 3))
+def test_cosine_restarts_fill_the_epochs(epochs: int, cycles: int, factor: int) -> None:
+    schedule = CosineRestarts(1.0, 0.0, cycles, factor)
+    assert schedule(epochs, epochs) == pytest.approx(0.0, abs=1e-9)
+    assert all(0 <= schedule(epoch, epochs) <= 1 for epoch in range(epochs))
+    assert CosineRestarts(1.0, 0.0, 1, factor)(epochs // 2, epochs) == pytest.approx(Cosine(1.0)(epochs // 2, epochs))
 
 
 def test_linear_and_constant() -> None:
@@ -220,10 +224,13 @@ def test_pruning_masks_for_good(method: str, exclude: tuple[str, ...]) -> None:
 
 
 def test_pruning_records_what_is_really_kept() -> None:
-    state = state_of("gaea-darts", stages=(Stage(0.5), Stage(0.5, keep=5)))  # `none` is excluded: 4 options remain
+    state = state_of("gaea-darts", space="toy-tied-width", exclude=(), stages=(Stage(0.5), Stage(0.5, keep=3)))
     run(state)
     record = next(r for r in state.history if r["event"] == "stage" and "kept" in r)
-    assert all(indices == [1, 2, 3, 4] for indices in record["kept"].values())
+    assert len(record["kept"]["width"]) == 3
+    assert record["kept"]["activation"] == [0, 1, 2], "where fewer options exist than asked for, all are kept"
+    with pytest.raises(ConfigurationError, match="keeps 4 options prunes nothing, since no decision has more than 4"):
+        state_of("gaea-darts", stages=(Stage(0.5), Stage(0.5, keep=4)))  # `none` is excluded
 
 
 def test_masking_a_decision_without_options_left_is_an_error() -> None:

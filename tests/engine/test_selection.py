@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from sharewise.data import digits
 from sharewise.distribution import Factored
 from sharewise.engine import (
+    Alternating,
     DartsRule,
     Mode,
     RankSampled,
     SearchState,
     Selection,
+    Stage,
     evaluate_gates,
     numerics,
     prepare,
@@ -171,6 +174,27 @@ def test_finalists_of_every_round_are_scored_on_all_examples() -> None:
     assert [s["accuracy"] for _, s in finals] == sorted((s["accuracy"] for _, s in finals), reverse=True)
     assert selected.architecture == finals[0][0]
     assert "3 rounds" in selected.rule
+    assert len({a for a, _ in selected.candidates}) == 15, "rounds are independent, and no candidate is scored twice"
+
+
+def test_later_rounds_of_a_small_space_have_fewer_candidates() -> None:
+    state = state_of("rs-ws", "toy-tied-width", selection=RankSampled(8, RunningStatistics(), 16, 2, rounds=3))
+    train(state)
+    assert len(state.recipe.selection.select(state).candidates) == 12
+
+
+def test_a_final_score_that_is_no_number_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of("rs-ws", selection=RankSampled(5, RunningStatistics(), examples=16, finalists=1, rounds=1))
+    everything = state.data.size("selection")
+
+    def broken(*arguments: Any, **_: Any) -> dict[str, float]:
+        size = sum(len(batch.inputs) for batch in arguments[2])
+        return {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
+
+    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", broken)
+    candidates = state.recipe.selection.select(state).candidates
+    assert [score["accuracy"] for _, score in candidates[:4]] == [0.5] * 4
+    assert math.isnan(candidates[4][1]["accuracy"])
 
 
 def test_one_round_per_ten_thousand_steps() -> None:
@@ -192,9 +216,13 @@ def test_candidates_come_from_the_learned_distribution() -> None:
     assert {option for a in candidates for option in a.values()} == {"skip_connect", "nor_conv_3x3"}
 
 
-def test_a_run_that_ends_within_its_warm_up_says_so() -> None:
-    for method, warned in (("gaea-gdas", True), ("gdas", False)):
-        state = state_of(method, epochs=4)
+def test_a_run_without_a_step_on_theta_says_so() -> None:
+    for method, changes, warned in (
+        ("gaea-gdas", {}, True),
+        ("gdas", {}, False),
+        ("proxylessnas", {"stages": (Stage(),), "level": Alternating(every=50)}, True),
+    ):
+        state = state_of(method, epochs=4, **changes)
         state.max_steps = 2
         train(state)
         assert ("never moved" in state.recipe.selection.select(state).rule) is warned

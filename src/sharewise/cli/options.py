@@ -13,6 +13,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 __all__ = ["Field", "add_fields", "argument_docs", "dataclass_fields", "fields_of_function", "given"]
 
+_METAVARS: Mapping[Any, str] = {int: "N", float: "X"}
+
 
 class Field:
     """One option: name, type, default and help.
@@ -69,15 +71,16 @@ def add_fields(parser: argparse._ArgumentGroup, options: list[Field]) -> None:
     for option in options:
         flag = "--" + option.name.replace("_", "-")
         kind, text = _inner(option.kind), option.text.rstrip(".").replace("%", "%%")
-        default = " ".join(option.default) if isinstance(option.default, tuple) else option.default
+        default = " ".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
         shown = "" if default in (None, "") else f" (default: {default})"
         settings: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS, "help": text + shown}
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
         elif get_origin(kind) is tuple:
-            parser.add_argument(flag, nargs="*", metavar="WORD", **settings)
+            item = get_args(kind)[0]
+            parser.add_argument(flag, nargs="*", type=item, metavar=_METAVARS.get(item, "WORD"), **settings)
         else:
-            metavar = {int: "N", float: "X"}.get(kind, "TEXT")
+            metavar = _METAVARS.get(kind, "TEXT")
             parser.add_argument(flag, type=kind if kind in (int, float) else str, metavar=metavar, **settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -113,7 +114,11 @@ class Learned(Blueprint):
 @final
 @dataclass(frozen=True)
 class Autoregressive(Blueprint):
-    """Decisions that depend on the earlier ones: the controller of ENAS. Arguments as for `Controller`."""
+    """Decisions that depend on the earlier ones: the controller of ENAS. Arguments as for `Controller`.
+
+    Raises:
+        ConfigurationError: when a value is out of range.
+    """
 
     hidden: int = 32
     layers: int = 2
@@ -122,6 +127,16 @@ class Autoregressive(Blueprint):
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.0, 0.999)
     epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"the controller needs {name} of at least 1, got {getattr(self, name)}")
+        for name in ("temperature", "bound", "learning_rate", "epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigurationError(f"the {name} of the controller must be positive, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigurationError(f"the betas of the controller must lie in [0, 1), got {self.betas}")
 
     @property
     def gradient(self) -> Gradient:

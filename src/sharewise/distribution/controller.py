@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.factored import drawable, option_mask
+from sharewise.distribution.factored import drawable, narrowed, option_mask
 from sharewise.distribution.phase import Phase
-from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation
 from sharewise.supernet.gate import Gate, Gates
 
@@ -37,21 +36,19 @@ class Controller(Distribution):
         relaxation: its decisions, in their order.
         generator: of the initial parameters.
         exclude: options that are masked from the start.
-        hidden: width of the LSTM and of the embeddings, at least 1.
-        layers: of the LSTM, at least 1.
+        hidden: width of the LSTM and of the embeddings.
+        layers: of the LSTM.
         temperature: T, positive.
         bound: c, positive.
         learning_rate: of Adam.
         betas: of Adam.
         epsilon: of Adam.
 
-    Raises:
-        ConfigurationError: when a value is out of range.
-
     Example:
+        >>> from sharewise.distribution import Autoregressive
         >>> from sharewise.spaces import load
         >>> g = torch.Generator().manual_seed(0)
-        >>> controller = Controller(load("nasbench201").relaxation, g)
+        >>> controller = Autoregressive().build(load("nasbench201").relaxation, g)
         >>> [gates] = controller.draw(g, Phase("architecture"))
         >>> bool(gates["edge_2_3"].log_prob < 0)
         True
@@ -74,21 +71,15 @@ class Controller(Distribution):
         generator: torch.Generator,
         exclude: tuple[Option, ...] = (),
         *,
-        hidden: int = 32,
-        layers: int = 2,
-        temperature: float = 5.0,
-        bound: float = 2.5,
-        learning_rate: float = 1e-3,
-        betas: tuple[float, float] = (0.0, 0.999),
-        epsilon: float = 1e-3,
+        hidden: int,
+        layers: int,
+        temperature: float,
+        bound: float,
+        learning_rate: float,
+        betas: tuple[float, float],
+        epsilon: float,
     ) -> None:
         super().__init__()
-        for name, value in {"hidden": hidden, "layers": layers}.items():
-            if value < 1:
-                raise ConfigurationError(f"the controller needs {name} of at least 1, got {value}")
-        for name, number in {"temperature": temperature, "bound": bound, "learning rate": learning_rate}.items():
-            if not number > 0:
-                raise ConfigurationError(f"the {name} of the controller must be positive, got {number}")
         self.relaxation, self.exclude = relaxation, exclude
         self.space = drawable(relaxation, exclude)
         self.temperature, self.bound = temperature, bound
@@ -168,10 +159,4 @@ class Controller(Distribution):
 
     def restrict(self, keep: Mapping[str, Tensor]) -> None:
         """Mask options for good."""
-        mask = self.mask.clone()
-        for row, decision in enumerate(self.relaxation.decisions):
-            if decision.name in keep:
-                mask[row, : decision.size] &= keep[decision.name]
-            if not mask[row].any():
-                raise ConfigurationError(f"decision {decision.name!r} would be left without options")
-        self.mask.copy_(mask)
+        self.mask.copy_(narrowed(self.relaxation.decisions, self.mask, keep))

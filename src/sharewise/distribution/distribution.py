@@ -33,7 +33,7 @@ class Distribution(nn.Module, ABC):
     """Whether the losses of the paths of one draw are added (strict fairness) instead of averaged."""
 
     sampled: bool = True
-    """Whether draws are random. Then θ stays on the host, where options are chosen without waiting for a device;
+    """Whether a draw decides on the host. Then θ stays there, where options are chosen without waiting for a device;
     otherwise it lives beside the network, and no step moves anything back."""
 
     @abstractmethod

@@ -51,8 +51,10 @@ class Estimator(ABC):
     """How one set of gates is made from θ in some geometry."""
 
     sampled: ClassVar[bool]
-    """Whether draws are random; then the distribution stays on the host, where `active` is decided without a device
-    synchronisation."""
+    """Whether a draw decides on the host (which options run, or by a sampler that the host has); then the distribution
+    stays there, and no step waits for a device."""
+    normalised: ClassVar[bool] = True
+    """Whether the weights of a gate sum to one in every geometry, also where its options do not compete."""
     gradient: ClassVar[Gradient] = "path"
     """How a gradient reaches θ."""
     geometry: ClassVar[type] = Geometry
@@ -89,6 +91,7 @@ class Expectation(Estimator):
     """
 
     sampled: ClassVar[bool] = False
+    normalised: ClassVar[bool] = False
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The mixture weights of the geometry."""
@@ -112,7 +115,7 @@ class Concrete(Estimator):
     """
 
     temperature: Schedule
-    sampled: ClassVar[bool] = True
+    sampled: ClassVar[bool] = False
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -224,9 +227,9 @@ class DirichletPath(Estimator):
         assert isinstance(geometry, Concentrations)
         concentrations, weights = geometry.concentrations(theta), torch.zeros_like(theta)
         sizes = mask.sum(dim=-1)
-        # The library samples from the global generator only; it is lent the state of ours.
+        # The library's public functions sample from the host's global generator: it is seeded by ours, and restored.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
             for size in sorted(set(sizes.tolist())):  # rows with as many options share one call
                 rows = (sizes == size).nonzero().flatten()
                 columns = mask[rows].nonzero()[:, 1].view(len(rows), size)
@@ -262,7 +265,7 @@ class ScoreFunction(Estimator):
 def _gumbel(log_p: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise, -log of an exponential variate, bounded away from infinity."""
     exponential = torch.empty_like(log_p, device=generator.device).exponential_(generator=generator)
-    return -exponential.clamp_min(torch.finfo(log_p.dtype).tiny).log().to(log_p.device)
+    return -exponential.clamp_min(torch.finfo(log_p.dtype).tiny).log().to(log_p.device, non_blocking=True)
 
 
 def _one_hot(like: Tensor, index: Tensor) -> Tensor:

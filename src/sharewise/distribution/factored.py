@@ -17,7 +17,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, Option, Relaxation, Space
 from sharewise.supernet.gate import Gate, Gates
 
-__all__ = ["Factored", "drawable", "option_mask"]
+__all__ = ["Factored", "drawable", "narrowed", "option_mask"]
 
 
 def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = ()) -> Tensor:
@@ -48,6 +48,26 @@ def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = (
             mask[row, column] = option not in exclude
         if not mask[row].any():
             raise ConfigurationError(f"excluding {exclude} leaves decision {decision.name!r} without options")
+    return mask
+
+
+def narrowed(decisions: tuple[Decision, ...], mask: Tensor, keep: Mapping[str, Tensor]) -> Tensor:
+    """A mask with fewer options.
+
+    Args:
+        decisions: one row each.
+        mask: as `option_mask` returns it.
+        keep: by decision, true for the options that remain; decisions that are absent stay as they are.
+
+    Raises:
+        ConfigurationError: when a decision would be left without options.
+    """
+    mask = mask.clone()
+    for row, decision in enumerate(decisions):
+        if decision.name in keep:
+            mask[row, : decision.size] &= keep[decision.name].to(mask.device)
+        if not mask[row].any():
+            raise ConfigurationError(f"decision {decision.name!r} would be left without options")
     return mask
 
 
@@ -94,7 +114,7 @@ class Factored(Distribution):
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
         self.sampled = estimator.sampled
-        self.competing = geometry.competing or estimator.sampled
+        self.competing = geometry.competing or estimator.normalised
         mask = option_mask(relaxation.decisions, exclude)
         self.space, self.exclude = drawable(relaxation, exclude), exclude
         self.register_buffer("mask", mask)
@@ -146,12 +166,7 @@ class Factored(Distribution):
 
     def restrict(self, keep: Mapping[str, Tensor]) -> None:
         """Mask options for good and bring θ back into the geometry."""
-        mask = self.mask.clone()
-        for row, decision in enumerate(self.relaxation.decisions):
-            if decision.name in keep:
-                mask[row, : decision.size] &= keep[decision.name].to(mask.device)
-            if not mask[row].any():
-                raise ConfigurationError(f"decision {decision.name!r} would be left without options")
+        mask = narrowed(self.relaxation.decisions, self.mask, keep)
         self.mask.copy_(mask)
         with torch.no_grad():
             self.theta.copy_(self.geometry.restricted(self.theta, mask))

@@ -6,6 +6,7 @@ row per decision; entries that are padding, excluded or pruned are masked.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -54,10 +55,40 @@ class Geometry(ABC):
         """θ after options were masked: a legal value whose remaining options keep their proportions."""
 
 
+@dataclass(frozen=True)
+class Logits(Geometry):
+    """Unconstrained parameters α, one per option, moved by Adam without weight decay, which is a penalty here.
+
+    Args:
+        learning_rate: of Adam.
+        betas: of Adam.
+        scale: standard deviation of the initial α.
+    """
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    scale: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require_positive(self.learning_rate)
+
+    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Normal noise of standard deviation `scale`."""
+        return self.scale * torch.randn(mask.shape, generator=generator) * mask
+
+    def optimizer(self, theta: Parameter) -> Optimizer:
+        """Adam."""
+        return Adam([theta], lr=self.learning_rate, betas=self.betas)
+
+    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
+        """α unchanged where it remains."""
+        return theta * mask
+
+
 @final
 @dataclass(frozen=True)
-class SoftmaxLogits(Geometry):
-    """Unconstrained logits α with p = softmax(α), moved by Adam.
+class SoftmaxLogits(Logits):
+    """Logits α with p = softmax(α), moved by Adam.
 
     Args:
         learning_rate: of Adam.
@@ -73,22 +104,15 @@ class SoftmaxLogits(Geometry):
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2 and section 3.1.
     """
 
-    learning_rate: float = 3e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    scale: float = 1e-3
     preserve_mass: bool = False
 
     def __post_init__(self) -> None:
-        _require_positive(self.learning_rate)
+        super().__post_init__()
         if self.preserve_mass and self.betas[0] != 0:
             raise ConfigurationError(
                 f"preserve_mass needs a first beta of 0, got betas={self.betas}: momentum would move options that "
                 "have no gradient"
             )
-
-    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Normal noise of standard deviation `scale`."""
-        return self.scale * torch.randn(mask.shape, generator=generator) * mask
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """log softmax over the options that are not masked."""
@@ -99,19 +123,16 @@ class SoftmaxLogits(Geometry):
         return torch.softmax(theta.masked_fill(~mask, -torch.inf), dim=-1)
 
     def optimizer(self, theta: Parameter) -> Optimizer:
-        """Adam without weight decay, which is a penalty here."""
-        adam = MassPreservingAdam if self.preserve_mass else Adam
-        return adam([theta], lr=self.learning_rate, betas=self.betas)
-
-    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
-        """The logits unchanged where they remain."""
-        return theta * mask
+        """Adam, or the one that preserves mass."""
+        if self.preserve_mass:
+            return MassPreservingAdam([theta], lr=self.learning_rate, betas=self.betas)
+        return super().optimizer(theta)
 
 
 @final
 @dataclass(frozen=True)
-class SigmoidLogits(Geometry):
-    """Unconstrained logits α whose options do not compete: each has a mixture weight σ(α) of its own, moved by Adam.
+class SigmoidLogits(Logits):
+    """Logits α whose options do not compete: each has a mixture weight σ(α) of its own, moved by Adam.
 
     Where probabilities are asked for (sampling, entropy, selection) they are p = σ(α) / Σ σ(α), in the same order.
 
@@ -125,17 +146,7 @@ class SigmoidLogits(Geometry):
         (arXiv 1911.12126), equation 3.
     """
 
-    learning_rate: float = 3e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    scale: float = 1e-3
     competing: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _require_positive(self.learning_rate)
-
-    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Normal noise of standard deviation `scale`."""
-        return self.scale * torch.randn(mask.shape, generator=generator) * mask
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """log σ(α), normalised over the options that are not masked."""
@@ -149,21 +160,14 @@ class SigmoidLogits(Geometry):
         """σ(α), each in (0, 1); rows do not sum to one."""
         return torch.sigmoid(theta) * mask
 
-    def optimizer(self, theta: Parameter) -> Optimizer:
-        """Adam without weight decay."""
-        return Adam([theta], lr=self.learning_rate, betas=self.betas)
-
-    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
-        """The logits unchanged where they remain."""
-        return theta * mask
-
 
 @final
 @dataclass(frozen=True)
-class Concentrations(Geometry):
+class Concentrations(Logits):
     """Dirichlet distributions over the simplex: concentrations β = elu(α) + 1, moved by Adam on α.
 
-    The probabilities are the means β / Σ β. At α = 0 the distribution is uniform over the simplex, Dir(1).
+    The probabilities are the means β / Σ β. At α = 0 the distribution is uniform over the simplex, Dir(1). Masking
+    leaves the marginal on the other options, normalised, which is their Dirichlet distribution.
 
     Args:
         learning_rate: of Adam.
@@ -172,23 +176,14 @@ class Concentrations(Geometry):
 
     References:
         X. Chen et al., *DrNAS: Dirichlet Neural Architecture Search*, ICLR 2021 (arXiv 2006.10355), section 3.1.
+
+    Deviations:
+        β is held above exp(-13), where its gradients can still be computed in single precision.
     """
 
-    learning_rate: float = 3e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    scale: float = 1e-3
-
-    def __post_init__(self) -> None:
-        _require_positive(self.learning_rate)
-
     def concentrations(self, theta: Tensor) -> Tensor:
-        """β = elu(α) + 1, computed as α + 1 or exp(α), which does not round to zero, and positive throughout."""
-        small = theta.clamp_max(0).exp().clamp_min(torch.finfo(theta.dtype).tiny)
-        return torch.where(theta > 0, theta + 1, small)
-
-    def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Normal noise of standard deviation `scale`."""
-        return self.scale * torch.randn(mask.shape, generator=generator) * mask
+        """β = elu(α) + 1, computed as α + 1 or exp(α), which does not round to zero."""
+        return torch.where(theta > 0, theta + 1, theta.clamp(-13, 0).exp())
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """Logarithm of the mean; masked entries pass no gradient."""
@@ -198,14 +193,6 @@ class Concentrations(Geometry):
         """The mean β / Σ β over the options that are not masked."""
         kept = self.concentrations(theta) * mask
         return kept / kept.sum(dim=-1, keepdim=True)
-
-    def optimizer(self, theta: Parameter) -> Optimizer:
-        """Adam without weight decay, which is a penalty here."""
-        return Adam([theta], lr=self.learning_rate, betas=self.betas)
-
-    def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
-        """α unchanged where it remains: the marginal on the other options, normalised, is their Dirichlet."""
-        return theta * mask
 
 
 @final
@@ -240,7 +227,8 @@ class Simplex(Geometry):
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """log θ; masked entries pass no gradient."""
-        return torch.where(mask, theta.masked_fill(~mask, 1.0).log(), -torch.inf)
+        tiny = torch.finfo(theta.dtype).tiny  # an entry that has underflowed must not make gradients of others NaN
+        return torch.where(mask, theta.masked_fill(~mask, 1.0).clamp_min(tiny).log(), -torch.inf)
 
     def probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """θ itself."""
@@ -257,5 +245,5 @@ class Simplex(Geometry):
 
 
 def _require_positive(learning_rate: float) -> None:
-    if not learning_rate > 0:
-        raise ConfigurationError(f"the architecture learning rate must be positive, got {learning_rate}")
+    if not 0 < learning_rate < math.inf:
+        raise ConfigurationError(f"the architecture learning rate must be positive and finite, got {learning_rate}")

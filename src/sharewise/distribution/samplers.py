@@ -90,6 +90,8 @@ class PathSampler(Sampler):
         if self.path_dropout is None or phase.step != "weights":
             return paths
         rate = self.path_dropout(phase.epoch, phase.epochs)
+        if not 0 <= rate < 1:
+            raise ConfigurationError(f"path dropout is a probability in [0, 1), got {rate} in epoch {phase.epoch}")
         return [
             {n: _silent(gate) if n in self._optional and rng.random() < rate else gate for n, gate in gates.items()}
             for gates in paths

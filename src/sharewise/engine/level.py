@@ -186,9 +186,9 @@ class Reward(Level):
     Args:
         steps: on θ per epoch, at least 1.
         samples: architectures per step, at least 1.
-        decay: of the baseline, in [0, 1).
+        decay: of the baseline, in (0, 1).
         surprise: strength of the entropy bonus, not negative.
-        gradient_clip: largest norm of the gradient of θ, or `None`.
+        gradient_clip: largest norm of the score gradient of θ, before penalties, or `None`.
 
     References:
         H. Pham et al., *ENAS*, ICML 2018 (arXiv 1802.03268), section 2.2.
@@ -212,8 +212,8 @@ class Reward(Level):
             raise ConfigurationError(
                 f"a reward level needs at least 1 step and 1 sample, got steps={self.steps}, samples={self.samples}"
             )
-        if not 0 <= self.decay < 1:
-            raise ConfigurationError(f"the decay of the baseline must lie in [0, 1), got {self.decay}")
+        if not 0 < self.decay < 1:
+            raise ConfigurationError(f"the decay of the baseline must lie in (0, 1), got {self.decay}")
         if not 0 <= self.surprise < math.inf:
             raise ConfigurationError(f"the entropy bonus must be finite and not negative, got {self.surprise}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:

@@ -119,7 +119,8 @@ class ExpectedCost(Penalty):
     """λ · E_{a ~ p}[cost(a)] / largest cost, with the cost of an architecture in multiply-accumulates.
 
     With c_{d,o} the price of option o in decision d, E[cost] = Σ_d Σ_o p_{d,o} c_{d,o} is exact where prices add. What
-    all architectures pay alike is left out of numerator and denominator, so that the value lies in [0, λ].
+    all architectures pay alike is left out of numerator and denominator, and the largest cost is that of options which
+    are not masked, so that the value lies in [0, λ].
 
     Args:
         strength: λ, not negative.
@@ -136,11 +137,11 @@ class ExpectedCost(Penalty):
 
     def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """See the class."""
-        theta, prices = distribution.theta, costs.prices
-        p = distribution.geometry.probabilities(theta, distribution.mask)
-        table = torch.zeros_like(p, requires_grad=False)
-        for row, decision in enumerate(distribution.relaxation.decisions):
-            table[row, : decision.size] = torch.tensor(prices[decision.name], dtype=p.dtype)
+        p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
+        rows = [costs.prices[decision.name] for decision in distribution.relaxation.decisions]
+        width = p.shape[-1]
+        table = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=p.dtype, device=p.device)
+        table = table * distribution.mask
         largest = table.amax(dim=-1).sum()
         value: Tensor = (p * table).sum() / largest.clamp_min(1.0)
         return self.strength * value

@@ -77,20 +77,23 @@ class Cosine:
 @final
 @dataclass(frozen=True)
 class CosineRestarts:
-    """Half cosines from `start` towards `end`, one after the other, each `factor` times as long as the one before.
+    """Half cosines from `start` to `end`, one after the other, each `factor` times as long as the one before.
+
+    Together they fill the epochs, so that a run ends at the end of a cosine: the first one has the length
+    epochs · (factor - 1) / (factor^cycles - 1), which is 10 of 150 epochs for four cycles of factor 2.
 
     Args:
         start: value at the beginning of every cosine.
         end: value that each approaches.
-        first: epochs of the first cosine, at least 1.
+        cycles: how many, at least 1.
         factor: growth of their length, at least 1.
 
     Raises:
         ConfigurationError: when a value is out of range.
 
     Example:
-        >>> [CosineRestarts(1.0, 0.0, first=2)(e, 6) for e in range(3)]
-        [1.0, 0.5, 1.0]
+        >>> [CosineRestarts(1.0, 0.0, cycles=2)(e, 6) for e in range(4)]
+        [1.0, 0.5, 1.0, 0.8535...]
 
     References:
         I. Loshchilov and F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, equation 5.
@@ -98,18 +101,23 @@ class CosineRestarts:
 
     start: float
     end: float = 0.0
-    first: int = 10
+    cycles: int = 4
     factor: int = 2
 
     def __post_init__(self) -> None:
-        if self.first < 1 or self.factor < 1:
+        if self.cycles < 1 or self.factor < 1:
             raise ConfigurationError(
-                f"cosine restarts need a first length and a factor of at least 1, got {self.first} and {self.factor}"
+                f"cosine restarts need cycles and a factor of at least 1, got {self.cycles} and {self.factor}"
             )
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """The value in `epoch`, whatever the total."""
-        length = self.first
-        while epoch >= length:
-            epoch, length = epoch - length, length * self.factor
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * epoch / length)) / 2
+        """The value in `epoch`."""
+        lengths = [self.factor**cycle for cycle in range(self.cycles)]
+        place = epoch * sum(lengths) / epochs  # in units of the first length
+        for length in lengths[:-1]:
+            if place < length:
+                break
+            place -= length
+        else:
+            length = lengths[-1]
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(place / length, 1.0))) / 2

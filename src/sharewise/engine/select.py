@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -15,7 +15,15 @@ from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
 from sharewise.space import Architecture, Option
-from sharewise.supernet import Gates, NormPolicy, RecalibratedStatistics, discrete, to_device
+from sharewise.supernet import (
+    BatchStatistics,
+    Gates,
+    NormPolicy,
+    RecalibratedStatistics,
+    discrete,
+    norms,
+    to_device,
+)
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -60,6 +68,9 @@ class Selection(ABC):
     def projected(self, state: SearchState) -> Architecture | None:
         """The architecture that the rule would pick now, if that costs no evaluation; else `None`."""
         return None
+
+    def check(self, state: SearchState) -> None:  # noqa: B027: a rule may have nothing to refuse
+        """Refuse, before a search begins, what could not be selected at its end."""
 
 
 @final
@@ -107,10 +118,8 @@ class DartsRule(Selection):
 
 
 def _rested(state: SearchState) -> str:
-    """A word of warning where the run ended within its warm-up."""
-    if any(stage.architecture_steps for stage in state.recipe.stages[: state.stage + 1]):
-        return ""
-    return " (θ has never moved, since the run ended within its warm-up: this is its initial value)"
+    """A word of warning where the run was too short for any step on θ."""
+    return "" if state.moves else " (θ has never moved in this run, which was too short for that: its initial value)"
 
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
@@ -125,7 +134,8 @@ class RankSampled(Selection):
 
     A sampler draws them uniformly (or as it does in training), a controller as it has learned to. Every candidate sees
     the same selection examples and the same recalibration batches. With finalists, each round scores its candidates on
-    few examples, then its best ones again on all; the best of all rounds by the second score wins.
+    few examples, then its best ones again on all; the best of all rounds by the second score wins. No architecture is a
+    candidate twice, so that a small space may leave later rounds with few or none.
 
     Args:
         candidates: different architectures to score in a round, at least 1; fewer where so many cannot be found.
@@ -158,6 +168,14 @@ class RankSampled(Selection):
                 f"finalists and rounds must not be negative, got {self.finalists} and {self.rounds}"
             )
 
+    def check(self, state: SearchState) -> None:
+        """Batch statistics need two examples."""
+        smallest = min(state.data.size("selection"), self.examples or 2)
+        if isinstance(self.policy, BatchStatistics) and norms(state.supernet) and smallest < 2:
+            raise ConfigurationError(
+                f"candidates are normalised by the batch, which needs at least 2 selection examples, got {smallest}"
+            )
+
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         generator = state.fresh_generator("selection")
@@ -167,14 +185,17 @@ class RankSampled(Selection):
         calibration = state.calibration_batches(self.policy.batches)
         finals: list[Scored] = []
         others: list[Scored] = []
+        met: set[Architecture] = set()
         for index in range(rounds):
-            chosen = _different(state, generator, self.candidates)
+            chosen = _different(state, generator, self.candidates, met)
+            met |= set(chosen)
             title = f"round {index + 1} of {rounds}: " if rounds > 1 else ""
             scored = self._scored(state, chosen, some, calibration, f"{title}ranked")
             best = [architecture for architecture, _ in scored[: self.finalists]]
             finals += self._scored(state, best, everything, calibration, f"{title}ranked again")
             others += scored[self.finalists :]
-        ranked = _ranked(state, finals) + _ranked(state, others)
+        broken = [pair for pair in finals if not math.isfinite(pair[1][state.task.primary])]
+        ranked = _ranked(state, [pair for pair in finals if pair not in broken]) + _ranked(state, others) + broken
         again = f", the best {self.finalists} of each round again on all examples" if self.finalists else ""
         times = f" in {rounds} rounds" if rounds > 1 else ""
         rule = f"best {state.task.primary} of {len(ranked)} sampled architectures with shared weights{times}{again}"
@@ -199,12 +220,16 @@ class RankSampled(Selection):
 Scored = tuple[Architecture, dict[str, float]]
 
 
-def _different(state: SearchState, generator: torch.Generator, count: int) -> list[Architecture]:
-    """Up to `count` different architectures from the distribution, which may have fewer, or hardly any likely ones."""
+def _different(
+    state: SearchState, generator: torch.Generator, count: int, met: Set[Architecture]
+) -> list[Architecture]:
+    """Up to `count` different new architectures; the distribution may have fewer, or hardly any likely ones."""
     chosen: dict[Architecture, None] = {}
     attempts = 0
     while len(chosen) < count and attempts < 20 * count:
-        chosen.setdefault(state.distribution.sample(generator))
+        architecture = state.distribution.sample(generator)
+        if architecture not in met:
+            chosen.setdefault(architecture)
         attempts += 1
     return list(chosen)
 

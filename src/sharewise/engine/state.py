@@ -88,6 +88,7 @@ class SearchState:
         )
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
+        self.moves = 0  # steps on θ
         self.meters: dict[str, Tensor] = {}
         self.metered: dict[str, int] = {}
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
@@ -115,14 +116,22 @@ class SearchState:
         return self.numerics.arrange(next(self.streams[role]))
 
     def evaluation_batches(self, role: Role, limit: int | None = None) -> list[Batch]:
-        """The same examples in the same order at every call."""
-        batches = self.data.batches(
-            role,
-            max(self.recipe.batch_size, 64),
-            device=self.numerics.device,
-            dtype=self.numerics.dtype,
-            limit=limit,
+        """The same examples in the same order at every call.
+
+        A last batch of a single example, whose own statistics would be undefined, joins the one before.
+        """
+        batches = list(
+            self.data.batches(
+                role,
+                max(self.recipe.batch_size, 64),
+                device=self.numerics.device,
+                dtype=self.numerics.dtype,
+                limit=limit,
+            )
         )
+        if len(batches) > 1 and len(batches[-1].inputs) == 1:
+            last, before = batches.pop(), batches.pop()
+            batches.append(Batch(torch.cat([before.inputs, last.inputs]), torch.cat([before.targets, last.targets])))
         return [self.numerics.arrange(batch) for batch in batches]
 
     def calibration_batches(self, count: int) -> list[Batch]:
@@ -214,6 +223,7 @@ class SearchState:
             "epoch": self.epoch,
             "step": self.step,
             "stage": self.stage,
+            "moves": self.moves,
             "meters": self.meters,
             "metered": self.metered,
             "memory": self.memory,
@@ -236,6 +246,7 @@ class SearchState:
             torch.cuda.set_rng_state(state["modules_cuda_rng"], self.numerics.device)
         self.ledger = Ledger.from_json(state["ledger"])
         self.epoch, self.step, self.stage = state["epoch"], state["step"], state["stage"]
+        self.moves = state["moves"]
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
         self.memory = dict(state["memory"])
         self.metered, self.history = dict(state["metered"]), list(state["history"])
@@ -285,6 +296,12 @@ def prepare(
                 )
     if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
+        largest = int(option_mask(supernet.relaxation.decisions, recipe.exclude).sum(dim=-1).max())
+        for stage in recipe.stages:
+            if stage.keep is not None and stage.keep >= largest:
+                raise ConfigurationError(
+                    f"a stage that keeps {stage.keep} options prunes nothing, since no decision has more than {largest}"
+                )
 
     def size(architecture: Architecture) -> int:
         with torch.device("meta"):
@@ -308,6 +325,7 @@ def prepare(
         with torch.no_grad():
             for penalty in recipe.penalties:  # one that does not fit speaks up now, not in the first step
                 penalty(distribution, state.costs)
+    recipe.selection.check(state)
     return state
 
 

@@ -143,14 +143,15 @@ def reward_step(
     """One ascent step on θ along the score of rewards, at the present w.
 
     With rewards R_i = metric of architecture a_i on a batch + λ · (-log p(a_i)), and a baseline b that follows them,
-    b ← δ b + (1 - δ) R_i, the gradient is the mean over i of -(R_i - b) ∇ log p(a_i).
+    first b ← δ b + (1 - δ) R_i, then the gradient gains -(R_i - b) ∇ log p(a_i) / samples. The first of all rewards is
+    its own baseline.
 
     Args:
         state: the search; its architecture stream yields one batch per sample.
         samples: architectures per step.
         decay: δ of the baseline.
         surprise: λ; E[-log p] is the entropy, which this bonus keeps from vanishing.
-        clip: largest norm of the gradient, or `None`.
+        clip: largest norm of the gradient before penalties, or `None`.
 
     Returns:
         The mean metric, detached; as a reward, so that higher is better.
@@ -190,8 +191,11 @@ def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequenc
     yield paths
     if isinstance(state.distribution, Factored):
         for penalty in state.recipe.penalties:
-            torch.autograd.backward(penalty(state.distribution, state.costs))
+            value = penalty(state.distribution, state.costs)
+            if value.requires_grad:  # not where pruning has left nothing to penalise
+                torch.autograd.backward(value)
     state.architecture_optimizer.step()
+    state.moves += 1
 
 
 def _leaves(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:

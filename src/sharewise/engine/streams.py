@@ -48,5 +48,8 @@ def seeded_modules(seed: int, name: str, device: torch.device | None = None) -> 
     """
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derived_seed(seed, name))
+        torch.default_generator.manual_seed(derived_seed(seed, name))  # of other devices nothing is touched
+        if devices:
+            with torch.cuda.device(devices[0]):
+                torch.cuda.manual_seed(derived_seed(seed, name))
         yield

@@ -74,8 +74,8 @@ def drnas(
         (arXiv 2006.10355), sections 3.1 to 3.3 and the released settings for NAS-Bench-201.
 
     Deviations:
-        Progressive learning prunes options without widening partial channels. The authors' code counts the gradient of
-        α into the norm at which it clips the gradient of w; here w is clipped by its own norm.
+        Progressive learning prunes options without widening partial channels, and starts Adam on α anew. The authors'
+        code counts the gradient of α into the norm at which it clips the gradient of w; here w is clipped by its own.
     """
     if anchor not in _ANCHORS:
         raise unknown_name("anchor", anchor, _ANCHORS)

@@ -150,10 +150,11 @@ def gaea_gdas(
         L. Li et al., *GAEA*, ICLR 2021 (arXiv 2004.07802), and the released configuration of EGDAS on NAS-Bench-201.
 
     Deviations:
-        The authors warm up for 50 epochs, leave the number of epochs and the data split to the user, and restart their
-        cosine at half height after those 50; here one cosine spans the run, and w and θ train on two halves. Their
-        temperature waits for the end of the warm-up and then falls more slowly than to its minimum; here it falls from
-        the first epoch on. See also `StraightThroughGumbel`.
+        The authors search with 24 channels (an option of the network here) and warm up for 50 epochs, leave the number
+        of epochs and the data split to the user, and restart their cosine at half height after those 50; here one
+        cosine spans the run, and w and θ train on two halves. Their temperature waits for the end of the warm-up and
+        then falls more slowly than to its minimum; here it falls from the first epoch on. See also
+        `StraightThroughGumbel`.
     """
     return Recipe(
         name="gaea-gdas",

@@ -59,8 +59,11 @@ def proxylessnas(
         2019 (arXiv 1812.00332), sections 3.2 and 3.3, and the released settings for ImageNet.
 
     Deviations:
-        The warm-up shares the cosine of the search instead of having one of its own; no label smoothing. The cost term
-        counts multiply-accumulates, linearly; its gradient moves all logits, those of the pair and the others.
+        The authors' code compares all paths by default; this is the two-path form of the paper. It holds out 50,000 of
+        1.2 million images for α, here half; it skips architecture steps in the first epoch after the warm-up, and for
+        edges whose drawn operation is zero. The warm-up shares the cosine of the search instead of having one of its
+        own; no label smoothing. The cost term counts multiply-accumulates, linearly; its gradient moves all logits,
+        those of the pair and the others.
     """
     return Recipe(
         name="proxylessnas",

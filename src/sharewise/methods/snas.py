@@ -63,7 +63,8 @@ def snas(
 
     Deviations:
         The paper does not print its temperatures; these are the ones of the released code. That code also regularises
-        with drop-path 0.3, clips the gradient of α at 10 and adds the logarithm of the cost; here the cost itself.
+        with drop-path 0.3, starts α at N(1, 0.01) (uniform as well), clips its gradient at 10 and adds the logarithm of
+        the cost; here the cost itself.
     """
     return Recipe(
         name="snas",

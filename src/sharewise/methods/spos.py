@@ -45,7 +45,8 @@ def spos(
         paths: architectures per step, whose losses on a batch are averaged (AVG-n of *To Share or Not To Share*).
         sampling: `"uniform"`, or `"proportional"` to the trainable parameters of an architecture (PRO-RATA there).
         path_dropout: probability in [0, 1), rising linearly from 0 in the first epoch to this value in the last, with
-            which a weight step leaves out what a decision (that has the option `none`) has chosen.
+            which a weight step leaves out what a decision (that has the option `none`) has chosen, also where `none` is
+            excluded from the architectures.
         candidates: architectures that are ranked.
         recalibration_batches: training mini-batches that re-estimate the statistics of each candidate.
         selection_examples: held-out examples on which every candidate is scored, all of them where there are fewer.
@@ -76,6 +77,8 @@ def spos(
         raise unknown_name("sampling", sampling, _SAMPLINGS)
     if not 0 <= path_dropout < 1:
         raise ConfigurationError(f"path_dropout is a probability in [0, 1), got {path_dropout}")
+    if path_dropout and epochs < 2:
+        raise ConfigurationError(f"path_dropout rises from 0 over the epochs, which needs at least 2, got {epochs}")
     return Recipe(
         name="spos",
         distribution=_SAMPLINGS[sampling](paths, Linear(0.0, path_dropout) if path_dropout else None),

@@ -26,7 +26,7 @@ from sharewise.errors import CheckpointError, SharewiseError
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 """Raised by one whenever an older checkpoint could not be understood."""
 
 

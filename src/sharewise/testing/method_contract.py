@@ -88,7 +88,7 @@ def check_method(
     saved: dict[str, Any] = {}
 
     def interrupt(state: SearchState, event: Event) -> None:
-        if isinstance(event, Stepped) and state.step == 2:
+        if isinstance(event, Stepped) and state.step == min(state.steps_per_epoch + 1, state.total_steps - 1):
             saved.update(copy.deepcopy(state.state_dict()))
 
     with seeded_modules(seed, "modules"):
@@ -110,8 +110,8 @@ def check_method(
         resumed = fresh()
         resumed.load_state_dict(saved)
         third = run(resumed).architecture
-    _same(whole, resumed, f"a run of {recipe.name} and its continuation after two steps")
-    expect(third == found, f"{recipe.name} found {found}, but {third} when it was continued after two steps")
+    _same(whole, resumed, f"a run of {recipe.name} and its continuation in the second epoch")
+    expect(third == found, f"{recipe.name} found {found}, but {third} when it was continued in the second epoch")
 
 
 def _check_steps(state: SearchState) -> None:
@@ -182,6 +182,11 @@ def _same(first: SearchState, second: SearchState, what: str) -> None:
         mine, theirs = getattr(first, part).state_dict(), getattr(second, part).state_dict()
         different = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
         expect(not different, f"{what} differ in the {part}: {different}")
+    expect(
+        first.memory.keys() == second.memory.keys()
+        and all(torch.equal(value, second.memory[name]) for name, value in first.memory.items()),
+        f"{what} differ in what the level remembers: {first.memory} and {second.memory}",
+    )
     for mine, theirs in zip(map(_timeless, first.history), map(_timeless, second.history), strict=True):
         different = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
         expect(not different, f"{what} differ in their history, in {sorted(different)}")
