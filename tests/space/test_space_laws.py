@@ -54,7 +54,10 @@ def test_space_contract(name: str) -> None:
     check_space(space, samples=30)
 
 
-@pytest.mark.parametrize("name", [*SPACES, "planted"])
+RELAXED = [name for name in SPACES if not name.startswith("nasbench101")]  # cells are drawn whole
+
+
+@pytest.mark.parametrize("name", [*RELAXED, "planted"])
 def test_relaxation_contract(name: str) -> None:
     check_relaxation(EXTRA[name]() if name in EXTRA else load(name), samples=30)
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
-from sharewise.space import enumerate_architectures
+from sharewise.errors import ConfigurationError
+from sharewise.space import Option, Space, enumerate_architectures
 from sharewise.spaces import load
 
 __all__ = ["execute"]
 
 _COUNTABLE = 100_000
+
+
+def _decisions(space: Space) -> dict[str, list[Option]] | None:
+    """What a supernet of the space would mix; `None` where it has no relaxation."""
+    try:
+        return {d.name: list(d.options) for d in space.relaxation.decisions}
+    except ConfigurationError:
+        return None
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -30,14 +39,18 @@ def execute(parser: Parser, words: list[str]) -> int:
         "size": size,
         "unique": classes,
         "choices": {c.name: list(c.options) for c in space.choices},
-        "decisions": {d.name: list(d.options) for d in space.relaxation.decisions},
+        "decisions": _decisions(space),
     }
+    counts = {} if space.counts is None else space.counts(space)
+    description |= counts
     if options.json:
         print_json(description)
         return 0
     print(f"{space.name}: {space.summary}\nsize: {size:,} architectures")
     for level, count in classes.items():
         print(f"unique up to {level!r}: {count:,}")
+    for property_, numbers in counts.items():
+        print(f"{property_.replace('_', ' ')}: " + ", ".join(f"{value}: {count:,}" for value, count in numbers.items()))
     for choice in space.choices:
         print(f"  {choice.name}: {', '.join(map(str, choice.options))}")
     return 0

@@ -2,6 +2,7 @@
 
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
+from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
 from sharewise.space.relaxation import Decision, DirectRelaxation, Encoding, Probabilities, Relaxation
 from sharewise.space.space import Codec, Constraint, Picture, Space
@@ -15,11 +16,15 @@ __all__ = [
     "Decision",
     "DirectRelaxation",
     "Encoding",
+    "EnumeratedListing",
+    "Listing",
     "Option",
     "Picture",
     "Probabilities",
+    "ProductListing",
     "Relaxation",
     "Space",
+    "SubListing",
     "crossover",
     "enumerate_architectures",
     "mutate",

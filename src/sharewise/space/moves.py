@@ -19,11 +19,17 @@ __all__ = ["crossover", "enumerate_architectures", "mutate", "neighbours", "samp
 _ATTEMPTS = 10_000  # bounds rejection sampling: a space that defeats it gets an error instead of an endless loop
 
 
-def sample(space: Space, rng: np.random.Generator) -> Architecture:
-    """Draw an architecture uniformly from the product of the choices, rejecting illegal ones.
+def _listed(space: Space) -> bool:
+    """Whether the space's own listing, not the product of its choices, says what its architectures are."""
+    return space.listing_ is not None and not space.independent
 
-    Uniform over architectures where choices are unconditional; with conditions, uniform over each active choice in
-    order.
+
+def sample(space: Space, rng: np.random.Generator) -> Architecture:
+    """Draw an architecture uniformly.
+
+    A row of the listing where the space's choices depend on each other and it brings a listing of its own. Elsewhere
+    from the product of the choices, rejecting illegal ones: uniform over architectures where choices are unconditional;
+    with conditions, uniform over each active choice in order.
 
     Args:
         space: where to draw from.
@@ -41,6 +47,8 @@ def sample(space: Space, rng: np.random.Generator) -> Architecture:
         >>> sample(toy, np.random.default_rng(0))["operation"]
         'b'
     """
+    if _listed(space):
+        return space.listing.at(int(rng.integers(len(space.listing))))
     for _ in range(_ATTEMPTS):
         values: dict[str, Option] = {}
         for choice in space.choices:
@@ -55,6 +63,8 @@ def sample(space: Space, rng: np.random.Generator) -> Architecture:
 
 def enumerate_architectures(space: Space) -> Iterator[Architecture]:
     """All architectures, lexicographically by option index, the first choice varying slowest.
+
+    Where choices depend on each other and the space brings a listing of its own, in the order of that listing.
 
     Args:
         space: any space; the iterator is lazy.
@@ -71,7 +81,7 @@ def enumerate_architectures(space: Space) -> Iterator[Architecture]:
 
     def extend(position: int, values: dict[str, Option]) -> Iterator[Architecture]:
         if position == len(space.choices):
-            if space.is_legal(values):
+            if space.is_legal(values) and (space.normalise is None or dict(space.normalise(values)) == values):
                 yield space.architecture(values)
             return
         choice = space.choices[position]
@@ -81,6 +91,8 @@ def enumerate_architectures(space: Space) -> Iterator[Architecture]:
         for option in choice.options:
             yield from extend(position + 1, {**values, choice.name: option})
 
+    if _listed(space):
+        return (space.listing.at(index) for index in range(len(space.listing)))
     return extend(0, {})
 
 
@@ -96,14 +108,15 @@ def _changed(space: Space, architecture: Architecture, name: str, option: Option
 def neighbours(space: Space, architecture: Architecture) -> list[Architecture]:
     """All legal architectures that differ in the option of exactly one active choice.
 
-    A choice that becomes active by the change takes its first option.
+    A choice that becomes active by the change takes its first option. Where the space has a normal form, it is applied
+    after the change, so that a neighbour may differ from the centre in more places.
 
     Args:
         space: the space of the architecture.
         architecture: the centre, itself not part of the result.
 
     Returns:
-        Architectures in the order of choices and options.
+        Architectures in the order of choices and options, without repetition.
 
     Example:
         >>> from sharewise.space import Choice
@@ -117,7 +130,7 @@ def neighbours(space: Space, architecture: Architecture) -> list[Architecture]:
         for option in space[name].options
         if option != current
     )
-    return [candidate for candidate in candidates if candidate is not None]
+    return [found for found in dict.fromkeys(candidates) if found is not None and found != architecture]
 
 
 def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -> Architecture:
@@ -145,7 +158,7 @@ def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -
         name = mutable[int(rng.integers(len(mutable)))]
         others = [option for option in space[name].options if option != architecture[name]]
         child = _changed(space, architecture, name, others[int(rng.integers(len(others)))])
-        if child is not None:
+        if child is not None and child != architecture:
             return child
     raise ConfigurationError(f"architecture {architecture} of space {space.name!r} has no legal neighbour")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
+from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 
 if TYPE_CHECKING:
     from sharewise.space.relaxation import Relaxation
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "Constraint", "Picture", "Space"]
 
 Canonical = Callable[[Architecture], Architecture]
+Normalise = Callable[[Mapping[str, Option]], Mapping[str, Option]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Space:
             needed.
         draw: the drawing of an architecture for reports.
         summary: one line for `sharewise list spaces`.
+        listing_: builds the listing of the space where it brings one of its own: a published order, or the members of
+            a space whose choices depend on each other; called once, when `listing` is first asked for.
+        normalise: maps legal values to those of the one representative of all values with the same meaning, so that
+            equal architectures have one identity; values that are representatives are returned as they are.
+        counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -93,6 +101,9 @@ class Space:
     networks: str | None = None
     draw: Callable[[Architecture], Picture] | None = None
     summary: str = ""
+    listing_: Callable[[], Listing] | None = None
+    normalise: Normalise | None = None
+    counts: Callable[[Space], Mapping[str, Mapping[str, int]]] | None = None
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}
@@ -110,22 +121,49 @@ class Space:
             seen[choice.name] = choice
 
     def __getitem__(self, name: str) -> Choice:
-        for choice in self.choices:
-            if choice.name == name:
-                return choice
-        raise unknown_name("choice", name, (choice.name for choice in self.choices))
+        if name not in self._by_name:
+            raise unknown_name("choice", name, self._by_name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Choice]:
+        return {choice.name: choice for choice in self.choices}
+
+    @property
+    def independent(self) -> bool:
+        """Whether every combination of options is an architecture: no constraint, condition or normal form."""
+        return not (self.constraints or self.normalise or any(choice.condition for choice in self.choices))
 
     @property
     def size(self) -> int:
         """The number of architectures; equal to the length of the enumeration.
 
-        A product where choices are independent; counted where constraints or conditions make them depend.
+        A product where choices are independent; elsewhere the length of the space's own listing, or counted.
         """
-        if self.constraints or any(choice.condition for choice in self.choices):
-            from sharewise.space.moves import enumerate_architectures
+        if self.independent:
+            return math.prod(len(choice.options) for choice in self.choices)
+        if self.listing_ is not None:
+            return len(self.listing)
+        from sharewise.space.moves import enumerate_architectures
 
-            return sum(1 for _ in enumerate_architectures(self))
-        return math.prod(len(choice.options) for choice in self.choices)
+        return sum(1 for _ in enumerate_architectures(self))
+
+    @cached_property
+    def listing(self) -> Listing:
+        """All architectures in a fixed order: the space's own, or that of `enumerate_architectures`.
+
+        Example:
+            >>> space = Space("toy", (Choice("operation", ("a", "b")), Choice("width", (4, 8, 16))))
+            >>> space.listing.index(space.architecture({"operation": "b", "width": 8}))
+            4
+        """
+        if self.listing_ is not None:
+            return self.listing_()
+        if self.independent:
+            return ProductListing(self.name, self.choices, self.architecture, self.parse)
+        from sharewise.space.moves import enumerate_architectures
+
+        return EnumeratedListing(self.name, tuple(enumerate_architectures(self)), self.parse)
 
     @property
     def relaxation(self) -> Relaxation:
@@ -135,7 +173,7 @@ class Space:
         return DirectRelaxation(self) if self.relax is None else self.relax(self)
 
     def architecture(self, values: Mapping[str, Option]) -> Architecture:
-        """Build an architecture from values, dropping those of inactive choices.
+        """Build an architecture from values, dropping those of inactive choices, in the normal form of the space.
 
         Args:
             values: an option for every active choice; values for inactive choices are ignored, unknown names are not.
@@ -157,8 +195,9 @@ class Space:
                 raise ConfigurationError(
                     f"illegal architecture of {self.name!r}: {constraint.description}; got {active}"
                 )
-        text = None if self.codec is None else self.codec.encode(active)
-        return Architecture(self.name, tuple(active.items()), text)
+        normal = active if self.normalise is None else self.normalise(active)
+        text = None if self.codec is None else self.codec.encode(normal)
+        return Architecture(self.name, tuple(normal.items()), text)
 
     def is_legal(self, values: Mapping[str, Option]) -> bool:
         """Whether the active values obey every constraint."""
@@ -231,4 +270,13 @@ class Space:
                 condition = replace(condition, options=tuple(o for o in condition.options if o not in options))
             kept = tuple(o for o in choice.options if o not in options)
             choices.append(replace(choice, options=kept, condition=condition))
-        return replace(self, choices=tuple(choices))
+        if self.listing_ is None or self.independent:
+            return replace(self, choices=tuple(choices), listing_=None, counts=None)
+        return replace(self, choices=tuple(choices), listing_=lambda: _rows_without(self, options), counts=None)
+
+
+def _rows_without(space: Space, options: tuple[Option, ...]) -> Listing:
+    """The rows of a space's listing that hold none of the options; reads all of them once."""
+    whole, excluded = space.listing, set(options)
+    rows = [row for row in range(len(whole)) if excluded.isdisjoint(whole.at(row).values())]
+    return SubListing(space.name, whole, rows)

@@ -7,20 +7,41 @@ space, and `from sharewise.spaces.nasbench201.network import Network` reaches in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from sharewise.errors import unknown_name
 from sharewise.space import Space
+from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
+from sharewise.spaces.nasbench_macro import nasbench_macro
+from sharewise.spaces.nats_size import nats_size
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
 
-__all__ = ["SPACES", "load", "nasbench201", "toy_tied_width", "toy_two_inputs"]
+__all__ = [
+    "SEARCHABLE",
+    "SPACES",
+    "load",
+    "nasbench101",
+    "nasbench201",
+    "nasbench_macro",
+    "nats_size",
+    "toy_tied_width",
+    "toy_two_inputs",
+]
 
 SPACES: Mapping[str, Callable[[], Space]] = {
+    "nasbench101": nasbench101,
+    **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     "nasbench201": nasbench201,
+    "nasbench_macro": nasbench_macro,
+    "nats_size": nats_size,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
 }
+
+SEARCHABLE = ("nasbench201", "toy-tied-width", "toy-two-inputs")
+"""The spaces that have a supernet; of the others single networks are built, and tables are read."""
 
 
 def load(name: str) -> Space:

@@ -15,12 +15,13 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Choice, Codec, Option, Picture, Space, enumerate_architectures
+from sharewise.space import Architecture, Choice, Codec, Listing, Option, Picture, Space, enumerate_architectures
 
 __all__ = ["EDGES", "NODES", "OPERATIONS", "architecture_at", "index_of", "nasbench201", "unique_string"]
 
@@ -192,6 +193,55 @@ def _canonical_skip_zero(architecture: Architecture) -> Architecture:
     return _representatives(True)[unique_string(architecture, collapse_zero=True)]
 
 
+_WEIGHTS: dict[tuple[str, Option], int] = {
+    (edge_name(*edge), operation): len(OPERATIONS) ** (len(EDGES) - 1 - place) * digit
+    for place, edge in enumerate(EDGES)
+    for digit, operation in enumerate(OPERATIONS)
+}
+_WHOLE = re.compile("[|]" + "[|][+][|]".join("[|]".join(rf"(\w+)~{s}" for s in range(t)) for t in (1, 2, 3)) + "[|]")
+
+
+@final
+class NasBench201Listing(Listing):
+    """The official order of the benchmark, by which its tables are indexed.
+
+    Example:
+        >>> listing = NasBench201Listing()
+        >>> listing.code("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+        1651
+    """
+
+    def __len__(self) -> int:
+        return len(_official_order())
+
+    def at(self, index: int) -> Architecture:
+        """See `Listing.at`."""
+        return architecture_at(index)
+
+    def index(self, architecture: Architecture) -> int:
+        """See `Listing.index`."""
+        try:
+            if architecture.space == "nasbench201" and len(architecture.items_) == len(EDGES):
+                return int(_official_index()[sum(map(_WEIGHTS.__getitem__, architecture.items_))])
+        except KeyError:
+            pass
+        raise ConfigurationError(f"{architecture!r} is not an architecture of space 'nasbench201'")
+
+    def code(self, item: object) -> int:
+        """The official index of an architecture or of its standard string: see `Listing.code`."""
+        if isinstance(item, Architecture):
+            return self.index(item)
+        if not isinstance(item, str):
+            raise ConfigurationError(f"{item!r} is not an Architecture or a string of the form {_FORM}")
+        match = _WHOLE.fullmatch(item.strip())
+        if match is not None and all(operation in OPERATIONS for operation in match.groups()):
+            rank = 0
+            for operation in match.groups():
+                rank = rank * len(OPERATIONS) + OPERATIONS.index(operation)
+            return int(_official_index()[rank])
+        return self.index(nasbench201().parse(item))  # raises with the reason
+
+
 @cache
 def nasbench201() -> Space:
     """The space itself: 6 choices named `edge_<source>_<target>`, 5 operations each.
@@ -214,4 +264,5 @@ def nasbench201() -> Space:
         networks="sharewise.spaces.nasbench201.supernet",
         draw=_draw,
         summary="NAS-Bench-201 cell: 4 nodes, 6 edges, 5 operations",
+        listing_=NasBench201Listing,
     )

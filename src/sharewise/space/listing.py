@@ -1,0 +1,251 @@
+"""A listing: all architectures of a space in a fixed order, which tables use as row numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from sharewise.errors import ConfigurationError
+from sharewise.space.architecture import Architecture
+from sharewise.space.choice import Choice, Option
+
+__all__ = ["EnumeratedListing", "Listing", "ProductListing", "SubListing"]
+
+Codes = tuple[npt.NDArray[np.uint32] | npt.NDArray[np.uint64], npt.NDArray[np.int32]]
+
+
+class Listing(ABC):
+    """All architectures of a space in a fixed order, so that a row of a table can be found without a dictionary.
+
+    Laws: `index(at(i)) == i`; `at` never repeats; where `codes()` is `None` a code is the index itself, and elsewhere
+    `codes()` lists every legal code, ascending, with the index that it stands for.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> listing = load("nasbench201").listing
+        >>> len(listing), str(listing.at(1835))
+        (15625, '|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|')
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of architectures."""
+
+    @abstractmethod
+    def at(self, index: int) -> Architecture:
+        """The architecture of a row.
+
+        Raises:
+            ConfigurationError: when the index is out of range.
+        """
+
+    @abstractmethod
+    def index(self, architecture: Architecture) -> int:
+        """The row of an architecture.
+
+        Raises:
+            ConfigurationError: when it is not of the space.
+        """
+
+    @abstractmethod
+    def code(self, item: object) -> int:
+        """A cheap integer for an architecture, or for a raw form of one that is not normalised yet.
+
+        Isomorphic forms may have different codes; `codes` leads all of them to one index.
+
+        Args:
+            item: an `Architecture`, the standard string, or another raw form that the space knows.
+
+        Raises:
+            ConfigurationError: when the item is none of these, or no legal architecture.
+        """
+
+    def codes(self) -> Codes | None:
+        """All legal codes in ascending order and the index of each; `None` where a code is the index."""
+        return None
+
+
+def checked_index(index: int, length: int, name: str) -> int:
+    """The index itself, or an error that names the range."""
+    if not 0 <= index < length:
+        raise ConfigurationError(f"space {name!r} has indices 0 to {length - 1}, got {index}")
+    return index
+
+
+def unknown_item(item: object, name: str, forms: str) -> ConfigurationError:
+    """The error for an item that names no architecture."""
+    return ConfigurationError(f"{item!r} is not an architecture of space {name!r}; expected {forms}")
+
+
+@final
+class ProductListing(Listing):
+    """The product of independent choices in mixed radix, the first choice varying slowest.
+
+    Args:
+        name: of the space.
+        choices: without conditions.
+        architecture: builds an architecture of the space from values.
+        parse: reads the standard string of the space.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> str(load("toy-tied-width").listing.at(4))
+        '{"width": 8, "activation": "tanh"}'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        choices: Sequence[Choice],
+        architecture: Callable[[dict[str, Option]], Architecture],
+        parse: Callable[[str], Architecture],
+    ) -> None:
+        self._name, self._choices, self._architecture, self._parse = name, tuple(choices), architecture, parse
+        self._weights: dict[tuple[str, Option], int] = {}
+        weight = 1
+        for choice in reversed(self._choices):
+            self._weights |= {(choice.name, option): weight * digit for digit, option in enumerate(choice.options)}
+            weight *= len(choice.options)
+        self._length = weight
+
+    def __len__(self) -> int:
+        return self._length
+
+    def at(self, index: int) -> Architecture:
+        """See `Listing.at`."""
+        rest = checked_index(index, self._length, self._name)
+        values: dict[str, Option] = {}
+        for choice in reversed(self._choices):
+            rest, digit = divmod(rest, len(choice.options))
+            values[choice.name] = choice.options[digit]
+        return self._architecture(values)
+
+    def index(self, architecture: Architecture) -> int:
+        """See `Listing.index`."""
+        if architecture.space != self._name or len(architecture.items_) != len(self._choices):
+            raise unknown_item(architecture, self._name, "one of that space")
+        try:
+            return sum(self._weights[item] for item in architecture.items_)
+        except KeyError as error:
+            raise unknown_item(architecture, self._name, f"legal options, not {error.args[0]}") from None
+
+    def code(self, item: object) -> int:
+        """The index: see `Listing.code`."""
+        if isinstance(item, str):
+            item = self._parse(item)
+        if not isinstance(item, Architecture):
+            raise unknown_item(item, self._name, "an Architecture or its standard string")
+        return self.index(item)
+
+
+@final
+class EnumeratedListing(Listing):
+    """Architectures held in memory, in the order in which they are given.
+
+    For small spaces with constraints or conditions; a large one brings a listing of its own.
+
+    Args:
+        name: of the space.
+        architectures: all of them.
+        parse: reads the standard string of the space.
+
+    Example:
+        >>> from sharewise.space import Choice, Condition, Space
+        >>> depth = Choice("depth", (1, 2))
+        >>> space = Space("toy", (depth, Choice("second", ("a", "b"), condition=Condition("depth", (2,)))))
+        >>> len(space.listing), space.listing.index(space.architecture({"depth": 2, "second": "b"}))
+        (3, 2)
+    """
+
+    def __init__(self, name: str, architectures: Sequence[Architecture], parse: Callable[[str], Architecture]) -> None:
+        self._name, self._architectures, self._parse = name, tuple(architectures), parse
+        self._index = {architecture: index for index, architecture in enumerate(self._architectures)}
+
+    def __len__(self) -> int:
+        return len(self._architectures)
+
+    def at(self, index: int) -> Architecture:
+        """See `Listing.at`."""
+        return self._architectures[checked_index(index, len(self), self._name)]
+
+    def index(self, architecture: Architecture) -> int:
+        """See `Listing.index`."""
+        try:
+            return self._index[architecture]
+        except KeyError:
+            raise unknown_item(architecture, self._name, "a legal one of that space") from None
+
+    def code(self, item: object) -> int:
+        """The index: see `Listing.code`."""
+        if isinstance(item, str):
+            item = self._parse(item)
+        if not isinstance(item, Architecture):
+            raise unknown_item(item, self._name, "an Architecture or its standard string")
+        return self.index(item)
+
+
+@final
+class SubListing(Listing):
+    """Some rows of a listing, in the same order: the listing of a sub-space.
+
+    Architectures carry the name of the sub-space. Codes are those of the whole, so that a code of the whole serves the
+    sub-space as well; which of them are legal here is what `codes` says.
+
+    Args:
+        name: of the sub-space.
+        whole: the listing that rows are taken from.
+        rows: indices into it, strictly ascending.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> whole = load("toy-tied-width").listing
+        >>> listing = SubListing("wide", whole, [9, 10, 11])
+        >>> listing.at(1)["width"], listing.index(listing.at(1)), listing.code(whole.at(10))
+        (32, 1, 10)
+    """
+
+    def __init__(self, name: str, whole: Listing, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        self._name, self._whole, self.rows = name, whole, np.asarray(rows, dtype=np.int32)
+        if self.rows.ndim != 1 or (np.diff(self.rows) <= 0).any():
+            raise ConfigurationError(f"the rows of sub-space {name!r} must ascend without repetition")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, index: int) -> Architecture:
+        """See `Listing.at`."""
+        architecture = self._whole.at(int(self.rows[checked_index(index, len(self), self._name)]))
+        return replace(architecture, space=self._name)
+
+    def index(self, architecture: Architecture) -> int:
+        """See `Listing.index`; an architecture of the whole is accepted where the sub-space contains it."""
+        origin = self._whole.at(0).space
+        row = self._whole.index(
+            replace(architecture, space=origin) if architecture.space == self._name else architecture
+        )
+        place = int(np.searchsorted(self.rows, row))
+        if place == len(self.rows) or self.rows[place] != row:
+            raise unknown_item(architecture, self._name, "one that the sub-space contains")
+        return place
+
+    def code(self, item: object) -> int:
+        """The code of the whole: see `Listing.code`."""
+        if isinstance(item, Architecture) and item.space == self._name:
+            item = replace(item, space=self._whole.at(0).space)
+        return self._whole.code(item)
+
+    def codes(self) -> Codes:
+        """The codes of the whole that belong to the sub-space, with their indices in the sub-space."""
+        whole = self._whole.codes()
+        if whole is None:
+            return self.rows.astype(np.uint32), np.arange(len(self.rows), dtype=np.int32)
+        place = np.full(len(self._whole), -1, dtype=np.int32)
+        place[self.rows] = np.arange(len(self.rows), dtype=np.int32)
+        codes, rows = whole
+        kept = place[rows] >= 0
+        return codes[kept], place[rows[kept]]

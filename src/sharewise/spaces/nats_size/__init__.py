@@ -1,0 +1,5 @@
+"""NATS-Bench size space: `space.py` (values, no torch), `network.py` (the plain network), `networks.py`."""
+
+from sharewise.spaces.nats_size.space import nats_size
+
+__all__ = ["nats_size"]
