@@ -23,6 +23,8 @@ _VERBS = {
     "export": "write a run's network as a folder that loads without sharewise",
     "list": "list methods, spaces or data",
     "space": "show a space: its size, choices and decisions",
+    "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
+    "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
     "demo": "search, extract, retrain and compare on embedded real images, in about a minute and a half",
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import yaml
 
 from sharewise.cli.options import Field, add_fields, dataclass_fields, given
+from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError
 from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
@@ -51,7 +50,7 @@ class Request:
         if self.as_json:
             print_json(values)
         else:
-            print(yaml.safe_dump(values, sort_keys=False, allow_unicode=_unicode()), end="")
+            print(yaml.safe_dump(values, sort_keys=False, allow_unicode=unicode_output()), end="")
 
 
 def read_request(
@@ -174,13 +173,3 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in _NESTED:
         flat |= {f"{name}.{key}": value for key, value in (values.get(name) or {}).items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
-
-
-def print_json(value: Mapping[str, Any] | list[Any]) -> None:
-    """Print one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=not _unicode()))
-
-
-def _unicode() -> bool:
-    """Whether standard output can hold every character, so that documents need no escapes."""
-    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")

@@ -156,7 +156,7 @@ class ProportionalSampler(PathSampler):
         >>> space = load("toy-tied-width")
         >>> sampler = ProportionalSampler(space.relaxation, lambda a: int(a["width"]))
         >>> sampler.sample(torch.Generator().manual_seed(0))["width"]
-        16
+        32
     """
 
     def __init__(

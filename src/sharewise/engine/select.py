@@ -69,7 +69,7 @@ class Selection(ABC):
         """The architecture that the rule would pick now, if that costs no evaluation; else `None`."""
         return None
 
-    def check(self, state: SearchState) -> None:  # noqa: B027: a rule may have nothing to refuse
+    def check(self, state: SearchState) -> None:  # noqa: B027 - a rule may have nothing to refuse
         """Refuse, before a search begins, what could not be selected at its end."""
 
 

@@ -1,0 +1,60 @@
+"""A supernet as an oracle: architectures are judged with inherited weights."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import numpy as np
+
+from sharewise.engine import SearchState, evaluate_gates
+from sharewise.errors import ConfigurationError
+from sharewise.oracle.oracle import Evaluation, Oracle
+from sharewise.space import Architecture
+from sharewise.supernet import NormPolicy, RecalibratedStatistics, discrete
+
+__all__ = ["SupernetOracle"]
+
+
+@final
+class SupernetOracle(Oracle):
+    """The score of an architecture with the weights of a trained supernet, on the selection examples of its search.
+
+    The supernet's weights and statistics are left as they were. All architectures are judged on the same examples. The
+    cost is that of the forward passes, those that recalibrate batch norm included.
+
+    Args:
+        state: of a search that has ended, such as `sharewise.search(…).state`.
+        policy: which batch-norm statistics an architecture uses; by default its own, estimated again.
+        examples: how many selection examples to judge on; `None` for all.
+
+    Example:
+        >>> import sharewise as sw
+        >>> from sharewise.strategy import Budget, RandomSearch, run_strategy
+        >>> result = sw.search(sw.spaces.toy_tied_width(), sw.methods.spos(candidates=1), sw.data.digits(),
+        ...                    max_steps=2, device="cpu")
+        >>> oracle = SupernetOracle(result.state, examples=64)
+        >>> history = run_strategy(RandomSearch(), oracle, Budget(evaluations=2), np.random.default_rng(0))
+        >>> len(history), oracle.unit
+        (2, 'multiply-accumulates')
+    """
+
+    unit = "multiply-accumulates"
+
+    def __init__(self, state: SearchState, policy: NormPolicy | None = None, examples: int | None = None) -> None:
+        self.space = state.supernet.space
+        self._state, self._policy = state, policy or RecalibratedStatistics()
+        self._batches = state.evaluation_batches("selection", examples)
+        self._calibration = state.calibration_batches(self._policy.batches)
+
+    def evaluate(self, architecture: Architecture, fidelity: int, rng: np.random.Generator) -> Evaluation:
+        """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
+        if fidelity != 0:
+            raise ConfigurationError(f"a supernet has no fidelities, got {fidelity}")
+        state = self._state
+        gates = discrete(state.supernet.relaxation.encode(architecture))
+        before = state.ledger.multiply_accumulates
+        scores = evaluate_gates(state, gates, self._batches, self._policy, self._calibration, part="oracle")
+        score = scores[state.task.primary] * (1 if state.task.higher_is_better else -1)
+        cost = float(state.ledger.multiply_accumulates - before)
+        return Evaluation(architecture, score if math.isfinite(score) else -math.inf, cost)

@@ -1,0 +1,211 @@
+"""Optuna: spaces for its samplers, and its samplers as strategies (`pip install sharewise[strategies]`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from sharewise.errors import ConfigurationError
+from sharewise.space import Architecture, Choice, Option, Space
+from sharewise.strategy.representation import ATTEMPTS, Representation
+from sharewise.strategy.strategy import Proposal, Strategy, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Sampler", "nsga2", "suggest", "tree_parzen_estimator"]
+
+_Asked = tuple["optuna.trial.FrozenTrial", ...]
+
+
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigurationError(
+            "this strategy needs Optuna, which is not installed: pip install 'sharewise[strategies]'"
+        ) from None
+    return optuna
+
+
+def suggest(space: Space, trial: optuna.Trial) -> Architecture:
+    """Let a trial of Optuna pick an architecture, for use within one's own objective function.
+
+    Ordered choices become integers, the place of the option, so that samplers know which options are close; the others
+    become categories. A conditional choice is suggested only where it is active.
+
+    Args:
+        space: any.
+        trial: asks the study's sampler.
+
+    Returns:
+        A legal architecture.
+
+    Raises:
+        optuna.TrialPruned: when the sampler picked values that the space does not allow, so that the study goes on.
+
+    Example:
+        >>> import optuna
+        >>> from sharewise.spaces import nasbench201
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(lambda trial: str(suggest(nasbench201(), trial)).count("conv_3x3"), n_trials=20)
+        >>> study.best_value >= 2
+        True
+    """
+    values: dict[str, Option] = {}
+    for choice in space.choices:
+        if choice.condition is None or choice.condition.holds(values):
+            values[choice.name] = _suggest_option(choice, trial)
+    try:
+        return space.architecture(values)
+    except ConfigurationError as error:
+        raise _optuna().TrialPruned(str(error)) from None
+
+
+def _suggest_option(choice: Choice, trial: optuna.Trial) -> Option:
+    if choice.ordered:
+        return choice.options[trial.suggest_int(choice.name, 0, len(choice.options) - 1)]
+    # Optuna's categories are plain values; a tuple is shown as JSON.
+    shown: list[str | int | float | None]
+    shown = [json.dumps(option) if isinstance(option, tuple) else option for option in choice.options]
+    return choice.options[shown.index(trial.suggest_categorical(choice.name, shown))]
+
+
+@final
+@dataclass(frozen=True)
+class Sampler(Strategy[_Asked]):
+    """A sampler of Optuna as a strategy: each proposal asks a fresh study that holds the history.
+
+    So a proposal is a pure function of history and random numbers, as with every other strategy; its price is that a
+    run of n evaluations takes a time that grows as n².
+
+    Args:
+        build: makes the sampler from a seed.
+        name: shown in messages.
+    """
+
+    build: Callable[[int], optuna.samplers.BaseSampler]
+    name: str
+
+    def start(self, representation: Representation, fidelities: tuple[int, ...], rng: np.random.Generator) -> _Asked:
+        """See `Strategy.start`.
+
+        Raises:
+            ConfigurationError: when Optuna is not installed.
+        """
+        _optuna()
+        return ()
+
+    def propose(self, representation: Representation, state: _Asked, rng: np.random.Generator) -> Proposal:
+        """See `Strategy.propose`; illegal and uncovered suggestions are asked for again, with other random numbers."""
+        library = _optuna()
+        directions = ["maximize"] * (len(state[0].values) if state else 1)
+        covered = _Covered(representation)
+        with _quiet(library):
+            for _ in range(ATTEMPTS):
+                study = library.create_study(directions=directions, sampler=self.build(int(rng.integers(2**31))))
+                study.add_trials(state)
+                trial = study.ask()
+                try:
+                    architecture = suggest(representation.space, trial)
+                except library.TrialPruned:
+                    continue
+                if covered(architecture):
+                    return Proposal(representation.genotype(architecture), None, study.trials[-1])
+        raise ConfigurationError(f"{ATTEMPTS:,} suggestions of {self.name} in a row cannot be asked about")
+
+    def update(self, representation: Representation, state: _Asked, trial: Trial) -> _Asked:
+        """See `Strategy.update`."""
+        library, asked = _optuna(), trial.note
+        finished = library.trial.create_trial(
+            values=[trial.value, *trial.others],
+            params=asked.params,
+            distributions=asked.distributions,
+            system_attrs=asked.system_attrs,
+        )
+        return (*state, finished)
+
+
+class _Covered:
+    """Whether an architecture can be asked about."""
+
+    def __init__(self, representation: Representation) -> None:
+        self._indices, self._listing = representation.indices, representation.space.listing
+
+    def __call__(self, architecture: Architecture) -> bool:
+        index = self._listing.index(architecture)
+        place = int(np.searchsorted(self._indices, index))
+        return place < len(self._indices) and int(self._indices[place]) == index
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    before = library.logging.get_verbosity()
+    library.logging.set_verbosity(library.logging.WARNING)
+    try:
+        yield
+    finally:
+        library.logging.set_verbosity(before)
+
+
+def tree_parzen_estimator(startup: int = 10) -> Sampler:
+    """TPE of Optuna, with its defaults.
+
+    Args:
+        startup: random architectures before the model is used.
+
+    References:
+        J. Bergstra et al., *Algorithms for Hyper-Parameter Optimization*, NeurIPS 2011.
+
+    Example:
+        >>> tree_parzen_estimator().name
+        'tpe'
+    """
+    return Sampler(_Tpe(startup), "tpe")
+
+
+def nsga2(population: int = 50) -> Sampler:
+    """NSGA-II of Optuna: all objectives of the oracle at once; see `sharewise.appraisal.pareto_front`.
+
+    Args:
+        population: members of a generation.
+
+    References:
+        K. Deb et al., *A fast and elitist multiobjective genetic algorithm: NSGA-II*, IEEE TEC 2002.
+
+    Example:
+        >>> nsga2(20).name
+        'nsga2'
+    """
+    return Sampler(_Nsga2(population), "nsga2")
+
+
+@final
+@dataclass(frozen=True)
+class _Tpe:
+    """A value that builds the sampler, so that strategies can be sent to other processes."""
+
+    startup: int
+
+    def __call__(self, seed: int) -> optuna.samplers.BaseSampler:
+        sampler: optuna.samplers.BaseSampler = _optuna().samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
+        return sampler
+
+
+@final
+@dataclass(frozen=True)
+class _Nsga2:
+    population: int
+
+    def __call__(self, seed: int) -> optuna.samplers.BaseSampler:
+        sampler: optuna.samplers.BaseSampler = _optuna().samplers.NSGAIISampler(
+            seed=seed, population_size=self.population
+        )
+        return sampler

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "strategies"
+
+
+@pytest.fixture(scope="module")
+def experiment() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("strategies_run", FOLDER / "run.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def tiny() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((FOLDER / "config.yaml").read_text(encoding="utf-8"))
+    config |= {"repeats": 3, "checkpoints": 4}
+    for panel in config["panels"]:
+        for name, few in (("trainings", 30), ("evaluations", 60)):
+            if name in panel:
+                panel[name] = few
+        if "mark" in panel:
+            panel["mark"] = 2000
+    return config
+
+
+def test_a_tiny_run_is_resumable_and_deterministic(experiment: ModuleType, shared_data: Path, tmp_path: Path) -> None:
+    config = tiny()
+    config["panels"] = [config["panels"][0], config["panels"][7]]
+    results = experiment.run(config, tmp_path, shared_data)
+    assert list(results["panels"]) == [panel["name"] for panel in config["panels"]]
+    full = results["panels"]["NAS-Bench-101, FULL (test as stand-in)"]
+    assert (full["unit"], full["architectures"], full["floor"]) == ("evaluations", 423_624, 0.0)
+    assert full["best_test"] == pytest.approx(94.3176, abs=5e-5)
+    text = experiment.markdown({**results, "config": {**config, "published": {}}})
+    assert "| NAS-Bench-201, CIFAR-10, 12 epochs |" in text
+
+    # What is missing is computed again, to the same numbers; what is there stays, seconds included.
+    stored = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    gone = stored["panels"].pop(config["panels"][0]["name"])
+    (tmp_path / "results.json").write_text(json.dumps(stored), encoding="utf-8")
+    again = experiment.run(config, tmp_path, shared_data)["panels"]
+    assert again[config["panels"][0]["name"]]["strategies"] == gone["strategies"]
+    assert again["NAS-Bench-101, FULL (test as stand-in)"] == full
+    with pytest.raises(SystemExit, match="another configuration"):
+        experiment.run({**config, "seed": 1}, tmp_path, shared_data)
+
+
+def test_the_stored_results_are_those_of_the_configuration_and_the_page(experiment: ModuleType) -> None:
+    results = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    assert results["config"] == yaml.safe_load((FOLDER / "config.yaml").read_text(encoding="utf-8"))
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert page == experiment.insert(page, experiment.markdown(results))
+    for panel in results["panels"].values():
+        for curve in panel["strategies"].values():
+            assert curve["n"] == results["config"]["repeats"] == 500
+            assert all(value is None or value >= 0 for value in curve["mean"])
+
+
+def test_moments_are_missing_where_a_repeat_has_no_incumbent(experiment: ModuleType) -> None:
+    assert experiment.moments(np.array([1.0, np.nan])) is None
+    assert experiment.moments(np.array([1.0, 3.0])) == pytest.approx([2.0, np.sqrt(2)])

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sharewise as sw
+from sharewise.engine import evaluate_gates
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.oracle import ArrayOracle, SupernetOracle, TrainingRecipe
+from sharewise.oracle.readers import import_benchmark
+from sharewise.oracle.table import Table, open_table
+from sharewise.oracle.table_oracle import table_oracle
+from sharewise.oracle.training_cost import training_epochs
+from sharewise.run import RunFolder
+from sharewise.run.oracles import StandaloneOracle, supernet_oracle
+from sharewise.space import Choice, Space
+from sharewise.spaces import load
+from sharewise.strategy import Budget, LocalSearch, RandomSearch, RegularizedEvolution, Tournament, run_strategy
+from sharewise.supernet import RecalibratedStatistics, discrete
+
+
+@pytest.fixture(scope="module")
+def nb201(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    path = tmp_path_factory.mktemp("tables") / "nb201.table"
+    import_benchmark(shared_data / "nasbench201", path)
+    return open_table(path)
+
+
+def test_arrays_are_checked() -> None:
+    space = Space("toy", (Choice("width", (1, 2, 3)),))
+    for values, costs, message in (
+        ({0: [1, 2]}, {0: 1.0}, "3 architectures"),
+        ({0: [1, 2, 3]}, {1: 1.0}, "same fidelities"),
+        ({0: [1, 2, 3]}, {0: 0.0}, "no positive cost"),
+        ({0: [1, 2, np.inf]}, {0: 1.0}, "infinite"),
+        ({0: [np.nan] * 3}, {0: 1.0}, "no architecture is known"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            ArrayOracle(space, values, costs)  # type: ignore[arg-type]
+    oracle = ArrayOracle(space, {0: [1, np.nan, 3]}, {0: 2.0})
+    rng = np.random.default_rng(0)
+    assert oracle.evaluate(space.listing.at(2), 0, rng).value == 3
+    with pytest.raises(ConfigurationError, match="not covered"):
+        oracle.evaluate(space.listing.at(1), 0, rng)
+    with pytest.raises(ConfigurationError, match="unknown fidelity"):
+        oracle.evaluate(space.listing.at(0), 12, rng)
+
+
+def test_a_table_answers_with_its_own_values_and_seconds(nb201: Table) -> None:
+    oracle = table_oracle(nb201, dataset="cifar100", epochs=(12, 200), latency="eyeriss")
+    architecture = oracle.space.listing.at(1462)
+    rng = np.random.default_rng(0)
+    for epochs in (12, 200):
+        found = oracle.evaluate(architecture, epochs, rng)
+        expected = nb201.query(
+            architecture, dataset="cifar100", metric="accuracy", split="valid", epochs=epochs, seed="mean"
+        )
+        assert (found.value, found.cost) == (expected.value, expected.seconds)
+        assert found.others == (-nb201.query(architecture, metric="latency", device="eyeriss").value,)
+    assert oracle.unit == "seconds"
+    assert np.asarray(oracle.costs[200]).mean() == pytest.approx(3656, rel=0.005)  # as the issue states it
+
+
+def test_strategies_get_no_test_values(nb201: Table) -> None:
+    with pytest.raises(ConfigurationError, match="must not see"):
+        table_oracle(nb201, dataset="cifar100", epochs=200, split="test")
+
+
+def test_a_run_at_random_is_one_of_the_runs(nb201: Table) -> None:
+    oracle = table_oracle(nb201, dataset="cifar10", epochs=200, seed="random", unit="evaluations")
+    runs = np.asarray(oracle.values[200])
+    assert len(runs) == 3
+    assert oracle.covered.sum() == 8169  # those with all three
+    with pytest.raises(ConfigurationError, match="no single runs"):
+        table_oracle(nb201, dataset="cifar100", epochs=12, seed="random")
+
+
+def test_a_sub_space_takes_its_rows(shared_data: Path, tmp_path: Path) -> None:
+    import_benchmark(shared_data / "nasbench101", tmp_path / "nb101.table")
+    table, space = open_table(tmp_path / "nb101.table"), load("nasbench101:A_4")
+    oracle = table_oracle(table, dataset="cifar10", epochs=108, space=space)
+    assert oracle.covered.sum() / space.size == pytest.approx(0.947, abs=0.0005)
+    history = run_strategy(RandomSearch(), oracle, Budget(evaluations=20), np.random.default_rng(0))
+    for evaluation in history:
+        key = {"dataset": "cifar10", "metric": "accuracy", "split": "valid", "epochs": 108, "seed": "mean"}
+        found = table.query(str(evaluation.architecture), **key)  # type: ignore[arg-type]
+        assert (found.value, found.seconds) == (evaluation.value, evaluation.cost)
+    with pytest.raises(ConfigurationError, match="no part"):
+        table_oracle(table, dataset="cifar10", epochs=108, space=load("nasbench201"))
+
+
+def test_the_cost_of_a_training_is_that_of_the_published_network() -> None:
+    costs, mean = training_epochs(load("nasbench201"), "cifar10")
+    assert costs[1462] == 3 * 25_000 * 220_119_690  # multiply-accumulates as published for this cell
+    assert costs[11] == 3 * 25_000 * 113_951_370
+    assert mean == costs.mean()
+    assert training_epochs(load("nasbench201"), "ImageNet16-120")[0][0] == 3 * 151_700 * 3_919_480
+    with pytest.raises(ConfigurationError, match="known training"):
+        training_epochs(load("nasbench201"), "digits")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[sw.engine.SearchResult, Path]:  # type: ignore[name-defined]
+    folder = tmp_path_factory.mktemp("runs") / "spos"
+    recipe = {"name": "spos", "arguments": {"candidates": 2, "epochs": 1}}
+    configuration = sw.run.SearchConfiguration(  # type: ignore[attr-defined]
+        space="toy-two-inputs",
+        method=recipe["name"],
+        data="digits",
+        recipe=recipe["arguments"],
+        max_steps=5,
+        device="cpu",
+    )
+    result = sw.search(
+        configuration.load_space(),
+        configuration.build_recipe(),
+        configuration.load_data(),
+        max_steps=5,
+        device="cpu",
+        out=folder,
+        configuration=configuration.complete(),
+    )
+    return result, folder
+
+
+def test_a_supernet_answers_with_inherited_weights_and_stays_as_it_was(searched: tuple[object, Path]) -> None:
+    state = searched[0].state  # type: ignore[attr-defined]
+    before = {name: value.clone() for name, value in state.supernet.state_dict().items()}
+    oracle = SupernetOracle(state, examples=128)
+    spent = state.ledger.multiply_accumulates
+    history = run_strategy(
+        RegularizedEvolution(3, Tournament(2)), oracle, Budget(evaluations=6), np.random.default_rng(0)
+    )
+    assert state.ledger.multiply_accumulates - spent == history.spent[-1]
+    assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
+    first = history[0]
+    policy = RecalibratedStatistics()
+    scores = evaluate_gates(
+        state,
+        discrete(state.supernet.relaxation.encode(first.architecture)),
+        state.evaluation_batches("selection", 128),
+        policy,
+        state.calibration_batches(policy.batches),
+    )
+    assert first.value == scores["accuracy"]
+    with pytest.raises(ConfigurationError, match="no fidelities"):
+        oracle.evaluate(first.architecture, 3, np.random.default_rng(0))
+
+
+def test_the_supernet_of_a_finished_run_gives_the_same_answers(searched: tuple[object, Path]) -> None:
+    result, folder = searched
+    restored = supernet_oracle(RunFolder(folder), examples=64)
+    fresh = SupernetOracle(result.state, examples=64)  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    for index in (0, 5):
+        architecture = restored.space.listing.at(index)
+        assert restored.evaluate(architecture, 0, rng) == fresh.evaluate(architecture, 0, rng)
+    with pytest.raises(CheckpointError, match="no run folder"):
+        supernet_oracle(RunFolder(folder.parent / "absent"))
+
+
+def test_standalone_training_keeps_the_test_examples_sealed() -> None:
+    space, data = sw.spaces.toy_tied_width(), sw.data.digits()
+    oracle = StandaloneOracle(
+        space,
+        data,
+        training=TrainingRecipe(epochs=1, validation_fraction=0.2, batch_size=128),
+        epochs=(1, 2),
+        device="cpu",
+        max_steps=4,
+    )
+    history = run_strategy(LocalSearch(first=True), oracle, Budget(evaluations=2), np.random.default_rng(0))
+    assert [evaluation.fidelity for evaluation in history] == [2, 2]
+    assert all(0 <= evaluation.value <= 1 and evaluation.cost > 0 for evaluation in history)
+    assert list(data.openings) == []
+    with pytest.raises(ConfigurationError, match="held-out"):
+        StandaloneOracle(space, data, training=TrainingRecipe())
