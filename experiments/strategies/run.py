@@ -29,7 +29,7 @@ import sharewise
 from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.table_oracle import rows_of_space, table_oracle
+from sharewise.oracle.tabulated import rows_of_space, table_oracle
 from sharewise.report.regret_figure import draw_regret
 from sharewise.spaces import load
 from sharewise.strategy.comparison import Arena, checkpoints_of, run_arena, summarise

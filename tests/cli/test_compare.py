@@ -215,3 +215,35 @@ def test_a_folder_of_something_else_is_left_alone(
     code, error = run(capsys, "--oracle", table, "--evaluations", 5, "--repeats", 2, "--out", tmp_path)
     assert code == 2
     assert "not empty" in error["error"]
+
+
+@pytest.mark.parametrize("seconds", [10, 250])
+def test_a_budget_below_one_evaluation_is_said_and_no_traceback(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: int
+) -> None:
+    words = ["--oracle", table, "--dataset", "cifar100", "--strategies", "random", "--signal-epochs", 12]
+    code, results = run(capsys, *words, "--cost-seconds", seconds, "--repeats", 3, "--out", tmp_path / "out")
+    assert code == 0
+    panel = results["datasets"]["cifar100"]
+    assert panel["strategies"]["random"]["final_test_mean"] is None
+    assert any("completed no evaluation" in note for note in panel["notes"])
+
+
+def test_what_is_wrong_with_a_folder_of_results_is_said(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--oracle", table, "--dataset", "cifar100", "--strategies", "random", "--repeats", 3, "--evaluations", 60]
+    (tmp_path / "file").write_text("a file")
+    code, error = run(capsys, *words, "--out", tmp_path / "file")
+    assert (code, "cannot use" in error["error"]) == (2, True)
+    assert run(capsys, *words, "--out", tmp_path / "out")[0] == 0
+    [stored] = (tmp_path / "out" / "repeats").glob("*.npz")
+    for content in (b"junk", stored.read_bytes()[:200]):
+        stored.write_bytes(content)
+        code, error = run(capsys, *words, "--out", tmp_path / "out")
+        assert (code, "is damaged" in error["error"]) == (2, True)
+    (tmp_path / "out" / "plan.json").write_bytes(b"\xff\xfe")
+    code, error = run(capsys, *words, "--out", tmp_path / "out")
+    assert (code, "plan.json is damaged" in error["error"]) == (2, True)
+    code, error = run(capsys, *words[:6], "--runs", tmp_path, tmp_path, "--out", tmp_path / "other")
+    assert (code, "same folder twice" in error["error"]) == (2, True)

@@ -12,7 +12,7 @@ from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.oracle import ArrayOracle, SupernetOracle, TrainingRecipe
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.table_oracle import table_oracle
+from sharewise.oracle.tabulated import table_oracle
 from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
 from sharewise.run.oracles import StandaloneOracle, supernet_oracle

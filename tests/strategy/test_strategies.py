@@ -457,3 +457,20 @@ def test_published_settings_come_close_to_published_numbers(published: tuple[Arr
     assert 70.6 < means["random"] < 71.6
     assert 71.2 < means["evolution"] < 72.4
     assert means["random"] < means["evolution"]
+
+
+def test_a_training_that_failed_teaches_a_policy_nothing(tiny: Space) -> None:
+    strategy, representation, random = Reinforce(), represent(tiny), rng(0)
+    state = strategy.start(representation, (0,), random)
+    proposal = strategy.propose(representation, state, random)
+    assert proposal is not None
+    for value in (float("-inf"), float("nan")):
+        assert strategy.update(representation, state, Trial(proposal.genotype, value, 1.0)) is state
+
+
+def test_public_names_are_what_they_say() -> None:
+    import types
+
+    import sharewise.oracle as oracle
+
+    assert not [name for name in oracle.__all__ if isinstance(getattr(oracle, name), types.ModuleType)]

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +25,7 @@ from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.table_oracle import rows_of_space, table_oracle
+from sharewise.oracle.tabulated import rows_of_space, table_oracle
 from sharewise.report.regret_figure import draw_regret
 from sharewise.space import Space
 from sharewise.spaces import load
@@ -124,8 +126,13 @@ def _options(parser: Parser, words: list[str]) -> argparse.Namespace:
     if len(given) > 1 or not (given or options.runs):
         raise ConfigurationError("give one budget: --cost-seconds, --cost-trainings or --evaluations")
     for name in given:
-        if not getattr(options, name) > 0:
-            raise ConfigurationError(f"--{name.replace('_', '-')} must be positive, got {getattr(options, name)}")
+        if not 0 < getattr(options, name) < float("inf"):
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} must be positive and finite, got {getattr(options, name)}"
+            )
+    folders = [Path(run).resolve() for run in options.runs]
+    if len(set(folders)) < len(folders):
+        raise ConfigurationError("--runs names the same folder twice; give every search once")
     if options.repeats < 1 or options.jobs < 1 or options.seed < 0:
         raise ConfigurationError("--repeats and --jobs must be at least 1, and --seed not negative")
     return options
@@ -233,14 +240,20 @@ def _result(run: str) -> dict[str, Any]:
         raise CheckpointError(f"{run} has no result.json; --runs takes folders of finished searches") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None
-    if not isinstance(value, dict) or value.get("kind") != "search" or not isinstance(value.get("ledger"), dict):
-        raise CheckpointError(f"{run} is no finished search; --runs takes folders that `sharewise search` wrote")
-    return value
+    needed = ("space", "architecture", "method", "seed", "data")
+    if isinstance(value, dict) and isinstance(value.get("ledger"), dict) and all(name in value for name in needed):
+        found: dict[str, Any] = value
+        if found.get("kind") == "search":
+            return found
+    raise CheckpointError(f"{run} is no finished search; --runs takes folders that `sharewise search` wrote")
 
 
 def _cost_of_run(result: Mapping[str, Any]) -> float:
     """Passes × multiply-accumulates until the architecture was chosen; measuring it afterwards is no part of that."""
-    return float(sum(e["multiply_accumulates"] for part, e in result["ledger"].items() if part != "measurement"))
+    try:
+        return float(sum(e["multiply_accumulates"] for part, e in result["ledger"].items() if part != "measurement"))
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"the ledger in a run's result.json is damaged: {error!r}") from None
 
 
 def _runs(field: _Field, runs: list[str]) -> dict[str, Any]:
@@ -287,16 +300,19 @@ def _runs(field: _Field, runs: list[str]) -> dict[str, Any]:
 def _create(out: Path, plan: Mapping[str, Any]) -> None:
     path = out / "plan.json"
     text = _document(plan)
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
-            raise CheckpointError(f"{out} holds another comparison (see {path}); choose another --out")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise CheckpointError(f"{out} is not empty and holds no comparison; choose another --out")
     try:
+        if path.exists():
+            if path.read_text(encoding="utf-8") != text:
+                raise CheckpointError(f"{out} holds another comparison (see {path}); choose another --out")
+            (out / "repeats").mkdir(exist_ok=True)
+            return
+        if out.exists() and any(out.iterdir()):
+            raise CheckpointError(f"{out} is not empty and holds no comparison; choose another --out")
         (out / "repeats").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SharewiseError(f"cannot create {out}: {error.strerror}") from None
+        raise SharewiseError(f"cannot use {out} as a folder of results: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path} is damaged; choose another --out") from None
     _write(path, lambda file: file.write(text.encode()))
 
 
@@ -306,13 +322,16 @@ def _stored(out: Path, field: _Field, strategy: str, options: argparse.Namespace
     checkpoints = checkpoints_of(budget, arena)
     facts = [arena.fingerprint(), strategy, options.repeats, options.seed, repr(budget), list(checkpoints)]
     identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    (out / "repeats").mkdir(exist_ok=True)
-    path = out / "repeats" / f"{arena.name}-{strategy}-{identity}.npz"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", arena.name)  # names of a table are not trusted as names of files
+    path = out / "repeats" / f"{name}-{strategy}-{identity}.npz"
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
+            if found.incumbents.shape[0] != options.repeats or int(found.incumbents.max()) >= len(arena.test):
+                raise ValueError("of another comparison")
+            return found
+        except (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path} is damaged ({error}); delete it to compute it again") from None
     found = run_arena(
         arena, strategy, budget, checkpoints, repeats=options.repeats, seed=options.seed, jobs=options.jobs

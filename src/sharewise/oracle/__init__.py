@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sharewise.oracle.standalone import Standalone, TrainingRecipe
     from sharewise.oracle.supernet_oracle import SupernetOracle
     from sharewise.oracle.table import Measurement, Reporter, Table, open_table
-    from sharewise.oracle.table_oracle import table_oracle
+    from sharewise.oracle.tabulated import table_oracle
 
 _HOMES = {
     "array_oracle": ["ArrayOracle"],
@@ -22,7 +22,7 @@ _HOMES = {
     "standalone": ["Standalone", "TrainingRecipe"],
     "supernet_oracle": ["SupernetOracle"],
     "table": ["Measurement", "Reporter", "Table", "open_table"],
-    "table_oracle": ["table_oracle"],
+    "tabulated": ["table_oracle"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -85,6 +85,16 @@ class Arena:
             "larger budget"
         )
 
+    def coverage(self) -> str | None:
+        """A sentence where the table knows only a part of the space."""
+        known, size = int(self.oracle.covered.sum()), self.oracle.space.size
+        if known == size:
+            return None
+        return (
+            f"{self.name}: the table knows {known:,} of {size:,} architectures, no uniform sample of them; strategies "
+            "propose these alone, so curves hold for this part of the space"
+        )
+
 
 def checkpoints_of(budget: Budget, arena: Arena, count: int = 25) -> tuple[float, ...]:
     """Costs at which regret is shown: evenly spaced on a logarithmic axis, up to the budget.
@@ -145,8 +155,9 @@ def summarise(arena: Arena, budget: Budget, found: Mapping[str, Repeats]) -> dic
             **regret_curve(regrets[name], checkpoints).to_json(),
             "evaluations": {"mean": float(repeats.evaluations.mean()), "least": int(repeats.evaluations.min())},
             "mean_cost": float(repeats.spent.mean()),
-            "final_deviation": float(last.std(ddof=1)) if len(last) > 1 else None,
-            "final_test_mean": arena.optimum - float(last.mean()),
+            # Absent where a repeat could not afford a single evaluation, and so has no architecture to score.
+            "final_deviation": float(last.std(ddof=1)) if len(last) > 1 and np.isfinite(last).all() else None,
+            "final_test_mean": arena.optimum - float(last.mean()) if np.isfinite(last).all() else None,
         }
     pairs = {}
     for place, one in enumerate(names):
@@ -156,7 +167,13 @@ def summarise(arena: Arena, budget: Budget, found: Mapping[str, Repeats]) -> dic
                 None if i is None or not np.isfinite(i.half_width) else {"mean": i.mean, "low": i.low, "high": i.high}
                 for i in intervals
             ]
-    note = arena.note(budget)
+    notes = [note for note in (arena.note(budget), arena.coverage()) if note]
+    for name, repeats in found.items():
+        idle = int((repeats.evaluations == 0).sum())
+        if idle:
+            notes.append(
+                f"{arena.name}: {idle} of {len(repeats.evaluations)} repeats of {name} completed no evaluation"
+            )
     return {
         "unit": arena.oracle.unit,
         "fidelities": list(arena.oracle.fidelities),
@@ -168,5 +185,5 @@ def summarise(arena: Arena, budget: Budget, found: Mapping[str, Repeats]) -> dic
         "checkpoints": list(checkpoints),
         "strategies": strategies,
         "differences": pairs,
-        "notes": [note] if note else [],
+        "notes": notes,
     }

@@ -89,7 +89,9 @@ class Reinforce(Strategy[_Policy]):
         raise ConfigurationError(f"{ATTEMPTS:,} samples of the policy in a row are not covered by the table")
 
     def update(self, representation: Representation, state: _Policy, trial: Trial) -> _Policy:
-        """See `Strategy.update`."""
+        """See `Strategy.update`; a signal that is no finite number (a training that failed) teaches nothing."""
+        if not np.isfinite(trial.value):
+            return state
         numerator = self.momentum * state.numerator + (1 - self.momentum) * trial.value
         denominator = self.momentum * state.denominator + (1 - self.momentum)
         gradient = state.probabilities.copy()

@@ -19,6 +19,7 @@ from sharewise.errors import DataError
 __all__ = ["TextTable"]
 
 _LIMIT = 256 << 20
+_LINES = 2_000_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf")
 _INTEGER = re.compile(r"[0-9]{1,18}")
 
@@ -46,6 +47,8 @@ class TextTable:
             raise DataError(f"{str(path)!r} cannot be read as gzip ({error}); fetch it again") from error
         if len(content) > _LIMIT:
             raise DataError(f"{str(path)!r} unpacks to more than {_LIMIT:,} bytes, which no such table needs")
+        if content.count(b"\n") > _LINES:
+            raise DataError(f"{str(path)!r} has more than {_LINES:,} lines, which no such table needs")
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
