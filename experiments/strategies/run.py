@@ -29,7 +29,7 @@ import sharewise
 from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.tabulated import rows_of_space, table_oracle
+from sharewise.oracle.tabulated import final_accuracies, table_oracle
 from sharewise.report.regret_figure import draw_regret
 from sharewise.spaces import load
 from sharewise.strategy.comparison import Arena, checkpoints_of, run_arena, summarise
@@ -44,19 +44,10 @@ DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 # Panels
 
 
-def test_values(table: Table, dataset: str) -> np.ndarray:
-    """Mean test accuracy after the longest training, in percent; this script reports, so it may look."""
-    keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
-    longest = max(key.epochs or 0 for key in keys)
-    key: dict[str, Any] = {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}
-    scale = {"percent": 1.0, "fraction": 100.0}[table.describe(**key).unit]
-    return scale * table.reporter().column(**key)
-
-
 def arena_of(panel: Mapping[str, Any], table: Table) -> Arena:
     """Signals, costs and test values of a panel."""
     space = load(panel["space"]) if "space" in panel else table.space
-    test = test_values(table, panel["dataset"])[rows_of_space(table, space)[1]]
+    test = final_accuracies(table, panel["dataset"], space)
     epochs = panel["epochs"]
     if panel.get("stand_in"):
         return Arena(panel["name"], ArrayOracle(space, {epochs: test}, {epochs: 1.0}, "evaluations"), test)
@@ -105,7 +96,7 @@ def run_transfer(config: Mapping[str, Any], table: Table) -> dict[str, Any]:
     panel = {"name": "transfer", "dataset": facts["dataset"], "epochs": facts["epochs"]}
     arena = arena_of(panel, table)
     budget = Budget(cost=facts["seconds"])
-    tests = {name: test_values(table, name) for name in DATASETS}
+    tests = {name: final_accuracies(table, name, table.space) for name in DATASETS}
     found = {}
     for strategy in config["strategies"]:
         repeats = run_arena(arena, strategy, budget, [facts["seconds"]], repeats=config["repeats"], seed=config["seed"])

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharewise.appraisal import mean_interval
+from sharewise.atomic import replacing
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.tabulated import rows_of_space, table_oracle
+from sharewise.oracle.tabulated import final_accuracies, table_oracle
 from sharewise.report.regret_figure import draw_regret
 from sharewise.space import Space
 from sharewise.spaces import load
@@ -80,9 +79,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     title = f"{table.benchmark}, signal: {signal} epochs; mean regret of {options.repeats} repeats, 95 % t interval"
     for ending in ("png", "svg"):
         target = out / f"figure.{ending}"
-        temporary = target.with_name(f".{os.getpid()}.{target.name}")
-        draw_regret(panels, title, [temporary])
-        os.replace(temporary, target)
+        with replacing(target, suffix=target.suffix) as temporary:
+            draw_regret(panels, title, [temporary])
     facts = {**_environment(), "seconds": round(time.perf_counter() - start, 1), "jobs": options.jobs}
     _write(out / "environment.json", lambda file: file.write(_document(facts).encode()))
     if options.json:
@@ -200,7 +198,7 @@ def _field(table: Table, space: Space, dataset: str, epochs: tuple[int, ...], op
     oracle = table_oracle(
         table, dataset=dataset, epochs=epochs, seed=options.signal_seed, unit=unit, costs=costs, space=space
     )
-    arena = Arena(dataset, oracle, _test(table, space, dataset))
+    arena = Arena(dataset, oracle, final_accuracies(table, dataset, space))
     scale = mean_epoch * epochs[-1] if costs is not None else 1.0
     shown = {
         "seconds": "seconds of the benchmark's trainings",
@@ -217,15 +215,6 @@ def _field(table: Table, space: Space, dataset: str, epochs: tuple[int, ...], op
         most = max(_cost_of_run(_result(run)) for run in options.runs)
         budget = Budget(cost=max(1.5 * most, 100 * scale))
     return _Field(arena, budget, scale, shown)
-
-
-def _test(table: Table, space: Space, dataset: str) -> NDArray[np.float64]:
-    """Mean test accuracy after the longest training, in percent; the command line is a reporter."""
-    keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
-    longest = max(key.epochs or 0 for key in keys if key.seed == "mean")
-    key: dict[str, Any] = {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}
-    percent = {"percent": 1.0, "fraction": 100.0}[table.describe(**key).unit]
-    return percent * table.reporter().column(**key)[rows_of_space(table, space)[1]]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -342,22 +331,11 @@ def _stored(out: Path, field: _Field, strategy: str, options: argparse.Namespace
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all."""
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise SharewiseError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
 
 
 def _document(value: Mapping[str, Any]) -> str:

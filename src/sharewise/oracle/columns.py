@@ -13,7 +13,6 @@ import mmap
 import os
 import re
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from sharewise.atomic import replacing
 from sharewise.errors import DataError
 
 __all__ = ["Array", "ColumnFile", "write_columns"]
@@ -59,33 +59,20 @@ def write_columns(path: str | os.PathLike[str], document: Mapping[str, Any], arr
         for name, values in arrays.items()
     }
     text = json.dumps({**document, "members": members}, ensure_ascii=False, separators=(",", ":")).encode()
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in ((_DOCUMENT, text), *((f"{n}.npy", c) for n, c in contents.items())):
-                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                    entry.external_attr = 0o644 << 16
-                    gap = -(file.tell() + _LOCAL.size + len(name) + 4) % _ALIGNMENT
-                    entry.extra = struct.pack("<HH", _PADDING, gap) + bytes(gap)
-                    archive.writestr(entry, content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-        temporary = None
+        with (
+            replacing(target, suffix=".partial") as temporary,
+            temporary.open("wb") as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for name, content in ((_DOCUMENT, text), *((f"{n}.npy", c) for n, c in contents.items())):
+                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                entry.external_attr = 0o644 << 16
+                gap = -(file.tell() + _LOCAL.size + len(name) + 4) % _ALIGNMENT
+                entry.extra = struct.pack("<HH", _PADDING, gap) + bytes(gap)
+                archive.writestr(entry, content)
     except OSError as error:
         raise DataError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _npy(values: Array) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.oracle.table import Key, Parts, Table
 from sharewise.space import Space, SubListing
 
-__all__ = ["rows_of_space", "table_oracle"]
+__all__ = ["final_accuracies", "rows_of_space", "table_oracle"]
 
 
 def table_oracle(
@@ -104,3 +104,18 @@ def _runs(table: Table, mean: Key) -> list[Key]:
     if not found:
         raise ConfigurationError(f"the table has no single runs of {mean}; take seed='mean'")
     return sorted(found, key=lambda key: str(key.seed))
+
+
+def final_accuracies(table: Table, dataset: str, space: Space) -> NDArray[np.float64]:
+    """Mean test accuracy after the longest training, in percent, of every architecture of a space; for who reports.
+
+    Args:
+        table: holds test results; nobody who searches may have it.
+        dataset: of the table.
+        space: the table's, or a part of it.
+    """
+    keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
+    longest = max(key.epochs or 0 for key in keys if key.seed == "mean")
+    key: dict[str, Any] = {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}
+    percent = {"percent": 1.0, "fraction": 100.0}[table.describe(**key).unit]
+    return percent * table.reporter().column(**key)[rows_of_space(table, space)[1]]

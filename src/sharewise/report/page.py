@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from sharewise.atomic import replacing
 from sharewise.report.cell import ABSENT, draw_cell
 from sharewise.report.figures import (
     Line,
@@ -63,12 +63,9 @@ def write_report(run: Path) -> Path:
     """
     run = Path(run)
     page = render_report(read_run(run))
-    path, partial = run / "report.html", run / f".report.{os.getpid()}.html"
-    try:
+    path = run / "report.html"
+    with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -6,7 +6,6 @@ last complete version. The history is cut back to the checkpoint by a resume, so
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import math
@@ -22,6 +21,7 @@ from typing import IO, Any, final
 import torch
 import yaml
 
+from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, SharewiseError
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
@@ -40,31 +40,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         SharewiseError: when the disk is full or the folder cannot be written; an earlier version of the file stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         cause = _os_error(error)
         if cause is not None:
             raise SharewiseError(_unwritable(path, cause)) from None
         raise
-
-
-def _sync_folder(path: Path) -> None:
-    """Force a change of names to disk as well, where the system allows it."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _json(value: Any) -> Any:
