@@ -1,0 +1,142 @@
+"""What holds on a CPU holds on a CUDA device: the same numbers, the same resumes, and no waiting inside a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sharewise as sw
+from sharewise.cli import main
+from sharewise.engine import SearchState, architecture_step, weight_step
+from sharewise.methods import METHODS, build
+from sharewise.run import build_supernet
+from sharewise.run.search import prepare_search
+from sharewise.space import sample
+from sharewise.spaces import SEARCHABLE, load
+from sharewise.supernet import discrete, extract, to_device
+from sharewise.testing import randomise_norms, small_arguments
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def exact_arithmetic() -> Iterator[None]:
+    """No TF32, no kernels chosen by timing, no atomics: bits can be compared."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+
+
+def state_of(method: str, device: str, precision: str) -> SearchState:
+    data = sw.data.digits().limited(128, seed=0)
+    network = {"channels": 2, "cells": 1}
+    recipe = build(method, small_arguments(method))
+    return prepare_search(
+        sw.spaces.nasbench201(), recipe, data, network=network, device=device, precision=precision, gap_examples=0
+    )
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_three_steps_equal_those_on_the_cpu(method: str) -> None:
+    states = [state_of(method, device, "float64") for device in ("cpu", "cuda")]
+    for state in states:
+        state.supernet.train()
+        for _ in range(3):
+            state.recipe.level.step(state, architecture=True)
+    for name, weight in states[0].supernet.state_dict().items():
+        torch.testing.assert_close(states[1].supernet.state_dict()[name].cpu(), weight, rtol=1e-7, atol=1e-9)
+    for name, row in states[0].distribution.probabilities().items():
+        torch.testing.assert_close(states[1].distribution.probabilities()[name], row, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_no_step_waits_for_the_device(method: str) -> None:
+    state = state_of(method, "cuda", "float32")
+    state.supernet.train()
+    state.recipe.level.step(state, architecture=True)  # workspaces and caches
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        weight_step(state)
+        # A distribution that is sampled lives on the host, which its gradient or reward must reach.
+        if state.recipe.level.learns and not state.distribution.sampled:
+            if "architecture" in state.recipe.level.roles:
+                architecture_step(state)
+            state.recipe.level.step(state, architecture=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("method", ["gdas", "gaea-erm", "spos", "drnas", "enas"])
+def test_an_interrupted_search_resumes_to_the_bit(method: str, tmp_path: Path) -> None:
+    def run(out: Path, steps: int, **options: Any) -> dict[str, Any]:
+        data = sw.data.digits().limited(128, seed=0)
+        recipe = build(method, small_arguments(method))
+        sw.search(
+            sw.spaces.nasbench201(),
+            recipe,
+            data,
+            network={"channels": 2, "cells": 1},
+            device="cuda",
+            callbacks=[Interrupt(steps)],
+            out=out,
+            checkpoint_every=3,
+            **options,
+        )
+        state: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)["state"]
+        return state
+
+    whole = run(tmp_path / "whole", 1000)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", 5)
+    resumed = run(tmp_path / "cut", 1000, resume=True)
+    for part in ("supernet", "distribution"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, resumed[part][name]), f"{part} {name}"
+
+
+class Interrupt:
+    """Stops a run after some steps, as a user with Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, state: SearchState, event: object) -> None:
+        if state.step >= self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", SEARCHABLE)
+def test_an_extracted_network_computes_what_the_supernet_does(name: str) -> None:
+    space = load(name)
+    if ":" in name:
+        pytest.skip("a part of another space")
+    shape = (1, 28, 28) if "tangle" in name else (3, 32, 32)
+    supernet = build_supernet(space, shape, outputs=10).double().cuda()
+    generator = torch.Generator().manual_seed(0)
+    randomise_norms(supernet, generator)
+    supernet.eval()
+    inputs = torch.randn(4, *shape, generator=generator, dtype=torch.float64).cuda()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        architecture = sample(space, rng)
+        gates = to_device(discrete(supernet.relaxation.encode(architecture)), inputs.device, torch.float64)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                supernet(inputs, gates), extract(supernet, architecture)(inputs), rtol=1e-10, atol=1e-10
+            )
+
+
+@pytest.mark.parametrize("method", ["darts", "spos", "gaea-erm"])
+def test_the_command_line_searches_in_mixed_precision(method: str, tmp_path: Path) -> None:
+    words = ["--data", "digits", "--channels", "4", "--cells", "1", "--train-examples", "256", "--epochs", "1"]
+    out = str(tmp_path / "RUN")
+    assert (
+        main(["search", "--method", method, *words, "--device", "cuda", "--precision", "bfloat16", "--out", out]) == 0
+    )
+    assert main(["report", out]) == 0
