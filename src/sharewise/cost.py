@@ -12,11 +12,11 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gate, Gates
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.sliced import SlicedLinear
 from sharewise.supernet.supernet import Shared, Supernet
 
 __all__ = ["Cost", "SupernetCost", "cost", "latency"]
@@ -47,7 +47,7 @@ def _layer_cost(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         kernel = layer.weight.numel() // layer.out_channels  # includes in_channels / groups
         return output.numel() // output.shape[0] * kernel
-    if isinstance(layer, nn.Linear | SlicedLinear):
+    if isinstance(layer, nn.Linear):
         per_position = inputs.shape[-1] * output.shape[-1] + (output.shape[-1] if layer.bias is not None else 0)
         return per_position * (output.numel() // output.shape[-1] // output.shape[0])
     return 0
@@ -58,7 +58,7 @@ def _counting(module: nn.Module, count: Callable[[str, nn.Module, Tensor, Tensor
     """Call `count(path, layer, input, output)` for every layer that is executed within the block."""
     handles = []
     for path, layer in module.named_modules():
-        if isinstance(layer, SlicedLinear) or (not list(layer.children()) and not isinstance(layer, nn.Identity)):
+        if not list(layer.children()) and not isinstance(layer, nn.Identity):
 
             def hook(layer: nn.Module, args: tuple[Any, ...], output: Any, path: str = path) -> None:
                 if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
@@ -70,6 +70,30 @@ def _counting(module: nn.Module, count: Callable[[str, nn.Module, Tensor, Tensor
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Calls(TorchFunctionMode):
+    """Counts the multiply-accumulates of convolutions and linear maps by the weights that are really used.
+
+    A sliced layer is no layer of torch, but calls the same functions as one. Superposing its weights is not counted: it
+    is done once per batch and not for every position of every example.
+    """
+
+    multiply_accumulates = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name in ("conv1d", "conv2d", "conv3d", "linear"):
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            per_output = weight[0].numel()  # includes input channels / groups
+            if name == "linear":
+                per_output += (args[2] if len(args) > 2 else kwargs.get("bias")) is not None
+            self.multiply_accumulates += output.numel() // output.shape[0] * per_output
+        return output
 
 
 def _example(input_shape: Sequence[int], integers: bool) -> Tensor:
@@ -109,8 +133,8 @@ def cost(network: nn.Module, input_shape: Sequence[int], *, integers: bool = Fal
 class SupernetCost:
     """Multiply-accumulates of a supernet as a function of which options are active.
 
-    Where all sharing is disjoint the cost is additive, and one traced pass gives the price of every option. Otherwise
-    each new pattern of active options is traced once and remembered.
+    A closed form of the supernet comes first. Where all sharing is disjoint the cost is additive, and one traced pass
+    gives the price of every option. Otherwise each new pattern of active options is traced once and remembered.
 
     Args:
         supernet: what is executed.
@@ -119,6 +143,7 @@ class SupernetCost:
     """
 
     def __init__(self, supernet: Supernet, input_shape: Sequence[int], *, integers: bool = False) -> None:
+        self._closed_form = supernet.multiply_accumulates
         self._replica = copy.deepcopy(supernet).to("meta").eval()
         self._decisions = supernet.relaxation.decisions
         self._example = _example(input_shape, integers)
@@ -127,22 +152,21 @@ class SupernetCost:
         self._prices: dict[str, list[int]] | None = None
         if all(isinstance(m, MixedOperation) for m in supernet.modules() if isinstance(m, Shared)):
             self._prices = {d.name: [0] * d.size for d in self._decisions}
-            self._trace({d.name: tuple(range(d.size)) for d in self._decisions}, self._price)
+            with _counting(self._replica, self._price):
+                self._run({d.name: tuple(range(d.size)) for d in self._decisions})
 
     def of(self, gates: Gates) -> int:
         """Multiply-accumulates of one forward pass of one example under `gates`."""
+        known = self._closed_form(gates)
+        if known is not None:
+            return known
         if self._prices is not None:
             return self._fixed + sum(self._prices[name][index] for name, gate in gates.items() for index in gate.active)
         pattern = tuple(gates[d.name].active for d in self._decisions)
         if pattern not in self._patterns:
-            total = 0
-
-            def count(path: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
-                nonlocal total
-                total += _layer_cost(layer, inputs, output)
-
-            self._trace({d.name: active for d, active in zip(self._decisions, pattern, strict=True)}, count)
-            self._patterns[pattern] = total
+            with _Calls() as calls:
+                self._run({d.name: active for d, active in zip(self._decisions, pattern, strict=True)})
+            self._patterns[pattern] = calls.multiply_accumulates
         return self._patterns[pattern]
 
     @property
@@ -159,14 +183,12 @@ class SupernetCost:
             )
         return self._prices
 
-    def _trace(
-        self, active: Mapping[str, tuple[int, ...]], count: Callable[[str, nn.Module, Tensor, Tensor], None]
-    ) -> None:
+    def _run(self, active: Mapping[str, tuple[int, ...]]) -> None:
         gates = {
             d.name: Gate(torch.ones(d.size, device="meta"), active[d.name], unit=len(active[d.name]) <= 1)
             for d in self._decisions
         }
-        with torch.no_grad(), _counting(self._replica, count):
+        with torch.no_grad():
             self._replica(self._example, gates)
 
     def _price(self, path: str, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:

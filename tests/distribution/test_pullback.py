@@ -34,7 +34,7 @@ from sharewise.engine import Linear, architecture_step, numerics, prepare, strea
 from sharewise.engine.step import gate_gradients
 from sharewise.methods import darts
 from sharewise.run import build_supernet
-from sharewise.spaces import SEARCHABLE, load
+from sharewise.spaces import RELAXABLE, load
 from sharewise.supernet import Supernet, cut, frozen_statistics
 from sharewise.testing import check_distribution
 
@@ -58,20 +58,20 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
-@pytest.mark.parametrize("space", SEARCHABLE)
+@pytest.mark.parametrize("space", RELAXABLE)
 @pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
     check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", SEARCHABLE)
+@pytest.mark.parametrize("space", RELAXABLE)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:
     check_distribution(Autoregressive(hidden=8), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", SEARCHABLE)
+@pytest.mark.parametrize("space", RELAXABLE)
 @pytest.mark.parametrize("paths", [1, 3])
 def test_sampler_contract(space: str, paths: int) -> None:
     check_distribution(Uniform(paths), load(space), draws=10)
@@ -87,7 +87,7 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     return supernet, x, torch.randint(4, (6,), generator=generator)
 
 
-@pytest.mark.parametrize("space", SEARCHABLE)
+@pytest.mark.parametrize("space", RELAXABLE)
 @pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
 def test_pullback_equals_automatic_differentiation_through_the_network(
     space: str, geometry: Geometry, estimator: Estimator

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import sharewise as sw
 from sharewise.engine import evaluate_gates
@@ -73,9 +74,19 @@ def test_a_run_at_random_is_one_of_the_runs(nb201: Table) -> None:
     oracle = table_oracle(nb201, dataset="cifar10", epochs=200, seed="random", unit="evaluations")
     runs = np.asarray(oracle.values[200])
     assert len(runs) == 3
-    assert oracle.covered.sum() == 8169  # those with all three
+    assert oracle.covered.all()  # though the third run is known for 8,169 cells only
+    assert (~np.isnan(runs)).all(axis=0).sum() == 8169
+    rng = np.random.default_rng(0)
+    for index in (int(np.isnan(runs[2]).argmax()), int((~np.isnan(runs[2])).argmax())):
+        known = runs[:, index][~np.isnan(runs[:, index])]
+        drawn = [oracle.draw(index, 200, rng)[0] for _ in range(1500)]
+        counts = [drawn.count(value) for value in known]
+        assert sum(counts) == 1500  # nothing else, and never not-a-number
+        assert stats.chisquare(counts).pvalue > 0.001
     with pytest.raises(ConfigurationError, match="no single runs"):
         table_oracle(nb201, dataset="cifar100", epochs=12, seed="random")
+    with pytest.raises(ConfigurationError, match="Legal: 12, 200"):
+        table_oracle(nb201, dataset="cifar100", epochs=13, seed="random")
 
 
 def test_a_sub_space_takes_its_rows(shared_data: Path, tmp_path: Path) -> None:
@@ -90,6 +101,41 @@ def test_a_sub_space_takes_its_rows(shared_data: Path, tmp_path: Path) -> None:
         assert (found.value, found.seconds) == (evaluation.value, evaluation.cost)
     with pytest.raises(ConfigurationError, match="no part"):
         table_oracle(table, dataset="cifar10", epochs=108, space=load("nasbench201"))
+
+    # A run at random is charged its own seconds.
+    noisy = table_oracle(table, dataset="cifar10", epochs=108, seed="random", space=space)
+    rng = np.random.default_rng(1)
+    index = int(noisy.covered.argmax())
+    row = int(np.asarray(space.listing.rows)[index])  # type: ignore[attr-defined]
+    key = {"dataset": "cifar10", "metric": "accuracy", "split": "valid", "epochs": 108}
+    stated = [table.query(row, **key, seed=seed) for seed in range(3)]  # type: ignore[arg-type]
+    pairs = {(found.value, found.seconds) for found in stated}
+    assert len({seconds for _, seconds in pairs}) == 3
+    assert {noisy.draw(index, 108, rng) for _ in range(100)} == pairs
+    signal, seconds = noisy.expected(108)
+    assert (signal[index], seconds[index]) == pytest.approx(np.mean(sorted(pairs), axis=0))
+
+
+def test_where_a_run_has_no_seconds_of_its_own_the_mean_is_charged(nb201: Table) -> None:
+    oracle = table_oracle(nb201, dataset="cifar10", epochs=200, seed="random")
+    mean = nb201.seconds(dataset="cifar10", metric="accuracy", split="valid", epochs=200, seed="mean")
+    rng = np.random.default_rng(0)
+    assert {oracle.draw(77, 200, rng)[1] for _ in range(30)} == {mean[77]}
+
+
+def test_costs_of_runs_go_with_their_values() -> None:
+    space = Space("toy", (Choice("width", (1, 2)),))
+    values = [[np.nan, 5.0], [2.0, np.nan], [3.0, 7.0]]
+    oracle = ArrayOracle(space, {0: values}, {0: [[9.0, 50.0], [20.0, 9.0], [30.0, 70.0]]})
+    rng = np.random.default_rng(0)
+    assert {oracle.draw(0, 0, rng) for _ in range(50)} == {(2.0, 20.0), (3.0, 30.0)}
+    assert {oracle.draw(1, 0, rng) for _ in range(50)} == {(5.0, 50.0), (7.0, 70.0)}
+    assert [part.tolist() for part in oracle.expected(0)] == [[2.5, 6.0], [25.0, 60.0]]
+    found = oracle.evaluate(space.listing.at(0), 0, rng)
+    assert (found.value, found.cost) in {(2.0, 20.0), (3.0, 30.0)}
+    for costs, message in (([[1.0, 1.0]] * 2, "one for each value"), ([[1, 1], [0, 1], [1, 1]], "no positive cost")):
+        with pytest.raises(ConfigurationError, match=message):
+            ArrayOracle(space, {0: values}, {0: costs})
 
 
 def test_the_cost_of_a_training_is_that_of_the_published_network() -> None:

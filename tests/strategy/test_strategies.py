@@ -15,8 +15,9 @@ from sharewise.errors import ConfigurationError
 from sharewise.oracle import ArrayOracle
 from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.space import Architecture, Choice, Condition, Constraint, Space, neighbours
-from sharewise.spaces import nasbench201
+from sharewise.spaces import load, nasbench201, nats_size
 from sharewise.strategy import (
+    NATS_SIZE,
     NATS_TOPOLOGY,
     STRATEGIES,
     Budget,
@@ -302,6 +303,47 @@ def test_the_mutation_of_nats_picks_a_node_and_then_an_edge() -> None:
     assert stats.chisquare([changed[p] for p in range(6)], expected).pvalue > 0.001
 
 
+def test_the_mutation_of_the_size_space_draws_among_all_widths() -> None:
+    """One of 5 layers, then one of all 8 widths: the parent again with probability 1/8."""
+    space = nats_size()
+    strategy = build_strategy("evolution", space)
+    assert strategy == RegularizedEvolution(10, Tournament(3, replacement=True), NATS_SIZE)
+    ranks, generator = Ranks(space), rng()
+    parent = 12_345
+    counts: Counter[int] = Counter(NATS_SIZE.mutate(ranks, parent, generator) for _ in range(8000))
+    around = (parent, *ranks.neighbours(parent))
+    assert len(around) == 36
+    assert set(counts) == set(around)
+    expected = [8000 / 8] + [8000 / 40] * 35
+    assert stats.chisquare([counts[child] for child in around], expected).pvalue > 0.001
+
+
+@pytest.mark.parametrize("kind", [Ranks, Plain])
+def test_on_a_sparse_table_a_child_is_a_random_covered_one(kind: type[Ranks] | type[Plain], tiny: Space) -> None:
+    covered = np.zeros(24, dtype=bool)
+    lonely = [0, 13, 23]  # ranks 0 00, 1 11 and 2 13 in digits of 3 2 4: each two differ in more than one choice
+    covered[lonely] = True
+    representation, generator = kind(tiny, covered), rng()
+    parent = representation.at(0)
+    assert representation.neighbours(parent) == ()
+    children = Counter(representation.index(OneChoice().mutate(representation, parent, generator)) for _ in range(900))
+    assert stats.chisquare([children[index] for index in lonely]).pvalue > 0.001
+    assert children.total() == 900
+    values = np.where(covered, np.arange(24.0), np.nan)
+    oracle = ArrayOracle(tiny, {0: values}, {0: 1.0})
+    history = run_strategy(RegularizedEvolution(5, Tournament(2)), oracle, Budget(evaluations=60), generator)
+    assert (len(history), history.best.value) == (60, 23.0)
+
+
+@pytest.mark.parametrize("space", [nasbench201(), load("nasbench101:A_4")], ids=str)
+def test_evolution_as_published_gets_through_a_very_sparse_table(space: Space) -> None:
+    values = np.full(space.size, np.nan)
+    values[:: space.size // 5] = 1.0
+    oracle = ArrayOracle(space, {0: values}, {0: 1.0})
+    strategy = build_strategy("evolution", space)
+    assert len(run_strategy(strategy, oracle, Budget(evaluations=80), rng())) == 80
+
+
 @pytest.mark.parametrize(
     "build", [lambda: Tournament(0), lambda: RegularizedEvolution(0), lambda: RegularizedEvolution(5)]
 )
@@ -370,6 +412,27 @@ def test_reinforce_moves_along_the_gradient_of_the_log_probability(tiny: Space) 
         gradient[row, column] = (ends[0] - ends[1]) / 2e-6
     assert second.mean == pytest.approx(-0.1 * advantage * gradient, abs=1e-8)
     assert np.isneginf(second.logits[~np.isfinite(start.logits)]).all()
+
+
+def test_reinforce_steps_as_adam_does(tiny: Space) -> None:
+    """Several steps beside another Adam, β₂ = 0.999 among them, on the gradients that the policy notes."""
+    torch = pytest.importorskip("torch")
+    strategy, representation = Reinforce(learning_rate=0.05, scale=0.5), Ranks(tiny)
+    state = strategy.start(representation, (0,), rng())
+    here = np.isfinite(state.logits)
+    logits = torch.tensor(state.logits[here], dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=0.05)  # β = (0.9, 0.999), ε = 1e-8 by default
+    baseline = [0.0, 0.0]
+    for genotype, reward in ((5, 1.0), (17, 3.0), (2, -40.0), (23, 0.5), (11, 6.0), (8, 2.0)):
+        baseline = [0.9 * baseline[0] + 0.1 * reward, 0.9 * baseline[1] + 0.1]
+        whole = torch.full(state.logits.shape, -torch.inf, dtype=torch.float64)
+        whole[torch.tensor(here)] = logits
+        shares = whole.log_softmax(1)[range(3), list(representation.digits(genotype))]
+        adam.zero_grad()
+        (-shares.sum() * (reward - baseline[0] / baseline[1])).backward()
+        adam.step()
+        state = strategy.update(representation, state, Trial(genotype, reward, 1.0))
+        assert state.logits[here] == pytest.approx(logits.detach().numpy(), rel=1e-10, abs=1e-12)
 
 
 def test_reinforce_learns_the_best_options(tiny: Space) -> None:

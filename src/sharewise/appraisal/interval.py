@@ -16,7 +16,7 @@ from scipy import stats
 
 from sharewise.errors import ConfigurationError, NonFiniteError
 
-__all__ = ["Comparison", "Interval", "compare", "difference_interval", "mean_interval"]
+__all__ = ["Comparison", "Estimate", "Interval", "compare", "difference_interval", "mean_interval"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,43 @@ class Interval:
         digits = _decimals(self.half_width)
         centre = f"{self.mean:.{digits}f} ± {self.half_width:.{digits}f}"
         return f"{centre} ({_percent(self.confidence)} interval, n = {self.n})"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with an interval that need not be symmetric around it, and the way in which the interval was made.
+
+    Args:
+        value: of the statistic on the data.
+        low: the lower end; minus infinity where the data are too few to tell.
+        high: the upper end; infinity where the data are too few to tell.
+        n: how many units the interval rests on.
+        confidence: the share of such intervals that hold the true value, between 0 and 1.
+        how: the way in which the interval was made, in a few words.
+
+    Example:
+        >>> print(Estimate(0.593, 0.511, 0.66, n=300, confidence=0.95, how="percentile bootstrap over architectures"))
+        0.593 [0.511, 0.660] (95 % interval, percentile bootstrap over architectures, n = 300)
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    confidence: float
+    how: str
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.high - self.low):
+            return f"{self.value:.4g} (n = {self.n}: too few values for an interval)"
+        if self.high == self.low:
+            return f"{self.value:.4g} (no spread, n = {self.n})"
+        digits = max(0, 1 - math.floor(math.log10((self.high - self.low) / 2)))
+        ends = f"[{_fixed(self.low, digits)}, {_fixed(self.high, digits)}]"
+        return f"{_fixed(self.value, digits)} {ends} ({_percent(self.confidence)} interval, {self.how}, n = {self.n})"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.factored import drawable, narrowed, option_mask
+from sharewise.distribution.factored import drawable, narrowed, option_mask, require_independent
 from sharewise.distribution.phase import Phase
 from sharewise.space import Architecture, Option, Relaxation
 from sharewise.supernet.gate import Gate, Gates
@@ -79,6 +79,7 @@ class Controller(Distribution):
         betas: tuple[float, float],
         epsilon: float,
     ) -> None:
+        require_independent(relaxation, "decides one after the other")
         super().__init__()
         self.relaxation, self.exclude = relaxation, exclude
         self.space = drawable(relaxation, exclude)

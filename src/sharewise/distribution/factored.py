@@ -17,7 +17,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, Option, Relaxation, Space
 from sharewise.supernet.gate import Gate, Gates
 
-__all__ = ["Factored", "drawable", "narrowed", "option_mask"]
+__all__ = ["Factored", "drawable", "narrowed", "option_mask", "require_independent"]
 
 
 def option_mask(decisions: tuple[Decision, ...], exclude: tuple[Option, ...] = ()) -> Tensor:
@@ -71,6 +71,24 @@ def narrowed(decisions: tuple[Decision, ...], mask: Tensor, keep: Mapping[str, T
     return mask
 
 
+def require_independent(relaxation: Relaxation, words: str) -> None:
+    """Refuse a relaxation whose decisions only whole architectures may take.
+
+    Args:
+        relaxation: names the decisions.
+        words: what the distribution does with each decision, for the message.
+
+    Raises:
+        ConfigurationError: when the decisions are not independent.
+    """
+    if not relaxation.independent:
+        raise ConfigurationError(
+            f"space {relaxation.space.name!r} is searched by whole architectures: its decisions depend on each other, "
+            f"but this method {words}. Use a method that draws whole architectures: spos (also with "
+            "sampling=proportional, or paths=3) or rs-ws"
+        )
+
+
 def drawable(relaxation: Relaxation, exclude: tuple[Option, ...]) -> Space:
     """The sub-space whose architectures take none of the excluded options.
 
@@ -111,6 +129,7 @@ class Factored(Distribution):
         generator: torch.Generator,
         exclude: tuple[Option, ...] = (),
     ) -> None:
+        require_independent(relaxation, "learns a probability for every option of each")
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
         self.sampled = estimator.sampled

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sharewise.distribution.distribution import Distribution
-from sharewise.distribution.factored import drawable, option_mask
+from sharewise.distribution.factored import drawable, option_mask, require_independent
 from sharewise.distribution.phase import Phase, Schedule
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation, Space, sample
@@ -234,6 +234,7 @@ class FairSampler(Sampler):
     """
 
     def __init__(self, relaxation: Relaxation, exclude: tuple[Option, ...] = ()) -> None:
+        require_independent(relaxation, "draws the options of each by turns")
         super().__init__()
         self.relaxation, self.space, self.summed = relaxation, drawable(relaxation, exclude), True
         mask = option_mask(relaxation.decisions, exclude)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharewise.errors import ConfigurationError
 from sharewise.oracle.array_oracle import ArrayOracle
-from sharewise.oracle.table import Key, Parts, Table
 from sharewise.space import Space, SubListing
+
+if TYPE_CHECKING:
+    from sharewise.oracle import Table
 
 __all__ = ["final_accuracies", "rows_of_space", "table_oracle"]
 
@@ -40,7 +41,8 @@ def table_oracle(
         epochs: of the signal; several make several fidelities.
         split: of the signal.
         metric: of which higher is better.
-        seed: of the training, `"mean"`, or `"random"`: each question is answered by one of the runs.
+        seed: of the training, `"mean"`, or `"random"`: each question is answered by one of the runs that the
+            architecture has, and charged the seconds of that run; where the table does not state them, the mean.
         unit: `"seconds"` of the benchmark's trainings, `"evaluations"` (every one costs 1), or that of `costs`.
         costs: of one epoch by row of the space, in a unit of one's own; then every fidelity costs that times its
             epochs.
@@ -54,19 +56,21 @@ def table_oracle(
         ConfigurationError: when the table lacks a column, states no seconds, or the space is another.
     """
     space, rows = rows_of_space(table, space)
-    values, prices = {}, {}
+    values: dict[int, ArrayLike] = {}
+    prices: dict[int, ArrayLike] = {}
     for fidelity in [epochs] if isinstance(epochs, int) else epochs:
-        key = Key(metric, dataset, split, fidelity, "mean" if seed == "random" else seed)
-        runs = _runs(table, key) if seed == "random" else [key]
-        values[fidelity] = np.stack([_column(table, run)[rows] for run in runs])
+        key: dict[str, Any] = {"metric": metric, "dataset": dataset, "split": split, "epochs": fidelity}
+        seeds = _seeds(table, key) if seed == "random" else [seed]
+        signal = np.stack([table.column(**key, seed=run)[rows] for run in seeds])
         if costs is not None:
-            prices[fidelity] = fidelity * np.asarray(costs, dtype=np.float64)
+            price = fidelity * np.asarray(costs, dtype=np.float64)
         elif unit == "seconds":
-            prices[fidelity] = table.seconds(**_parts(runs[0]))[rows]
+            price = _seconds(table, key, seeds)[:, rows]
         elif unit == "evaluations":
-            prices[fidelity] = np.ones(len(rows))
+            price = np.ones(len(rows))
         else:
             raise ConfigurationError(f"a table knows seconds and evaluations; give costs= for {unit!r}")
+        values[fidelity], prices[fidelity] = np.where(np.isnan(price), np.nan, signal), price
     others = () if latency is None else (-table.column(metric="latency", device=latency)[rows],)
     return ArrayOracle(space, values, prices, unit, others)
 
@@ -89,21 +93,30 @@ def rows_of_space(table: Table, space: Space | None) -> tuple[Space, NDArray[np.
     return space, listing.rows.astype(np.int64)
 
 
-def _parts(key: Key) -> Parts:
-    return {"metric": key.metric, "dataset": key.dataset, "split": key.split, "epochs": key.epochs, "seed": key.seed}
+def _by_seed(table: Table, key: Mapping[str, Any]) -> dict[Any, bool]:
+    """The seeds of a quantity, and whether the table states the seconds of each."""
+    columns = [c for c in table.columns if all(getattr(c.key, part) == value for part, value in key.items())]
+    return {column.key.seed: column.cost is not None for column in columns}
 
 
-def _column(table: Table, key: Key) -> NDArray[np.float64]:
-    return table.column(**_parts(key))
-
-
-def _runs(table: Table, mean: Key) -> list[Key]:
-    """The keys of the single runs behind a mean."""
-    runs = [column.key for column in table.columns if isinstance(column.key.seed, int)]
-    found = [key for key in runs if replace(key, seed="mean") == mean]
+def _seeds(table: Table, key: Mapping[str, Any]) -> list[int]:
+    """The seeds of the single runs behind a mean."""
+    found = sorted(seed for seed in _by_seed(table, key) if isinstance(seed, int))
     if not found:
-        raise ConfigurationError(f"the table has no single runs of {mean}; take seed='mean'")
-    return sorted(found, key=lambda key: str(key.seed))
+        table.describe(**key, seed="mean")  # what is wrong with the rest of the key is said first
+        named = ", ".join(f"{part} {value}" for part, value in key.items())
+        raise ConfigurationError(f"{table.benchmark} has no single runs of {named}; take seed='mean'")
+    return found
+
+
+def _seconds(table: Table, key: Mapping[str, Any], seeds: Sequence[Any]) -> NDArray[np.float64]:
+    """What each run took, `(runs, rows)`; the mean over runs where the table does not say."""
+    stated = [seed for seed, known in _by_seed(table, key).items() if known]
+    own = {seed: table.seconds(**key, seed=seed) for seed in seeds if seed in stated or "mean" not in stated}
+    if "mean" not in stated:
+        return np.stack([own[seed] for seed in seeds])
+    mean = table.seconds(**key, seed="mean")
+    return np.stack([np.where(np.isnan(seconds), mean, seconds) for seconds in (own.get(seed, mean) for seed in seeds)])
 
 
 def final_accuracies(table: Table, dataset: str, space: Space) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from sharewise.data import Dataset
+from sharewise.engine import SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.oracle.standalone import TrainingRecipe
@@ -19,7 +20,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.search import fingerprint, prepare_search, train
 from sharewise.space import Architecture, Space
 
-__all__ = ["StandaloneOracle", "supernet_oracle"]
+__all__ = ["StandaloneOracle", "finished_search", "supernet_oracle"]
 
 
 @final
@@ -100,11 +101,24 @@ def supernet_oracle(folder: RunFolder, *, device: str | None = None, examples: i
     Raises:
         CheckpointError: when the run is no search, not finished, or damaged.
     """
+    return SupernetOracle(finished_search(folder, device=device), examples=examples)
+
+
+def finished_search(folder: RunFolder, *, device: str | None = None) -> SearchState:
+    """The final state of a search, from its folder; nothing in the folder is changed.
+
+    Args:
+        folder: of the run.
+        device: overrides the run's.
+
+    Raises:
+        CheckpointError: when the run is no search, not finished, or damaged.
+    """
     stored = folder.read_config()
     folder.read_result()
     configuration = from_mapping(stored["command"], stored)
     if not isinstance(configuration, SearchConfiguration):
-        raise CheckpointError(f"{folder.path} is no search; a supernet oracle needs one")
+        raise CheckpointError(f"{folder.path} is no search; only a search leaves a supernet")
     content = folder.read_checkpoint()
     if content is None:
         raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
@@ -123,4 +137,4 @@ def supernet_oracle(folder: RunFolder, *, device: str | None = None, examples: i
         state.load_state_dict(content["state"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{folder.checkpoint} is damaged: {type(error).__name__}: {error}") from None
-    return SupernetOracle(state, examples=examples)
+    return state

@@ -2,6 +2,7 @@
 
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
+from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
 from sharewise.space.relaxation import Decision, DirectRelaxation, Encoding, Probabilities, Relaxation
@@ -27,6 +28,8 @@ __all__ = [
     "SubListing",
     "crossover",
     "enumerate_architectures",
+    "features",
+    "longest_path",
     "mutate",
     "neighbours",
     "sample",

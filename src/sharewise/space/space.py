@@ -82,6 +82,8 @@ class Space:
         normalise: maps legal values to those of the one representative of all values with the same meaning, so that
             equal architectures have one identity; values that are representatives are returned as they are.
         counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`.
+        features: describes the structure of an architecture by booleans and numbers of the same names for all; see
+            `sharewise.space.features`, which has a general answer.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -104,6 +106,7 @@ class Space:
     listing_: Callable[[], Listing] | None = None
     normalise: Normalise | None = None
     counts: Callable[[Space], Mapping[str, Mapping[str, int]]] | None = None
+    features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}

@@ -19,6 +19,7 @@ from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
 
 __all__ = [
+    "RELAXABLE",
     "SEARCHABLE",
     "SPACES",
     "load",
@@ -40,8 +41,12 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "toy-two-inputs": toy_two_inputs,
 }
 
-SEARCHABLE = ("nasbench201", "toy-tied-width", "toy-two-inputs")
-"""The spaces that have a supernet; of the others single networks are built, and tables are read."""
+RELAXABLE = ("nasbench201", "toy-tied-width", "toy-two-inputs")
+"""The spaces whose supernet mixes decisions that are independent: every method searches them."""
+
+SEARCHABLE = ("nasbench101", *(f"nasbench101:{name}" for name in SUBSPACES), *RELAXABLE)
+"""The spaces that have a supernet; of the others single networks are built, and tables are read. Those that are not
+`RELAXABLE` are searched by methods that draw whole architectures (`spos`, `rs-ws`)."""
 
 
 def load(name: str) -> Space:

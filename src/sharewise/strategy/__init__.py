@@ -1,6 +1,6 @@
 """Strategies: pure proposals over immutable history, which run on any oracle without torch."""
 
-from sharewise.strategy.evolution import NATS_TOPOLOGY, Mutation, OneChoice, RegularizedEvolution, Tournament
+from sharewise.strategy.evolution import NATS_SIZE, NATS_TOPOLOGY, Mutation, OneChoice, RegularizedEvolution, Tournament
 from sharewise.strategy.history import Budget, History
 from sharewise.strategy.local_search import LocalSearch
 from sharewise.strategy.loop import run_strategy
@@ -13,6 +13,7 @@ from sharewise.strategy.strategy import Proposal, Strategy, Trial
 from sharewise.strategy.successive_halving import Hyperband, SuccessiveHalving
 
 __all__ = [
+    "NATS_SIZE",
     "NATS_TOPOLOGY",
     "STRATEGIES",
     "Budget",

@@ -55,13 +55,13 @@ class Arena:
     @property
     def floor(self) -> float:
         """The regret of the architecture with the best (mean) signal, with which a search that knew all would end."""
-        signal = np.asarray(self.oracle.values[self.oracle.fidelities[-1]]).mean(axis=0)
+        signal, _ = self.oracle.expected(self.oracle.fidelities[-1])
         return self.optimum - float(self.test[int(np.where(self.oracle.covered, signal, -np.inf).argmax())])
 
     @property
     def mean_cost(self) -> float:
         """Of one evaluation at the highest fidelity, over what is covered."""
-        costs = np.asarray(self.oracle.costs[self.oracle.fidelities[-1]])
+        _, costs = self.oracle.expected(self.oracle.fidelities[-1])
         return float(costs[self.oracle.covered].mean())
 
     def fingerprint(self) -> str:

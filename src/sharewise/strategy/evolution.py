@@ -12,7 +12,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.strategy.representation import Genotype, Representation
 from sharewise.strategy.strategy import Proposal, Strategy, Trial
 
-__all__ = ["NATS_TOPOLOGY", "Mutation", "OneChoice", "Population", "RegularizedEvolution", "Tournament"]
+__all__ = ["NATS_SIZE", "NATS_TOPOLOGY", "Mutation", "OneChoice", "Population", "RegularizedEvolution", "Tournament"]
 
 Population = tuple[tuple[Genotype, float], ...]
 """Genotypes and their signals, the oldest first."""
@@ -23,27 +23,34 @@ class Mutation(ABC):
 
     @abstractmethod
     def mutate(self, representation: Representation, genotype: Genotype, rng: np.random.Generator) -> Genotype:
-        """A child of the genotype that can be asked about."""
+        """A child of the genotype that can be asked about; on a sparse table a random one where it can have none."""
 
 
 @final
 @dataclass(frozen=True)
 class OneChoice(Mutation):
-    """Pick one choice, then another option of it, uniformly.
+    """Pick one choice, then an option of it, uniformly.
+
+    Where no architecture that differs in one choice is covered by a partial table, the child is a random covered one.
 
     Args:
         weights: how often each choice is picked, in the order of the space's choices; `None` for all alike.
+        other: whether the option must be another one; if not, a child is its parent again with probability 1/k, for k
+            options.
     """
 
     weights: tuple[float, ...] | None = None
+    other: bool = True
 
     def mutate(self, representation: Representation, genotype: Genotype, rng: np.random.Generator) -> Genotype:
         """See `Mutation.mutate`."""
-        return representation.mutate(genotype, rng, self.weights)
+        return representation.mutate(genotype, rng, self.weights, other=self.other)
 
 
 NATS_TOPOLOGY = OneChoice((1 / 3, 1 / 6, 1 / 6, 1 / 9, 1 / 9, 1 / 9))
 """The mutation of the NATS-Bench program on its topology space: a node uniformly, then one of its incoming edges."""
+NATS_SIZE = OneChoice(other=False)
+"""Its mutation on the size space: a layer, then one of all 8 widths, the parent's included."""
 
 
 @final
@@ -90,7 +97,8 @@ class RegularizedEvolution(Strategy[Population]):
     """Mutate the winner of a tournament; the oldest member dies, however good it is.
 
     The population starts with random architectures. Aging makes the search robust against noise: a lucky value dies
-    with its bearer unless its children are good too.
+    with its bearer unless its children are good too. On a table so sparse that a parent has no covered neighbour, its
+    child is a random covered architecture.
 
     Args:
         population: members.

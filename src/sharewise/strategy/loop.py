@@ -90,14 +90,13 @@ def _asker(
             return Trial(genotype, found.value, found.cost, found.fidelity, found.others, note)
 
         return evaluate
-    answers, others = oracle.answers, [np.asarray(column).tolist() for column in oracle.others]
+    draw, others = oracle.draw, [np.asarray(column).tolist() for column in oracle.others]
     index_of = representation.index
 
     def look_up(genotype: Genotype, fidelity: int, note: Any) -> Trial:
-        runs, costs = answers[fidelity]
         index = index_of(genotype)
-        value = runs[0 if len(runs) == 1 else int(rng.random() * len(runs))][index]
+        value, cost = draw(index, fidelity, rng)
         further = tuple(column[index] for column in others) if others else ()
-        return Trial(genotype, value, costs[index], fidelity, further, note)
+        return Trial(genotype, value, cost, fidelity, further, note)
 
     return look_up

@@ -89,16 +89,18 @@ class RawCells(Representation):
                 return genotype
         raise ConfigurationError(f"{ATTEMPTS:,} random cells in a row cannot be asked about")
 
-    def mutate(self, genotype: int, rng: np.random.Generator, weights: Sequence[float] | None = None) -> int:
-        """A neighbour, uniformly.
+    def mutate(
+        self, genotype: int, rng: np.random.Generator, weights: Sequence[float] | None = None, *, other: bool = True
+    ) -> int:
+        """A neighbour, uniformly; a random cell where there is none.
 
         Raises:
-            ConfigurationError: for weights, which have no meaning here, or where there is no neighbour.
+            ConfigurationError: for weights and `other=False`, which have no meaning here.
         """
+        if weights is not None or not other:
+            raise ConfigurationError("raw cells take no weights, and always change")
         around = self.neighbours(genotype)
-        if weights is not None or not around:
-            raise ConfigurationError("raw cells take no weights" if around else "the cell has no neighbour")
-        return around[int(rng.random() * len(around))]
+        return around[int(rng.random() * len(around))] if around else self.sample(rng)
 
     def neighbours(self, genotype: int) -> tuple[int, ...]:
         """Raw cells with one edge flipped or one operation changed: one for each other architecture."""
@@ -175,6 +177,8 @@ class EdgesAndOperations(Mutation):
     def mutate(self, representation: Representation, genotype: Genotype, rng: np.random.Generator) -> int:
         """See `Mutation.mutate`; the child may be the parent's architecture again, as in the notebook.
 
+        On a sparse table it mostly is, since only cells that can be asked about are kept.
+
         Raises:
             ConfigurationError: when the genotype is no raw cell.
         """
@@ -192,7 +196,7 @@ class EdgesAndOperations(Mutation):
             child: int = (edges ^ flipped) * _LABELS + shifted[bisect_right(shifts, random())]
             if find(child) >= 0:
                 return child
-        raise ConfigurationError(f"{ATTEMPTS:,} mutations in a row cannot be asked about")
+        return representation.sample(rng)
 
 
 def representation(space: Space, covered: Mask | None = None) -> Representation:

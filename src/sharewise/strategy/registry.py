@@ -7,7 +7,7 @@ from typing import Any
 
 from sharewise.errors import unknown_name
 from sharewise.space import Space
-from sharewise.strategy.evolution import NATS_TOPOLOGY, OneChoice, RegularizedEvolution, Tournament
+from sharewise.strategy.evolution import NATS_SIZE, NATS_TOPOLOGY, RegularizedEvolution, Tournament
 from sharewise.strategy.local_search import LocalSearch
 from sharewise.strategy.random_search import RandomSearch
 from sharewise.strategy.reinforce import Reinforce
@@ -23,7 +23,7 @@ def _evolution(space: Space) -> Strategy[Any]:
         case "nasbench201":
             return RegularizedEvolution(10, Tournament(3, replacement=True), NATS_TOPOLOGY)
         case "nats_size":
-            return RegularizedEvolution(10, Tournament(3, replacement=True), OneChoice())
+            return RegularizedEvolution(10, Tournament(3, replacement=True), NATS_SIZE)
         case "nasbench101":
             from sharewise.strategy.nasbench101 import EdgesAndOperations
 

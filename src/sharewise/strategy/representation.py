@@ -40,13 +40,21 @@ class Representation(ABC):
         """A genotype at random."""
 
     @abstractmethod
-    def mutate(self, genotype: Genotype, rng: np.random.Generator, weights: Sequence[float] | None = None) -> Genotype:
-        """Another genotype that differs in one choice.
+    def mutate(
+        self,
+        genotype: Genotype,
+        rng: np.random.Generator,
+        weights: Sequence[float] | None = None,
+        *,
+        other: bool = True,
+    ) -> Genotype:
+        """A genotype that differs in one choice; a random one where no such can be asked about, as on sparse tables.
 
         Args:
             genotype: the parent.
             rng: source of randomness.
             weights: how often each choice is picked, in the order of the space's choices; `None` for all alike.
+            other: whether the choice must get another option; if not, it may draw its own again.
         """
 
     @abstractmethod
@@ -131,19 +139,27 @@ class Ranks(Representation):
             return int(rng.random() * self.size)
         return self._legal[int(rng.random() * len(self._legal))]
 
-    def mutate(self, genotype: int, rng: np.random.Generator, weights: Sequence[float] | None = None) -> int:
+    def mutate(
+        self, genotype: int, rng: np.random.Generator, weights: Sequence[float] | None = None, *, other: bool = True
+    ) -> int:
         """See `Representation.mutate`; choices are redrawn until the result can be asked about."""
         mutable = self._mutable
         bounds = None if weights is None else _bounds(weights, self.radices)
-        for _ in range(ATTEMPTS if mutable else 0):
+        for attempt in range(ATTEMPTS if mutable else 0):
             place = int(rng.random() * len(mutable)) if bounds is None else bisect_right(bounds, rng.random())
             radix, stride = mutable[place]
             digit = genotype // stride % radix
-            other = int(rng.random() * (radix - 1))
-            child = genotype + (other + (other >= digit) - digit) * stride
+            if other:
+                drawn = int(rng.random() * (radix - 1))
+                drawn += drawn >= digit
+            else:
+                drawn = int(rng.random() * radix)
+            child = genotype + (drawn - digit) * stride
             if self._allowed is None or self._allowed[child]:
                 return child
-        raise ConfigurationError(f"architecture {self.architecture(genotype)} has no neighbour that can be asked about")
+            if attempt == 0 and not self.neighbours(genotype):
+                break
+        return self.sample(rng)
 
     def neighbours(self, genotype: int) -> tuple[int, ...]:
         """See `Representation.neighbours`, in the order of choices and options."""
@@ -213,20 +229,30 @@ class Plain(Representation):
         return sample(self.space, rng)
 
     def mutate(
-        self, genotype: Architecture, rng: np.random.Generator, weights: Sequence[float] | None = None
+        self,
+        genotype: Architecture,
+        rng: np.random.Generator,
+        weights: Sequence[float] | None = None,
+        *,
+        other: bool = True,
     ) -> Architecture:
         """See `Representation.mutate`.
 
         Raises:
-            ConfigurationError: for weights, which have no meaning where choices depend on each other.
+            ConfigurationError: for settings that have no meaning where choices depend on each other.
         """
-        if weights is not None:
-            raise ConfigurationError(f"weights of choices need independent choices, not space {self.space.name!r}")
-        for _ in range(ATTEMPTS):
+        if weights is not None or not other:
+            raise ConfigurationError(
+                f"weights of choices, and choices that may stay as they are, need independent choices; those of space "
+                f"{self.space.name!r} depend on each other"
+            )
+        for attempt in range(ATTEMPTS):
             child = mutate(self.space, genotype, rng)
             if self._allows(child):
                 return child
-        raise ConfigurationError(f"architecture {genotype} has no neighbour that can be asked about")
+            if attempt == 0 and not self.neighbours(genotype):
+                break
+        return self.sample(rng)
 
     def neighbours(self, genotype: Architecture) -> tuple[Architecture, ...]:
         """See `Representation.neighbours`."""

@@ -37,6 +37,13 @@ class Supernet(nn.Module, ABC):
     def plain(self, architecture: Architecture) -> nn.Module:
         """A new plain network of `architecture` with the same options, its weights not yet inherited."""
 
+    def multiply_accumulates(self, gates: Gates) -> int | None:
+        """Of one forward pass of one example, where the network knows a closed form; `None` to have it traced.
+
+        A closed form pays where nearly every draw has a pattern of active options that was not met before.
+        """
+        return None
+
 
 class Shared(nn.Module, ABC):
     """A layer that several architectures share, and that becomes a plain layer when one of them is extracted."""

@@ -32,6 +32,7 @@ from sharewise.space import (
     Relaxation,
     Space,
     SubListing,
+    longest_path,
 )
 from sharewise.spaces.nasbench101.cell import EDGES, INNER, MAXIMUM_EDGES, OPERATIONS, VERTICES, Cell, bit
 from sharewise.spaces.nasbench101.enumeration import enumeration, output_degrees, skips
@@ -194,10 +195,28 @@ def _draw(architecture: Architecture) -> Picture:
 
 
 def _relax(space: Space) -> Relaxation:
-    raise ConfigurationError(
-        f"space {space.name!r} has no relaxation and no supernet yet: its cells are drawn whole, not edge by edge. "
-        "`sharewise train`, `cost`, `space` and benchmark tables work on it"
-    )
+    from sharewise.spaces.nasbench101.relaxation import CellRelaxation
+
+    return CellRelaxation(space)
+
+
+def _features(architecture: Architecture) -> dict[str, bool | float]:
+    """How often each operation occurs, and the shape of the graph."""
+    cell = cell_of(architecture)
+    matrix, inner = cell.matrix, range(1, cell.vertices - 1)
+    lengths = {(s, t): float(t in inner) for s, row in enumerate(matrix) for t, edge in enumerate(row) if edge}
+    first = {cell.operations[t - 1] for t in inner if matrix[0][t]}
+    last = {cell.operations[s - 1] for s in inner if matrix[s][-1]}
+    return {
+        **{f"number of {name}": float(cell.operations.count(at)) for at, name in enumerate(OPERATIONS)},
+        "residual edge (input to output)": cell.skip,
+        "depth (operations on the longest path)": longest_path(lengths, range(cell.vertices)),
+        "vertices": float(cell.vertices),
+        "edges": float(cell.edges.bit_count()),
+        "vertices that feed the output": float(cell.output_degree),
+        **{f"{name} right after the input": at in first for at, name in enumerate(OPERATIONS)},
+        **{f"{name} right before the output": at in last for at, name in enumerate(OPERATIONS)},
+    }
 
 
 def _counts(space: Space) -> dict[str, dict[str, int]]:
@@ -240,6 +259,7 @@ def _build(name: str, summary: str, constraints: tuple[Constraint, ...], listing
         listing_=listing,
         normalise=_normalise,
         counts=_counts,
+        features=_features,
     )
 
 

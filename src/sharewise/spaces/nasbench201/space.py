@@ -21,7 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Choice, Codec, Listing, Option, Picture, Space, enumerate_architectures
+from sharewise.space import (
+    Architecture,
+    Choice,
+    Codec,
+    Listing,
+    Option,
+    Picture,
+    Space,
+    enumerate_architectures,
+    longest_path,
+)
 
 __all__ = ["EDGES", "NODES", "OPERATIONS", "architecture_at", "index_of", "nasbench201", "unique_string"]
 
@@ -78,6 +88,24 @@ def _draw(architecture: Architecture) -> Picture:
         nodes,
         tuple((nodes[s], nodes[t], str(architecture[edge_name(s, t)])) for s, t in EDGES),
     )
+
+
+_LENGTHS = {"none": None, "skip_connect": 0.0, "nor_conv_1x1": 1.0, "nor_conv_3x3": 1.0, "avg_pool_3x3": 1.0}
+
+
+def _features(architecture: Architecture) -> dict[str, bool | float]:
+    """How often each operation occurs, the shape of the graph, and the operation of every edge."""
+    chosen = {edge: str(architecture[edge_name(*edge)]) for edge in EDGES}
+    found: dict[str, bool | float] = {
+        f"number of {operation}": float(list(chosen.values()).count(operation)) for operation in OPERATIONS
+    }
+    found["residual edge (input to output skips)"] = chosen[0, NODES - 1] == "skip_connect"
+    found["depth (operations on the longest path)"] = longest_path(
+        {edge: _LENGTHS[operation] for edge, operation in chosen.items()}, range(NODES)
+    )
+    for (source, target), chosen_one in chosen.items():
+        found |= {f"edge {source} to {target}: {operation}": chosen_one == operation for operation in OPERATIONS}
+    return found
 
 
 def unique_string(architecture: Architecture, *, collapse_zero: bool) -> str:
@@ -265,4 +293,5 @@ def nasbench201() -> Space:
         draw=_draw,
         summary="NAS-Bench-201 cell: 4 nodes, 6 edges, 5 operations",
         listing_=NasBench201Listing,
+        features=_features,
     )
