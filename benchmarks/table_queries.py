@@ -5,7 +5,8 @@ the imports, medians over rounds. `--others PYTHON` names an interpreter that ha
 only sharewise is measured. nats-bench reads the official records 0, 11 and 284 of the topology space, and so does the
 table. nasbenchapi reads a pickle of its own; it is given the 151,644 cells of which single runs are known, written in
 the layout that it expects, and asked for cells in the very form that it stores, since it knows no isomorphism; the
-table is asked for random relabellings. `--data FOLDER` holds the published tables (else `$SHAREWISE_DATA`, or
+table is asked for random relabellings. Batches are random architectures, each asked for once: as row numbers, strings,
+`Architecture` and `Cell` objects. `--data FOLDER` holds the published tables (else `$SHAREWISE_DATA`, or
 `../shared/data`).
 """
 
@@ -33,7 +34,12 @@ from sharewise.spaces.nasbench101 import Cell
 from sharewise.spaces.nasbench101.enumeration import enumeration
 
 RECORDS = "nasbench201/nats_official_samples/NATS-tss-v1_0-3ffb9-simple"
-QUERIES = 2_000
+SIZES = "nasbench201/nats_official_samples/NATS-sss-v1_0-50262-simple"
+BATCHES = {
+    "nasbench201": {"metric": "accuracy", "dataset": "cifar10", "split": "valid", "epochs": 200, "seed": "mean"},
+    "nasbench_macro": {"metric": "accuracy", "dataset": "cifar10", "split": "test", "seed": "mean"},
+    SIZES: {"metric": "parameters", "dataset": "cifar10", "epochs": 90, "seed": "mean"},
+}
 
 _COMMON = """
 import gc, json, sys, time
@@ -61,6 +67,21 @@ out["query"], _ = clock(lambda: table.query(11, **key), QUERIES)
 out["by_string"], answer = clock(lambda: table.query(text, **key), QUERIES)
 out["answer"] = answer.value
 """,
+    "sharewise, batches": """
+from sharewise.oracle.table import open_table
+import numpy as np
+before = memory(); out["open"], table = clock(lambda: open_table(path)); out["kilobytes"] = memory() - before
+key = json.loads(sys.argv[2])
+rows = np.random.default_rng(0).integers(0, table.rows, QUERIES)
+architectures = [table.space.listing.at(int(row)) for row in rows]
+texts = [str(architecture) for architecture in architectures]
+forms = {"architectures": architectures, "strings": texts, "rows": rows}
+ask = table.reporter().query_many
+for name, items in forms.items():
+    seconds, found = clock(lambda: ask(items, **key))
+    out["batch_of_" + name] = seconds / len(items)
+out["answer"] = float(np.nansum(found))
+""",
     "nats-bench": """
 from nats_bench import create
 before = memory(); out["open"], api = clock(lambda: create(path, "tss", fast_mode=True, verbose=False))
@@ -77,20 +98,25 @@ out["answer"] = answer["valid-accuracy"]
 from sharewise.oracle.table import open_table
 from sharewise.spaces.nasbench101 import Cell
 import numpy as np
-cells = [Cell(*value) for value in json.load(open(sys.argv[2]))["forms"]]
+cells = [Cell(edges, tuple(operations)) for edges, operations in json.load(open(sys.argv[2]))["forms"]]
 texts = [str(cell) for cell in cells]
 before = memory(); out["open"], table = clock(lambda: open_table(path)); out["kilobytes"] = memory() - before
 key = dict(metric="accuracy", dataset="cifar10", split="valid", epochs=108, seed="mean")
 out["first"], _ = clock(lambda: table.query(cells[0], **key))
 out["query"], found = clock(lambda: [table.query(cell, **key).value for cell in cells])
 out["by_string"], _ = clock(lambda: [table.query(text, **key) for text in texts])
+architectures = [table.space.listing.at(int(row)) for row in table.rows_of(cells)]
+again = [str(cell) for cell in cells]
 out["batch_of_cells"], _ = clock(lambda: table.query_many(cells, **key))
+out["batch_of_strings"], _ = clock(lambda: table.query_many(again, **key))
+out["batch_of_architectures"], _ = clock(lambda: table.query_many(architectures, **key))
 codes = np.array([cell.code for cell in cells], np.uint32)
 out["batch_of_codes"], _ = clock(lambda: table.query_many(table.rows_of_codes(codes), **key))
 rows = table.rows_of(cells)
 out["batch_of_rows"], _ = clock(lambda: table.query_many(rows, **key))
 out["all_rows"], _ = clock(lambda: table.column(**key))
-for name in ("query", "by_string", "batch_of_cells", "batch_of_codes", "batch_of_rows"): out[name] /= len(cells)
+for name in out:
+    if name in ("query", "by_string") or name.startswith("batch"): out[name] /= len(cells)
 out["all_rows"] /= table.rows
 out["answer"] = sum(found) / len(found)
 """,
@@ -108,16 +134,36 @@ out["answer"] = sum(found) / len(found)
 }
 
 
-def foreign_pickle(folder: Path, source: Path) -> tuple[Path, Path]:
-    """The cells of which single runs are known in the layout of nasbenchapi, and a sample of cells to ask for."""
+def known_cells(source: Path) -> list[Cell]:
+    """The cells of which single runs are known."""
     test = dict(np.load(source / "nasbench101_test108.npz", allow_pickle=False))
-    runs = dict(np.load(source / "nasbench101_runs108.npz", allow_pickle=False))
-    entries, latest, sample = {}, {}, set(np.random.default_rng(0).choice(len(runs["index"]), QUERIES).tolist())
+    index = np.load(source / "nasbench101_runs108.npz", allow_pickle=False)["index"]
+    operations = [tuple(o for o in row if o != 255) for row in test["ops"][index].tolist()]
+    return [Cell(edges, labels) for edges, labels in zip(test["edges"][index].tolist(), operations, strict=True)]
+
+
+def questions(folder: Path, cells: list[Cell], queries: int) -> Path:
+    """A sample of cells to ask for, in the form that is stored and in a random isomorphic one."""
     stored, forms, everything = [], [], enumeration()
     rng = np.random.default_rng(1)
+    for place in np.random.default_rng(0).choice(len(cells), queries, replace=False):
+        cell = cells[place]
+        stored.append((cell.matrix, list(cell.names)))
+        row = int(everything.find(np.array([cell.code]))[0])
+        other = Cell.from_code(int(rng.choice(everything.codes[np.flatnonzero(everything.rows == row)])))
+        forms.append((other.edges, other.operations))
+    asked = folder / "asked.json"
+    asked.write_text(json.dumps({"stored": stored, "forms": forms}))
+    return asked
+
+
+def foreign_pickle(folder: Path, source: Path, cells: list[Cell]) -> Path:
+    """The cells of which single runs are known in the layout of nasbenchapi."""
+    test = dict(np.load(source / "nasbench101_test108.npz", allow_pickle=False))
+    runs = dict(np.load(source / "nasbench101_runs108.npz", allow_pickle=False))
+    entries, latest = {}, {}
     for place, index in enumerate(runs["index"]):
-        operations = tuple(int(o) for o in test["ops"][index] if o != 255)
-        cell = Cell(int(test["edges"][index]), operations)
+        cell = cells[place]
         matrix, name = cell.matrix, test["hash"][index].tobytes().hex()
         adjacency = "".join(str(entry) for row in matrix for entry in row)
         records = []
@@ -131,24 +177,17 @@ def foreign_pickle(folder: Path, source: Path) -> tuple[Path, Path]:
             records.append({"epoch": 108, "metrics_b64": base64.b64encode(content).decode(), "derived": {}})
         entries[name] = records
         latest[name] = {"adjacency_str": adjacency, "operations_str": ",".join(cell.names)}
-        if place in sample:
-            stored.append((matrix, list(cell.names)))
-            row = int(everything.find(np.array([cell.code]))[0])
-            same = everything.codes[np.flatnonzero(everything.rows == row)]
-            other = Cell.from_code(int(rng.choice(same)))
-            forms.append((other.edges, other.operations))
-    path, asked = folder / "nasbenchapi.pickle", folder / "asked.json"
+    path = folder / "nasbenchapi.pickle"
     path.write_bytes(
         pickle.dumps({"entries_by_arch": entries, "latest_by_arch": latest, "num_records": 3 * len(entries)})
     )
-    asked.write_text(json.dumps({"stored": stored, "forms": forms}))
-    return path, asked
+    return path
 
 
-def side(python: str, name: str, *paths: Path) -> dict[str, float]:
+def side(python: str, name: str, queries: int, *arguments: Path | str) -> dict[str, float]:
     """Run one side in a fresh process."""
-    program = _COMMON + _PROGRAMS[name].replace("QUERIES", str(QUERIES)) + "\nprint(json.dumps(out))"
-    command = [python, "-c", program, *map(str, paths)]
+    program = _COMMON + _PROGRAMS[name.partition(":")[0]].replace("QUERIES", str(queries)) + "\nprint(json.dumps(out))"
+    command = [python, "-c", program, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -158,6 +197,7 @@ def side(python: str, name: str, *paths: Path) -> dict[str, float]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("table_queries", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--queries", type=int, default=2_000, help="in a batch, and of a median")
     parser.add_argument("--others", metavar="PYTHON", help="interpreter with nats-bench and nasbenchapi")
     parser.add_argument("--data", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)
@@ -167,13 +207,15 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no published data at {data}; nothing to measure")
         return 0
     imports, results = {}, {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for source in ("nasbench201", "nasbench_macro", "nasbench101", RECORDS):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for source in ("nasbench201", "nasbench_macro", "nasbench101", RECORDS, SIZES):
             start = time.process_time()
             import_benchmark(data / source, folder / f"{Path(source).name}.table")
             imports[Path(source).name] = time.process_time() - start
-        foreign, asked = foreign_pickle(folder, data / "nasbench101")
+        known = known_cells(data / "nasbench101")
+        asked = questions(folder, known, options.queries)
+        foreign = foreign_pickle(folder, data / "nasbench101", known) if options.others else folder
         records, cells = folder / f"{Path(RECORDS).name}.table", folder / "nasbench101.table"
         sides = [
             (sys.executable, "sharewise, official records", records),
@@ -181,11 +223,14 @@ def main(arguments: Sequence[str]) -> int:
             (sys.executable, "sharewise, NAS-Bench-101", cells, asked),
             (options.others, "nasbenchapi", foreign, asked),
         ]
+        for source, key in BATCHES.items():
+            name = Path(source).name
+            sides.append((sys.executable, f"sharewise, batches: {name}", folder / f"{name}.table", json.dumps(key)))
         rounds: dict[str, list[dict[str, float]]] = {}
         for _ in range(options.rounds):
-            for python, which, *paths in sides:
+            for python, which, *given in sides:
                 if python is not None:
-                    rounds.setdefault(which, []).append(side(python, which, *paths))
+                    rounds.setdefault(which, []).append(side(python, which, options.queries, *given))
         for which, found in rounds.items():
             results[which] = {key: statistics.median(each[key] for each in found) for key in found[0]}
     show(results)
@@ -199,8 +244,8 @@ def show(results: dict[str, dict[str, float]]) -> None:
     """Print the medians, and how many times longer the others take."""
     for which, found in results.items():
         parts = [f"opening {found['open'] * 1e3:.2f} ms", f"{found['kilobytes'] / 1024:.1f} MB"]
-        names = ("first", "query", "by_string", "batch_of_cells", "batch_of_codes", "batch_of_rows", "all_rows")
-        parts += [f"{name} {found[name] * 1e6:.3g} µs" for name in names if name in found]
+        measured = [name for name in found if name not in ("open", "kilobytes", "answer")]
+        parts += [f"{name} {found[name] * 1e6:.3g} µs" for name in measured]
         print(f"{which}: {', '.join(parts)} (answer {found['answer']:.9g})")
     for ours, theirs in (("sharewise, official records", "nats-bench"), ("sharewise, NAS-Bench-101", "nasbenchapi")):
         if theirs in results:

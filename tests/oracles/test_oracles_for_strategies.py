@@ -144,8 +144,21 @@ def test_the_cost_of_a_training_is_that_of_the_published_network() -> None:
     assert costs[11] == 3 * 25_000 * 113_951_370
     assert mean == costs.mean()
     assert training_epochs(load("nasbench201"), "ImageNet16-120")[0][0] == 3 * 151_700 * 3_919_480
-    with pytest.raises(ConfigurationError, match="known training"):
+    with pytest.raises(ConfigurationError, match="unknown data set"):
         training_epochs(load("nasbench201"), "digits")
+
+
+@pytest.mark.parametrize(
+    ("space", "dataset", "message"),
+    [
+        ("nasbench_macro", "cifar10", "of 'nasbench_macro' costs .* is not known, only of nasbench201.*seconds"),
+        ("nasbench101", "cifar10", "'nasbench101' cannot be added up choice by choice.*or as a number of evaluations"),
+        ("nasbench201", "cifar", "unknown data set of 'nasbench201': 'cifar'; did you mean 'cifar10'"),
+    ],
+)
+def test_costs_that_are_not_known_are_said(space: str, dataset: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        training_epochs(load(space), dataset)
 
 
 @pytest.fixture(scope="module")

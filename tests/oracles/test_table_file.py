@@ -21,10 +21,13 @@ from hypothesis import strategies as st
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError, DataError, SharewiseError
 from sharewise.oracle.columns import ColumnFile, write_columns
-from sharewise.oracle.table import Draft, Key, Table, open_table, write_table
+from sharewise.oracle.draft import Draft, write_table
+from sharewise.oracle.quantity import Key
+from sharewise.oracle.table import Table, open_table
 
 ACCURACY = {"metric": "accuracy", "dataset": "cifar10", "split": "valid", "epochs": 200}
 SIZE = 12
+OTHER_SPLITS = ("valid+test", "x-test", "ori-test", "train+valid", "Test", "")
 
 
 def draft() -> Draft:
@@ -41,7 +44,8 @@ def draft() -> Draft:
         values[3 + place] = 65_535
         made.add(key, values, "fraction", "validation", divisor=100, missing=65_535, cost=time)
     made.add_mean(Key("accuracy", "cifar10", "valid", 200, "mean"), keys, "validation", cost=time)
-    made.add(Key("accuracy", "cifar10", "test", 200, "mean"), rng.random(SIZE), "fraction", "test", cost=time)
+    for split in ("test", "train", *OTHER_SPLITS):
+        made.add(Key("accuracy", "cifar10", split, 200, "mean"), rng.random(SIZE), "fraction", split, cost=time)
     made.add(Key("latency", device="pixel"), rng.random(SIZE).astype(np.float32), "milliseconds", "latency")
     made.add(Key("parameters", "cifar10"), np.arange(SIZE) * 10**6, "count", "parameters")
     return made
@@ -62,7 +66,7 @@ def test_values_costs_and_origin(table: Table) -> None:
     mean = table.query(5, **ACCURACY, seed="mean")
     assert mean.value == round(sum(100 * v for v in both)) / 200
     assert mean.provenance == "Toy: validation; mean of 2 runs"
-    assert table.query(3, **ACCURACY, seed="mean").provenance == "Toy: validation; mean of 1 runs"
+    assert table.query(3, **ACCURACY, seed="mean").provenance == "Toy: validation; mean of 1 run"
     item = table.space.listing.at(5)
     assert table.query(item, **ACCURACY, seed=777) == table.query(str(item), **ACCURACY, seed=777) == one
     column = table.column(**ACCURACY, seed="mean")
@@ -74,18 +78,33 @@ def test_values_costs_and_origin(table: Table) -> None:
     assert np.array_equal(table.seconds(**ACCURACY, seed=888), np.arange(SIZE) + 0.1)
 
 
-def test_test_results_are_for_reporters(table: Table) -> None:
-    sealed = {**ACCURACY, "split": "test", "seed": "mean"}
+@pytest.mark.parametrize("split", ["test", *OTHER_SPLITS])
+def test_test_results_are_for_reporters(table: Table, split: str) -> None:
+    # whatever is not known to be open is sealed, so that a new name of a split opens nothing
+    sealed = {**ACCURACY, "split": split, "seed": "mean"}
     for ask in (
         lambda: table.query(0, **sealed),
         lambda: table.query_many([0], **sealed),
         lambda: table.column(**sealed),
     ):
-        with pytest.raises(ConfigurationError, match="a search must not see"):
+        with pytest.raises(ConfigurationError, match=r"a search must not see.*; take split train or valid as signal"):
             ask()
     reporter = table.reporter()
     assert reporter.query(4, **sealed).value == reporter.column(**sealed)[4] == reporter.query_many([4], **sealed)[0]
     assert reporter.seconds(**sealed)[4] == table.seconds(**sealed)[4] == 4.1
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_training_and_validation_results_are_open(table: Table, split: str) -> None:
+    key = {**ACCURACY, "split": split, "seed": "mean"}
+    assert np.array_equal(table.column(**key), table.reporter().column(**key), equal_nan=True)
+
+
+def test_an_evaluation_is_no_cost(tmp_path: Path) -> None:
+    # the cost of an open column is open as well
+    path = rewritten(tmp_path, {}, cost=["accuracy", "cifar10", "test", 200, "mean", None])
+    with pytest.raises(DataError, match="has an evaluation as cost"):
+        open_table(path)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +112,7 @@ def test_test_results_are_for_reporters(table: Table) -> None:
     [
         ({"metric": "acc"}, "Toy has no metric 'acc'. Legal: accuracy, latency, parameters, training_time"),
         ({"metric": "accuracy", "dataset": "svhn"}, "has no dataset 'svhn'. Legal: cifar10"),
-        ({"metric": "accuracy", "dataset": "cifar10"}, "say which split of .* Legal: test, valid"),
+        ({"metric": "accuracy", "dataset": "cifar10"}, "say which split of .* Legal: .*test, train, .*valid"),
         ({**ACCURACY, "epochs": 12, "seed": 777}, "has no epochs 12. Legal: 200"),
         ({**ACCURACY}, "say which seed of .* Legal: 777, 888, mean"),
         ({**ACCURACY, "seed": 1}, "has no seed 1. Legal: 777, 888, mean"),
@@ -133,7 +152,7 @@ def test_a_table_travels_to_another_process(table: Table) -> None:
 def test_numbers_are_stored_exactly(
     tmp_path_factory: pytest.TempPathFactory, floats: list[float], integers: list[int]
 ) -> None:
-    from sharewise.oracle.table import _smallest
+    from sharewise.oracle.draft import _smallest
 
     path = tmp_path_factory.mktemp("exact") / "x.table"
     arrays = {"f": _smallest(np.array(floats, float)), "i": _smallest(np.array(integers, np.uint64))}

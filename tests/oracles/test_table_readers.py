@@ -8,8 +8,10 @@ import contextlib
 import gzip
 import io
 import json
+import math
 import os
 import pickle
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -19,17 +21,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sharewise.errors import DataError, SharewiseError
+from sharewise.oracle.draft import Draft
 from sharewise.oracle.readers import import_benchmark, read_benchmark
 from sharewise.oracle.readers.nasbench101 import _arrays, _metrics
-from sharewise.oracle.readers.nats import _unpacked
-from sharewise.oracle.readers.text_table import TextTable
+from sharewise.oracle.readers.nats import _table, _unpacked
+from sharewise.oracle.readers.text_table import PERCENT, TextTable
 from sharewise.oracle.readers.tfrecord import crc32c, frames, masked
 from sharewise.oracle.table import Table
-from sharewise.oracle.unpickle import read_record
 from sharewise.spaces import load
 from sharewise.spaces.nasbench101 import Cell, cell_of
 
@@ -230,6 +232,25 @@ def payload(**changes: Any) -> bytes:
         (payload(metrics=base64.b64encode(METRICS[:-1]).decode()), "record 0"),
         (payload(metrics=base64.b64encode(METRICS[:-9]).decode() * 2), "record 0"),
         (payload(metrics=""), "expected three evaluations"),
+        *(
+            (
+                payload(metrics=base64.b64encode(protobuf(training(0, 108, 0), 882_570, value)).decode()),
+                "record 0 of .* its total_time should be a finite number",
+            )
+            for value in (math.nan, math.inf, -1.0)
+        ),
+        *(
+            (
+                payload(metrics=base64.b64encode(protobuf([[0.0, 1, *[0.5] * 3]] * 2 + [wrong], 1, 1.0)).decode()),
+                f"record 0 of .* an evaluation lacks {name}, or it is out of range",
+            )
+            for wrong, name in (
+                ([108.0, math.inf, 0.5, 0.5, 0.5], "training_time"),
+                ([108.0, -1.0, 0.5, 0.5, 0.5], "training_time"),
+                ([108.0, 1.0, 0.5, math.nan, 0.5], "validation_accuracy"),
+                ([108.0, 1.0, 0.5, 0.5, 1.5], "test_accuracy"),
+            )
+        ),
     ],
 )
 def test_foreign_records_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
@@ -263,7 +284,7 @@ def test_metrics_of_any_bytes(content: bytes | tuple[int, int]) -> None:
     assert 0 <= parameters < 1 << 31
 
 
-# Pickles
+# NATS-Bench archives and .pth files
 
 
 class Hostile:
@@ -274,103 +295,6 @@ class Hostile:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, (f"touch {self.path}",)
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_hostile_pickles_run_nothing(protocol: int, tmp_path: Path) -> None:
-    content = pickle.dumps({"all_results": Hostile(tmp_path / "touched")}, protocol)
-    with pytest.raises(DataError, match=r"asks for '(posix|nt)\.system'|unknown form|is damaged"):
-        read_record(content, "x")
-    assert not (tmp_path / "touched").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\x80\x02cbuiltins\neval\n.", "asks for 'builtins.eval'"),
-        (b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93.", "asks for 'builtins.exec'"),
-        (b"\x80\x02cnumpy\nload\n.", "asks for 'numpy.load'"),
-        (pickle.dumps(np.arange(3), 4), "_reconstruct|_frombuffer"),
-        (pickle.dumps(torch.zeros(2), 2), "torch"),
-        (b"\x80\x02ccollections\nOrderedDict\n}b.", "asks to change a function"),
-        (b"\x80\x02]r\xff\xff\xff\x7f.", "an index beyond its"),
-        (b"\x80\x04\x8e" + b"\xff" * 8 + b".", "a text of 18446744073709551615 bytes"),
-        (b"\x80\x04X\xff\xff\xff\xffa.", "a text of 4294967295 bytes"),
-        (b"\x80\x02T\xff\xff\xff\xff.", "a text of -1 bytes"),
-        (b"\x80\x04\x95" + b"\xff" * 8 + b"N.", "is damaged"),
-        (b"\x80\x02Q.", "an object outside of the file"),
-        (b"\x80\x02\x82\x01.", "a registered extension"),
-        (b"\x80\x02})" + b"\x85" * 100_000 + b"Ns.", "more than 20,000 tuples"),
-        (b"\x80\x02" + b"(" * 100_000, "is truncated"),
-        (b"\x80\x02]" + b"2a" * 50_000 + b".", "unknown form"),
-        (b"", "is truncated"),
-        (b"not a pickle at all", "unknown form|truncated|damaged"),
-    ],
-)
-def test_damaged_and_foreign_pickles_are_refused(content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_record(content, "x")
-
-
-@pytest.mark.parametrize("levels", [1_999, 19_999, 1_000_000])
-def test_deeply_nested_keys_do_not_exhaust_the_stack(levels: int) -> None:
-    content = b"\x80\x02})" + b"\x85" * levels + b"Ns."
-    assert list(read_record(content, "x", tuples=1 << 20).values()) == [None]
-
-
-RECORDS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=300),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.text() | st.tuples(st.text(), st.integers()), inner)
-        | st.tuples(inner, inner)
-        | st.builds(OrderedDict, st.dictionaries(st.text(), inner))
-        | st.sets(st.integers())
-    ),
-    max_leaves=20,
-)
-
-
-@given(RECORDS, st.integers(2, 5))
-def test_records_are_read_as_python_reads_them(value: Any, protocol: int) -> None:
-    try:
-        found = read_record(pickle.dumps(value, protocol), "x")
-    except DataError:  # an integer of more than 255 bytes has an instruction of its own, which no record needs
-        assert b"\x8b" in pickle.dumps(value, protocol)
-    else:
-        assert found == value
-
-
-@pytest.mark.parametrize("kind", ["u1", "i2", "<u4", ">i8", "f2", "<f4", ">f8", "bool"])
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_numpy_scalars_become_numbers(kind: str, protocol: int) -> None:
-    value = np.array([1.0], kind)[0]
-    found = read_record(pickle.dumps({"x": value}, protocol), "x")["x"]
-    assert found == 1
-    assert type(found) in (int, float, bool)
-
-
-SMALL = pickle.dumps({"a": [np.float64(1.5)] * 3, ("cifar10", 777): OrderedDict(x="y" * 300, z=[1, 2, 3])}, 3)
-
-
-@settings(max_examples=300)
-@given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), max_size=5), st.integers(0, len(SMALL)))
-def test_changed_pickles_never_crash(changes: list[tuple[int, int]], cut: int) -> None:
-    content = bytearray(SMALL)
-    for place, value in changes:
-        content[place] = value
-    for candidate in (bytes(content), bytes(content[:cut]), bytes(content[cut:])):
-        with contextlib.suppress(DataError):
-            read_record(candidate, "x")
-
-
-@given(st.binary(max_size=400))
-def test_random_bytes_are_no_pickle(content: bytes) -> None:
-    with contextlib.suppress(DataError):
-        read_record(content, "x")
-
-
-# NATS-Bench archives and .pth files
 
 
 def result(dataset: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -485,8 +409,8 @@ def test_nats_archive(names: list[str], tmp_path: Path) -> None:
     [
         ({"arch_str": "|none~0|"}, "that of another architecture"),
         ({"all_results": []}, "must hold a dictionary"),
-        ({"all_results": {"cifar10": {}}}, "must hold a dictionary|kept by data set and seed"),
-        ({"all_results": {("svhn", 1): {}}}, "kept by data set and seed"),
+        ({"all_results": {"cifar10": {}}}, "must hold a dictionary|results are kept by data set"),
+        ({"all_results": {("svhn", 1): {}}}, "results are kept by data set .* and seed, which 'svhn', 1 is not"),
         ({"all_results": {("cifar10", 777): {"name": "cifar10", "epochs": 11}}}, "11 epochs"),
         ({"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "params": "many"}}}, "should be a number"),
         ({"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "flop": 10**400}}}, "too large|is damaged"),
@@ -496,7 +420,11 @@ def test_nats_archive(names: list[str], tmp_path: Path) -> None:
             "unknown evaluations",
         ),
         ({"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "eval_acc1es": {}}}}, "got a NoneType"),
-        ({"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "latency": ["x"]}}}, "should be numbers"),
+        (
+            {"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "latency": ["x"]}}},
+            r"latency\[0\] should be a number",
+        ),
+        ({"all_results": {("cifar10", seed): result("cifar10", seed, 12) for seed in range(9)}}, "the file's 9th"),
     ],
 )
 def test_foreign_nats_records_are_refused(
@@ -508,6 +436,63 @@ def test_foreign_nats_records_are_refused(
     assert not (tmp_path / "x.table").exists()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 10**600])
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ("train_acc1es", "accuracy, dataset cifar10, split train, epochs 12, seed 777"),
+        ("eval_acc1es", "accuracy, dataset cifar10, split test, epochs 12, seed 777"),
+        ("eval_times", "evaluation_time, dataset cifar10, split test"),
+        ("train_times", r"train_times\[11\]"),
+        ("params", "parameters, dataset cifar10"),
+        ("flop", "flops, dataset cifar10"),
+        ("latency", r"latency\[0\]"),
+    ],
+)
+def test_numbers_of_no_meaning_are_refused_by_record_and_field(
+    entry: str, field: str, value: float, names: list[str]
+) -> None:
+    found = result("cifar10", 777, 12)
+    place = {"eval_acc1es": "ori-test@11", "eval_times": "ori-test@11", "latency": 0}.get(entry, 11)
+    if entry in ("params", "flop"):
+        found[entry] = value
+    else:
+        found[entry][place] = value
+    record = {"12": {**state(names[3], 3, 12), "all_results": {("cifar10", 777): found}}}
+    match = rf"{re.escape(names[3])} \(12 epochs\), cifar10, seed 777: {field}.* (should be a finite|is too large)"
+    with pytest.raises(DataError, match=match):
+        _table(Draft("NATS-Bench (topology)", "nasbench201", {}), names, [(3, record)])
+
+
+def test_a_loss_may_diverge(names: list[str]) -> None:
+    found = result("cifar10", 777, 12)
+    found["train_losses"][11], found["eval_losses"]["ori-test@11"] = math.inf, math.nan
+    record = {"12": {**state(names[3], 3, 12), "all_results": {("cifar10", 777): found}}}
+    draft = _table(Draft("NATS-Bench (topology)", "nasbench201", {}), names, [(3, record)])
+    covered = {(c.key.metric, c.key.split): c.covered for c in draft.columns if c.key.seed == 777}
+    assert (covered["loss", "train"], covered["loss", "test"], covered["accuracy", "test"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("schedule", ["13", "012345", "x", 12, ("12",)])
+def test_other_schedules_are_refused(schedule: object, names: list[str]) -> None:
+    # each would be a column of all architectures
+    with pytest.raises(DataError, match=r"has the schedule .*; expected epochs of 1, 12, 90, 200"):
+        _table(Draft("NATS-Bench (topology)", "nasbench201", {}), names, [(3, {schedule: state(names[3], 3, 12)})])
+
+
+def test_messages_do_not_print_what_never_ends(names: list[str]) -> None:
+    endless: list[object] = []
+    for _ in range(60):
+        endless = [endless, endless]
+    for change in (
+        {"arch_str": endless},
+        {"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "eval_names": endless}}},
+        {"all_results": {("cifar10", 777): {**result("cifar10", 777, 12), "name": endless}}},
+    ):
+        with pytest.raises(DataError, match="a list"):
+            _table(Draft("N", "nasbench201", {}), names, [(3, {"12": {**state(names[3], 3, 12), **change}})])
+
+
 def test_foreign_nats_folders_are_refused(names: list[str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no records"):
         read_benchmark(archive(tmp_path / "a", names, {}))
@@ -515,8 +500,9 @@ def test_foreign_nats_folders_are_refused(names: list[str], tmp_path: Path) -> N
         read_benchmark(archive(tmp_path / "b", names[:9], {}))
     with pytest.raises(DataError, match="one is repeated"):
         read_benchmark(archive(tmp_path / "c", [names[0], *names[:-1]], {0: {}}))
-    with pytest.raises(DataError, match="not that of"):
-        read_benchmark(archive(tmp_path / "d", ["x", *names[1:]], {0: {}}))
+    with pytest.raises(DataError, match="not that of") as raised:
+        read_benchmark(archive(tmp_path / "d", ["x" * 10_000, *names[1:]], {0: {}}))
+    assert len(str(raised.value)) < 500
     folder = archive(tmp_path / "e", names, {0: {}})
     (folder / "000000.pickle.pbz2").write_bytes(bz2.compress(pickle.dumps({}))[:-5])
     with pytest.raises(DataError, match="is truncated"):
@@ -554,6 +540,13 @@ def test_text_instead_of_numbers_is_refused(field: str, tmp_path: Path) -> None:
         TextTable(compressed(tmp_path, text.encode()), ["index"]).numbers("value")
 
 
+@pytest.mark.parametrize("field", ["inf", "-inf", "1e999", "-0.1", "100.1"])
+def test_numbers_out_of_range_are_refused(field: str, tmp_path: Path) -> None:
+    table = TextTable(compressed(tmp_path, TEXT.replace("-inf", "7").replace("-2e3", field).encode()), ["index"])
+    with pytest.raises(DataError, match=rf"line 3 of .* value should be a number from 0 to 100, got '{field}'"):
+        table.numbers("value", within=PERCENT)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -566,6 +559,12 @@ def test_text_instead_of_numbers_is_refused(field: str, tmp_path: Path) -> None:
 )
 def test_other_text_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
+        TextTable(compressed(tmp_path, text), ["index"])
+
+
+@pytest.mark.parametrize("text", [b"," * 5_000_001, b"\n" * 5_000_001, b"x" * ((64 << 20) + 1)])
+def test_text_that_would_fill_the_memory_is_refused(text: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has more than 5,000,000 fields|unpacks to more than"):
         TextTable(compressed(tmp_path, text), ["index"])
 
 
@@ -623,6 +622,7 @@ def test_changed_numpy_archives_never_crash(
         ("n_runs_200", "runs_200", "lacks the column 'n_runs_200'"),
         ("\n7,", "\n8,", "15,625 rows of NAS-Bench-201 in order"),
         ("82.092", "high", "line 2 of .* cifar10_valid_200_run0 should be a number"),
+        ("82.092", "inf", "line 2 of .* cifar10_valid_200_run0 should be a number from 0 to 100, got 'inf'"),
         (
             "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|",
             "|none~0|+|nor_conv_1x1~0|skip_connect~1|",
@@ -649,6 +649,18 @@ def test_changed_tables_of_nasbench101_are_refused(shared_data: Path, tmp_path: 
     cells["ops"][1] = cells["ops"][0]
     np.savez(tmp_path / "nasbench101_test108.npz", **cells)
     with pytest.raises(DataError, match="each of the 423,624 cells of NAS-Bench-101 once"):
+        read_benchmark(tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_times_of_no_meaning_of_nasbench101_are_refused(value: float, shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "nasbench101"
+    (tmp_path / "nasbench101_test108.npz").symlink_to(folder / "nasbench101_test108.npz")
+    runs = dict(np.load(folder / "nasbench101_runs108.npz", allow_pickle=False))
+    runs["train_seconds"][7, 1] = value
+    np.savez(tmp_path / "nasbench101_runs108.npz", **runs)
+    match = rf"train_seconds of .* got {value} for cell {runs['index'][7]}, repeat 1"
+    with pytest.raises(DataError, match=match):
         read_benchmark(tmp_path)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from sharewise.errors import ConfigurationError
+from sharewise.oracle.quantity import PARTS, Key
 from sharewise.oracle.readers import import_benchmark
-from sharewise.oracle.table import Key, Table, open_table
+from sharewise.oracle.table import Table, open_table
 from sharewise.oracle.unpickle import read_record
 
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16": "ImageNet16-120"}
@@ -230,6 +231,32 @@ def test_all_values_of_nasbench_macro(tables: Callable[[str], Table], shared_dat
 
 
 OFFICIAL = "nasbench201/nats_official_samples/"
+TABLES = (
+    "nasbench101",
+    "nasbench201",
+    "nasbench_macro",
+    OFFICIAL + "NATS-tss-v1_0-3ffb9-simple",
+    OFFICIAL + "NATS-sss-v1_0-50262-simple",
+)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_split_of_every_table_is_open_or_sealed(name: str, tables: Callable[[str], Table]) -> None:
+    table, sealed = tables(name), set()
+    for column in table.columns:
+        key = {part: getattr(column.key, part) for part in PARTS}
+        assert len(table.reporter().column(**key)) == table.rows
+        if column.key.split in (None, "train", "valid"):
+            assert len(table.column(**key)) == table.rows
+            assert column.key.split is not None or column.key.metric not in ("accuracy", "accuracy_top5", "loss")
+            continue
+        sealed.add(column.key.split)
+        for ask in (table.column, lambda **key: table.query(0, **key), lambda **key: table.query_many([0], **key)):
+            with pytest.raises(ConfigurationError, match="is a test result, which a search must not see"):
+                ask(**key)
+    assert sealed == ({"test"} if name in ("nasbench101", "nasbench_macro") else {"test", "valid+test"})
+
+
 SPLITS = {
     ("cifar10-valid", "x-valid"): ("cifar10", "valid"),
     ("cifar10-valid", "ori-test"): ("cifar10-valid", "test"),

@@ -9,7 +9,8 @@ from typing import Any
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import unknown_name
-from sharewise.oracle.table import Key, Seed, Table, open_table
+from sharewise.oracle.quantity import Key, Seed
+from sharewise.oracle.table import Table, open_table
 
 __all__ = ["execute"]
 

@@ -6,7 +6,7 @@ A plain network is a supernet without decisions, so one loop, one checkpoint for
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -14,9 +14,18 @@ from torch import Tensor, nn
 
 from sharewise.data import Augmentation, Objective, Roles, Task, classification, held_out, single_level
 from sharewise.distribution import Nothing
-from sharewise.engine import Cosine, Recipe, Selected, Selection, WeightOptimization, WeightsOnly
+from sharewise.engine import (
+    AdamOptimization,
+    Cosine,
+    Optimization,
+    Recipe,
+    Selected,
+    Selection,
+    WeightOptimization,
+    WeightsOnly,
+)
 from sharewise.engine.state import SearchState
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, DirectRelaxation, Space
 from sharewise.supernet import Gates, Shared, Supernet
 
@@ -67,7 +76,7 @@ class Given(Selection):
 @final
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a single network is trained: stochastic gradient descent with Nesterov momentum and a cosine.
+    """How a single network is trained: stochastic gradient descent with Nesterov momentum (or Adam) and a cosine.
 
     Defaults are the schedule of NAS-Bench-201 (learning rate 0.1 at batch size 256, weight decay 5e-4, 200 epochs) at a
     batch size of 64, with the learning rate scaled in proportion.
@@ -85,6 +94,7 @@ class TrainingRecipe:
             dropped after training, and not part of the counted costs.
         cutout: side of a square that is erased from each training image; 0 for none. DARTS uses 16.
         validation_fraction: part of the training examples that is held out to follow the training; 0 uses them all.
+        optimizer: `"sgd"`, or `"adam"`, which has no momentum argument and suits networks without batch norm.
 
     Raises:
         ConfigurationError: when a value is out of range.
@@ -104,10 +114,13 @@ class TrainingRecipe:
     auxiliary_weight: float = 0.0
     cutout: int = 0
     validation_fraction: float = 0.0
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
             raise ConfigurationError(f"validation_fraction must lie in [0, 1), got {self.validation_fraction}")
+        if self.optimizer not in _OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, _OPTIMIZERS)
         if not 0 <= self.drop_path < 1:
             raise ConfigurationError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         for name in ("auxiliary_weight", "cutout", "gradient_clip"):
@@ -127,13 +140,7 @@ class TrainingRecipe:
             level=WeightsOnly(),
             roles=self.roles,
             selection=Given(architecture),
-            weights=WeightOptimization(
-                Cosine(self.learning_rate),
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                nesterov=self.momentum > 0,
-                gradient_clip=self.gradient_clip or None,
-            ),
+            weights=_OPTIMIZERS[self.optimizer](self),
             epochs=self.epochs,
             batch_size=self.batch_size,
             arguments=asdict(self),
@@ -186,3 +193,24 @@ class TrainingRecipe:
             set_drop_path(self.drop_path * epoch / epochs)
 
         return set_probability
+
+
+def _descent(training: TrainingRecipe) -> Optimization:
+    return WeightOptimization(
+        Cosine(training.learning_rate),
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=training.momentum > 0,
+        gradient_clip=training.gradient_clip or None,
+    )
+
+
+def _adam(training: TrainingRecipe) -> Optimization:
+    return AdamOptimization(
+        Cosine(training.learning_rate),
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip or None,
+    )
+
+
+_OPTIMIZERS: Mapping[str, Callable[[TrainingRecipe], Optimization]] = {"sgd": _descent, "adam": _adam}

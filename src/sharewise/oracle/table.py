@@ -7,160 +7,30 @@ results are sealed: a `Reporter` reads them, strategies never hold one.
 
 from __future__ import annotations
 
-import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol, Required, TypeAlias, TypedDict, Unpack, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError, DataError
-from sharewise.oracle.columns import Array, ColumnFile, damaged, write_columns
+from sharewise.oracle.columns import Array, ColumnFile, damaged
+from sharewise.oracle.quantity import PARTS, Column, Key, Parts
+from sharewise.oracle.values import Floats, MeanValues, StoredValues
 from sharewise.space import Listing, Space
+from sharewise.space.listing import find_row, find_rows
 from sharewise.spaces import load
 
-__all__ = [
-    "Column",
-    "Draft",
-    "Floats",
-    "Key",
-    "Measurement",
-    "Parts",
-    "Reporter",
-    "Seed",
-    "Table",
-    "open_table",
-    "write_table",
-]
+__all__ = ["CODES", "FORMAT", "OPEN_SPLITS", "ROWS", "VERSION", "Measurement", "Reporter", "Table", "open_table"]
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Seed: TypeAlias = int | Literal["mean"]
-
-_FORMAT, _VERSION = "sharewise table", 1
-_CODES, _ROWS = "codes", "rows_of_codes"
-TEST_SPLITS = ("test", "valid+test")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a column holds. A part is `None` where the quantity has no such thing: parameters have no split.
-
-    Args:
-        metric: `"accuracy"`, `"training_time"`, `"parameters"` and so on.
-        dataset: as the source names it.
-        split: of the evaluation: `"train"`, `"valid"`, `"test"`, or `"valid+test"` where a source evaluates both
-            together.
-        epochs: of the training.
-        seed: of the training, or `"mean"` over its runs.
-        device: of a latency.
-
-    Example:
-        >>> print(Key("accuracy", "cifar10", "valid", 200, "mean"))
-        accuracy, dataset cifar10, split valid, epochs 200, seed mean
-    """
-
-    metric: str
-    dataset: str | None = None
-    split: str | None = None
-    epochs: int | None = None
-    seed: Seed | None = None
-    device: str | None = None
-
-    def __str__(self) -> str:
-        parts = [(name, getattr(self, name)) for name in _PARTS[1:]]
-        return ", ".join([self.metric, *(f"{name} {value}" for name, value in parts if value is not None)])
-
-
-_PARTS = tuple(field.name for field in fields(Key))
-
-
-class Parts(TypedDict, total=False):
-    """The parts of a `Key` as keyword arguments."""
-
-    metric: Required[str]
-    dataset: str | None
-    split: str | None
-    epochs: int | None
-    seed: Seed | None
-    device: str | None
-
-
-@final
-@dataclass(frozen=True)
-class Column:
-    """One quantity of all architectures: values of the source, or the mean of other columns.
-
-    Args:
-        key: what it is.
-        unit: `"percent"`, `"fraction"`, `"seconds"`, `"milliseconds"`, `"count"`, `"million"` or `"score"`.
-        note: what exactly it is and where it comes from.
-        member: name of the stored array; `None` for a mean.
-        divisor: a value is the stored number divided by this; more than 1 where the source counts images.
-        missing: the stored number that stands for no value; not-a-number always does.
-        mean_of: the columns whose mean this is, over those that have a value.
-        cost: the column that holds the seconds of the training behind a value.
-        covered: how many architectures have a value.
-        derived: whether the values are computed from what the source states; the note says how.
-    """
-
-    key: Key
-    unit: str
-    note: str
-    member: str | None = None
-    divisor: int = 1
-    missing: int | None = None
-    mean_of: tuple[Key, ...] = ()
-    cost: Key | None = None
-    covered: int = 0
-    derived: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-compatible dictionary from which `from_json` rebuilds an equal value; defaults are left out."""
-        value: dict[str, Any] = {"key": _key_json(self.key), "unit": self.unit, "note": self.note}
-        if self.mean_of:
-            value["mean_of"] = [_key_json(key) for key in self.mean_of]
-        if self.cost is not None:
-            value["cost"] = _key_json(self.cost)
-        rest = {"member": None, "divisor": 1, "missing": None, "derived": False}
-        return (
-            value | {n: getattr(self, n) for n, d in rest.items() if getattr(self, n) != d} | {"covered": self.covered}
-        )
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Column:
-        """Rebuild a column.
-
-        Raises:
-            TypeError: when the value has another form.
-        """
-        rest = {**value}
-        key, cost = _key_from_json(rest.pop("key")), rest.pop("cost", None)
-        mean_of = tuple(_key_from_json(part) for part in rest.pop("mean_of", ()))
-        column = cls(key=key, cost=None if cost is None else _key_from_json(cost), mean_of=mean_of, **rest)
-        sound = isinstance(column.unit, str) and isinstance(column.note, str) and type(column.derived) is bool
-        sound = sound and type(column.covered) is int and type(column.divisor) is int and column.divisor > 0
-        sound = sound and (column.missing is None or type(column.missing) is int)
-        if not sound or (column.member is None) == (not mean_of) or not isinstance(column.member, str | None):
-            raise TypeError(f"column {key} is not described as a column")
-        return column
-
-
-def _key_json(key: Key) -> list[Any]:
-    return [getattr(key, name) for name in _PARTS]
-
-
-def _key_from_json(value: Any) -> Key:
-    metric, dataset, split, epochs, seed, device = value
-    sound = isinstance(metric, str) and all(isinstance(v, str | None) for v in (dataset, split, device))
-    if not (sound and type(epochs) in (int, type(None)) and (seed == "mean" or type(seed) in (int, type(None)))):
-        raise TypeError(f"{value!r:.200} is no key")
-    return Key(metric, dataset, split, epochs, seed, device)
+FORMAT, VERSION = "sharewise table", 1
+CODES, ROWS = "codes", "rows_of_codes"
+OPEN_SPLITS = (None, "train", "valid")
+"""The splits that a search may see; whatever else a source evaluates on is for reporters."""
 
 
 @final
@@ -186,67 +56,6 @@ class Measurement:
         return asdict(self)
 
 
-class _Values(Protocol):
-    """Reads a column; not-a-number where there is no value."""
-
-    def at(self, row: int) -> float: ...
-
-    def take(self, rows: Array | slice) -> Floats: ...
-
-
-@final
-class _Stored:
-    """Values as they lie in the file."""
-
-    def __init__(self, raw: Array, divisor: int, missing: int | None) -> None:
-        self.raw, self.divisor, self.missing = raw, divisor, missing
-
-    def at(self, row: int) -> float:
-        found = self.raw[row].item()
-        return math.nan if found == self.missing else found / self.divisor
-
-    def take(self, rows: Array | slice) -> Floats:
-        return self.raw_take(rows) / self.divisor
-
-    def raw_at(self, row: int) -> float:
-        found = float(self.raw[row])
-        return math.nan if found == self.missing else found
-
-    def raw_take(self, rows: Array | slice) -> Floats:
-        found = self.raw[rows].astype(np.float64)
-        if self.missing is not None:
-            found[found == self.missing] = np.nan
-        return found
-
-
-@final
-class _Mean:
-    """The mean over those columns that have a value; counts are added up before the division, and so are exact."""
-
-    def __init__(self, parts: Sequence[_Stored]) -> None:
-        self.parts, self.divisor = parts, parts[0].divisor
-
-    def at(self, row: int) -> float:
-        found = [value for part in self.parts if (value := part.raw_at(row)) == value]
-        return sum(found) / (len(found) * self.divisor) if found else math.nan
-
-    def runs(self, row: int) -> int:
-        return sum(value == value for value in (part.raw_at(row) for part in self.parts))
-
-    def take(self, rows: Array | slice) -> Floats:
-        total, count = None, None
-        for part in self.parts:
-            found = part.raw_take(rows)
-            known = found == found
-            values = np.where(known, found, 0.0)
-            total = values if total is None else total + values
-            count = known.astype(np.int64) if count is None else count + known
-        assert total is not None
-        assert count is not None
-        mean: Floats = np.divide(total, count * self.divisor, out=np.full(len(total), np.nan), where=count > 0)
-        return mean
-
-
 @final
 class Table:
     """The published results of a space's architectures.
@@ -266,12 +75,12 @@ class Table:
         self.path = file.path
         self._file = file
         document = file.document
-        if document.get("format") != _FORMAT:
-            raise damaged(file.path, f"its format is {str(document.get('format'))[:80]!r} instead of {_FORMAT!r}")
-        if document.get("version") != _VERSION:
+        if document.get("format") != FORMAT:
+            raise damaged(file.path, f"its format is {str(document.get('format'))[:80]!r} instead of {FORMAT!r}")
+        if document.get("version") != VERSION:
             raise DataError(
                 f"{str(file.path)!r} has version {str(document.get('version'))[:80]} of the table format, this "
-                f"sharewise reads version {_VERSION}; import the benchmark again"
+                f"sharewise reads version {VERSION}; import the benchmark again"
             )
         try:
             self.benchmark, self._space_name = document["benchmark"], document["space"]
@@ -281,7 +90,7 @@ class Table:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(file.path, f"its description is not that of a table ({str(error)[:200]})") from error
         self._columns = {column.key: column for column in self.columns}
-        self._readers: dict[Key, _Stored | _Mean] = {}
+        self._readers: dict[Key, StoredValues | MeanValues] = {}
 
     def _check(self, file: ColumnFile) -> None:
         """Check that the description fits the arrays."""
@@ -301,7 +110,9 @@ class Table:
                 raise TypeError(f"column {column.key} is the mean of columns that are not there")
             if column.cost is not None and column.cost not in keys:
                 raise TypeError(f"column {column.key} has a cost that is not there")
-        if (_CODES in names) != (_ROWS in names) or (_CODES in names and file.length(_CODES) != file.length(_ROWS)):
+            if column.cost is not None and column.cost.split is not None:
+                raise TypeError(f"column {column.key} has an evaluation as cost")
+        if (CODES in names) != (ROWS in names) or (CODES in names and file.length(CODES) != file.length(ROWS)):
             raise TypeError("codes and their rows")
 
     def __repr__(self) -> str:
@@ -325,9 +136,9 @@ class Table:
 
     @cached_property
     def _codes(self) -> tuple[Array, Array] | None:
-        if _CODES not in self._file.names:
+        if CODES not in self._file.names:
             return None
-        return self._file.column(_CODES), self._file.column(_ROWS)
+        return self._file.column(CODES), self._file.column(ROWS)
 
     def reporter(self) -> Reporter:
         """The handle that also reads test results: for reports, never for a search."""
@@ -339,12 +150,12 @@ class Table:
             "benchmark": self.benchmark,
             "space": self._space_name,
             "rows": self.rows,
-            "format": _VERSION,
+            "format": VERSION,
             "bytes": self._file.size,
             "provenance": self.provenance,
             "columns": [
                 {
-                    **{name: getattr(column.key, name) for name in ("dataset", "metric", *_PARTS[2:])},
+                    **{name: getattr(column.key, name) for name in ("dataset", "metric", *PARTS[2:])},
                     "unit": column.unit,
                     "covered": column.covered,
                     "cost": None if column.cost is None else str(column.cost),
@@ -379,13 +190,11 @@ class Table:
             return row
         row = self._listing.code(item)
         if self._codes is not None:
-            codes, rows = self._codes
-            place = int(codes.searchsorted(codes.dtype.type(row)))
-            if place == len(codes) or codes[place] != row:
-                raise ConfigurationError(f"{str(item)[:300]} is no architecture of space {self._space_name!r}")
-            row = int(rows[place])
+            row = find_row(self._codes, row)
+            if row == -1:
+                raise self._foreign(item)
         if not 0 <= row < self.rows:
-            raise damaged(self.path, f"it has {self.rows:,} rows, too few for space {self._space_name!r}")
+            raise self._too_small()
         return row
 
     def rows_of(self, items: Array | Iterable[object]) -> npt.NDArray[np.int64]:
@@ -400,10 +209,9 @@ class Table:
                 raise ConfigurationError(f"the table has rows 0 to {self.rows - 1}, got {found.min()} to {found.max()}")
             return found
         given = list(items)
-        if self._codes is None or any(isinstance(item, int | np.integer) for item in given):
+        if any(issubclass(kind, int | np.integer) for kind in set(map(type, given))):
             return np.array([self.row(item) for item in given], np.int64)
-        code, kind = self._listing.code, self._codes[0].dtype
-        return self.rows_of_codes(np.array([code(item) for item in given], kind))
+        return self._rows(self._listing.codes_of(given), given.__getitem__)
 
     def rows_of_codes(self, codes: Array) -> npt.NDArray[np.int64]:
         """The rows of many architectures that are given by their codes, as the space's listing makes them; vectorised.
@@ -417,18 +225,7 @@ class Table:
         """
         if self._codes is None:
             return self.rows_of(codes)
-        known, rows = self._codes
-        wanted = np.asarray(codes).astype(known.dtype)
-        places = np.minimum(known.searchsorted(wanted), len(known) - 1)
-        wrong = np.flatnonzero(known[places] != codes)
-        if len(wrong):
-            raise ConfigurationError(
-                f"item {wrong[0]} (code {codes[wrong[0]]}) is no architecture of space {self._space_name!r}"
-            )
-        found = rows[places].astype(np.int64)
-        if len(found) and not (found.min() >= 0 and found.max() < self.rows):
-            raise damaged(self.path, f"it has {self.rows:,} rows, too few for space {self._space_name!r}")
-        return found
+        return self._rows(codes, lambda place: f"item {place} (code {codes[place]})")
 
     def query(self, item: object, **key: Unpack[Parts]) -> Measurement:
         """One value, with its cost and its origin.
@@ -488,6 +285,21 @@ class Table:
         """
         return self._find(Key(**key))
 
+    def _rows(self, codes: npt.NDArray[np.integer], name: Callable[[int], object]) -> npt.NDArray[np.int64]:
+        """The rows of codes; `name` says in an error what stands at a place."""
+        found = (codes if self._codes is None else find_rows(self._codes, codes)).astype(np.int64)
+        if self._codes is not None and len(wrong := np.flatnonzero(found == -1)):
+            raise self._foreign(name(int(wrong[0])))
+        if len(found) and not (found.min() >= 0 and found.max() < self.rows):
+            raise self._too_small()
+        return found
+
+    def _foreign(self, item: object) -> ConfigurationError:
+        return ConfigurationError(f"{str(item)[:300]} is no architecture of space {self._space_name!r}")
+
+    def _too_small(self) -> DataError:
+        return damaged(self.path, f"it has {self.rows:,} rows, too few for space {self._space_name!r}")
+
     def _find(self, key: Key) -> Column:
         column = self._columns.get(key)
         if column is None:
@@ -496,10 +308,13 @@ class Table:
 
     def _unsealed(self, key: Key) -> Column:
         column = self._find(key)
-        if key.split in TEST_SPLITS:
+        if key.split not in OPEN_SPLITS:
+            others = {c.key.split for c in self.columns if c.key.metric == key.metric and c.key.dataset == key.dataset}
+            signals = sorted(others.intersection(OPEN_SPLITS) - {None}, key=str)
+            instead = f"take split {' or '.join(map(str, signals))} as signal" if signals else "it has no other split"
             raise ConfigurationError(
-                f"{key} is a test result, which a search must not see: ask table.reporter() for it in a report, or "
-                "take another split as signal"
+                f"{key} is a test result, which a search must not see: ask table.reporter() for it in a report; "
+                f"{instead}"
             )
         return column
 
@@ -522,19 +337,19 @@ class Table:
                 said.append(f"{name} {value}" if name != "metric" else str(value))
         raise AssertionError(key)
 
-    def _values(self, column: Column) -> _Stored | _Mean:
+    def _values(self, column: Column) -> StoredValues | MeanValues:
         reader = self._readers.get(column.key)
         if reader is None:
             if column.mean_of:
-                reader = _Mean([self._stored(self._columns[key]) for key in column.mean_of])
+                reader = MeanValues([self._stored(self._columns[key]) for key in column.mean_of])
             else:
                 reader = self._stored(column)
             self._readers[column.key] = reader
         return reader
 
-    def _stored(self, column: Column) -> _Stored:
+    def _stored(self, column: Column) -> StoredValues:
         assert column.member is not None
-        return _Stored(self._file.column(column.member), column.divisor, column.missing)
+        return StoredValues(self._file.column(column.member), column.divisor, column.missing)
 
     def _measure(self, item: object, column: Column) -> Measurement:
         row = self.row(item)
@@ -547,8 +362,9 @@ class Table:
             seconds = self._values(self._columns[column.cost]).at(row)
             seconds = None if seconds != seconds else seconds
         note = f"{self.benchmark}: {column.note}"
-        if isinstance(values, _Mean):
-            note += f"; mean of {values.runs(row)} runs"
+        if isinstance(values, MeanValues):
+            runs = values.runs(row)
+            note += f"; mean of {runs} run{'' if runs == 1 else 's'}"
         return Measurement(value, column.unit, seconds, note)
 
     def _uncovered(self, row: int, column: Column) -> ConfigurationError:
@@ -556,7 +372,7 @@ class Table:
             c.key.seed
             for c in self.columns
             if c.key != column.key
-            and all(getattr(c.key, n) == getattr(column.key, n) for n in _PARTS if n != "seed")
+            and all(getattr(c.key, n) == getattr(column.key, n) for n in PARTS if n != "seed")
             and (value := self._values(c).at(row)) == value
         ]
         known = f"; this architecture has seeds {', '.join(map(str, others))}" if others else ""
@@ -623,107 +439,3 @@ def open_table(path: str | os.PathLike[str]) -> Table:
         91.60666...
     """
     return Table(ColumnFile(path))
-
-
-@final
-class Draft:
-    """A table before it is written: what a reader of official files fills.
-
-    Args:
-        benchmark: its name.
-        space: name of the space.
-        provenance: where everything comes from; JSON.
-    """
-
-    def __init__(self, benchmark: str, space: str, provenance: Mapping[str, Any]) -> None:
-        self.benchmark, self.space, self.provenance = benchmark, load(space), dict(provenance)
-        self.columns: list[Column] = []
-        self.arrays: dict[str, Array] = {}
-
-    def add(
-        self,
-        key: Key,
-        values: Array,
-        unit: str,
-        note: str,
-        *,
-        divisor: int = 1,
-        missing: int | None = None,
-        cost: Key | None = None,
-        derived: bool = False,
-    ) -> None:
-        """Add values of the source, in the order of the space's listing, in the smallest type that holds them exactly.
-
-        Args:
-            key: of the column.
-            values: one per architecture; not-a-number, or `missing`, where there is none.
-            unit: see `Column`, as the rest.
-            note: see `Column`.
-            divisor: see `Column`.
-            missing: see `Column`.
-            cost: see `Column`.
-            derived: see `Column`.
-        """
-        assert len(values) == len(self.space.listing), key
-        member = f"c{len(self.arrays):04d}"
-        self.arrays[member] = _smallest(values)
-        known = values == values if missing is None else values != missing
-        covered = int(np.count_nonzero(known))
-        self.columns.append(Column(key, unit, note, member, divisor, missing, (), cost, covered, derived))
-
-    def add_mean(self, key: Key, mean_of: Sequence[Key], note: str, *, cost: Key | None = None) -> None:
-        """Add the mean of stored columns, over those that have a value.
-
-        Args:
-            key: of the column.
-            mean_of: columns that were added before.
-            note: see `Column`.
-            cost: see `Column`.
-        """
-        parts = [column for column in self.columns if column.key in mean_of]
-        known = np.zeros(len(self.space.listing), bool)
-        for column in parts:
-            assert column.member is not None, key
-            raw = self.arrays[column.member]
-            known |= raw == raw if column.missing is None else raw != column.missing
-        unit, covered = parts[0].unit, int(np.count_nonzero(known))
-        self.columns.append(Column(key, unit, note, mean_of=tuple(mean_of), cost=cost, covered=covered))
-
-
-def _smallest(values: Array) -> Array:
-    """The same numbers in the smallest type of the format that holds them exactly."""
-    if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float32)
-        return narrow if np.array_equal(narrow, values, equal_nan=True) else values.astype(np.float64)
-    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    for kind in (np.uint8, np.uint16, np.uint32, np.int32):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return values.astype(kind)
-    return values.astype(np.uint64)
-
-
-def write_table(draft: Draft, path: str | os.PathLike[str]) -> None:
-    """Write a table, whole or not at all.
-
-    Args:
-        draft: with all its columns.
-        path: the file; one that exists is replaced.
-
-    Raises:
-        DataError: when the file cannot be written.
-    """
-    listing, arrays = draft.space.listing, dict(draft.arrays)
-    codes = listing.codes()
-    if codes is not None:
-        arrays[_CODES], arrays[_ROWS] = codes
-    document = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "benchmark": draft.benchmark,
-        "space": draft.space.name,
-        "rows": len(listing),
-        "provenance": draft.provenance,
-        "columns": [column.to_json() for column in draft.columns],
-    }
-    write_columns(Path(path), document, arrays)

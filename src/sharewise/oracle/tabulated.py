@@ -13,7 +13,7 @@ from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.space import Space, SubListing
 
 if TYPE_CHECKING:
-    from sharewise.oracle import Table
+    from sharewise.oracle.table import Table
 
 __all__ = ["final_accuracies", "rows_of_space", "table_oracle"]
 

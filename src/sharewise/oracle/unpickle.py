@@ -79,10 +79,11 @@ class _Machine:
         containers: how many it may make.
     """
 
-    __slots__ = ("containers", "content", "hashed", "kept", "outer", "place", "produced", "stack")
+    __slots__ = ("allowed", "containers", "content", "hashed", "kept", "outer", "place", "produced", "stack")
 
     def __init__(self, content: bytes, place: int, containers: int) -> None:
-        self.content, self.place, self.containers = content, place, containers
+        self.content, self.place = content, place
+        self.containers = self.allowed = containers
         self.hashed = self.produced = max(len(content) - place, _ALLOWANCE)
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stacks below each mark
@@ -167,7 +168,7 @@ class _Machine:
         """Charge a container."""
         self.containers -= 1
         if self.containers < 0:
-            raise _RefusedError(f"has too many containers, {_ATTACK}")
+            raise _RefusedError(f"has more than {self.allowed:,} containers, {_ATTACK}")
 
     def mark(self) -> None:
         """Begin a row of items."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import final
+from typing import cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ from sharewise.errors import ConfigurationError
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
 
-__all__ = ["EnumeratedListing", "Listing", "ProductListing", "SubListing"]
+__all__ = ["EnumeratedListing", "Listing", "ProductListing", "SubListing", "find_row", "find_rows"]
 
+Digits = Callable[[Sequence[str]], npt.NDArray[np.integer] | None]
 Codes = tuple[npt.NDArray[np.uint32] | npt.NDArray[np.uint64], npt.NDArray[np.int32]]
 
 
@@ -65,9 +66,66 @@ class Listing(ABC):
             ConfigurationError: when the item is none of these, or no legal architecture.
         """
 
+    def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
+        """The codes of many items, shape `(n,)`; a space with many forms of an architecture can make them together.
+
+        Args:
+            items: see `code`.
+
+        Raises:
+            ConfigurationError: see `code`.
+        """
+        return np.array([self.code(item) for item in items], np.int64)
+
     def codes(self) -> Codes | None:
         """All legal codes in ascending order and the index of each; `None` where a code is the index."""
         return None
+
+    def parameters(self) -> npt.NDArray[np.int64] | None:
+        """The trainable parameters of the network of each row in its benchmark; `None` where no benchmark states them.
+
+        A space whose choices depend on each other is sampled in proportion to these (PRO-RATA).
+        """
+        return None
+
+
+def find_row(known: Codes, code: int) -> int:
+    """The index that a code stands for, −1 where it is none.
+
+    Args:
+        known: what `Listing.codes` returns.
+        code: any integer.
+    """
+    codes, rows = known
+    if not (len(codes) and 0 <= code <= codes[-1]):
+        return -1
+    place = int(codes.searchsorted(codes.dtype.type(code)))
+    return int(rows[place]) if codes[place] == code else -1
+
+
+def find_rows(known: Codes, wanted: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    """The index that each code stands for, −1 where it is none.
+
+    Args:
+        known: what `Listing.codes` returns.
+        wanted: any integers, shape `(n,)`.
+
+    Example:
+        >>> known = np.array([3, 5, 9], np.uint32), np.array([1, 0, 1], np.int32)
+        >>> find_rows(known, np.array([5, 9, 4])), find_row(known, 5), find_row(known, -3)
+        (array([ 0,  1, -1], dtype=int32), 0, -1)
+    """
+    codes, rows = known
+    asked = np.asarray(wanted)
+    if not len(codes):
+        return np.full(asked.shape, -1, np.int32)
+    order = asked.argsort()  # in order, the search stays in the processor's cache
+    ordered = asked[order]
+    # in one type it needs no copy of the codes; what does not fit in it is none of them
+    place = np.minimum(codes.searchsorted(ordered.astype(codes.dtype)), len(codes) - 1)
+    found = np.empty(len(asked), np.int32)
+    found[order] = np.where(codes[place] == ordered, rows[place], np.int32(-1))
+    return found
 
 
 def checked_index(index: int, length: int, name: str) -> int:
@@ -91,6 +149,7 @@ class ProductListing(Listing):
         choices: without conditions.
         architecture: builds an architecture of the space from values.
         parse: reads the standard string of the space.
+        digits: reads many at once: see `Codec`.
 
     Example:
         >>> from sharewise.spaces import load
@@ -104,11 +163,15 @@ class ProductListing(Listing):
         choices: Sequence[Choice],
         architecture: Callable[[dict[str, Option]], Architecture],
         parse: Callable[[str], Architecture],
+        digits: Digits | None = None,
     ) -> None:
         self._name, self._choices, self._architecture, self._parse = name, tuple(choices), architecture, parse
+        self._digits = digits
         self._weights: dict[tuple[str, Option], int] = {}
+        self._radix: list[int] = []
         weight = 1
         for choice in reversed(self._choices):
+            self._radix.insert(0, weight)
             self._weights |= {(choice.name, option): weight * digit for digit, option in enumerate(choice.options)}
             weight *= len(choice.options)
         self._length = weight
@@ -141,6 +204,14 @@ class ProductListing(Listing):
         if not isinstance(item, Architecture):
             raise unknown_item(item, self._name, "an Architecture or its standard string")
         return self.index(item)
+
+    def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
+        """See `Listing.codes_of`."""
+        if self._digits is not None and items and all(isinstance(item, str) for item in items):
+            digits = self._digits(cast(Sequence[str], items))
+            if digits is not None:
+                return np.asarray(digits @ np.array(self._radix, np.int64))
+        return super().codes_of(items)
 
 
 @final
@@ -239,6 +310,12 @@ class SubListing(Listing):
             item = replace(item, space=self._whole.at(0).space)
         return self._whole.code(item)
 
+    def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
+        """See `Listing.codes_of`."""
+        if any(isinstance(item, Architecture) for item in items):
+            return super().codes_of(items)
+        return self._whole.codes_of(items)
+
     def codes(self) -> Codes:
         """The codes of the whole that belong to the sub-space, with their indices in the sub-space."""
         whole = self._whole.codes()
@@ -249,3 +326,8 @@ class SubListing(Listing):
         codes, rows = whole
         kept = place[rows] >= 0
         return codes[kept], place[rows[kept]]
+
+    def parameters(self) -> npt.NDArray[np.int64] | None:
+        """Those of the whole."""
+        whole = self._whole.parameters()
+        return None if whole is None else whole[self.rows]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
-from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
+from sharewise.space.listing import Digits, EnumeratedListing, Listing, ProductListing, SubListing
 
 if TYPE_CHECKING:
     from sharewise.space.relaxation import Relaxation
@@ -42,10 +42,13 @@ class Codec:
     Args:
         encode: values to string.
         decode: string to values; raises `ConfigurationError` with the expected form.
+        digits: many strings at once to the number of each choice's option, shape `(n, choices)`, for spaces of
+            independent choices; `None` where a string has another form, which `decode` then names.
     """
 
     encode: Callable[[Mapping[str, Option]], str]
     decode: Callable[[str], dict[str, Option]]
+    digits: Digits | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Space:
             The level `"plain"` (identity, up to inactive choices) always exists.
         relax: builds the bridge to the supernet's decisions; `None` takes one decision per choice.
         networks: name of the module that holds the space's `Networks` (`NETWORKS`), imported only when torch is
-            needed.
+            needed; or the `Networks` themselves.
         draw: the drawing of an architecture for reports.
         summary: one line for `sharewise list spaces`.
         listing_: builds the listing of the space where it brings one of its own: a published order, or the members of
@@ -100,7 +103,7 @@ class Space:
     codec: Codec | None = None
     canonical_forms: Mapping[str, Canonical] = field(default_factory=dict)
     relax: Callable[[Space], Relaxation] | None = None
-    networks: str | None = None
+    networks: object | None = None
     draw: Callable[[Architecture], Picture] | None = None
     summary: str = ""
     listing_: Callable[[], Listing] | None = None
@@ -163,7 +166,8 @@ class Space:
         if self.listing_ is not None:
             return self.listing_()
         if self.independent:
-            return ProductListing(self.name, self.choices, self.architecture, self.parse)
+            digits = None if self.codec is None else self.codec.digits
+            return ProductListing(self.name, self.choices, self.architecture, self.parse, digits)
         from sharewise.space.moves import enumerate_architectures
 
         return EnumeratedListing(self.name, tuple(enumerate_architectures(self)), self.parse)

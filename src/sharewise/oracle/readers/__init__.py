@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sharewise.errors import DataError
+from sharewise.oracle.draft import Draft, write_table
 from sharewise.oracle.readers import nasbench101, nasbench201, nasbench_macro, nats
-from sharewise.oracle.table import Draft, Table, open_table, write_table
+from sharewise.oracle.table import Table, open_table
 
 __all__ = ["import_benchmark", "read_benchmark"]
 

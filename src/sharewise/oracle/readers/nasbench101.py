@@ -6,6 +6,7 @@ import binascii
 import json
 import math
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -17,9 +18,10 @@ import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError, DataError
 from sharewise.oracle.columns import Array
+from sharewise.oracle.draft import Draft
+from sharewise.oracle.quantity import Key
 from sharewise.oracle.readers.provenance import provenance
 from sharewise.oracle.readers.tfrecord import frames
-from sharewise.oracle.table import Draft, Key
 from sharewise.space import Listing
 from sharewise.spaces.nasbench101 import Cell
 
@@ -28,7 +30,7 @@ __all__ = ["RESULTS", "nasbench101_tables", "nasbench101_tfrecord"]
 RESULTS = "nasbench101_test108.npz"
 _RUNS = "nasbench101_runs108.npz"
 _IMAGES, _REPEATS = 9_984, 3
-_LIMIT = 256 << 20
+_LIMIT = 32 << 20  # bytes of an array; the longest published one has 6.8 million
 _NONE = 65_535
 _EPOCHS = (4, 12, 36, 108)
 _SPLITS = ("train", "valid", "test")
@@ -76,6 +78,10 @@ def nasbench101_tables(folder: Path) -> Draft:
         result[rows] = values
         return result
 
+    for index in np.flatnonzero(all_cells["params"] <= 0)[:1].tolist():
+        raise DataError(
+            f"params of {RESULTS!r} should be more than 0, got {all_cells['params'][index]} for cell {index}"
+        )
     note = "trainable parameters"
     draft.add(Key("parameters", "cifar10"), ordered(all_cells["params"]), "count", note)
     mean = Key("accuracy", "cifar10", "test", 108, "mean")
@@ -103,6 +109,12 @@ def _single_runs(draft: Draft, path: Path, rows: npt.NDArray[np.int64], total: A
             raise DataError(f"{name} of {path.name!r} must have shape {(len(index), _REPEATS)}, got {runs[name].shape}")
         if name in counts and len(index) and runs[name].max() > _IMAGES:
             raise DataError(f"{name} of {path.name!r} exceeds the {_IMAGES} images of an evaluation")
+    seconds = runs["train_seconds"]
+    for place, repeat in np.argwhere(~(np.isfinite(seconds) & (seconds >= 0)))[:1].tolist():
+        raise DataError(
+            f"train_seconds of {path.name!r} should be finite numbers of 0 or more, got {seconds[place, repeat]} for "
+            f"cell {index[place]}, repeat {repeat}"
+        )
     if not np.array_equal(runs["test_correct"].sum(axis=1), total[index]):
         raise DataError(f"the single runs of {path.name!r} do not add up to the means of {RESULTS!r}")
     place = rows[index]
@@ -285,7 +297,9 @@ def _cell(adjacency: str, operations: str) -> Cell:
     return Cell.from_matrix(matrix, operations.split(","))
 
 
-_DOUBLES = {1: 0, 2: 1, 3: 2, 4: 3, 5: 4}  # current_epoch, training_time, train, validation and test accuracy
+_EVALUATED = ("current_epoch", "training_time", "train_accuracy", "validation_accuracy", "test_accuracy")
+_LARGEST = (sys.float_info.max, sys.float_info.max, 1.0, 1.0, 1.0)
+_DOUBLES = {number: place for place, number in enumerate(range(1, 6))}
 _Evaluation = tuple[float, ...]
 
 
@@ -336,12 +350,16 @@ def _metrics(content: bytes) -> tuple[list[_Evaluation], int, float]:
                     if not isinstance(double, float):
                         raise ValueError("an evaluation holds something that is not a number")
                     found[_DOUBLES[inner]] = double
-            if not all(math.isfinite(v) for v in found) or not all(0 <= v <= 1 for v in found[2:]):
-                raise ValueError("an evaluation lacks a number, or has an accuracy that is no fraction")
+            sound = [0 <= value <= largest for value, largest in zip(found, _LARGEST, strict=True)]
+            if not all(sound):
+                wrong = sound.index(False)
+                raise ValueError(f"an evaluation lacks {_EVALUATED[wrong]}, or it is out of range ({found[wrong]})")
             evaluations.append(tuple(found))
         elif number == 2 and isinstance(value, int) and value < 1 << 31:
             parameters = value
         elif number == 3 and isinstance(value, float):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"its total_time should be a finite number of seconds, got {value}")
             total = value
         else:
             raise ValueError(f"its metrics have an unexpected field {number}")

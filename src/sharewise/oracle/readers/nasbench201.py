@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import DataError
+from sharewise.oracle.draft import Draft
+from sharewise.oracle.quantity import Key
 from sharewise.oracle.readers.provenance import provenance
-from sharewise.oracle.readers.text_table import TextTable
-from sharewise.oracle.table import Draft, Key
+from sharewise.oracle.readers.text_table import ANY_FINITE, NOT_NEGATIVE, PERCENT, TextTable
 
 __all__ = ["RESULTS", "nasbench201_tables"]
 
@@ -89,7 +91,7 @@ def _results(draft: Draft, path: Path) -> None:
             raise DataError(f"line {row + 2} of {str(path)!r}: {text!r} is not architecture {row} of NAS-Bench-201")
     for short, trained in _TRAINED.items():
         column = f"{short}{'valid' if short == 'cifar10' else ''}_train_seconds_200"
-        seconds = table.numbers(column)
+        seconds = table.numbers(column, within=NOT_NEGATIVE)
         note = f"training time of 200 epochs, the same for all runs ({column})"
         draft.add(Key("training_time", trained, None, 200, "mean"), seconds, "seconds", note)
         note = f"12/200 of the training time of 200 epochs ({column}): the benchmark states one time per epoch"
@@ -98,7 +100,9 @@ def _results(draft: Draft, path: Path) -> None:
     for run, seed in enumerate(_SEEDS):
         column, key = f"cifar10_valid_200_run{run}", Key("accuracy", "cifar10", "valid", 200, seed)
         note = f"{_VALID['cifar10']}, 200 epochs ({column})"
-        draft.add(key, table.numbers(column, empty=run == 2), "percent", note, cost=_cost("cifar10", 200))
+        draft.add(
+            key, table.numbers(column, empty=run == 2, within=PERCENT), "percent", note, cost=_cost("cifar10", 200)
+        )
         seeds.append(key)
     note = f"{_VALID['cifar10']}, 200 epochs (cifar10_valid_200_run0 to run2)"
     draft.add_mean(Key("accuracy", "cifar10", "valid", 200, "mean"), seeds, note, cost=_cost("cifar10", 200))
@@ -114,9 +118,8 @@ def _results(draft: Draft, path: Path) -> None:
                 cost = None if (short, split) == ("cifar10", "test") else _cost(short, epochs)
                 schedule = f"{epochs} epochs" if epochs == 200 else "a schedule of its own of 12 epochs"
                 note = f"{meaning}, {schedule}, {runs} ({column})"
-                draft.add(
-                    Key("accuracy", dataset, split, epochs, "mean"), table.numbers(column), "percent", note, cost=cost
-                )
+                values = table.numbers(column, within=PERCENT)
+                draft.add(Key("accuracy", dataset, split, epochs, "mean"), values, "percent", note, cost=cost)
     note = "trainable parameters with 10 classes (params_cifar10)"
     draft.add(Key("parameters", "cifar10"), table.integers("params_cifar10"), "count", note)
     note = "runs of 200 epochs behind the means (n_runs_200)"
@@ -137,7 +140,7 @@ def _runs(draft: Draft, path: Path) -> None:
 
     def spread(column: str) -> Floats:
         values = np.full(size * len(_SEEDS), np.nan)
-        values[place] = table.numbers(column)
+        values[place] = table.numbers(column, within=PERCENT)
         return values.reshape(size, len(_SEEDS))
 
     known = np.stack([draft.arrays[_member(draft, seed)] for seed in _SEEDS], axis=1)
@@ -165,7 +168,9 @@ def _proxies(draft: Draft, path: Path) -> None:
         if short not in _DATASETS or metric not in _METRICS:
             raise DataError(f"{str(path)!r} has a column {column!r} that names no score of a data set")
         note = f"{_METRICS[metric]} at initialisation, without training ({column})"
-        draft.add(Key(metric, _DATASETS[short]), table.numbers(column), "score", note)
+        # NASWOT is a log-determinant, −inf where no image is told from another
+        values = table.numbers(column, within=(-math.inf, ANY_FINITE[1]))
+        draft.add(Key(metric, _DATASETS[short]), values, "score", note)
 
 
 def _latencies(draft: Draft, path: Path) -> None:
@@ -173,7 +178,8 @@ def _latencies(draft: Draft, path: Path) -> None:
     _require_all(table, len(draft.space.listing))
     for device in table.names[1:]:
         note = f"measured latency of one forward pass on {device}; the source names no data set ({_LATENCY})"
-        draft.add(Key("latency", device=device), table.numbers(device), "milliseconds", note)
+        values = table.numbers(device, within=NOT_NEGATIVE)
+        draft.add(Key("latency", device=device), values, "milliseconds", note)
 
 
 def _require_all(table: TextTable, size: int) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from sharewise.errors import DataError
+from sharewise.oracle.draft import Draft
+from sharewise.oracle.quantity import Key
 from sharewise.oracle.readers.provenance import provenance
-from sharewise.oracle.readers.text_table import TextTable
-from sharewise.oracle.table import Draft, Key
+from sharewise.oracle.readers.text_table import PERCENT, TextTable
 
 __all__ = ["RESULTS", "nasbench_macro_table"]
 
@@ -54,7 +55,7 @@ def nasbench_macro_table(folder: Path) -> Draft:
     for run, column in enumerate(columns):
         keys.append(Key("accuracy", "cifar10", "test", None, run))
         note = f"test on 10,000 images ({column})"
-        draft.add(keys[-1], table.numbers(column)[order], "percent", note)
+        draft.add(keys[-1], table.numbers(column, within=PERCENT)[order], "percent", note)
     draft.add_mean(
         Key("accuracy", "cifar10", "test", None, "mean"), keys, "test on 10,000 images (test_acc_run0 to run2)"
     )

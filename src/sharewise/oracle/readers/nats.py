@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,15 +13,18 @@ from typing import Any, final
 import numpy as np
 
 from sharewise.errors import ConfigurationError, DataError
+from sharewise.oracle.draft import Draft
+from sharewise.oracle.quantity import Key, Seed
 from sharewise.oracle.readers.provenance import file_sum, provenance
-from sharewise.oracle.table import Draft, Key, Seed
 from sharewise.oracle.unpickle import read_record
 
 __all__ = ["META", "nasbench201_pth", "nats_archive"]
 
 META = "meta.pickle.pbz2"
-_LIMIT = 64 << 20  # bytes of one unpacked record; the longest official one has 1.4 million
-_TUPLES = 1 << 22  # of a whole .pth file, whose 15,625 records have about 60 each
+_LIMIT = 16 << 20  # bytes of one unpacked file; the longest official one has 1.4 million
+_CONTAINERS = 1 << 24  # of a whole .pth file, whose 15,625 records have some hundreds each
+_SCHEDULES = (1, 12, 90, 200)
+_SEEDS = 8  # different ones; the official files have 111, 777, 888 and 999
 _SPACES = {15_625: ("NATS-Bench (topology)", "nasbench201"), 32_768: ("NATS-Bench (size)", "nats_size")}
 _DATASETS = ("cifar10-valid", "cifar10", "cifar100", "ImageNet16-120")
 _NOTES = [
@@ -101,12 +105,12 @@ def _torch_pickle(path: Path) -> Any:
             if magic != 0x1950A86A20F9469CFC6C:
                 raise DataError(f"{path.name!r} is no file of torch.save")
             # magic number, protocol version, facts of the system, and the object
-            return read_record(content, path.name, several=4, tuples=_TUPLES)
+            return read_record(content, path.name, several=4, containers=_CONTAINERS)
         with zipfile.ZipFile(path) as archive:
             found = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
             if len(found) != 1 or found[0].compress_type != zipfile.ZIP_STORED:
                 raise DataError(f"{path.name!r} is no file of torch.save: it has no plain data.pkl")
-            return read_record(archive.read(found[0]), path.name, tuples=_TUPLES)
+            return read_record(archive.read(found[0]), path.name, containers=_CONTAINERS)
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -130,25 +134,44 @@ def _mapping(value: object, where: str) -> Mapping[Any, Any]:
     return value
 
 
+_LARGEST = {"percent": 100.0, "seconds": math.inf, "million": math.inf}
+
+
+def _number(value: object, unit: str, what: str) -> float:
+    """A value of the source, in the range of its unit; a loss may be any number, since a training can diverge."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{what} should be a number, got a {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise DataError(f"{what} is too large a number") from None
+    if unit in _LARGEST and not (math.isfinite(number) and 0 <= number <= _LARGEST[unit]):
+        expected = "0 to 100" if unit == "percent" else "0 or more"
+        raise DataError(f"{what} should be a finite number of {expected}, got {number}")
+    return number
+
+
+def _brief(value: object) -> str:
+    """A value for a message; what a container holds could take forever to print."""
+    return f"{value!r:.120}" if isinstance(value, str | int | float | bytes) else f"a {type(value).__name__}"
+
+
 @final
 class _Runs:
     """Values by key, one per architecture."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.seeds: set[int] = set()
         self.values: dict[Key, np.ndarray[Any, np.dtype[np.float64]]] = {}
         self.units: dict[Key, tuple[str, str, Key | None]] = {}
 
     def put(self, row: int, key: Key, value: object, unit: str, note: str, cost: Key | None, where: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"{where}: {key} should be a number, got a {type(value).__name__}")
+        number = _number(value, unit, f"{where}: {key}")
         if key not in self.values:
             self.values[key] = np.full(self.size, np.nan)
             self.units[key] = (unit, note, cost)
-        try:
-            self.values[key][row] = value
-        except OverflowError:
-            raise DataError(f"{where}: {key} is too large a number") from None
+        self.values[key][row] = number
 
 
 def _table(draft: Draft, names: list[str], records: Iterable[tuple[int, Mapping[Any, Any]]]) -> Draft:
@@ -156,16 +179,16 @@ def _table(draft: Draft, names: list[str], records: Iterable[tuple[int, Mapping[
     try:
         rows = [listing.code(name) for name in names]
     except ConfigurationError as error:
-        raise DataError(f"the list of architectures is not that of {draft.benchmark}: {error}") from None
+        raise DataError(f"the list of architectures is not that of {draft.benchmark}: {error!s:.300}") from None
     if len(set(rows)) != len(listing):
         raise DataError(f"the list of architectures is not that of {draft.benchmark}: one is repeated")
     runs, covered = _Runs(len(listing)), 0
     for index, record in records:
         if not isinstance(index, int) or not 0 <= index < len(names):
-            raise DataError(f"a record is numbered {str(index)[:40]}; expected 0 to {len(names) - 1}")
+            raise DataError(f"a record is numbered {_brief(index)}; expected 0 to {len(names) - 1}")
         covered += 1
         for name, state in record.items():
-            _state(runs, rows[index], names[index], str(name)[:40], _mapping(state, f"record {index}"))
+            _state(runs, rows[index], names[index], name, _mapping(state, f"record {index}"))
     order = sorted(runs.values, key=_order)
     draft.provenance["covered"] = covered
     groups: dict[Key, list[Key]] = {}
@@ -187,44 +210,53 @@ def _with_seed(key: Key, seed: Seed) -> Key:
     return Key(key.metric, key.dataset, key.split, key.epochs, seed)
 
 
-def _state(runs: _Runs, row: int, name: str, schedule: str, state: Mapping[Any, Any]) -> None:
+def _state(runs: _Runs, row: int, name: str, schedule: object, state: Mapping[Any, Any]) -> None:
     """Take the last epoch of all runs of one schedule."""
-    where = f"the record of {name} ({schedule} epochs)"
+    # every schedule, data set and seed is a column of all architectures: a file must not name as many as it likes
+    epochs = int(schedule) if isinstance(schedule, str) and re.fullmatch(r"[0-9]{1,4}", schedule) else 0
+    if epochs not in _SCHEDULES:
+        legal = ", ".join(map(str, _SCHEDULES))
+        raise DataError(f"the record of {name} has the schedule {_brief(schedule)}; expected epochs of {legal}")
+    where = f"the record of {name} ({epochs} epochs)"
     if state.get("arch_str") != name:
-        raise DataError(f"{where} is that of another architecture: {str(state.get('arch_str'))[:120]!r}")
-    if not re.fullmatch(r"[0-9]{1,4}", schedule):
-        raise DataError(f"{where}: expected a number of epochs")
-    epochs = int(schedule)
+        raise DataError(f"{where} is that of another architecture: {_brief(state.get('arch_str'))}")
     for key, value in _mapping(state.get("all_results"), where).items():
         result = _mapping(value, where)
         if not (isinstance(key, tuple) and len(key) == 2 and key[0] in _DATASETS and type(key[1]) is int):
-            raise DataError(f"{where}: results are kept by data set and seed, which {str(key)[:80]} is not")
+            found = ", ".join(map(_brief, key[:2])) if isinstance(key, tuple) else _brief(key)
+            raise DataError(
+                f"{where}: results are kept by data set (one of {', '.join(_DATASETS)}) and seed, which {found} is not"
+            )
+        runs.seeds.add(key[1])
+        if len(runs.seeds) > _SEEDS:
+            raise DataError(f"{where}: seed {key[1]} is the file's {_SEEDS + 1}th; the benchmark's trainings have 4")
         _result(runs, row, key[0], key[1], epochs, result, f"{where}, {key[0]}, seed {key[1]}")
 
 
 def _result(runs: _Runs, row: int, trained: str, seed: int, epochs: int, result: Mapping[Any, Any], where: str) -> None:
     if result.get("epochs") != epochs or result.get("name") != trained:
-        raise DataError(
-            f"{where}: the result is of {str(result.get('name'))[:40]}, {str(result.get('epochs'))[:9]} epochs"
-        )
+        stated = f"{_brief(result.get('name'))}, {_brief(result.get('epochs'))} epochs"
+        raise DataError(f"{where}: the result is of {stated}")
     last, time = epochs - 1, Key("training_time", trained, None, epochs, seed)
 
     def put(metric: str, dataset: str, split: str | None, value: object, unit: str, note: str) -> None:
         cost = time if split is not None else None
         runs.put(row, Key(metric, dataset, split, epochs, seed), value, unit, note, cost, where)
 
-    times = list(_mapping(result.get("train_times"), where).values())
-    if len(times) != epochs or not all(isinstance(t, int | float) for t in times):
-        raise DataError(f"{where}: expected the times of {epochs} epochs of training")
-    put("training_time", trained, None, float(sum(times)), "seconds", "training time of all epochs (train_times)")
+    times = _mapping(result.get("train_times"), where)
+    if len(times) != epochs:
+        raise DataError(f"{where}: expected the times of {epochs} epochs of training, got {len(times)}")
+    seconds = [_number(t, "seconds", f"{where}: train_times[{_brief(epoch)}]") for epoch, t in times.items()]
+    put("training_time", trained, None, sum(seconds), "seconds", "training time of all epochs (train_times)")
     for metric, unit, entry in _TRAIN:
         curve = result.get(entry)
         if curve is not None:
             note = f"{_ON[trained]}, during the last of {epochs} epochs ({entry})"
             put(metric, trained, "train", _mapping(curve, where).get(last), unit, note)
     evaluated = result.get("eval_names")
-    if not isinstance(evaluated, list) or not set(map(str, evaluated)) <= {"x-valid", "x-test", "ori-test"}:
-        raise DataError(f"{where}: unknown evaluations {str(evaluated)[:80]}")
+    if not isinstance(evaluated, list) or not all(name in _EVALUATIONS for name in evaluated):
+        names = ", ".join(map(_brief, evaluated[:9])) if isinstance(evaluated, list) else _brief(evaluated)
+        raise DataError(f"{where}: unknown evaluations {names}; expected some of {', '.join(_EVALUATIONS)}")
     for evaluation in evaluated:
         dataset, split = _split(trained, evaluation)
         about = f"{_ON[trained]}, evaluated on {evaluation} after {epochs} epochs"
@@ -235,10 +267,9 @@ def _result(runs: _Runs, row: int, trained: str, seed: int, epochs: int, result:
     put("flops", trained, None, result.get("flop"), "million", "operations as the record states them (flop)")
     latency = result.get("latency")
     if isinstance(latency, list) and latency:
-        if not all(isinstance(t, int | float) for t in latency):
-            raise DataError(f"{where}: latency should be numbers")
+        measured = [_number(t, "seconds", f"{where}: latency[{place}]") for place, t in enumerate(latency)]
         note = "latency of one batch on the benchmark's GPU, mean of what the record lists (latency)"
-        put("latency", trained, None, float(sum(latency)) / len(latency), "seconds", note)
+        put("latency", trained, None, sum(measured) / len(measured), "seconds", note)
 
 
 _ON = {
@@ -252,6 +283,7 @@ _TRAIN = (
     ("accuracy_top5", "percent", "train_acc5es"),
     ("loss", "score", "train_losses"),
 )
+_EVALUATIONS = ("x-valid", "x-test", "ori-test")
 _EVALUATED = (
     ("accuracy", "percent", "eval_acc1es"),
     ("loss", "score", "eval_losses"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import re
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +18,14 @@ import numpy.typing as npt
 
 from sharewise.errors import DataError
 
-__all__ = ["TextTable"]
+__all__ = ["ANY_FINITE", "NOT_NEGATIVE", "PERCENT", "TextTable"]
 
-_LIMIT = 256 << 20
-_LINES = 2_000_000
+PERCENT = (0.0, 100.0)
+NOT_NEGATIVE = (0.0, sys.float_info.max)
+ANY_FINITE = (-sys.float_info.max, sys.float_info.max)
+
+_LIMIT = 64 << 20
+_FIELDS = 5_000_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf")
 _INTEGER = re.compile(r"[0-9]{1,18}")
 
@@ -47,8 +53,8 @@ class TextTable:
             raise DataError(f"{str(path)!r} cannot be read as gzip ({error}); fetch it again") from error
         if len(content) > _LIMIT:
             raise DataError(f"{str(path)!r} unpacks to more than {_LIMIT:,} bytes, which no such table needs")
-        if content.count(b"\n") > _LINES:
-            raise DataError(f"{str(path)!r} has more than {_LINES:,} lines, which no such table needs")
+        if content.count(b"\n") + content.count(b",") > _FIELDS:
+            raise DataError(f"{str(path)!r} has more than {_FIELDS:,} fields, which no such table needs")
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -67,20 +73,27 @@ class TextTable:
         """A column as it is written."""
         return self._columns.get(name, ())
 
-    def numbers(self, name: str, *, empty: bool = False) -> npt.NDArray[np.float64]:
+    def numbers(
+        self, name: str, *, empty: bool = False, within: tuple[float, float] = (-math.inf, math.inf)
+    ) -> npt.NDArray[np.float64]:
         """A column of numbers, as the nearest 64-bit floats.
 
         Args:
             name: of the column.
             empty: whether a field may be empty, which reads not-a-number.
+            within: the smallest and the largest legal value.
 
         Raises:
-            DataError: naming the line of a field that is no number.
+            DataError: naming the line of a field that is no number, or not within the limits.
         """
-        for number, field in enumerate(self.text(name), start=2):
+        for line, field in enumerate(self.text(name), start=2):
             if _NUMBER.fullmatch(field) is None and not (empty and not field):
-                raise self._wrong(name, number, field, "a number")
-        return np.array([float(field) if field else np.nan for field in self.text(name)], np.float64)
+                raise self._wrong(name, line, field, "a number")
+        values = np.array([float(field) if field else np.nan for field in self.text(name)], np.float64)
+        low, high = within
+        for place in np.flatnonzero((values < low) | (values > high))[:1].tolist():
+            raise self._wrong(name, place + 2, self.text(name)[place], f"a number from {low:g} to {high:g}")
+        return values
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
         """A column of integers that are not negative.

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError
+from sharewise.space.listing import find_rows
 from sharewise.spaces.nasbench101.cell import INNER, MAXIMUM_EDGES, OPERATIONS, VERTICES, bit
 
 __all__ = [
@@ -72,9 +73,7 @@ class Enumeration:
 
     def find(self, codes: npt.NDArray[np.integer]) -> Rows:
         """The row of each code of a pruned cell, −1 where the code is none."""
-        wanted = np.asarray(codes, dtype=np.uint32)
-        place = np.minimum(np.searchsorted(self.codes, wanted), len(self.codes) - 1)
-        return np.where(self.codes[place] == wanted, self.rows[place], np.int32(-1))
+        return find_rows((self.codes, self.rows), codes)
 
 
 def _ones(values: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:

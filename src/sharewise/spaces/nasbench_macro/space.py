@@ -11,9 +11,12 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Codec, Option, Picture, Space
@@ -36,6 +39,14 @@ def _decode(text: str) -> dict[str, Option]:
             "3×3, expansion 3) and 2 (MB 5×5, expansion 6), such as 10212012"
         )
     return {f"layer_{layer}": BLOCKS[int(digit)] for layer, digit in enumerate(text)}
+
+
+def _digits(texts: Sequence[str]) -> npt.NDArray[np.integer] | None:
+    joined = "".join(texts)
+    if set(map(len, texts)) != {_LAYERS} or not joined.isascii():
+        return None
+    digits = np.frombuffer(joined.encode(), np.uint8).reshape(-1, _LAYERS).astype(np.int64) - ord("0")
+    return digits if digits.min() >= 0 and digits.max() < len(BLOCKS) else None
 
 
 def _effective(architecture: Architecture) -> Architecture:
@@ -71,7 +82,7 @@ def nasbench_macro() -> Space:
     return Space(
         name="nasbench_macro",
         choices=tuple(Choice(f"layer_{layer}", BLOCKS) for layer in range(_LAYERS)),
-        codec=Codec(_encode, _decode),
+        codec=Codec(_encode, _decode, _digits),
         canonical_forms={"identity": _effective},
         networks="sharewise.spaces.nasbench_macro.networks",
         draw=_draw,

@@ -9,9 +9,12 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Codec, Option, Picture, Space
@@ -37,6 +40,19 @@ def _decode(text: str) -> dict[str, Option]:
     return {f"channels_{layer}": int(part) for layer, part in enumerate(parts)}
 
 
+_DIGITS = {str(channels): digit for digit, channels in enumerate(CHANNELS)}
+
+
+def _digits(texts: Sequence[str]) -> npt.NDArray[np.integer] | None:
+    if {text.count(":") for text in texts} != {LAYERS - 1}:
+        return None
+    try:
+        found = [_DIGITS[part] for part in ":".join(texts).split(":")]
+    except KeyError:
+        return None
+    return np.array(found).reshape(-1, LAYERS)
+
+
 def _draw(architecture: Architecture) -> Picture:
     nodes = ("image", *(f"{role} ({c})" for role, c in zip(_ROLES, architecture.values(), strict=True)), "output")
     return Picture(nodes, tuple((a, b, "") for a, b in pairwise(nodes)))
@@ -56,7 +72,7 @@ def nats_size() -> Space:
     return Space(
         name="nats_size",
         choices=tuple(Choice(f"channels_{layer}", CHANNELS, ordered=True) for layer in range(LAYERS)),
-        codec=Codec(_encode, _decode),
+        codec=Codec(_encode, _decode, _digits),
         networks="sharewise.spaces.nats_size.networks",
         draw=_draw,
         summary="NATS-Bench size space: 5 channel counts of 8 to 64 for a fixed cell",
