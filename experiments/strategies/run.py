@@ -1,7 +1,7 @@
-"""Regret curves of random search and regularized evolution on NAS-Bench-201 and NAS-Bench-101.
+"""Regret curves of black-box strategies on NAS-Bench-201 and NAS-Bench-101, beside published numbers.
 
-Writes `results.json`, `environment.json`, `figure.png`, `figure.svg` and the generated part of `README.md`. Finished
-panels are kept in `results.json` and not computed again. Usage, from anywhere::
+Writes `results.json`, `environment.json`, `figure.png`, `figure.svg` and the generated part of `README.md`. What
+`results.json` holds is not computed again while its settings stay as they are. Usage, from anywhere::
 
     SHAREWISE_DATA=FOLDER python experiments/strategies/run.py [--config config.yaml] [--out DIRECTORY] [--fresh]
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,9 @@ import numpy as np
 import yaml
 
 import sharewise
-from sharewise.oracle.array_oracle import ArrayOracle
+from sharewise.oracle import ArrayOracle, Table, open_table, table_oracle
 from sharewise.oracle.readers import import_benchmark
-from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.tabulated import final_accuracies, table_oracle
+from sharewise.oracle.tabulated import final_accuracies
 from sharewise.report.regret_figure import draw_regret
 from sharewise.spaces import load
 from sharewise.strategy.comparison import Arena, checkpoints_of, run_arena, summarise
@@ -69,7 +68,7 @@ def run_panel(config: Mapping[str, Any], panel: Mapping[str, Any], table: Table)
     budget = budget_of(panel, arena)
     checkpoints = sorted({*checkpoints_of(budget, arena, config["checkpoints"]), *filter(None, [panel.get("mark")])})
     found, seconds, cpu = {}, {}, {}
-    for strategy in config["strategies"]:
+    for strategy in panel.get("strategies", config["strategies"]):
         begin, busy = time.perf_counter(), time.process_time()
         found[strategy] = run_arena(
             arena, strategy, budget, checkpoints, repeats=config["repeats"], seed=config["seed"]
@@ -90,17 +89,33 @@ def moments(values: np.ndarray) -> list[float] | None:
     return None if np.isnan(values).any() else [float(values.mean()), float(values.std(ddof=1))]
 
 
-def run_transfer(config: Mapping[str, Any], table: Table) -> dict[str, Any]:
+def run_transfer(config: Mapping[str, Any], facts: Mapping[str, Any], table: Table) -> dict[str, Any]:
     """Search on one data set, judge on all three."""
-    facts = config["transfer"]
-    panel = {"name": "transfer", "dataset": facts["dataset"], "epochs": facts["epochs"]}
-    arena = arena_of(panel, table)
+    arena = arena_of({"name": "transfer", "dataset": facts["dataset"], "epochs": facts["epochs"]}, table)
     budget = Budget(cost=facts["seconds"])
     tests = {name: final_accuracies(table, name, table.space) for name in DATASETS}
     found = {}
-    for strategy in config["strategies"]:
-        repeats = run_arena(arena, strategy, budget, [facts["seconds"]], repeats=config["repeats"], seed=config["seed"])
-        found[strategy] = {name: moments(repeats.scored(test)[:, -1]) for name, test in tests.items()}
+    for strategy, count in facts["repeats"].items():
+        repeats = run_arena(arena, strategy, budget, [facts["seconds"]], repeats=count, seed=config["seed"])
+        found[strategy] = {"n": count, **{name: moments(repeats.scored(test)[:, -1]) for name, test in tests.items()}}
+    return found
+
+
+def run_first_cells(config: Mapping[str, Any], facts: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """Two ways to draw the first cells of a search on every sub-space: mean regret after a few evaluations.
+
+    The mean test accuracy is the signal, since validation accuracies are known for a part of the cells only.
+    """
+    found = {}
+    for name in facts["spaces"]:
+        panel = {"name": name, "space": name, "dataset": "cifar10", "epochs": 108, "stand_in": True}
+        arena = arena_of(panel, table)
+        budget, counts = Budget(evaluations=facts["evaluations"][-1]), [float(n) for n in facts["evaluations"]]
+        repeats = {
+            strategy: run_arena(arena, strategy, budget, counts, repeats=facts["repeats"], seed=config["seed"])
+            for strategy in facts["strategies"]
+        }
+        found[name] = summarise(arena, budget, repeats)
     return found
 
 
@@ -121,6 +136,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         *header(head.split("|")),
     ]
     for name, panel in panels.items():
+        if "evolution" not in panel["strategies"]:
+            continue
         random, evolution = panel["strategies"]["random"], panel["strategies"]["evolution"]
         pair = panel["differences"]["random - evolution"][-1]
         counts = f"{random['evaluations']['mean']:.0f}, {evolution['evaluations']['mean']:.0f}"
@@ -129,32 +146,89 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"| {name} | {panel['checkpoints'][-1]:,.0f} {panel['unit']} | {counts} | {final(random)} "
             f"| {final(evolution)} | {difference} | {panel['floor']:.2f} |"
         )
+    for name, panel in panels.items():
+        if "evolution" not in panel["strategies"]:
+            lines += ["", f"### {name}: {panel['checkpoints'][-1]:,.0f} {panel['unit']}", ""]
+            lines += header(["strategy", "evaluations", "regret"])
+            for strategy, curve in panel["strategies"].items():
+                lines.append(f"| {strategy} | {curve['evaluations']['mean']:.0f} | {final(curve)} |")
+    return "\n".join([*lines, *beside_published(results), *first_cells(results), *times(panels)])
+
+
+def beside_published(results: Mapping[str, Any]) -> list[str]:
+    config, panels = results["config"], results["panels"]
     budget = f"{config['transfer']['seconds']:,} s"
-    columns = ["strategy", "data", "published", f"search on CIFAR-10, {budget}", "less published (standard errors)"]
+    columns = [
+        "strategy",
+        "data",
+        "n",
+        "published",
+        f"search on CIFAR-10, {budget}",
+        "less published (standard errors)",
+    ]
     columns += ["search on the data itself, 20,000 s", "evaluations in 20,000 s"]
-    lines += [
+    lines = [
         "",
         "### Beside the published numbers",
         "",
-        f"Test accuracy in percent, mean ± deviation over runs. *Published*: NAS-Bench-201, budget {budget}, as",
-        "second-hand tables have them (not checked against the paper here).",
+        f"Test accuracy in percent, mean ± deviation over runs. *Published*: NAS-Bench-201, budget {budget}, 500 runs,",
+        "as second-hand tables have them (not checked against the paper here); *tpe* stands beside the published BOHB.",
         "",
         *header(columns),
     ]
     marked = {panel["dataset"]: panels[panel["name"]] for panel in config["panels"] if "mark" in panel}
-    for strategy, numbers in config["published"].items():
-        for dataset, (mean, deviation) in numbers.items():
-            ours = results["transfer"][strategy][dataset]
-            error = np.hypot(deviation, ours[1]) / np.sqrt(config["repeats"])
-            own = marked[dataset]["mark"]["test"][strategy] if dataset in marked else None
-            count = marked[dataset]["mark"]["cost"] / marked[dataset]["mean_cost_of_an_evaluation"]
-            shown = "some repeat has none" if own is None else f"{own[0]:.2f} ± {own[1]:.2f}"
-            warning = " (fewer than 50)" if count < 50 else ""
+    for strategy, found in results["transfer"].items():
+        numbers = config["published"].get(strategy, {})
+        for dataset in DATASETS:
+            mean, deviation = found[dataset]
+            stated, difference = "—", "—"
+            if dataset in numbers:
+                theirs, spread = numbers[dataset]
+                error = np.hypot(deviation / np.sqrt(found["n"]), spread / np.sqrt(500))
+                stated = f"{theirs:.2f} ± {spread:.2f}"
+                difference = f"{mean - theirs:+.2f} ({(mean - theirs) / error:+.1f})"
+            own, counted = "—", "—"
+            if dataset in marked and strategy in marked[dataset]["mark"]["test"]:
+                mark = marked[dataset]["mark"]
+                values = mark["test"][strategy]
+                own = "some repeat has none" if values is None else f"{values[0]:.2f} ± {values[1]:.2f}"
+                count = mark["cost"] / marked[dataset]["mean_cost_of_an_evaluation"]
+                counted = f"about {count:.0f}" + (" (fewer than 50)" if count < 50 else "")
             lines.append(
-                f"| {strategy} | {dataset} | {mean:.2f} ± {deviation:.2f} | {ours[0]:.2f} ± {ours[1]:.2f} "
-                f"| {ours[0] - mean:+.2f} ({(ours[0] - mean) / error:+.1f}) | {shown} | about {count:.0f}{warning} |"
+                f"| {strategy} | {dataset} | {found['n']} | {stated} | {mean:.2f} ± {deviation:.2f} | {difference} "
+                f"| {own} | {counted} |"
             )
-    lines += [
+    return lines
+
+
+def first_cells(results: Mapping[str, Any]) -> list[str]:
+    config = results["config"]
+    if "first_cells" not in results:
+        return []
+    facts = config["first_cells"]
+    one, other = facts["strategies"]
+    places = {n: place for place, n in enumerate(facts["evaluations"])}
+    lines = [
+        "",
+        "### The first evaluations on the sub-spaces of *To Share or Not To Share*",
+        "",
+        f"Mean regret of {one} less that of {other} in points, Welch's 95 % interval, n = {facts['repeats']} each.",
+        "*Published*: table 2 of that paper, RE less RS, at the time that its TOP-1 and TOP-10 searches take.",
+        "",
+        *header(["space", *(f"{n} evaluations" for n in facts["shown"]), "published, TOP-1", "published, TOP-10"]),
+    ]
+    for name, panel in results["first_cells"].items():
+        pair = panel["differences"][f"{one} - {other}"]
+        cells = [
+            bracket(pair[places[n]]["mean"], (pair[places[n]]["low"], pair[places[n]]["high"])) for n in facts["shown"]
+        ]
+        stated = [f"{mean:+.2f} ± {half:.2f}" for mean, half in facts["published"][name]]
+        lines.append(f"| {name} | {' | '.join(cells)} | {' | '.join(stated)} |")
+    return lines
+
+
+def times(panels: Mapping[str, Any]) -> list[str]:
+    lines = [
         "",
         "### Time",
         "",
@@ -165,7 +239,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             total = panel["evaluations_in_all"][strategy]
             busy = panel["cpu_seconds"][strategy]
             lines.append(f"| {name} | {strategy} | {total:,} | {seconds:.1f} | {busy:.1f} | {busy / total * 1e6:.1f} |")
-    return "\n".join(lines)
+    return lines
 
 
 def header(columns: Sequence[str]) -> list[str]:
@@ -203,17 +277,19 @@ def document(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Of a part of the configuration, with the settings that all parts share."""
+    shared = {name: config[name] for name in ("seed", "repeats", "checkpoints", "strategies")}
+    return hashlib.sha256(json.dumps([shared, facts], sort_keys=True).encode()).hexdigest()[:16]
+
+
 def run(config: Mapping[str, Any], folder: Path, data_root: Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Compute the panels that `results.json` lacks, saving after each."""
+    """Compute what `results.json` lacks or has from other settings, saving after each part."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    results: dict[str, Any] = {"config": dict(config), "digest": digest, "panels": {}}
-    if path.exists() and not fresh:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["digest"] != digest:
-            raise SystemExit(f"{path} was computed from another configuration; pass --fresh to compute it again")
-        results = found
+    stored = {} if fresh or not path.exists() else json.loads(path.read_text(encoding="utf-8"))
+    before = stored.get("identities", {})
+    results: dict[str, Any] = {"config": dict(config), "identities": {}, "panels": {}}
     with tempfile.TemporaryDirectory() as temporary:
         tables: dict[str, Table] = {}
 
@@ -223,14 +299,33 @@ def run(config: Mapping[str, Any], folder: Path, data_root: Path, *, fresh: bool
                 tables[name] = open_table(Path(temporary) / f"{name}.table")
             return tables[name]
 
+        def keep(part: str, facts: Mapping[str, Any], old: Any, compute: Callable[[], Any]) -> Any:
+            results["identities"][part] = identity(config, facts)
+            if old is not None and before.get(part) == results["identities"][part]:
+                return old
+            print(part, flush=True)
+            return compute()
+
         for panel in config["panels"]:
-            if panel["name"] not in results["panels"]:
-                results["panels"][panel["name"]] = run_panel(config, panel, table(panel["table"]))
+            name, old = panel["name"], stored.get("panels", {}).get(panel["name"])
+            results["panels"][name] = keep(
+                name, panel, old, lambda panel=panel: run_panel(config, panel, table(panel["table"]))
+            )
+            if results["panels"][name] is not old:
+                save(path, document({**stored, **results}))
+        for part, compute, benchmark in (
+            ("transfer", run_transfer, "nasbench201"),
+            ("first_cells", run_first_cells, "nasbench101"),
+        ):
+            if part in config:
+                facts = config[part]
+                results[part] = keep(
+                    part,
+                    facts,
+                    stored.get(part),
+                    lambda facts=facts, compute=compute, name=benchmark: compute(config, facts, table(name)),
+                )
                 save(path, document(results))
-                print(panel["name"], results["panels"][panel["name"]]["seconds"], flush=True)
-        if "transfer" not in results:
-            results["transfer"] = run_transfer(config, table("nasbench201"))
-        save(path, document(results))
     return results
 
 

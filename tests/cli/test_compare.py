@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import sharewise as sw
-from sharewise.cli import main
+from sharewise.cli import compare_verb, main
+from sharewise.cli.parser import Parser
+from sharewise.oracle import open_table
 from sharewise.oracle.readers import import_benchmark
-from sharewise.oracle.table import open_table
 from sharewise.run import SearchConfiguration
+from sharewise.strategy import STRATEGIES, LocalSearch
+from sharewise.strategy.comparison import run_arena
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_all_data_sets_and_a_budget_that_is_too_small(
     assert code == 0
     assert list(results["datasets"]) == ["cifar10", "cifar100", "ImageNet16-120"]
     notes = [panel["notes"] for panel in results["datasets"].values()]
-    assert "the budget allows about 11 evaluations of 200 epochs, fewer than 50" in notes[0][0]
+    assert "the budget allows about 11 evaluations (200 epochs, 1,828 seconds on average), fewer than 50" in notes[0][0]
     assert "about 5 evaluations" in notes[1][0]
     assert main(["compare", *map(str, words), "--out", str(tmp_path / "out")]) == 0
     assert "note: cifar100: the budget allows about 5" in capsys.readouterr().out
@@ -196,6 +199,9 @@ def _macs(parameters: np.ndarray) -> np.ndarray:
         (["--evaluations", "5", "--strategies", "hyperband"], "at least two lengths"),
         (["--evaluations", "5", "--space", "nasbench101:A_4"], "no part"),
         (["--cost-trainings", "5", "--runs", "absent"], "no result.json"),
+        (["--cost-trainings", "5", "--runs"], "expected at least one argument"),
+        (["--evaluations", "60", "--strategies", "random,nsga2"], "give --latency DEVICE, or leave it out"),
+        (["--evaluations", "60", "--strategies", "nsga2", "--latency", "eyeris"], "eyeriss"),
     ],
 )
 def test_bad_requests_are_one_line(
@@ -247,3 +253,90 @@ def test_what_is_wrong_with_a_folder_of_results_is_said(
     assert (code, "plan.json is damaged" in error["error"]) == (2, True)
     code, error = run(capsys, *words[:6], "--runs", tmp_path, tmp_path, "--out", tmp_path / "other")
     assert (code, "same folder twice" in error["error"]) == (2, True)
+
+
+def test_a_comparison_goes_on_where_it_was_cut_off(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--oracle", table, "--dataset", "cifar10", "--strategies", "random,local", "--evaluations", 60]
+    words += ["--repeats", 120]
+    code, whole = run(capsys, *words, "--out", tmp_path / "whole")
+    assert code == 0
+    assert whole["datasets"]["cifar10"]["strategies"]["local"]["n"] == 120
+
+    made: list[range] = []
+
+    def cut_off(*arguments: Any, repeats: range, **settings: Any) -> Any:
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        made.append(repeats)
+        return run_arena(*arguments, repeats=repeats, **settings)
+
+    monkeypatch.setattr(compare_verb, "run_arena", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        compare_verb.execute(Parser("sharewise compare"), [*map(str, words), "--out", str(tmp_path / "out")])
+    capsys.readouterr()
+    chunks = [range(50), range(50, 100), range(100, 120)]
+    assert made == [*chunks, chunks[0]]
+    made[:] = []
+    code, resumed = run(capsys, *words, "--out", tmp_path / "out", "--jobs", 2)
+    assert (code, made) == (0, chunks[1:])
+    assert resumed == whole
+
+    # Other settings of a strategy, or another version of the programs, are not those of the stored repeats.
+    made[:] = []
+    with monkeypatch.context() as other:
+        other.setitem(STRATEGIES, "local", lambda space: LocalSearch(first=True))  # type: ignore[arg-type]
+        assert run(capsys, *words, "--out", tmp_path / "out")[0] == 0
+    assert made == chunks
+    made[:] = []
+    with monkeypatch.context() as other:
+        other.setattr(compare_verb, "version", lambda name: "0.0.0")
+        with pytest.raises(KeyboardInterrupt):
+            compare_verb.execute(Parser("sharewise compare"), [*map(str, words), "--out", str(tmp_path / "out")])
+    assert made == [*chunks, chunks[0]]
+
+
+def test_runs_are_read_before_anything_is_run_and_told_apart(
+    table: Path, searched: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--oracle", table, "--dataset", "cifar10", "--strategies", "random", "--signal-epochs", 12]
+    words += ["--repeats", 3, "--cost-trainings", 60]
+    folders = [tmp_path / arm / "seed0" for arm in ("one", "two")]
+    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in searched]
+    for folder, result in zip(folders, results, strict=True):
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    code, found = run(capsys, *words, "--runs", *folders, searched[0], "--out", tmp_path / "out")
+    assert code == 0
+    names = [point["run"] for point in found["datasets"]["cifar10"]["runs"]]
+    assert names == ["one/seed0", "two/seed0", searched[0].name]
+    assert list(found["plan"]["runs"]) == names
+
+    ledger = {**results[0]["ledger"], "weights": {"multiply_accumulates": "many"}}
+    for content, message in (
+        ({**results[0], "kind": "training"}, "no finished search"),
+        ({**results[0], "space": "darts"}, "searched space 'darts', and the table holds 'nasbench201'"),
+        ({**results[0], "architecture": "|nothing~0|"}, "is damaged"),
+        ({**results[0], "architecture": 7}, "is damaged"),
+        ({**results[0], "ledger": ledger}, "is damaged"),
+        ({**results[0], "ledger": {}}, "is damaged"),
+        ([], "no finished search"),
+    ):
+        (folders[1] / "result.json").write_text(json.dumps(content), encoding="utf-8")
+        code, error = run(capsys, *words, "--runs", *folders, "--out", tmp_path / "none")
+        assert (code, message in error["error"]) == (2, True), error
+        assert not (tmp_path / "none").exists()
+
+    # The same names with other contents are another comparison.
+    (folders[1] / "result.json").write_text(json.dumps(results[0]), encoding="utf-8")
+    code, error = run(capsys, *words, "--runs", *folders, searched[0], "--out", tmp_path / "out")
+    assert (code, "holds another comparison" in error["error"]) == (2, True)
+
+
+def test_nsga2_has_its_second_objective(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    words = ["--oracle", table, "--dataset", "cifar10", "--strategies", "nsga2", "--latency", "eyeriss"]
+    code, results = run(capsys, *words, "--evaluations", 50, "--repeats", 2, "--out", tmp_path / "out")
+    assert code == 0
+    assert "lower the latency of eyeriss" in results["datasets"]["cifar10"]["notes"][0]

@@ -39,14 +39,13 @@ def tiny() -> dict[str, Any]:
 
 def test_a_tiny_run_is_resumable_and_deterministic(experiment: ModuleType, shared_data: Path, tmp_path: Path) -> None:
     config = tiny()
-    config["panels"] = [config["panels"][0], config["panels"][7]]
+    config["panels"] = [config["panels"][0], config["panels"][8]]
+    del config["transfer"], config["first_cells"]
     results = experiment.run(config, tmp_path, shared_data)
     assert list(results["panels"]) == [panel["name"] for panel in config["panels"]]
     full = results["panels"]["NAS-Bench-101, FULL (test as stand-in)"]
     assert (full["unit"], full["architectures"], full["floor"]) == ("evaluations", 423_624, 0.0)
     assert full["best_test"] == pytest.approx(94.3176, abs=5e-5)
-    text = experiment.markdown({**results, "config": {**config, "published": {}}})
-    assert "| NAS-Bench-201, CIFAR-10, 12 epochs |" in text
 
     # What is missing is computed again, to the same numbers; what is there stays, seconds included.
     stored = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -55,8 +54,27 @@ def test_a_tiny_run_is_resumable_and_deterministic(experiment: ModuleType, share
     again = experiment.run(config, tmp_path, shared_data)["panels"]
     assert again[config["panels"][0]["name"]]["strategies"] == gone["strategies"]
     assert again["NAS-Bench-101, FULL (test as stand-in)"] == full
-    with pytest.raises(SystemExit, match="another configuration"):
-        experiment.run({**config, "seed": 1}, tmp_path, shared_data)
+    # Other settings are computed again.
+    other = experiment.run({**config, "seed": 1, "panels": config["panels"][:1]}, tmp_path, shared_data)["panels"]
+    assert other[config["panels"][0]["name"]]["strategies"] != gone["strategies"]
+
+
+def test_every_part_of_the_page_on_a_few_repeats(experiment: ModuleType, shared_data: Path, tmp_path: Path) -> None:
+    config = tiny()
+    halving = {**config["panels"][6], "trainings": 5}
+    config["panels"] = [config["panels"][0], halving]
+    config["transfer"] |= {"repeats": {"random": 3, "reinforce": 2}}
+    config["first_cells"] |= {"repeats": 20, "evaluations": [1, 2, 3], "shown": [3]}
+    config["first_cells"]["spaces"] = ["nasbench101:RES"]
+    text = experiment.markdown(experiment.run(config, tmp_path, shared_data))
+    for words in (
+        "| NAS-Bench-201, CIFAR-10, 12 epochs |",
+        "| hyperband |",
+        "| reinforce | ImageNet16-120 | 2 | 43.16 ± 2.28 |",
+        "| nasbench101:RES |",
+        "| +1.01 ± 0.22 | +0.01 ± 0.04 |",
+    ):
+        assert words in text, words
 
 
 def test_the_stored_results_are_those_of_the_configuration_and_the_page(experiment: ModuleType) -> None:

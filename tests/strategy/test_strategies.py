@@ -335,7 +335,7 @@ def test_on_a_sparse_table_a_child_is_a_random_covered_one(kind: type[Ranks] | t
     assert (len(history), history.best.value) == (60, 23.0)
 
 
-@pytest.mark.parametrize("space", [nasbench201(), load("nasbench101:A_4")], ids=str)
+@pytest.mark.parametrize("space", [nasbench201(), load("nasbench101:A_4")], ids=lambda space: space.name)
 def test_evolution_as_published_gets_through_a_very_sparse_table(space: Space) -> None:
     values = np.full(space.size, np.nan)
     values[:: space.size // 5] = 1.0

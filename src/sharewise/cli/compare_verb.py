@@ -10,9 +10,9 @@ import platform
 import re
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,10 +23,10 @@ from sharewise.atomic import replacing
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
-from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.tabulated import final_accuracies, table_oracle
+from sharewise.oracle import Table, open_table, table_oracle
+from sharewise.oracle.tabulated import final_accuracies
 from sharewise.report.regret_figure import draw_regret
-from sharewise.space import Space
+from sharewise.space import Architecture, Space
 from sharewise.spaces import load
 from sharewise.strategy.comparison import Arena, checkpoints_of, run_arena, summarise
 from sharewise.strategy.history import Budget
@@ -35,43 +35,51 @@ from sharewise.strategy.repeats import Repeats
 
 __all__ = ["execute"]
 
+_FORMAT = 2
+"""Of stored repeats; a new number makes older ones be computed again."""
+_CHUNK = 50
+"""Repeats that are stored together: what a comparison that is cut off can lose."""
+
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Draw regret against cost for strategies, and for finished searches."""
     options = _options(parser, words)
     table = open_table(options.oracle)
     space = load(options.space) if options.space else table.space
-    strategies = [name for name in options.strategies.split(",") if name]
-    for name in strategies:
-        build_strategy(name, space)  # an unknown name is an error before anything is run
-    if not strategies or len(set(strategies)) != len(strategies):
-        raise ConfigurationError(f"--strategies needs different names, got {options.strategies!r}")
+    strategies = _strategies(space, options)
     signals = _signals(table, options)
+    runs = _finished(options.runs, space)
+    fields = {name: _field(table, space, name, epochs, runs, options) for name, epochs in signals.items()}
     plan = {
         "table": {"benchmark": table.benchmark, "space": table.space.name, "provenance": table.provenance},
         "space": space.name,
         "datasets": {name: list(epochs) for name, epochs in signals.items()},
         "signal_seed": options.signal_seed,
+        "latency": options.latency,
         "unit": _unit(options),
         "budget": {n: getattr(options, n) for n in ("cost_seconds", "cost_trainings", "evaluations")},
         "strategies": strategies,
         "repeats": options.repeats,
         "seed": options.seed,
-        "runs": [Path(run).name for run in options.runs],
+        "runs": {run.label: run.checksum for run in runs},
     }
     out = Path(options.out)
     _create(out, plan)
     start = time.perf_counter()
     panels = {}
-    for dataset, epochs in signals.items():
-        field = _field(table, space, dataset, epochs, options)
-        found = {name: _stored(out, field, name, options) for name in strategies}
+    for dataset, field in fields.items():
+        found = {name: _repeated(out, field, name, options) for name in strategies}
+        summary = summarise(field.arena, field.budget, found)
+        if options.latency:
+            summary["notes"].append(
+                f"{dataset}: tpe and nsga2 also lower the latency of {options.latency}, which regret does not show"
+            )
         panels[dataset] = {
-            **summarise(field.arena, field.budget, found),
+            **summary,
             "scale": field.scale,
             "unit_shown": field.unit_shown,
             "budget": {"cost": field.budget.cost, "evaluations": field.budget.evaluations},
-            **_runs(field, options.runs),
+            **_judged(field, runs),
         }
     results = {"plan": plan, "datasets": panels}
     _write(out / "results.json", lambda file: file.write(_document(results).encode()))
@@ -107,7 +115,8 @@ def _options(parser: Parser, words: list[str]) -> argparse.Namespace:
     add("--cost-seconds", type=float, metavar="X", help="budget of a repeat in seconds of the benchmark's trainings")
     add("--cost-trainings", type=float, metavar="X", help="budget in passes × multiply-accumulates of mean trainings")
     add("--evaluations", type=int, metavar="N", help="budget in evaluations")
-    add("--runs", nargs="*", default=[], metavar="RUN", help="folders of finished searches, shown as points")
+    add("--latency", metavar="DEVICE", help="of the table: a further objective, lower is better, for nsga2 and tpe")
+    add("--runs", nargs="+", default=[], metavar="RUN", help="folders of finished searches, shown as points")
     add("--repeats", type=int, default=500, metavar="N", help="of every strategy (default: 500)")
     add("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     add("--jobs", type=int, default=1, metavar="N", help="processes; results do not depend on them (default: 1)")
@@ -134,6 +143,20 @@ def _options(parser: Parser, words: list[str]) -> argparse.Namespace:
     if options.repeats < 1 or options.jobs < 1 or options.seed < 0:
         raise ConfigurationError("--repeats and --jobs must be at least 1, and --seed not negative")
     return options
+
+
+def _strategies(space: Space, options: argparse.Namespace) -> list[str]:
+    """The names of the strategies; whatever is wrong with them is an error before anything is run."""
+    names = [name for name in options.strategies.split(",") if name]
+    built = {name: build_strategy(name, space) for name in names}
+    if not names or len(built) != len(names):
+        raise ConfigurationError(f"--strategies needs different names, got {options.strategies!r}")
+    for name, strategy in built.items():
+        if strategy.objectives > 1 and not options.latency:
+            raise ConfigurationError(
+                f"{name} is made for several objectives, and accuracy is one: give --latency DEVICE, or leave it out"
+            )
+    return names
 
 
 def _unit(options: argparse.Namespace) -> str:
@@ -189,14 +212,28 @@ def _signals(table: Table, options: argparse.Namespace) -> dict[str, tuple[int, 
     return signals
 
 
-def _field(table: Table, space: Space, dataset: str, epochs: tuple[int, ...], options: argparse.Namespace) -> _Field:
+def _field(
+    table: Table,
+    space: Space,
+    dataset: str,
+    epochs: tuple[int, ...],
+    runs: Sequence[_Run],
+    options: argparse.Namespace,
+) -> _Field:
     unit, costs, mean_epoch = _unit(options), None, 0.0
     if unit == "multiply-accumulates":
         from sharewise.oracle.training_cost import training_epochs
 
         costs, mean_epoch = training_epochs(space, dataset)
     oracle = table_oracle(
-        table, dataset=dataset, epochs=epochs, seed=options.signal_seed, unit=unit, costs=costs, space=space
+        table,
+        dataset=dataset,
+        epochs=epochs,
+        seed=options.signal_seed,
+        unit=unit,
+        costs=costs,
+        latency=options.latency,
+        space=space,
     )
     arena = Arena(dataset, oracle, final_accuracies(table, dataset, space))
     scale = mean_epoch * epochs[-1] if costs is not None else 1.0
@@ -212,8 +249,7 @@ def _field(table: Table, space: Space, dataset: str, epochs: tuple[int, ...], op
     elif options.cost_trainings is not None:
         budget = Budget(cost=options.cost_trainings * scale)
     else:
-        most = max(_cost_of_run(_result(run)) for run in options.runs)
-        budget = Budget(cost=max(1.5 * most, 100 * scale))
+        budget = Budget(cost=max(1.5 * max(run.cost for run in runs), 100 * scale))
     return _Field(arena, budget, scale, shown)
 
 
@@ -221,53 +257,92 @@ def _field(table: Table, space: Space, dataset: str, epochs: tuple[int, ...], op
 # Finished searches
 
 
-def _result(run: str) -> dict[str, Any]:
-    path = Path(run) / "result.json"
+@dataclass(frozen=True)
+class _Run:
+    """A finished search.
+
+    Args:
+        label: the end of its path that no other run shares.
+        checksum: of its result.
+        method: by name.
+        seed: of the search.
+        searched_on: data set.
+        architecture: what it found.
+        cost: passes × multiply-accumulates until the architecture was chosen; measuring it afterwards is no part of
+            that.
+    """
+
+    label: str
+    checksum: str
+    method: str
+    seed: int
+    searched_on: str
+    architecture: Architecture
+    cost: float
+
+
+def _finished(folders: Sequence[str], space: Space) -> list[_Run]:
+    """All runs; whatever is wrong with one is an error before anything is run."""
+    return [_run(Path(folder), label, space) for folder, label in zip(folders, _labels(folders), strict=True)]
+
+
+def _labels(folders: Sequence[str]) -> list[str]:
+    """For each folder the shortest end of its path that no other has."""
+    tails = [Path(folder).resolve().parts for folder in folders]
+    depths = [
+        next((d for d in range(1, len(tail)) if sum(o[-d:] == tail[-d:] for o in tails) == 1), len(tail))
+        for tail in tails
+    ]
+    return ["/".join(tail[-depth:]) for tail, depth in zip(tails, depths, strict=True)]
+
+
+def _run(folder: Path, label: str, space: Space) -> _Run:
+    path = folder / "result.json"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{run} has no result.json; --runs takes folders of finished searches") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = path.read_bytes()
+        value = json.loads(content)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{folder} has no result.json; --runs takes folders of finished searches") from None
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None
-    needed = ("space", "architecture", "method", "seed", "data")
-    if isinstance(value, dict) and isinstance(value.get("ledger"), dict) and all(name in value for name in needed):
-        found: dict[str, Any] = value
-        if found.get("kind") == "search":
-            return found
-    raise CheckpointError(f"{run} is no finished search; --runs takes folders that `sharewise search` wrote")
-
-
-def _cost_of_run(result: Mapping[str, Any]) -> float:
-    """Passes × multiply-accumulates until the architecture was chosen; measuring it afterwards is no part of that."""
+    if not isinstance(value, dict) or value.get("kind") != "search":
+        raise CheckpointError(f"{folder} is no finished search; --runs takes folders that `sharewise search` wrote")
     try:
-        return float(sum(e["multiply_accumulates"] for part, e in result["ledger"].items() if part != "measurement"))
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"the ledger in a run's result.json is damaged: {error!r}") from None
+        spent = {part: float(entry["multiply_accumulates"]) for part, entry in value["ledger"].items()}
+        facts = {name: value[name] for name in ("space", "architecture", "method", "data", "seed")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from None
+    cost = sum(passes for part, passes in spent.items() if part != "measurement")
+    texts = [facts[name] for name in ("space", "architecture", "method", "data")]
+    if not (0 < cost < float("inf") and type(facts["seed"]) is int and all(isinstance(text, str) for text in texts)):
+        raise CheckpointError(f"{path} is damaged: its ledger, seed or names are not what a search writes")
+    if facts["space"] != space.name:
+        raise ConfigurationError(f"{folder} searched space {facts['space']!r}, and the table holds {space.name!r}")
+    try:
+        architecture = space.parse(facts["architecture"])
+    except ConfigurationError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    checksum = hashlib.sha256(content).hexdigest()[:16]
+    return _Run(label, checksum, facts["method"], facts["seed"], facts["data"], architecture, cost)
 
 
-def _runs(field: _Field, runs: list[str]) -> dict[str, Any]:
+def _judged(field: _Field, runs: Sequence[_Run]) -> dict[str, Any]:
     """Every run as a point, and the mean over the runs of each method."""
-    points: list[dict[str, Any]] = []
     arena = field.arena
-    space = arena.oracle.space
-    for run in runs:
-        result = _result(run)
-        if result["space"] != space.name:
-            raise ConfigurationError(f"{run} searched space {result['space']!r}, and the table holds {space.name!r}")
-        architecture = space.parse(result["architecture"])
-        index, cost = space.listing.index(architecture), _cost_of_run(result)
-        points.append(
-            {
-                "run": Path(run).name,
-                "method": result["method"],
-                "seed": result["seed"],
-                "searched_on": result["data"],
-                "architecture": str(architecture),
-                "cost": cost,
-                "cost_shown": cost / field.scale,
-                "regret": arena.optimum - float(arena.test[index]),
-            }
-        )
+    listing = arena.oracle.space.listing
+    points: list[dict[str, Any]] = [
+        {
+            "run": run.label,
+            "method": run.method,
+            "seed": run.seed,
+            "searched_on": run.searched_on,
+            "architecture": str(run.architecture),
+            "cost": run.cost,
+            "cost_shown": run.cost / field.scale,
+            "regret": arena.optimum - float(arena.test[listing.index(run.architecture)]),
+        }
+        for run in runs
+    ]
     methods = {}
     for method in dict.fromkeys(point["method"] for point in points):
         members = [point for point in points if point["method"] == method]
@@ -305,29 +380,43 @@ def _create(out: Path, plan: Mapping[str, Any]) -> None:
     _write(path, lambda file: file.write(text.encode()))
 
 
-def _stored(out: Path, field: _Field, strategy: str, options: argparse.Namespace) -> Repeats:
-    """The repeats of a strategy, from the folder where an earlier sitting has finished them."""
+def _repeated(out: Path, field: _Field, strategy: str, options: argparse.Namespace) -> Repeats:
+    """All repeats of a strategy, of which earlier sittings may have stored a part."""
     arena, budget = field.arena, field.budget
     checkpoints = checkpoints_of(budget, arena)
-    facts = [arena.fingerprint(), strategy, options.repeats, options.seed, repr(budget), list(checkpoints)]
-    identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    built = build_strategy(strategy, arena.oracle.space)
+    facts = [_FORMAT, _versions(), arena.name, arena.fingerprint(), strategy, repr(built), options.seed, repr(budget)]
+    identity = hashlib.sha256(json.dumps([*facts, checkpoints]).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", arena.name)  # names of a table are not trusted as names of files
-    path = out / "repeats" / f"{name}-{strategy}-{identity}.npz"
-    if path.exists():
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
-            if found.incumbents.shape[0] != options.repeats or int(found.incumbents.max()) >= len(arena.test):
-                raise ValueError("of another comparison")
-            return found
-        except (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); delete it to compute it again") from None
-    found = run_arena(
-        arena, strategy, budget, checkpoints, repeats=options.repeats, seed=options.seed, jobs=options.jobs
-    )
-    arrays = {"incumbents": found.incumbents, "evaluations": found.evaluations, "spent": found.spent}
-    _write(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-    return found
+    parts = []
+    for first in range(0, options.repeats, _CHUNK):
+        numbers = range(first, min(first + _CHUNK, options.repeats))
+        path = out / "repeats" / f"{name}-{strategy}-{identity}-{numbers[0]}-{numbers[-1]}.npz"
+        if path.exists():
+            found = _read(path, checkpoints, len(numbers), len(arena.test))
+        else:
+            found = run_arena(
+                arena, strategy, budget, checkpoints, repeats=numbers, seed=options.seed, jobs=options.jobs
+            )
+            arrays = {"incumbents": found.incumbents, "evaluations": found.evaluations, "spent": found.spent}
+            _write(path, lambda file, arrays=arrays: np.savez(file, **arrays))  # type: ignore[misc]
+        parts.append(found)
+    return Repeats.joined(parts)
+
+
+def _read(path: Path, checkpoints: tuple[float, ...], repeats: int, architectures: int) -> Repeats:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
+        shapes = [array.shape for array in (found.incumbents, found.evaluations, found.spent)]
+        kinds = [array.dtype.kind for array in (found.incumbents, found.evaluations, found.spent)]
+        if shapes != [(repeats, len(checkpoints)), (repeats,), (repeats,)] or kinds != ["i", "i", "f"]:
+            raise ValueError("of another comparison")
+        if not -1 <= int(found.incumbents.min()) <= int(found.incumbents.max()) < architectures:
+            raise ValueError("an incumbent is no architecture")
+        return found
+    except (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it to compute it again") from None
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -342,11 +431,21 @@ def _document(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _versions() -> dict[str, str | None]:
+    """Of the programs that decide what a repeat finds."""
+    found: dict[str, str | None] = {}
+    for name in ("sharewise", "numpy", "optuna"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
 def _environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "sharewise": version("sharewise"),
-        "numpy": np.__version__,
+        **_versions(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
     }

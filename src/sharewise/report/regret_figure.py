@@ -13,13 +13,16 @@ from matplotlib.figure import Figure
 
 __all__ = ["draw_regret"]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b")
 _DASHES = ("-", "--", "-.", ":")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Sequence[Path]) -> None:
     """Draw mean regret with its interval as a band, and finished runs as points.
+
+    Regret is on a logarithmic axis where it spans more than a factor of 30; points below that axis, such as those of
+    runs that found the best architecture, are drawn at its lower edge.
 
     Args:
         panels: for each title the plain values of `sharewise.strategy.comparison.summarise`; `runs`, where present,
@@ -32,8 +35,10 @@ def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Se
         rows = -(-len(panels) // columns)
         figure = Figure(figsize=(4.3 * columns + 0.4, 3.7 * rows + 0.9))
         grid = figure.subplots(rows, columns, squeeze=False)
+        strategies = dict.fromkeys(name for panel in panels.values() for name in panel["strategies"])
+        methods = dict.fromkeys(run["method"] for panel in panels.values() for run in panel.get("runs", ()))
         for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
-            _draw_panel(axes, name, panel)
+            _draw_panel(axes, name, panel, list(strategies), list(methods))
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         handles: dict[str, Any] = {}
@@ -50,11 +55,15 @@ def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Se
             figure.savefig(target, dpi=120, metadata=metadata)
 
 
-def _draw_panel(axes: Any, name: str, panel: Mapping[str, Any]) -> None:
+def _draw_panel(
+    axes: Any, name: str, panel: Mapping[str, Any], strategies: Sequence[str], methods: Sequence[str]
+) -> None:
+    """Looks go by the place in the names of all panels, so that a name looks the same everywhere."""
     scale = panel.get("scale", 1.0)
     cost = np.array(panel["checkpoints"], dtype=float) / scale
     shown: list[float] = []
-    for place, (strategy, curve) in enumerate(panel["strategies"].items()):
+    for strategy, curve in panel["strategies"].items():
+        place = strategies.index(strategy)
         known = np.array([value is not None for value in curve["mean"]])
         mean = np.array([np.nan if value is None else value for value in curve["mean"]])
         look = {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _DASHES[place // len(_COLOURS) % len(_DASHES)]}
@@ -64,22 +73,28 @@ def _draw_panel(axes: Any, name: str, panel: Mapping[str, Any]) -> None:
             low, high = np.array([curve["mean_interval"][at] for at in banded]).T
             axes.fill_between(cost[banded], np.maximum(low, 0), high, color=look["color"], alpha=0.2, linewidth=0)
         shown += mean[known].tolist()
-    methods = list(dict.fromkeys(run["method"] for run in panel.get("runs", ())))
-    for run in panel.get("runs", ()):
-        mark = _MARKS[methods.index(run["method"]) % len(_MARKS)]
-        axes.plot(
-            run["cost"] / scale, run["regret"], mark, color="0.15", markersize=5, fillstyle="none", label=run["method"]
-        )
+    runs = panel.get("runs", ())
+    positive = [value for value in (*shown, *(run["regret"] for run in runs)) if value > 1e-6]
     axes.set_xscale("log")
-    if shown and min(shown) > 1e-6 and max(shown) / min(shown) > 30:
+    low = 0.0
+    if shown and min(shown) > 1e-6 and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
-        axes.set_ylim(0.6 * min(shown), 1.6 * max(shown))
-    else:
+        low = 0.6 * min(positive)
+        axes.set_ylim(low, 1.6 * max(positive))
+    for run in runs:
+        place = methods.index(run["method"])
+        look = {"color": _COLOURS[(len(strategies) + place) % len(_COLOURS)], "fillstyle": "none"}
+        height = max(run["regret"], low)
+        mark = _MARKS[place % len(_MARKS)]
+        axes.plot(
+            run["cost"] / scale, height, mark, markersize=5.5, label=run["method"], clip_on=False, zorder=3, **look
+        )
+    if not low:
         axes.set_ylim(bottom=0)
     if panel["floor"] > 1e-6 or axes.get_yscale() == "linear":
         axes.axhline(panel["floor"], color="0.5", linewidth=0.9, linestyle=(0, (1, 2)), label="best signal")
     axes.set_title(name, fontsize=10)
-    axes.set_xlabel(panel.get("unit_shown", panel["unit"]))
+    axes.set_xlabel(textwrap.fill(panel.get("unit_shown", panel["unit"]), 38))
     axes.set_ylabel("regret, points of test accuracy")
     axes.grid(True, which="major", color="0.92", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -66,23 +66,32 @@ class Arena:
 
     def fingerprint(self) -> str:
         """A checksum of signals and costs, which says whether stored repeats belong to this arena."""
-        digest = hashlib.sha256()
-        for fidelity in self.oracle.fidelities:
-            for array in (self.oracle.values[fidelity], self.oracle.costs[fidelity]):
-                digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        oracle = self.oracle
+        digest = hashlib.sha256(f"{oracle.space.name} {oracle.unit} {oracle.fidelities}".encode())
+        arrays = [array[fidelity] for fidelity in oracle.fidelities for array in (oracle.values, oracle.costs)]
+        for array in (*arrays, *oracle.others):
+            values = np.ascontiguousarray(array, dtype=np.float64)
+            digest.update(str(values.shape).encode() + values.tobytes())
         return digest.hexdigest()[:16]
 
     def note(self, budget: Budget) -> str | None:
         """A sentence where the budget is too small to tell strategies apart."""
+        oracle = self.oracle
         allowed = np.inf if budget.cost is None else budget.cost / self.mean_cost
         allowed = min(allowed, np.inf if budget.evaluations is None else budget.evaluations)
         if allowed >= FEWEST:
             return None
-        epochs = self.oracle.fidelities[-1]
+        begin = f"{self.name}: the budget allows "
+        end = f"fewer than {FEWEST}, with which strategies cannot be told apart. Take a larger budget"
+        if oracle.unit == "evaluations":
+            return f"{begin}{allowed:.0f} evaluations, {end}"
+        count = "not one evaluation" if allowed < 1 else f"about {allowed:.0f} evaluations"
+        signal = " of the longest signal" if len(oracle.fidelities) > 1 else ""
+        mean = f"{self.mean_cost:,.0f}" if self.mean_cost < 1e7 else f"{self.mean_cost:.2e}"
+        epochs = f"{oracle.fidelities[-1]} epochs, " if oracle.fidelities[-1] else ""
         return (
-            f"{self.name}: the budget allows about {allowed:.0f} evaluations of {epochs} epochs, fewer than {FEWEST}; "
-            f"a mean one costs {self.mean_cost:,.0f} {self.oracle.unit}. Take a shorter training as the signal, or a "
-            "larger budget"
+            f"{begin}{count}{signal} ({epochs}{mean} {oracle.unit} on average), {end}, or a shorter training as the "
+            "signal"
         )
 
     def coverage(self) -> str | None:
@@ -116,16 +125,23 @@ def checkpoints_of(budget: Budget, arena: Arena, count: int = 25) -> tuple[float
 
 
 def run_arena(
-    arena: Arena, strategy: str, budget: Budget, checkpoints: Sequence[float], *, repeats: int, seed: int, jobs: int = 1
+    arena: Arena,
+    strategy: str,
+    budget: Budget,
+    checkpoints: Sequence[float],
+    *,
+    repeats: int | range,
+    seed: int,
+    jobs: int = 1,
 ) -> Repeats:
-    """All repeats of one strategy; the test values stay here.
+    """Repeats of one strategy; the test values stay here.
 
     Args:
         arena: signals and costs.
         strategy: by name.
         budget: of every repeat.
         checkpoints: costs.
-        repeats: how many.
+        repeats: how many, or their numbers.
         seed: of all random streams.
         jobs: processes.
     """

@@ -46,6 +46,16 @@ class Repeats:
         """
         return np.where(self.incumbents >= 0, test[np.maximum(self.incumbents, 0)], np.nan)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Repeats]) -> Repeats:
+        """Repeats that were made part by part, in this order.
+
+        Args:
+            parts: at least one, all with the same checkpoints.
+        """
+        columns = ([part.incumbents, part.evaluations, part.spent] for part in parts)
+        return cls(parts[0].checkpoints, *(np.concatenate(column) for column in zip(*columns, strict=True)))
+
 
 def generator(seed: int, name: str, number: int) -> np.random.Generator:
     """The random numbers of one repeat, which depend on nothing but the three arguments.
@@ -63,7 +73,7 @@ def repeat(
     budget: Budget,
     checkpoints: Sequence[float],
     *,
-    repeats: int,
+    repeats: int | range,
     seed: int = 0,
     name: str = "",
     jobs: int = 1,
@@ -75,7 +85,8 @@ def repeat(
         oracle: searching signals; a repeat never sees anything else.
         budget: of each repeat.
         checkpoints: costs at which incumbents are noted, in the unit of the oracle.
-        repeats: how many, at least 1.
+        repeats: how many, at least 1; or their numbers, such as `range(50, 100)` for those that are still missing: a
+            repeat depends on its own number alone.
         seed: of all random streams.
         name: of the strategy, which separates its random numbers from those of others.
         jobs: processes; results do not depend on their number.
@@ -92,30 +103,28 @@ def repeat(
         >>> found.incumbents[:, 1].tolist(), found.evaluations.tolist()
         ([2, 2, 2, 2], [3, 3, 3, 3])
     """
-    if repeats < 1 or jobs < 1:
+    numbers = repeats if isinstance(repeats, range) else range(repeats)
+    if not numbers or numbers[0] < 0 or numbers.step != 1 or jobs < 1:
         raise ConfigurationError(f"repeats and jobs must be at least 1, got {repeats} and {jobs}")
     work = (strategy, oracle, budget, tuple(float(c) for c in checkpoints), seed, name)
     if jobs == 1:
-        parts = [_some(work, range(repeats))]
-    else:
-        shares = [range(start, repeats, jobs) for start in range(min(jobs, repeats))]
-        with ProcessPoolExecutor(len(shares)) as pool:
-            parts = list(pool.map(_some, [work] * len(shares), shares))
-        places = np.argsort(np.concatenate([np.array(share) for share in shares]))
-        return Repeats(work[3], *(np.concatenate(columns)[places] for columns in zip(*parts, strict=True)))
-    return Repeats(work[3], *parts[0])
+        return _some(work, numbers)
+    shares = [numbers[start::jobs] for start in range(min(jobs, len(numbers)))]
+    with ProcessPoolExecutor(len(shares)) as pool:
+        found = Repeats.joined(list(pool.map(_some, [work] * len(shares), shares)))
+    places = np.argsort(np.concatenate([np.array(share) for share in shares]))
+    return Repeats(work[3], found.incumbents[places], found.evaluations[places], found.spent[places])
 
 
 _Work = tuple[Strategy[Any], ArrayOracle, Budget, tuple[float, ...], int, str]
-_Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
-def _some(work: _Work, numbers: range) -> _Part:
+def _some(work: _Work, numbers: range) -> Repeats:
     strategy, oracle, budget, checkpoints, seed, name = work
     representation = represent(oracle.space, oracle.covered)
     rows = [_one(strategy, oracle, budget, checkpoints, generator(seed, name, n), representation) for n in numbers]
     found, counts, spent = zip(*rows, strict=True)
-    return np.stack(found), np.array(counts, dtype=np.int64), np.array(spent, dtype=np.float64)
+    return Repeats(checkpoints, np.stack(found), np.array(counts, dtype=np.int64), np.array(spent, dtype=np.float64))
 
 
 def _one(

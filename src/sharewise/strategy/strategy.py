@@ -57,6 +57,9 @@ class Strategy(ABC, Generic[State]):
     the generator that is passed in. A strategy sees genotypes, signals and costs; it never sees a test value.
     """
 
+    objectives: int = 1
+    """How many objectives it is made for; where an oracle has fewer, a comparison would not show what it is."""
+
     @abstractmethod
     def start(self, representation: Representation, fidelities: tuple[int, ...], rng: np.random.Generator) -> State:
         """The state before anything is known.

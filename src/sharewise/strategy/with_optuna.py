@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Option, Space
+from sharewise.strategy.bridges import categories
 from sharewise.strategy.representation import ATTEMPTS, Representation
 from sharewise.strategy.strategy import Proposal, Strategy, Trial
 
@@ -72,9 +72,7 @@ def suggest(space: Space, trial: optuna.Trial) -> Architecture:
 def _suggest_option(choice: Choice, trial: optuna.Trial) -> Option:
     if choice.ordered:
         return choice.options[trial.suggest_int(choice.name, 0, len(choice.options) - 1)]
-    # Optuna's categories are plain values; a tuple is shown as JSON.
-    shown: list[str | int | float | None]
-    shown = [json.dumps(option) if isinstance(option, tuple) else option for option in choice.options]
+    shown = categories(choice)
     return choice.options[shown.index(trial.suggest_categorical(choice.name, shown))]
 
 
@@ -89,10 +87,12 @@ class Sampler(Strategy[_Asked]):
     Args:
         build: makes the sampler from a seed.
         name: shown in messages.
+        objectives: that it is made for.
     """
 
     build: Callable[[int], optuna.samplers.BaseSampler]
     name: str
+    objectives: int = 1
 
     def start(self, representation: Representation, fidelities: tuple[int, ...], rng: np.random.Generator) -> _Asked:
         """See `Strategy.start`.
@@ -174,6 +174,8 @@ def tree_parzen_estimator(startup: int = 10) -> Sampler:
 def nsga2(population: int = 50) -> Sampler:
     """NSGA-II of Optuna: all objectives of the oracle at once; see `sharewise.appraisal.pareto_front`.
 
+    With a single objective it is a plain genetic algorithm.
+
     Args:
         population: members of a generation.
 
@@ -184,7 +186,7 @@ def nsga2(population: int = 50) -> Sampler:
         >>> nsga2(20).name
         'nsga2'
     """
-    return Sampler(_Nsga2(population), "nsga2")
+    return Sampler(_Nsga2(population), "nsga2", objectives=2)
 
 
 @final
