@@ -556,6 +556,10 @@ RULES: dict[str, Rule] = {
     "spos": Rule(weights_only, random_path, decay=5e-4),
     "rs-ws": Rule(weights_only, random_path, clip=1.0),
     "fairnas": Rule(weights_only, fair_paths, decay=5e-4, summed=True),
+    "tanglenas-drnas": Rule(architecture_first, dirichlet_sample, move=adam, l2=1e-3),
+    "tanglenas-darts": _DARTS,
+    "tanglenas-gdas": Rule(architecture_first, hard_sample, move=adam, l2=1e-3, tau=(10.0, 0.1)),
+    "tanglenas-gaea": Rule(architecture_first, simplex_mixture, move=exponentiated, theta_rate=0.1),
 }
 """Every method with the settings of its paper or its authors' code; two comparisons for one method where it has two
 forms, told apart by a comma."""

@@ -106,7 +106,7 @@ def test_superposition_equals_the_naive_sum_of_padded_weights() -> None:
 
 
 def test_sliced_linear_executes_a_true_slice() -> None:
-    layer = SlicedLinear(4, 8, inputs=Decision("i", (2, 4)), outputs=Decision("o", (2, 8)))
+    layer = SlicedLinear(Decision("i", (2, 4)), Decision("o", (2, 8)))
     gates = discrete({"i": (1.0, 0.0), "o": (1.0, 0.0)})
     x = torch.randn(3, 2)
     y = layer(x, gates)
@@ -153,6 +153,6 @@ def test_active_options_must_ascend_within_the_gate(active: tuple[int, ...]) -> 
 
 
 def test_a_sliced_layer_without_an_active_option_is_refused_in_words() -> None:
-    layer = SlicedLinear(2, 4, outputs=Decision("width", (2, 4)))
+    layer = SlicedLinear(2, Decision("width", (2, 4)))
     with pytest.raises(ConfigurationError, match="'width' has no active option"):
         layer(torch.ones(1, 2), {"width": Gate(torch.zeros(2), ())})

@@ -23,6 +23,22 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("nasbench201", {"channels": 2, "cells": 2, "affine": True}),
     ("nasbench201", {"channels": 4, "cells": 1, "affine": True, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "fused": False}),
+    ("nasbench101", {"channels": 7, "cells": 1}),
+    ("nasbench101", {"channels": 5, "cells": 2, "single_kernel": True}),
+    ("nasbench101:A_1", {"channels": 5, "cells": 1}),
+    ("nasbench101:A_2", {"channels": 5, "cells": 1, "single_kernel": True}),
+    ("nasbench101:A_3", {"channels": 8, "cells": 1}),
+    ("nasbench101:A_4", {"channels": 10, "cells": 1}),
+    ("nasbench101:FULL", {"channels": 5, "cells": 1}),
+    ("nasbench101:RES", {"channels": 6, "cells": 1}),
+    ("nasbench101:NRES", {"channels": 6, "cells": 1}),
+    ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled"}),
+    ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "affine": True, "published": True}),
+    ("conv-macro", {"divisor": 8}),
+    ("conv-macro", {"divisor": 4, "published": True}),
+    ("toy-separable-cell", {"channels": 4}),
+    ("toy-separable-cell", {"channels": 4, "affine": True, "published": True}),
+    ("toy-separable-cell", {"channels": 4, "sharing": "disjoint"}),
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
@@ -30,7 +46,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
-    shape = {"nasbench201": (3, 8, 8), "planted": (8,)}.get(space, (2, 3))
+    shapes: dict[str, tuple[int, ...]] = {"conv-macro": (3, 12, 12), "toy-separable-cell": (1, 8, 8), "planted": (8,)}
+    shape = shapes.get(space, (3, 8, 8) if space.startswith("nasbench") else (2, 3))
     named = planted_space() if space == "planted" else load(space)
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
     return build_supernet(named, shape, 3, network=network), x

@@ -12,23 +12,61 @@ from sharewise.supernet.calibrate import (
 from sharewise.supernet.export import export
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, cut, discrete, to_device
+from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.sliced import SlicedLinear, survival
+from sharewise.supernet.sliced import (
+    Dimension,
+    EntangledConvolution,
+    RegroupedAttention,
+    SlicedAttention,
+    SlicedBatchNorm1d,
+    SlicedBatchNorm2d,
+    SlicedConv2d,
+    SlicedDepth,
+    SlicedEmbedding,
+    SlicedLayerNorm,
+    SlicedLinear,
+    SlicedMLP,
+    SlicedResidual,
+    SlicedRMSNorm,
+    SlicedSequential,
+    convolution_layers,
+    depthwise,
+    separable_layers,
+    survival,
+)
 from sharewise.supernet.supernet import Networks, Shared, Supernet, networks_of
 
 __all__ = [
     "BatchStatistics",
+    "Dimension",
+    "EntangledConvolution",
     "Gate",
     "Gates",
+    "GroupedOperation",
     "MixedOperation",
     "Networks",
     "NormPolicy",
     "RecalibratedStatistics",
+    "RegroupedAttention",
     "RunningStatistics",
     "Shared",
+    "SlicedAttention",
+    "SlicedBatchNorm1d",
+    "SlicedBatchNorm2d",
+    "SlicedConv2d",
+    "SlicedDepth",
+    "SlicedEmbedding",
+    "SlicedLayerNorm",
     "SlicedLinear",
+    "SlicedMLP",
+    "SlicedRMSNorm",
+    "SlicedResidual",
+    "SlicedSequential",
     "Supernet",
+    "convolution_layers",
     "cut",
+    "depthwise",
     "discrete",
     "export",
     "extract",
@@ -36,6 +74,7 @@ __all__ = [
     "networks_of",
     "norms",
     "recalibrate",
+    "separable_layers",
     "survival",
     "to_device",
 ]

@@ -1,20 +1,35 @@
-"""Export: a folder with a plain network that loads where sharewise is not installed."""
+"""Export: a folder with a plain network that loads where sharewise is not installed.
+
+As Python source beside its weights, as a program of `torch.export`, or as ONNX. Programs are run once more from their
+file, and what they compute is compared with the network.
+"""
 
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import json
 import pprint
 import sys
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from sharewise.errors import ConfigurationError
+from sharewise.atomic import replacing
+from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
 
-__all__ = ["export", "model_source"]
+__all__ = ["FORMATS", "export", "model_source"]
+
+_TOLERANCE = 1e-4
+"""Of the outputs of an exported program, relative to the largest output."""
 
 _LOADER = '''
 
@@ -59,31 +74,162 @@ def model_source(network: nn.Module) -> str:
     if not isinstance(configuration, dict) or any(name.split(".")[0] == "sharewise" for name in imported):
         raise ConfigurationError(
             f"{cls.__module__}.{cls.__name__} cannot be exported: its module must not import sharewise, and the "
-            "network must carry its constructor's keyword arguments as a dictionary named `configuration`"
+            "network must carry its constructor's keyword arguments as a dictionary named `configuration`. Programs "
+            "need neither: give the format torch-export or onnx"
         )
     return source + _LOADER.format(configuration=pprint.pformat(configuration, width=100), name=cls.__name__)
 
 
-def export(network: nn.Module, folder: Path, *, description: dict[str, object] | None = None) -> Path:
-    """Write `model.py`, `weights.safetensors` and `manifest.json`.
+def export(
+    network: nn.Module,
+    folder: str | Path,
+    *,
+    description: Mapping[str, object] | None = None,
+    format: str = "source",  # noqa: A002 – the word that the command line uses
+    example: Tensor | None = None,
+) -> Path:
+    """Write a plain network and a `manifest.json`.
 
-    `import model; model.load()` in that folder needs `torch` and `safetensors` only.
+    `source` writes `model.py` and `weights.safetensors`; `import model; model.load()` in that folder needs `torch` and
+    `safetensors` only. `torch-export` writes `model.pt2`, which `torch.export.load` reads, and `onnx` writes
+    `model.onnx`; both are run from their file and compared with the network before anything is called done.
 
     Args:
-        network: a plain network of a space, such as `extract` returns.
+        network: a plain network, such as `extract` returns.
         folder: created if absent; existing files of these names are replaced.
         description: JSON-compatible facts for the manifest (architecture, input shape, normalisation, accuracy).
+        format: a name in `FORMATS`.
+        example: a batch of inputs of at least two examples, on the CPU, which the formats of programs need.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigurationError: when the network's class cannot stand alone.
+        ConfigurationError: when the network's class cannot stand alone (`source`), torch cannot export it, or a package
+            is missing.
+        SharewiseError: when the exported program computes something else than the network.
+
+    Example:
+        >>> import tempfile
+        >>> folder = export(nn.Linear(3, 2), tempfile.mkdtemp(), format="torch-export", example=torch.randn(2, 3))
+        >>> sorted(path.name for path in folder.iterdir())
+        ['manifest.json', 'model.pt2']
     """
-    source = model_source(network)
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    folder = Path(folder)
+    absent = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.py").write_text(source, encoding="utf-8")
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
-    (folder / "manifest.json").write_text(json.dumps(description or {}, indent=2) + "\n", encoding="utf-8")
+    try:
+        facts = FORMATS[format](network, folder, example)
+    except BaseException:
+        if absent:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    text = json.dumps({**(description or {}), **facts}, indent=2) + "\n"
+    with replacing(folder / "manifest.json") as place:
+        place.write_text(text, encoding="utf-8")
     return folder
+
+
+def _write_source(network: nn.Module, folder: Path, example: Tensor | None) -> dict[str, object]:
+    source = model_source(network)
+    with replacing(folder / "model.py") as place:
+        place.write_text(source, encoding="utf-8")
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with replacing(folder / "weights.safetensors") as place:
+        save_file(state, place, metadata={"format": "pt"})
+    return {"format": "source"}
+
+
+def _write_program(network: nn.Module, folder: Path, example: Tensor | None) -> dict[str, object]:
+    network, inputs = _evaluating(network, example)
+    program, dynamic = _program(network, inputs)
+    with replacing(folder / "model.pt2", ".pt2") as place:
+        torch.export.save(program, place)
+        loaded = torch.export.load(place).module()
+        difference = _compared(network, inputs, dynamic, lambda x: loaded(x))
+    return {"format": "torch-export", "batch": "any" if dynamic else len(inputs), "difference": difference}
+
+
+def _write_onnx(network: nn.Module, folder: Path, example: Tensor | None) -> dict[str, object]:
+    try:
+        onnxruntime: Any = import_module("onnxruntime")
+        import_module("onnxscript")  # torch needs it and would fail later, less clearly
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the format onnx needs the package {error.name}, which is not installed: pip install onnx onnxruntime "
+            "onnxscript, or export with --format torch-export"
+        ) from None
+    network, inputs = _evaluating(network, example)
+    program, dynamic = _program(network, inputs)
+    with replacing(folder / "model.onnx", ".onnx") as place:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about itself
+            try:
+                torch.onnx.export(program, (inputs,), str(place), dynamo=True, external_data=False, verbose=False)
+            except Exception as error:  # torch raises many kinds
+                raise _refused(network, "torch.onnx.export", error) from error
+        session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+
+        def run(x: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+        difference = _compared(network, inputs, dynamic, run)
+    return {"format": "onnx", "batch": "any" if dynamic else len(inputs), "difference": difference}
+
+
+FORMATS: Mapping[str, Callable[[nn.Module, Path, Tensor | None], dict[str, object]]] = {
+    "source": _write_source,
+    "torch-export": _write_program,
+    "onnx": _write_onnx,
+}
+"""Writers by the name of their format; each returns facts for the manifest."""
+
+
+def _evaluating(network: nn.Module, example: Tensor | None) -> tuple[nn.Module, Tensor]:
+    if example is None or len(example) < 2:
+        raise ConfigurationError("this format needs an example: a batch of inputs of at least two examples")
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    if example.is_floating_point() and dtype not in (torch.float32, torch.float64):
+        raise ConfigurationError(f"export a network of float32 or float64, not of {dtype}: call network.float()")
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return plain, example.to(dtype) if example.is_floating_point() else example
+
+
+def _program(network: nn.Module, inputs: Tensor) -> tuple[Any, bool]:
+    """The exported program, for any number of examples where torch can prove that, and whether it could."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            shapes = ({0: torch.export.Dim("batch", min=1)},)
+            return torch.export.export(network, (inputs,), dynamic_shapes=shapes, strict=False), True
+        except Exception:  # a size of the batch in the code: the program then takes batches of this size alone
+            try:
+                return torch.export.export(network, (inputs,), strict=False), False
+            except Exception as error:
+                raise _refused(network, "torch.export", error) from error
+
+
+def _refused(network: nn.Module, by: str, error: Exception) -> ConfigurationError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ConfigurationError(f"{type(network).__name__} cannot be exported: {by} says: {reason}")
+
+
+def _compared(network: nn.Module, inputs: Tensor, dynamic: bool, run: Callable[[Tensor], Tensor]) -> float:
+    """The largest difference between the network and the program, on the example and on one example alone."""
+    worst = 0.0
+    with torch.no_grad():
+        for batch in (inputs, inputs[:1]) if dynamic else (inputs,):
+            expected, actual = network(batch), run(batch)
+            scale = max(1.0, float(expected.abs().max()))
+            difference = float((expected - actual).abs().max()) / scale
+            if expected.shape != actual.shape or not difference <= _TOLERANCE:
+                raise SharewiseError(
+                    f"the exported program differs from the network by {difference:.3g} relative to its largest "
+                    f"output, more than {_TOLERANCE:g}; nothing was written"
+                )
+            worst = max(worst, difference)
+    return worst

@@ -61,5 +61,12 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
         network = supernet.plain(architecture)
     state = inherited_state(supernet, discrete(supernet.relaxation.encode(architecture)))
+    tied: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        tied.setdefault(id(parameter), []).append(name)
     network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    for first, *others in tied.values():  # assignment gives every name a parameter of its own
+        for name in others:
+            owner, _, local = name.rpartition(".")
+            setattr(network.get_submodule(owner), local, network.get_parameter(first))
     return network.requires_grad_(True).train(supernet.training)

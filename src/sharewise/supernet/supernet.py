@@ -94,6 +94,6 @@ def networks_of(space: Space) -> Networks:
         raise ConfigurationError(f"space {space.name!r} has no networks; it serves for combinatorics and tables only")
     from importlib import import_module
 
-    networks = import_module(space.networks).NETWORKS
+    networks = import_module(space.networks).NETWORKS if isinstance(space.networks, str) else space.networks
     assert isinstance(networks, Networks)
     return networks

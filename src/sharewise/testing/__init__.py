@@ -11,19 +11,24 @@ of a new space is three lines::
 """
 
 from sharewise.testing.distribution_contract import check_distribution, check_gates
+from sharewise.testing.elastic_contract import ModelReport, check_model
 from sharewise.testing.expect import expect
 from sharewise.testing.method_contract import check_method
 from sharewise.testing.planted import Planted, planted, planted_space, standalone_losses
+from sharewise.testing.sliced_contract import check_sliced
 from sharewise.testing.small import small_arguments
 from sharewise.testing.space_contract import check_relaxation, check_space
 from sharewise.testing.supernet_contract import check_supernet, randomise_norms
 
 __all__ = [
+    "ModelReport",
     "Planted",
     "check_distribution",
     "check_gates",
     "check_method",
+    "check_model",
     "check_relaxation",
+    "check_sliced",
     "check_space",
     "check_supernet",
     "expect",

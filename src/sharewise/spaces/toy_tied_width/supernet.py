@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.spaces.toy_tied_width.network import Network, activation
-from sharewise.spaces.toy_tied_width.space import ACTIVATIONS, WIDTHS
-from sharewise.supernet import Gates, MixedOperation, Networks, SlicedLinear, Supernet, survival
+from sharewise.spaces.toy_tied_width.space import ACTIVATIONS
+from sharewise.supernet import Gates, MixedOperation, Networks, SlicedLinear, Supernet
 
 __all__ = ["NETWORKS", "TiedWidthOptions", "TiedWidthSupernet"]
 
@@ -27,8 +27,8 @@ class TiedWidthOptions:
 class TiedWidthSupernet(Supernet):
     """All twelve perceptrons in one.
 
-    The width's gate scales the hidden activation once, after the non-linearity, by its survival vector; the layer that
-    reads the hidden vector does not scale again.
+    The width's gate scales the hidden vector once, after the non-linearity: the layer that reads it applies the
+    survival vector, the layer that writes it does not.
 
     Args:
         space: the toy space.
@@ -45,15 +45,13 @@ class TiedWidthSupernet(Supernet):
         features = 1
         for size in input_shape:
             features *= size
-        self.enter = SlicedLinear(features, WIDTHS[-1], outputs=decisions["width"])
+        self.enter = SlicedLinear(features, decisions["width"])
         self.activation = MixedOperation(decisions["activation"], {name: activation(name) for name in ACTIVATIONS})
-        self.leave = SlicedLinear(WIDTHS[-1], outputs, inputs=decisions["width"])
+        self.leave = SlicedLinear(decisions["width"], outputs)
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Outputs `(n, outputs)`."""
         hidden: Tensor = self.activation(self.enter(inputs.flatten(1), gates), gates["activation"])
-        if not gates["width"].unit:
-            hidden = hidden * survival(gates["width"], WIDTHS)
         outputs: Tensor = self.leave(hidden, gates)
         return outputs
 

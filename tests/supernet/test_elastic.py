@@ -1,0 +1,522 @@
+"""A model of one's own: what follows from a choice, what a mixture is, what is refused, and that every method runs."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sharewise as sw
+from sharewise.errors import ConfigurationError
+from sharewise.methods import METHODS, build
+from sharewise.supernet import Gate, discrete, extract
+from sharewise.supernet.elastic.dimensions import Dimensions, FixedDimensionError
+from sharewise.testing import check_method, check_model, check_relaxation, check_space, check_supernet, randomise_norms
+
+
+class Dense(nn.Module):
+    """A convolutional network in which every layer reads all that came before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.layers = nn.ModuleList(nn.Conv2d(8 + 4 * i, 4, 3, padding=1) for i in range(2))
+        self.norm = nn.BatchNorm2d(16)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=8)
+        self.group_norm = nn.GroupNorm(4, 16)
+        self.slope = nn.PReLU(16)
+        self.classifier = nn.Linear(16 * 4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = [self.stem(x)]
+        for layer in self.layers:
+            seen.append(torch.relu(layer(torch.cat(seen, dim=1))))
+        x = self.slope(self.group_norm(self.grouped(self.norm(torch.cat(seen, 1)))))
+        return self.classifier(F.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 3)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embed(tokens)).mean(1))
+
+
+class Attention(nn.Module):
+    """As in many tutorials: sizes are attributes, queries, keys and values come from one layer."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.n_head, self.n_embd = heads, features
+        self.c_attn = nn.Linear(features, 3 * features)
+        self.c_proj = nn.Linear(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, _ = x.shape
+        q, k, v = self.c_attn(x).split(self.n_embd, dim=2)
+        q, k, v = (t.view(n, length, self.n_head, self.n_embd // self.n_head).transpose(1, 2) for t in (q, k, v))
+        scores = (q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5
+        mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        y = scores.masked_fill(~mask, float("-inf")).softmax(-1) @ v
+        return self.c_proj(y.transpose(1, 2).contiguous().view(n, length, self.n_embd))
+
+
+class Block(nn.Module):
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(features), nn.LayerNorm(features)
+        self.attn = Attention(features, heads)
+        self.mlp = nn.Sequential(nn.Linear(features, 2 * features), nn.GELU(), nn.Linear(2 * features, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, features: int = 16, heads: int = 4, blocks: int = 3) -> None:
+        super().__init__()
+        self.n_layer = blocks
+        self.wte = nn.Embedding(11, features)
+        self.wpe = nn.Parameter(0.1 * torch.randn(8, features))
+        self.blocks = nn.ModuleList(Block(features, heads) for _ in range(blocks))
+        self.ln_f = nn.LayerNorm(features)
+        self.head = nn.Linear(features, 11, bias=False)
+        self.head.weight = self.wte.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.wte(tokens) + self.wpe[: tokens.shape[1]]
+        for i in range(self.n_layer):
+            x = self.blocks[i](x)
+        return self.head(self.ln_f(x))
+
+
+def dense() -> sw.ElasticModel:
+    torch.manual_seed(0)
+    choices = {"stem": sw.width([4, 8]), "layers.*": sw.width([4]), "grouped": sw.kernel([1, 3])}
+    return sw.elastic(Dense(), choices, example=torch.randn(3, 1, 8, 8))
+
+
+def encoder() -> sw.ElasticModel:
+    torch.manual_seed(0)
+    choices = {"encoder.layers.*.linear1": sw.width([8, 16, 32]), "encoder.layers.*": sw.depth([1, 2, 3])}
+    return sw.elastic(Encoder(), choices, example=torch.randint(0, 20, (3, 7)))
+
+
+def gpt() -> sw.ElasticModel:
+    torch.manual_seed(0)
+    choices = {
+        "blocks.*": sw.depth([1, 2, 3], name="depth"),
+        "blocks.*.attn": sw.heads([1, 2, 4]),
+        "blocks.*.mlp": sw.width([8, 32]),
+    }
+    return sw.elastic(GPT(), choices, example=torch.randint(0, 11, (3, 8)))
+
+
+@pytest.mark.parametrize(
+    "build_model", [dense, encoder, gpt], ids=["concatenations", "transformer-encoder", "tied-gpt"]
+)
+def test_the_laws_hold(build_model: object) -> None:
+    supernet = build_model()  # type: ignore[operator]
+    check_space(supernet.space, samples=10)
+    check_relaxation(supernet.space, samples=10)
+    report = check_model(supernet, samples=8)
+    assert report.original
+    assert report.continuity <= 1e-12
+    assert report.parameters[1] < report.parameters[0]
+    check_supernet(supernet, supernet.example, samples=3)
+
+
+def test_an_embedding_width_runs_through_norms_heads_and_the_tied_embedding() -> None:
+    class Wide(GPT):
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.wte(tokens) + self.wpe[: tokens.shape[1]]
+            for block in self.blocks:
+                x = x + block.mlp(block.ln_1(x))
+            return self.head(self.ln_f(x))
+
+    torch.manual_seed(0)
+    example = torch.randint(0, 11, (3, 8))
+    supernet = sw.elastic(Wide(), {"wte": sw.width([4, 8, 16], name="features")}, example=example)
+    check_model(supernet, samples=3)
+    check_supernet(supernet, example, samples=3)
+    small = extract(supernet, supernet.space.architecture({"features": 4}))
+    assert small.head.weight is small.wte.weight
+    assert small.wte.weight.shape == (11, 4)
+    assert small.wpe.shape == (8, 4)
+    assert (small.ln_f.normalized_shape, small.wte.embedding_dim, small.head.in_features) == ((4,), 4, 4)
+    optimizer = torch.optim.SGD(small.parameters(), 0.1)
+    small(example).square().mean().backward()
+    optimizer.step()
+    assert small.head.weight is small.wte.weight
+
+
+def test_hard_coded_sizes_are_adjusted() -> None:
+    supernet = gpt()
+    small = extract(supernet, supernet.smallest)
+    attention = small.blocks[0].attn
+    assert (attention.n_head, attention.n_embd, small.n_layer) == (1, 4, 1)
+    assert attention.c_attn.weight.shape == (12, 16)
+    assert supernet.model.blocks[0].attn.n_head == 4
+    rows = torch.cat([torch.arange(start, start + 4) for start in (0, 16, 32)])
+    assert torch.equal(attention.c_attn.weight, supernet.model.blocks[0].attn.c_attn.weight[rows])
+    again = extract(supernet, supernet.largest)
+    assert (again.blocks[0].attn.n_head, again.n_layer, len(again.blocks)) == (4, 3, 3)
+
+
+def test_concatenations_slice_in_the_middle() -> None:
+    supernet = dense()
+    small = extract(supernet, supernet.space.architecture({**supernet.largest, "stem_width": 4}))
+    kept = torch.cat([torch.arange(4), torch.arange(8, 16)])
+    assert torch.equal(small.norm.weight, supernet.model.norm.weight[kept])
+    assert torch.equal(small.layers[1].weight, supernet.model.layers[1].weight[:, kept[:8]])
+    assert (small.grouped.groups, small.group_norm.num_groups, small.slope.num_parameters) == (6, 3, 12)
+
+
+class Hidden(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.norm, self.leave = nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(torch.tanh(self.norm(self.enter(x))))
+
+
+def naive(supernet: sw.ElasticModel, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Σ over all combinations of options of the product of their weights and the output of their slice."""
+    decisions = supernet.relaxation.decisions
+    total: Tensor | None = None
+    for indices in itertools.product(*(range(d.size) for d in decisions)):
+        encoding = {
+            d.name: tuple(float(i == j) for j in range(d.size)) for d, i in zip(decisions, indices, strict=True)
+        }
+        weight = torch.stack([weights[d.name][i] for d, i in zip(decisions, indices, strict=True)]).prod()
+        term = weight * supernet(x, discrete(encoding, dtype=x.dtype))
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def mixtures() -> list[tuple[sw.ElasticModel, Tensor]]:
+    torch.manual_seed(0)
+    x, image = torch.randn(4, 3), torch.randn(4, 2, 7, 7)
+    chosen = nn.Sequential(
+        nn.Linear(3, 4), sw.Choose([nn.ReLU(), nn.Tanh(), nn.Linear(4, 4)], name="o"), nn.Linear(4, 2)
+    )
+    blocks = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.Tanh()) for _ in range(3)))
+    convolution = nn.Conv2d(2, 3, 5, padding=2)
+    return [
+        (sw.elastic(Hidden(), {"enter": sw.width([1, 2, 4, 6], name="h")}, example=x), x),
+        (sw.elastic(chosen, example=x), x),
+        (sw.elastic(nn.Sequential(blocks, nn.Linear(3, 2)), {"0.*": sw.depth([0, 1, 3], name="d")}, example=x), x),
+        (sw.elastic(nn.Sequential(convolution), {"0": sw.kernel([1, 3, 5], name="k")}, example=image), image),
+    ]
+
+
+@pytest.mark.parametrize("which", range(4), ids=["hidden width behind a norm", "module", "depth", "kernel"])
+def test_a_mixture_is_the_weighted_sum_of_its_slices(which: int) -> None:
+    supernet, x = mixtures()[which]
+    supernet = supernet.double().eval()
+    randomise_norms(supernet, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    results = []
+    raw = {d.name: torch.rand(d.size, generator=generator, dtype=torch.float64) for d in supernet.relaxation.decisions}
+    for mixed in (True, False):
+        weights = {name: (w / w.sum()).requires_grad_() for name, w in raw.items()}
+        supernet.zero_grad()
+        gates = {name: Gate(w, tuple(range(len(w)))) for name, w in weights.items()}
+        output = supernet(x.double(), gates) if mixed else naive(supernet, x.double(), weights)
+        output.square().sum().backward()
+        gradients = [p.grad for p in supernet.parameters() if p.grad is not None]
+        results.append([output, *[w.grad for w in weights.values()], *gradients])
+    # The naive form scales the reader's bias by the sum of the gates as well. That is one; its gradient is the same for
+    # every option and moves no distribution whose gates sum to one.
+    for result in results:
+        result[1] = result[1] - result[1].mean()
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_two_decisions_that_meet_in_a_concatenation_multiply() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(torch.cat([self.a(x), self.b(x)], -1).relu())
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    supernet = sw.elastic(Two().double(), {"a": sw.width([1, 4]), "b": sw.width([2, 4])}, example=x)
+    weights = {"a_width": torch.tensor([0.3, 0.7]).double(), "b_width": torch.tensor([0.6, 0.4]).double()}
+    gates = {name: Gate(w, (0, 1)) for name, w in weights.items()}
+    torch.testing.assert_close(supernet(x, gates), naive(supernet, x, weights))
+
+
+def test_layer_norm_weighs_its_statistics_by_survival() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    randomise_norms(model, torch.Generator().manual_seed(0))
+    supernet = sw.elastic(model, {"0": sw.width([1, 2, 4], name="h")}, example=x)
+    g = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    s = torch.tensor([1.0, 0.8, 0.3, 0.3], dtype=torch.float64)
+    h = model[0](x)
+    mean = (h * s).sum(-1, keepdim=True) / s.sum()
+    variance = ((h - mean) ** 2 * s).sum(-1, keepdim=True) / s.sum()
+    y = (h - mean) / (variance + 1e-5).sqrt() * model[1].weight + model[1].bias
+    expected = F.linear(y, model[2].weight * s, model[2].bias)
+    torch.testing.assert_close(supernet(x, {"h": Gate(g, (0, 1, 2))}), expected)
+
+
+def test_the_published_form_scales_what_is_written_and_what_is_read() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(4, 2)).double()
+    randomise_norms(model, torch.Generator().manual_seed(0))
+    x = torch.randn(5, 3, dtype=torch.float64)
+    choices = {"0": sw.width([1, 2, 4], name="h"), "2": sw.width([2, 4], name="o")}
+    supernet = sw.elastic(model, choices, example=x, published=True)
+    s = torch.tensor([1.0, 0.8, 0.3, 0.3], dtype=torch.float64)
+    t = torch.tensor([1.0, 1.0, 0.6, 0.6], dtype=torch.float64)
+    first, norm, second, last = model
+    y = F.layer_norm(F.linear(x, first.weight * s[:, None], first.bias * s), (4,), norm.weight * s, norm.bias * s)
+    y = F.linear(F.linear(y, second.weight * t[:, None] * s, second.bias * t), last.weight * t, last.bias)
+    gates = {
+        "h": Gate(torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64), (0, 1, 2)),
+        "o": Gate(torch.tensor([0.4, 0.6], dtype=torch.float64), (0, 1)),
+    }
+    torch.testing.assert_close(supernet(x, gates), y)
+    assert not torch.allclose(sw.elastic(model, choices, example=x)(x, gates), y)
+    check_supernet(supernet, x, samples=3)
+
+
+def test_the_original_is_never_touched_and_inherited_exactly() -> None:
+    torch.manual_seed(0)
+    model, x = Hidden().train(), torch.randn(8, 3)
+    before = copy.deepcopy(model.state_dict())
+    supernet = sw.elastic(model, {"enter": sw.width([2, 6], name="h")}, example=x)
+    assert model.training
+    assert supernet.training
+    for architecture in (supernet.smallest, supernet.largest):
+        supernet(x, discrete(supernet.relaxation.encode(architecture)))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    gates = discrete(supernet.relaxation.encode(supernet.largest))
+    with torch.no_grad():
+        assert torch.equal(supernet.eval()(x, gates), supernet.model(x))
+
+
+def test_modules_are_always_unbound() -> None:
+    class Failing(Hidden):
+        fails = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.fails:
+                raise RuntimeError("broken within")
+            return super().forward(x)
+
+    x = torch.randn(4, 3)
+    supernet = sw.elastic(Failing(), {"enter": sw.width([2, 6], name="h")}, example=x)
+    weight, gates = supernet.model.enter.weight, discrete({"h": (1.0, 0.0)})
+    supernet.model.fails = True
+    with pytest.raises(RuntimeError, match="broken within"):
+        supernet(x, gates)
+    assert supernet.model.enter.weight is weight
+    assert (supernet.model.enter.out_features, supernet.model.norm.num_features) == (6, 6)
+    blocks = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    supernet = sw.elastic(blocks, {"*": sw.depth([1, 2], name="d")}, example=x)
+    supernet(x, discrete({"d": (0.5, 0.5)}))
+    assert "forward" not in vars(supernet.model[0])
+    choose = sw.Choose([nn.ReLU(), nn.Tanh()], name="o")
+    with pytest.raises(ConfigurationError, match="outside of an elastic model"):
+        choose(x)
+
+
+def test_statistics_of_slices_are_updated_in_place() -> None:
+    supernet = dense().train()
+    small = supernet.space.architecture({**supernet.largest, "stem_width": 4})
+    before = supernet.model.norm.running_mean.clone()
+    supernet(supernet.example, discrete(supernet.relaxation.encode(small)))
+    changed = supernet.model.norm.running_mean != before
+    assert changed.tolist() == [True] * 4 + [False] * 4 + [True] * 8
+
+
+def test_elastic_layers_and_choose_need_no_patterns() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        sw.ElasticConv2d(1, sw.width([2, 4, 8], name="c"), sw.kernel([1, 3], name="k")),
+        nn.BatchNorm2d(8),
+        sw.Choose({"relu": nn.ReLU(), "deep": nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())}, name="o"),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+    supernet = sw.elastic(model, example=torch.randn(2, 1, 8, 8))
+    check_model(supernet, samples=4)
+    check_supernet(supernet, supernet.example)
+    network = extract(supernet, supernet.space.architecture({"c": 2, "k": 1, "o": "relu"}))
+    assert [type(module) for module in network][:3] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    embedding = nn.Sequential(sw.ElasticEmbedding(5, sw.width([2, 4], name="e")), nn.Linear(4, 3))
+    check_model(sw.elastic(embedding, example=torch.tensor([[0, 1], [2, 3]])), samples=2)
+
+
+def test_choices_of_blocks_that_are_not_executed_do_not_count() -> None:
+    supernet = gpt()
+    names = [choice.name for choice in supernet.space.choices if choice.condition is None]
+    assert names == ["depth", "blocks_0_attn_heads", "blocks_0_mlp_width"]
+    assert supernet.space.size == 6 + 6**2 + 6**3
+    shallow = supernet.space.architecture({"depth": 1, "blocks_0_attn_heads": 1, "blocks_0_mlp_width": 8})
+    assert len(extract(supernet, shallow).blocks) == 1
+
+
+class Functional(GPT):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.linear(self.ln_f(self.wte(tokens)), self.wte.weight)
+
+
+class Product(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(3, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) @ self.b(x).T
+
+
+class Fixed64(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(3, 64), nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(self.enter(x).view(-1, 64))
+
+
+class Unknown(Hidden):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(torch.linalg.qr(self.enter(x)).Q[:, :1].expand(-1, 6))
+
+
+TABLE, TOKENS = torch.randn(4, 3), torch.randint(0, 11, (3, 8))
+REFUSED = [
+    (Hidden, {"entry": sw.width([2, 6])}, TABLE, r"unknown module pattern 'entry'; did you mean 'enter'\?"),
+    (Hidden, {"enter": sw.width([2, 5])}, TABLE, "largest width of 'enter' must be the model's own, 6, got 5"),
+    (Hidden, {"leave": sw.width([1, 2])}, TABLE, "leave.weight cannot shrink: it is the output of the model"),
+    (Hidden, {"norm": sw.width([2, 6])}, TABLE, "'norm' .BatchNorm1d. has no layer whose width could be chosen"),
+    (Hidden, {}, TABLE, "nothing is chosen"),
+    (Hidden, {"enter": [2, 6]}, TABLE, r"must be width\(\[…\]\)"),
+    (Hidden, {"enter": sw.kernel([1, 3])}, TABLE, "a kernel is chosen for convolutions"),
+    (Hidden, {"enter": sw.depth([0, 1])}, TABLE, "depth is chosen for the last modules of an nn.ModuleList"),
+    (GPT, {"blocks.*": sw.depth([1, 2])}, TOKENS, "largest depth of 'blocks' must be the number of its blocks, 3"),
+    (GPT, {"blocks.0.attn": sw.heads([3, 5])}, TOKENS, "dimensions of 5 heads: 0"),
+    (GPT, {"blocks.0.attn.c_attn": sw.width([24, 48])}, TOKENS, "blocks.0.attn"),
+    (Encoder, {"encoder.layers.*.self_attn": sw.heads([1, 2])}, TOKENS, "write the attention with linear layers"),
+    (Encoder, {"embed": sw.width([8, 16])}, TOKENS, "embed.weight cannot shrink|in_proj_weight cannot shrink"),
+    (Functional, {"wte": sw.width([8, 16])}, TOKENS, "'wte.weight' is read in 'the model' and used otherwise in 'wte'"),
+    (Product, {"a": sw.width([2, 6])}, TABLE, "sums over it without weights"),
+    (Fixed64, {"enter": sw.width([32, 64])}, TABLE, "A size is written into its code"),
+    (Unknown, {"enter": sw.width([2, 6])}, TABLE, "aten.linalg_qr in the model .Unknown. is not one"),
+]
+
+
+@pytest.mark.parametrize(("model", "choices", "example", "message"), REFUSED)
+def test_what_cannot_be_followed_is_refused_by_name(
+    model: type[nn.Module], choices: dict[str, object], example: Tensor, message: str
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ConfigurationError, match=message):
+        sw.elastic(model(), choices, example=example)  # type: ignore[arg-type]
+
+
+def test_options_are_checked() -> None:
+    for make, options, message in (
+        (sw.width, [4, 2], "ascending"),
+        (sw.width, [], "ascending"),
+        (sw.width, [0, 2], "at least 1"),
+        (sw.width, [0.5, 1], "integers"),
+        (sw.kernel, [2, 3], "all are odd or all even"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            make(options)  # type: ignore[operator]
+    with pytest.raises(ConfigurationError, match="identifier"):
+        sw.width([2], name="a b")
+    with pytest.raises(ConfigurationError, match="at least one module"):
+        sw.Choose([])
+    shared = {"enter": sw.width([2, 6], name="w"), "leave": sw.width([1, 2], name="w")}
+    with pytest.raises(ConfigurationError, match="offer different options"):
+        sw.elastic(Hidden(), shared, example=TABLE)
+    with pytest.raises(ConfigurationError, match=r"has no active option"):
+        sw.elastic(Hidden(), {"enter": sw.width([2, 6], name="h")}, example=TABLE)(
+            TABLE, {"h": Gate(torch.zeros(2), ())}
+        )
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_closures_are_the_least_that_must_die(data: st.DataObject) -> None:
+    """Rows of queries, keys and values that are cut into heads: brute force over all rows."""
+    heads, size = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    dimensions = Dimensions()
+    rows = dimensions.new(2 * heads * size, "rows")
+    parts = [dimensions.new(heads * size, f"part {i}") for i in range(2)]
+    head, inner = dimensions.new(heads, "heads"), dimensions.new(size, "size")
+    for i, part in enumerate(parts):
+        dimensions.part(rows, range(i * heads * size, (i + 1) * heads * size), part)
+        dimensions.product(part, (head, inner), "attention")
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=heads, max_size=heads)))
+    if not keep.any():
+        with pytest.raises(FixedDimensionError, match="nothing would be left"):
+            dimensions.closure({head: keep})
+        return
+    alive = dimensions.closure({head: keep})
+    expected = [keep[row % (heads * size) // size] for row in range(2 * heads * size)]
+    assert alive.get(rows, np.ones(2 * heads * size, dtype=bool)).tolist() == expected
+    assert inner not in alive
+    if size > 1 and heads > 1:
+        odd = np.ones(2 * heads * size, dtype=bool)
+        odd[0] = False
+        with pytest.raises(FixedDimensionError, match="do not fit"):
+            dimensions.closure({rows: odd})
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_runs_on_a_model_of_ones_own(method: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 8),
+        nn.LayerNorm(8),
+        nn.Sequential(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)), nn.Linear(8, 8)),
+        sw.Choose([nn.ReLU(), nn.Tanh()], name="activation"),
+        nn.Linear(8, 10),
+    )
+    choices = {"1": sw.width([4, 8], name="features"), "3.*": sw.depth([1, 2], name="depth"), "3.0": sw.width([4, 16])}
+    supernet = sw.elastic(model, choices, example=torch.randn(2, 1, 8, 8))
+    check_method(build(method), supernet.space, sw.data.digits().limited(64, seed=0))
+
+
+def test_a_search_in_a_folder_is_resumed_and_its_result_trained(tmp_path: object) -> None:
+    supernet, data = dense(), sw.data.digits().limited(96, seed=0)
+    recipe = sw.methods.tanglenas_gaea(epochs=2, batch_size=16)
+    whole = sw.search(supernet, recipe, data, device="cpu", out=f"{tmp_path}/run")
+    again = sw.search(supernet, recipe, data, device="cpu", out=f"{tmp_path}/run", resume=True)
+    assert again.architecture == whole.architecture
+    for name, value in whole.supernet.state_dict().items():
+        assert torch.equal(value, again.supernet.state_dict()[name])
+    assert all(torch.equal(a, b) for a, b in zip(supernet.parameters(), dense().parameters(), strict=True))
+    trained = sw.train(supernet, whole.architecture, data, max_steps=2, device="cpu", evaluate_on_test=False)
+    assert isinstance(trained.network, Dense)
+    with pytest.raises(ConfigurationError, match=r"inputs of shape \(1, 8, 8\)"):
+        sw.search(supernet, recipe, data.resized(16), device="cpu")

@@ -1,0 +1,116 @@
+"""Programs of torch.export and ONNX: they compute what the network computes, or nothing is written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sharewise as sw
+from sharewise.cli import main
+from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.supernet import export, extract
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(1, 4, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(torch.cat([self.a(x), self.b(x)], 1)).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    supernet = sw.elastic(Net(), {"a": sw.width([2, 4])}, example=torch.randn(2, 1, 8, 8))
+    return extract(supernet, supernet.smallest).eval()
+
+
+def test_a_program_of_torch_export_equals_the_network(network: nn.Module, tmp_path: Path) -> None:
+    export(network, tmp_path, format="torch-export", example=torch.randn(2, 1, 8, 8), description={"who": "me"})
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["batch"] == "any"
+    assert manifest["who"] == "me"
+    network = copy.deepcopy(network).train().to(memory_format=torch.channels_last)  # as searches leave them
+    export(network, tmp_path, format="torch-export", example=torch.randn(2, 1, 8, 8), description={"who": "me"})
+    assert network.training
+    network.eval()
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    for n in (1, 5):
+        x = torch.randn(n, 1, 8, 8)
+        torch.testing.assert_close(program(x), network(x))
+
+
+def test_an_onnx_file_equals_the_network(network: nn.Module, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="the optional packages of ONNX are not installed")
+    pytest.importorskip("onnxscript", reason="the optional packages of ONNX are not installed")
+    export(network, tmp_path, format="onnx", example=torch.randn(2, 1, 8, 8))
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    x = torch.randn(3, 1, 8, 8)
+    (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), network(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_package_is_named(network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match="pip install onnx onnxruntime onnxscript"):
+        export(network, tmp_path / "new", format="onnx", example=torch.randn(2, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_computes_something_else_is_not_written(tmp_path: Path) -> None:
+    class Moody(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + (1.0 if torch.compiler.is_exporting() else 0.0)
+
+    with pytest.raises(SharewiseError, match="differs from the network"):
+        export(Moody(), tmp_path, format="torch-export", example=torch.randn(2, 2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_size_in_the_code_is_said(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.view(2, 2))
+
+    export(Two(), tmp_path, format="torch-export", example=torch.randn(2, 2))
+    assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["batch"] == 2
+
+
+def test_clashes_are_refused(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unknown format 'onx'; did you mean 'onnx'"):
+        export(network, tmp_path, format="onx")
+    with pytest.raises(ConfigurationError, match="at least two examples"):
+        export(network, tmp_path, format="torch-export")
+    with pytest.raises(ConfigurationError, match=r"call network\.float"):
+        export(nn.Linear(2, 2).bfloat16(), tmp_path, format="torch-export", example=torch.randn(2, 2))
+
+
+def test_a_run_is_exported_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, folder = str(tmp_path / "run"), tmp_path / "program"
+    words = ["--space", "toy-tied-width", "--method", "gaea-erm", "--data", "digits", "--max-steps", "2"]
+    assert main(["search", *words, "--out", run]) == 0
+    assert main(["export", run, "--format", "torch-export", "--out", str(folder)]) == 0
+    assert "outputs equal those of the network up to" in capsys.readouterr().out
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["format"] == "torch-export"
+    assert manifest["space"] == "toy-tied-width"
+    assert torch.export.load(folder / "model.pt2").module()(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    assert main(["export", run, "--format", "source", "--out", str(tmp_path / "source"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "source"
