@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -80,8 +81,12 @@ def test_sampler_contract(space: str, paths: int) -> None:
 
 def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shape = (3, 8, 8) if space == "nasbench201" else (6,)
-    network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
+    networks: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+        "nasbench201": ((3, 8, 8), {"channels": 2, "cells": 1}),
+        "conv-macro": ((3, 12, 12), {"divisor": 8, "dropout": 0.0}),
+        "toy-separable-cell": ((1, 8, 8), {"channels": 2, "dropout": 0.0}),
+    }
+    shape, network = networks.get(space, ((6,), {}))
     supernet = build_supernet(load(space), shape, 4, network=network).double()
     x = torch.randn(6, *shape, generator=generator, dtype=torch.float64)
     return supernet, x, torch.randint(4, (6,), generator=generator)

@@ -10,6 +10,7 @@ import torch
 
 from sharewise.data import digits
 from sharewise.distribution import Fair, FairSampler, Phase, Proportional, ProportionalSampler, Uniform, UniformSampler
+from sharewise.distribution.samplers import _additive
 from sharewise.engine import Linear, SearchState, numerics, prepare, stream, weight_step
 from sharewise.errors import ConfigurationError
 from sharewise.methods import build
@@ -149,14 +150,15 @@ def test_proportional_sampling_of_a_real_space_counts_the_extracted_networks() -
         network = state.supernet.plain(architecture)
         return sum(p.numel() for p in network.parameters())
 
+    fixed, prices = _additive(space, size)
     for architecture in drawn[:5]:
-        prices = sum(sampler._prices[c.name][c.options.index(architecture[c.name])] for c in space.choices)
-        assert sampler._fixed + prices == size(architecture)
+        total = sum(prices[c.name][c.options.index(architecture[c.name])] for c in space.choices)
+        assert fixed + total == size(architecture)
     sizes = {
-        name: torch.tensor([[sampler._prices[c.name][c.options.index(a[c.name])] for c in space.choices] for a in some])
+        name: torch.tensor([[prices[c.name][c.options.index(a[c.name])] for c in space.choices] for a in some])
         for name, some in {"drawn": drawn, "even": even}.items()
     }
-    first, second = (sampler._fixed + sizes[name].sum(1).double() for name in ("drawn", "even"))
+    first, second = (fixed + sizes[name].sum(1).double() for name in ("drawn", "even"))
     expected = (second.square().mean() / second.mean()).item()  # E[n²] / E[n] when p(a) is proportional to n(a)
     assert abs(float(first.mean()) - expected) < 5 * float(first.std()) / 1000**0.5
     assert expected > 1.05 * float(second.mean())

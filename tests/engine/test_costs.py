@@ -17,16 +17,20 @@ from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
 from sharewise.space import sample
 from sharewise.spaces import load
-from sharewise.supernet import Gate, Gates, MixedOperation, Supernet, discrete, extract
+from sharewise.supernet import Gate, Gates, MixedOperation, SlicedConv2d, Supernet, discrete, extract
 from sharewise.testing import planted_space, small_arguments
 
 NETWORKS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("nasbench201", (3, 16, 16), {"channels": 4, "cells": 2}),
     ("nasbench201", (1, 9, 9), {"channels": 4, "cells": 1, "fused": False, "affine": True}),
     ("toy-tied-width", (6,), {}),
+    ("conv-macro", (3, 12, 12), {"divisor": 8}),
+    ("nasbench201", (3, 8, 8), {"channels": 2, "cells": 1, "sharing": "entangled"}),
     ("toy-two-inputs", (2, 3), {"width": 5}),
     ("planted", (8,), {}),
 ]
+
+DISJOINT = ("nasbench201", "toy-two-inputs", "planted")
 
 
 def make(name: str, shape: tuple[int, ...], network: dict[str, Any]) -> Supernet:
@@ -56,7 +60,9 @@ def everything(supernet: Supernet, rng: np.random.Generator | None = None) -> di
     return gates
 
 
-@pytest.mark.parametrize(("name", "shape", "network"), [n for n in NETWORKS if n[0] != "toy-tied-width"])
+@pytest.mark.parametrize(
+    ("name", "shape", "network"), [n for n in NETWORKS if n[0] in DISJOINT and "sharing" not in n[2]]
+)
 def test_disjoint_mixtures_cost_the_sum_of_their_options(
     name: str, shape: tuple[int, ...], network: dict[str, Any]
 ) -> None:
@@ -89,6 +95,10 @@ def test_mixtures_cost_what_their_layers_really_compute(
         nonlocal counted
         counted += output[0].numel() * layer.weight[0].numel()
 
+    def sliced(layer: SlicedConv2d, inputs: tuple[torch.Tensor, Gates], output: torch.Tensor) -> None:
+        nonlocal counted
+        counted += output[0].numel() * inputs[0].shape[1] * layer.kernel.size(inputs[1]) ** 2
+
     def linear(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal counted
         counted += output.shape[-1] * (inputs[0].shape[-1] + (layer.bias is not None))
@@ -96,6 +106,8 @@ def test_mixtures_cost_what_their_layers_really_compute(
     for module in supernet.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(convolution)
+        elif isinstance(module, SlicedConv2d):
+            module.register_forward_hook(sliced)
         elif type(module).__name__ in ("Linear", "SlicedLinear"):
             module.register_forward_hook(linear)
     for gates in [everything(supernet), *(everything(supernet, rng) for _ in range(5))]:

@@ -28,12 +28,16 @@ def digest(state):
     sha.update(str(state.ledger.multiply_accumulates).encode())
     return sha.hexdigest()
 
-data = sw.data.digits().limited(48, seed=0)
+small = sw.data.digits().limited(48, seed=0)
+larger = sw.data.load("digits", image_size=12).limited(48, seed=0)
+networks = {
+    "nasbench201": {"channels": 2, "cells": 1}, "conv-macro": {"divisor": 8}, "toy-separable-cell": {"channels": 2}
+}
 result = {}
 for method in METHODS:
     for space in RELAXABLE if method in ("gdas", "gaea-erm") else ("toy-tied-width", "toy-two-inputs"):
         options = small_arguments(method)
-        network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
+        network, data = networks.get(space, {}), larger if space == "conv-macro" else small
         found = sw.search(load(space), build(method, options), data, network=network, seed=5, device="cpu",
                           gap_examples=16)
         result[f"{method} on {space}"] = [str(found.architecture), digest(found.state)]
@@ -53,4 +57,6 @@ def test_all_methods_are_equal_in_two_processes() -> None:
     first, second = (json.loads(process.communicate(timeout=200)[0]) for process in processes)
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} == set()
-    assert len({digest for _, digest in first.values()}) == len(first), "every search is a different one"
+    # On spaces without entangled weights these two are their hosts with the same settings.
+    own = {n: d for n, (_, d) in first.items() if not n.startswith(("tanglenas-darts on", "tanglenas-drnas on"))}
+    assert len(set(own.values())) == len(own), "every other search is a different one"

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sharewise.data import digits
+from sharewise.data import load as load_data
 from sharewise.engine import Stage, warm_up
 from sharewise.methods import METHODS, build
 from sharewise.spaces import RELAXABLE, load
 from sharewise.testing import check_method, planted
 
+NETWORKS: dict[str, dict[str, Any]] = {
+    "conv-macro": {"divisor": 8},
+    "nasbench201": {"channels": 2, "cells": 1},
+    "toy-separable-cell": {"channels": 2},
+}
 
-@pytest.mark.parametrize("space", list(RELAXABLE))
-@pytest.mark.parametrize("method", list(METHODS))
+
+SOME = ("drnas", "gaea-gdas", "spos")
+"""For a space that differs from others in its layers alone."""
+PAIRS = [(m, s) for s in RELAXABLE for m in METHODS if s != "toy-separable-cell" or m in SOME]
+
+
+@pytest.mark.parametrize(("method", "space"), PAIRS)
 def test_contract(method: str, space: str) -> None:
-    network = {"channels": 2, "cells": 1} if space == "nasbench201" else {}
-    check_method(build(method), load(space), digits().limited(64, seed=0), network=network)
+    data = load_data("digits", image_size=12) if space == "conv-macro" else digits()
+    check_method(build(method), load(space), data.limited(64, seed=0), network=NETWORKS.get(space))
+
+
+@pytest.mark.parametrize(
+    ("method", "published"), [("tanglenas-drnas", False), ("gaea-gdas", True), ("proxylessnas", False)]
+)
+def test_contract_on_an_entangled_cell(method: str, published: bool) -> None:
+    network = {**NETWORKS["nasbench201"], "sharing": "entangled", "published": published}
+    check_method(build(method), load("nasbench201"), digits().limited(64, seed=0), network=network)
 
 
 @pytest.mark.parametrize("method", list(METHODS))

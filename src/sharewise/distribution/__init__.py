@@ -28,6 +28,7 @@ from sharewise.distribution.factored import Factored, option_mask
 from sharewise.distribution.geometry import Concentrations, Geometry, SigmoidLogits, Simplex, SoftmaxLogits
 from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
 from sharewise.distribution.phase import Phase, Schedule, Step
+from sharewise.distribution.restriction import Restricted
 from sharewise.distribution.samplers import (
     FairSampler,
     ProportionalSampler,
@@ -60,6 +61,7 @@ __all__ = [
     "Phase",
     "Proportional",
     "ProportionalSampler",
+    "Restricted",
     "Sampler",
     "Schedule",
     "ScoreFunction",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -134,22 +135,27 @@ class ProportionalSampler(PathSampler):
     """Architectures drawn with probability proportional to their size (PRO-RATA).
 
     p(a) = n(a) / Σ n over the space, n(a) the trainable parameters of the network of a: larger networks, which need
-    more training, get more of it. Where sizes add over choices, n(a) = n_0 + Σ_c n_c(a_c), this p is a mixture of
-    simple ones and is drawn exactly, without rejection: a term is chosen in proportion to its mean, then its option in
-    proportion to n_c, and all other choices uniformly.
+    more training, get more of it. It is drawn exactly, without rejection. Where sizes add over independent choices,
+    n(a) = n_0 + Σ_c n_c(a_c), this p is a mixture of simple ones: a term is chosen in proportion to its mean, then its
+    option in proportion to n_c, and all other choices uniformly. Where choices depend on each other, n(a) is what the
+    listing of the space states, the parameters in its benchmark, and a row is drawn by the running sum of them.
 
     Args:
-        relaxation: encodes the drawn architectures; of a space without constraints.
-        size: n(a); it is evaluated once for every option of every choice, and on a few architectures as a check.
+        relaxation: encodes the drawn architectures; of a space of independent choices, or one whose listing states the
+            parameters of its rows.
+        size: n(a); it is evaluated once for every option of every choice, and on a few architectures as a check. It is
+            not needed where the listing states sizes.
         paths: how many architectures share a batch; at least 1.
         exclude: options that are never drawn.
         path_dropout: probability in [0, 1) over the epochs, with which a decision is left out of a weight step.
 
     Raises:
-        ConfigurationError: when the space is constrained, or sizes do not add over its choices.
+        ConfigurationError: when neither way is open: choices depend on each other without stated sizes, or sizes do
+            not add over them.
 
     References:
-        A. Pourchot, A. Ducarouge and O. Sigaud, *To Share or Not To Share* (arXiv 2002.04289), section 3.3.
+        A. Pourchot, A. Ducarouge and O. Sigaud, *To Share or Not To Share* (arXiv 2002.04289), section 3.3; R. Luo et
+        al., *Understanding and Improving One-shot NAS*, 2019 (arXiv 1909.10815).
 
     Example:
         >>> from sharewise.spaces import load
@@ -168,18 +174,35 @@ class ProportionalSampler(PathSampler):
         path_dropout: Schedule | None = None,
     ) -> None:
         super().__init__(relaxation, paths, exclude, path_dropout)
-        self._fixed, self._prices = _additive(self.space, size)
+        stated = None if self.space.independent else self.space.listing.parameters()
+        self._draw = _by_terms(self.space, size) if stated is None else _by_row(self.space, stated)
 
     def pick(self, rng: np.random.Generator) -> Architecture:
         """In proportion to size."""
-        values = dict(sample(self.space, rng))
-        terms = [float(self._fixed), *(float(price.mean()) for price in self._prices.values())]
+        return self._draw(rng)
+
+
+def _by_row(space: Space, sizes: npt.NDArray[np.int64]) -> Callable[[np.random.Generator], Architecture]:
+    """Rows of the listing in proportion to stated sizes."""
+    until, listing = np.cumsum(sizes), space.listing
+    return lambda rng: listing.at(int(np.searchsorted(until, rng.integers(until[-1]), side="right")))
+
+
+def _by_terms(space: Space, size: Callable[[Architecture], int]) -> Callable[[np.random.Generator], Architecture]:
+    """Independent choices over which sizes add."""
+    fixed, prices = _additive(space, size)
+    terms = [float(fixed), *(float(price.mean()) for price in prices.values())]
+
+    def pick(rng: np.random.Generator) -> Architecture:
+        values = dict(sample(space, rng))
         term = int(rng.choice(len(terms), p=np.array(terms) / sum(terms)))
         if term > 0:
-            choice = self.space.choices[term - 1]
-            price = self._prices[choice.name]
+            choice = space.choices[term - 1]
+            price = prices[choice.name]
             values[choice.name] = choice.options[int(rng.choice(len(price), p=price / price.sum()))]
-        return self.space.architecture(values)
+        return space.architecture(values)
+
+    return pick
 
 
 def _silent(gate: Gate) -> Gate:

@@ -1,5 +1,6 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
+from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.callback import (
     Announced,
     Callback,
@@ -15,11 +16,17 @@ from sharewise.engine.level import Alternating, Joint, Level, Reward, Unrolled, 
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
-from sharewise.engine.optimization import WeightOptimization
-from sharewise.engine.penalty import AnchorPenalty, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine.optimization import (
+    AdamOptimization,
+    Optimization,
+    RootMeanSquareOptimization,
+    WeightOptimization,
+)
+from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
+from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.schedule import Constant, Cosine, CosineRestarts, Linear
-from sharewise.engine.select import DartsRule, Mode, RankSampled, Selected, Selection, evaluate_gates
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, evaluate_gates
 from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
@@ -34,6 +41,8 @@ from sharewise.engine.streams import seeded_modules, stream
 
 __all__ = [
     "PRECISIONS",
+    "AdamOptimization",
+    "Affordable",
     "Alternating",
     "AnchorPenalty",
     "Announced",
@@ -41,21 +50,27 @@ __all__ = [
     "Constant",
     "Cosine",
     "CosineRestarts",
+    "CostTarget",
     "DartsRule",
     "EntropyPenalty",
     "EpochEnded",
     "Event",
+    "Evolution",
     "ExpectedCost",
     "Joint",
     "Level",
+    "Limit",
     "Linear",
     "Measure",
     "Mode",
     "Numerics",
+    "Optimization",
     "Penalty",
     "RankSampled",
     "Recipe",
     "Reward",
+    "RootMeanSquare",
+    "RootMeanSquareOptimization",
     "SearchResult",
     "SearchState",
     "Selected",

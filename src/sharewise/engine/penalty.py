@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
-from sharewise.cost import SupernetCost
+from sharewise.cost import Quantity, SupernetCost
 from sharewise.distribution import Concentrations, Factored
 from sharewise.errors import ConfigurationError
 
-__all__ = ["AnchorPenalty", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
+__all__ = ["AnchorPenalty", "CostTarget", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
 
 
 class Penalty(ABC):
@@ -145,6 +145,55 @@ class ExpectedCost(Penalty):
         largest = table.amax(dim=-1).sum()
         value: Tensor = (p * table).sum() / largest.clamp_min(1.0)
         return self.strength * value
+
+
+@final
+@dataclass(frozen=True)
+class CostTarget(Penalty):
+    """λ · max(0, E_{a ~ p}[cost(a)] / target - 1): pulls the expected cost below a target; or λ · |E / target - 1|.
+
+    The one-sided hinge leaves architectures alone whose cost is within the target; the absolute value pulls cheaper
+    ones up as well. The expectation is exact, also where choices interact (`ArchitectureCosts.expected`). A penalty
+    alone guarantees nothing about the architecture that is selected: `Limit` does.
+
+    Args:
+        quantity: what is bounded.
+        target: in its unit, positive.
+        strength: λ, not negative.
+        two_sided: whether to take the absolute value.
+
+    Raises:
+        ConfigurationError: when a number is out of range, or the decisions of the supernet are not the choices of its
+            space, so that p is no distribution over architectures.
+
+    References:
+        H. Cai et al., *ProxylessNAS*, ICLR 2019 (arXiv 1812.00332), section 3.3; the form with a target follows
+        M. Tan et al., *MnasNet*, CVPR 2019 (arXiv 1807.11626), section 3.1, in the logarithm to first order.
+    """
+
+    quantity: Quantity
+    target: float
+    strength: float
+    two_sided: bool = False
+
+    def __post_init__(self) -> None:
+        _require_non_negative(self.strength)
+        if not 0 < self.target < math.inf:
+            raise ConfigurationError(f"the target of a cost must be positive and finite, got {self.target}")
+
+    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """See the class."""
+        decisions = distribution.relaxation.decisions
+        table = costs.architectures(self.quantity)
+        if [(d.name, d.options) for d in decisions] != [(c.name, c.options) for c in table.space.choices]:
+            raise ConfigurationError(
+                f"the expected cost needs one decision per choice, which space {table.space.name!r} has not; leave the "
+                "penalty out, a budget holds without it"
+            )
+        p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
+        rows = {d.name: row[: d.size] for d, row in zip(decisions, p, strict=True)}
+        excess = table.expected(rows) / self.target - 1
+        return self.strength * (excess.abs() if self.two_sided else excess.clamp_min(0))
 
 
 def _require_non_negative(strength: float) -> None:

@@ -9,8 +9,9 @@ from typing import Any, final
 
 from sharewise.data import Roles
 from sharewise.distribution import Blueprint, Learned
-from sharewise.engine.level import Level
-from sharewise.engine.optimization import WeightOptimization
+from sharewise.engine.budget import Limit
+from sharewise.engine.level import Level, Unrolled
+from sharewise.engine.optimization import Optimization, WeightOptimization
 from sharewise.engine.penalty import Penalty
 from sharewise.engine.select import Selection
 from sharewise.engine.stage import Stage, stage_at
@@ -37,6 +38,7 @@ class Recipe:
         penalties: terms added to the loss of architecture steps.
         stages: parts of the run; their fractions sum to one.
         exclude: options that are masked throughout; one that a space does not have is an error, `none` excepted.
+        limits: what the selected architecture may cost at most.
         arguments: the arguments of the method function that built the recipe, for configuration files.
 
     Raises:
@@ -53,12 +55,13 @@ class Recipe:
     level: Level
     roles: Roles
     selection: Selection
-    weights: WeightOptimization
+    weights: Optimization
     epochs: int
     batch_size: int
     penalties: tuple[Penalty, ...] = ()
     stages: tuple[Stage, ...] = (Stage(),)
     exclude: tuple[Option, ...] = ()
+    limits: tuple[Limit, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +89,11 @@ class Recipe:
                 f"{_words(self.distribution)} passes its gradient {words[self.distribution.gradient]}; use the level "
                 f"{'Reward' if self.level.gradient == 'path' else 'Alternating'}, or a distribution with "
                 f"{legal[self.level.gradient]}"
+            )
+        if isinstance(self.level, Unrolled) and not isinstance(self.weights, WeightOptimization):
+            raise ConfigurationError(
+                f"level {level} looks one step of stochastic gradient descent ahead, but the weights move by "
+                f"{type(self.weights).__name__}; use WeightOptimization"
             )
         if self.selection.reads_probabilities and not self.distribution.learns:
             raise ConfigurationError(

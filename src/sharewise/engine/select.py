@@ -8,13 +8,15 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 
 from sharewise.data import Batch
+from sharewise.distribution import host_rng
 from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
-from sharewise.space import Architecture, Option
+from sharewise.space import Architecture, Option, crossover, mutate
 from sharewise.supernet import (
     BatchStatistics,
     Gates,
@@ -28,7 +30,7 @@ from sharewise.supernet import (
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["DartsRule", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
+__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Mode(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        return Selected(self.projected(state), f"mode of the distribution{_rested(state)}")
+        return Selected(self.projected(state), f"mode of the distribution{_within(state)}{_rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -110,7 +112,8 @@ class DartsRule(Selection):
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         others = ", ".join(map(str, self.exclude))
-        return Selected(self.projected(state), f"strongest option other than {others}{_rested(state)}")
+        rule = f"strongest option other than {others}{_within(state)}{_rested(state)}"
+        return Selected(self.projected(state), rule)
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -124,7 +127,16 @@ def _rested(state: SearchState) -> str:
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
     probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
-    return state.distribution.relaxation.project(probabilities, (*exclude, *state.recipe.exclude))
+    wish = state.distribution.relaxation.project(probabilities, (*exclude, *state.recipe.exclude))
+    return wish if state.affordable is None else state.affordable.best(probabilities, wish)
+
+
+def _within(state: SearchState) -> str:
+    """How a budget took part in a projection."""
+    if state.affordable is None:
+        return ""
+    exact = "the most probable one" if state.affordable.exact else "a probable one, found by evolution,"
+    return f", where it keeps the budget, else {exact} that does"
 
 
 @final
@@ -217,6 +229,114 @@ class RankSampled(Selection):
         return _ranked(state, scored)
 
 
+@final
+@dataclass(frozen=True)
+class Evolution(Selection):
+    """Evolution of architectures by their score with the shared weights.
+
+    The first generation is drawn at random. Every later one consists of mutants of the best so far, of children of
+    pairs of them, and of new random architectures where these are too few. All candidates see the same examples, each
+    once; those that break a budget are never scored.
+
+    Args:
+        generations: at least 1; with the population, the number of architectures that are scored.
+        population: of a generation, at least 1.
+        parents: how many of the best so far have children, at least 1.
+        crossover: children of two parents in a generation.
+        mutation: mutants in a generation.
+        mutation_probability: with which every choice of a mutant changes; at least one does.
+        policy: which batch-norm statistics a candidate uses.
+        examples: how many selection examples each candidate sees; `None` for all of them.
+
+    Raises:
+        ConfigurationError: when a number is out of range.
+
+    References:
+        Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), algorithm 1: 20 generations of 50, of which
+        10 have children, 25 by crossover and 25 by mutation with probability 0.1.
+
+    Deviations:
+        A mutant changes a binomially distributed number of choices one after another, each to a legal neighbour, so
+        that the operator serves spaces whose choices depend on each other; a choice may change twice.
+    """
+
+    generations: int = 20
+    population: int = 50
+    parents: int = 10
+    crossover: int = 25
+    mutation: int = 25
+    mutation_probability: float = 0.1
+    policy: NormPolicy = field(default_factory=RecalibratedStatistics)
+    examples: int | None = None
+    reads_probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("generations", "population", "parents"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"evolution needs {name} of at least 1, got {getattr(self, name)}")
+        if min(self.crossover, self.mutation) < 0 or self.crossover + self.mutation > self.population:
+            raise ConfigurationError(
+                f"a generation of {self.population} cannot have {self.crossover} children by crossover and "
+                f"{self.mutation} by mutation"
+            )
+        if not 0 <= self.mutation_probability <= 1:
+            raise ConfigurationError(f"mutation_probability must lie in [0, 1], got {self.mutation_probability}")
+        if self.examples is not None and self.examples < 1:
+            raise ConfigurationError(f"the selection needs at least 1 example, got {self.examples}")
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        generator = state.fresh_generator("selection")
+        rng = host_rng(generator)
+        batches = state.evaluation_batches("selection", self.examples)
+        calibration = state.calibration_batches(self.policy.batches)
+        scored: list[Scored] = []
+        for generation in range(self.generations):
+            met = {architecture for architecture, _ in scored}
+            best = [architecture for architecture, _ in scored[: self.parents]]
+            chosen = self._children(state, rng, best, met) if best else []
+            chosen += _different(state, generator, self.population - len(chosen), met | set(chosen))
+            for architecture in chosen:
+                gates = discrete(state.distribution.relaxation.encode(architecture))
+                scored.append((architecture, evaluate_gates(state, gates, batches, self.policy, calibration)))
+            scored = _ranked(state, scored)
+            state.announce(f"generation {generation + 1} of {self.generations}")
+        rule = (
+            f"best {state.task.primary} of {len(scored)} architectures with shared weights, by evolution over "
+            f"{self.generations} generations"
+        )
+        return Selected(scored[0][0], rule, tuple(scored))
+
+    def _children(
+        self, state: SearchState, rng: np.random.Generator, parents: Sequence[Architecture], met: Set[Architecture]
+    ) -> list[Architecture]:
+        space = state.distribution.space
+
+        def mutant() -> Architecture:
+            child = _drawn(parents, rng)
+            for _ in range(max(1, int(rng.binomial(len(child), self.mutation_probability)))):
+                child = mutate(space, child, rng)
+            return child
+
+        def child() -> Architecture:
+            return crossover(space, _drawn(parents, rng), _drawn(parents, rng), rng)
+
+        chosen: dict[Architecture, None] = {}
+        for make, count in ((mutant, self.mutation), (child, self.crossover)):
+            end = len(chosen) + count
+            for _ in range(10 * count):
+                if len(chosen) == end:
+                    break
+                new = make()
+                if new not in met and (state.affordable is None or state.affordable.admits(new)):
+                    chosen.setdefault(new)
+        return list(chosen)
+
+
+def _drawn(parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
+    return parents[int(rng.integers(len(parents)))]
+
+
 Scored = tuple[Architecture, dict[str, float]]
 
 
@@ -228,6 +348,12 @@ def _different(
     attempts = 0
     while len(chosen) < count and attempts < 20 * count:
         architecture = state.distribution.sample(generator)
+        if architecture not in met and (state.affordable is None or state.affordable.admits(architecture)):
+            chosen.setdefault(architecture)
+        attempts += 1
+    rng, attempts = host_rng(generator), 0
+    while state.affordable is not None and len(chosen) < count and attempts < 20 * count:  # a tight budget
+        architecture = state.affordable.sample(rng)
         if architecture not in met:
             chosen.setdefault(architecture)
         attempts += 1

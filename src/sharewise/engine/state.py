@@ -12,13 +12,14 @@ from torch import Tensor
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Factored, Phase, Step, option_mask
+from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
-from sharewise.space import Architecture
+from sharewise.space import Architecture, Space
 from sharewise.supernet import Gates, Supernet, norms
 
 __all__ = ["Measure", "SearchState", "prepare"]
@@ -86,6 +87,11 @@ class SearchState:
             data.dataset.input_shape,
             integers=not data.dataset.train.inputs.is_floating_point() and data.dataset.input_kind == "text",
         )
+        self.affordable = (
+            Affordable(recipe.limits, self.costs, distribution.relaxation, self._selectable())
+            if recipe.limits
+            else None
+        )
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -95,6 +101,12 @@ class SearchState:
         self.history: list[dict[str, Any]] = []
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
+
+    def _selectable(self) -> Space:
+        """The architectures that the selection may return."""
+        space = self.distribution.space
+        known = {option for choice in space.choices for option in choice.options}
+        return space.without(tuple(o for o in dict.fromkeys(self.recipe.selection.exclude) if o in known))
 
     @property
     def steps_per_epoch(self) -> int:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from sharewise.data import Batch
 from sharewise.distribution import Factored
-from sharewise.ledger import EVALUATION, GATES_ONLY, TRAINING
+from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def architecture_step(state: SearchState) -> Tensor:
                 loss = _loss(state, batch, leaves)
             state.distribution.pullback(gates, gate_gradients(loss / len(paths), leaves))
             losses.append(loss.detach())
-            state.charge("architecture", leaves, len(batch.inputs), GATES_ONLY)
+            state.charge("architecture", leaves, len(batch.inputs), state.costs.gate_passes)
     return torch.stack(losses).mean()
 
 
@@ -132,7 +132,8 @@ def unrolled_step(
             state.distribution.pullback(gates, {name: g / len(paths) for name, g in cotangents.items()})
             losses.append(loss)
             # To w, to w' and g, and the product: two passes more for each gradient of which it is made.
-            for examples, passes in ((len(train.inputs), TRAINING + 2 * GATES_ONLY), (len(batch.inputs), TRAINING)):
+            inner = TRAINING + 2 * state.costs.gate_passes
+            for examples, passes in ((len(train.inputs), inner), (len(batch.inputs), TRAINING)):
                 state.charge("architecture", leaves, examples, passes)
     return torch.stack(losses).mean()
 
@@ -257,7 +258,8 @@ def _unrolled_gradients(
     v, total = dict(zip(ahead, both, strict=False)), dict(zip(gates, both[len(ahead) :], strict=True))
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v.values()]))
     epsilon = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-    momentum = state.recipe.weights.momentum if state.recipe.weights.nesterov else 0.0
+    group = state.weight_optimizer.param_groups[0]
+    momentum = group["momentum"] if group["nesterov"] else 0.0
     for sign in (1.0, -1.0):
         shifted = {name: (w[name] + sign * epsilon * v[name]).detach() for name in v}
         for name, g in gate_gradients(_loss(state, train, leaves, shifted), leaves).items():
@@ -265,7 +267,7 @@ def _unrolled_gradients(
     return loss.detach(), total
 
 
-def _update(optimizer: torch.optim.SGD, weight: Tensor, gradient: Tensor) -> Tensor:
+def _update(optimizer: torch.optim.Optimizer, weight: Tensor, gradient: Tensor) -> Tensor:
     """The direction in which stochastic gradient descent would move a weight, without touching its buffers."""
     group = optimizer.param_groups[0]
     direction = gradient + group["weight_decay"] * weight.detach()

@@ -11,6 +11,7 @@ from sharewise.methods.registry import METHODS, build, method, parameters, varia
 from sharewise.methods.rs_ws import rs_ws
 from sharewise.methods.snas import snas
 from sharewise.methods.spos import spos
+from sharewise.methods.tanglenas import tanglenas_darts, tanglenas_drnas, tanglenas_gaea, tanglenas_gdas
 
 __all__ = [
     "METHODS",
@@ -31,5 +32,9 @@ __all__ = [
     "rs_ws",
     "snas",
     "spos",
+    "tanglenas_darts",
+    "tanglenas_drnas",
+    "tanglenas_gaea",
+    "tanglenas_gdas",
     "variant",
 ]

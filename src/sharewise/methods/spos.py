@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sharewise.data import held_out
 from sharewise.distribution import Proportional, Uniform
-from sharewise.engine import Cosine, Linear, RankSampled, Recipe, WeightOptimization, WeightsOnly
+from sharewise.engine import (
+    AdamOptimization,
+    Cosine,
+    Evolution,
+    Linear,
+    Optimization,
+    RankSampled,
+    Recipe,
+    RootMeanSquareOptimization,
+    Selection,
+    WeightOptimization,
+    WeightsOnly,
+)
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods.registry import method
 from sharewise.supernet import RecalibratedStatistics
@@ -12,6 +26,28 @@ from sharewise.supernet import RecalibratedStatistics
 __all__ = ["spos"]
 
 _SAMPLINGS: dict[str, type[Uniform] | type[Proportional]] = {"uniform": Uniform, "proportional": Proportional}
+_OPTIMIZERS: dict[str, Callable[..., Optimization]] = {
+    "sgd": WeightOptimization,
+    "adam": AdamOptimization,
+    "rmsprop": RootMeanSquareOptimization,
+}
+
+
+def _random(candidates: int, population: int, policy: RecalibratedStatistics, examples: int) -> Selection:
+    return RankSampled(candidates, policy, examples)
+
+
+def _evolution(candidates: int, population: int, policy: RecalibratedStatistics, examples: int) -> Selection:
+    if not 2 <= population <= candidates:
+        raise ConfigurationError(f"population must lie between 2 and candidates = {candidates}, got {population}")
+    half = population // 2
+    return Evolution(candidates // population, population, max(1, population // 5), half, half, 0.1, policy, examples)
+
+
+_SELECTIONS: dict[str, Callable[[int, int, RecalibratedStatistics, int], Selection]] = {
+    "random": _random,
+    "evolution": _evolution,
+}
 
 
 @method("spos")
@@ -22,10 +58,14 @@ def spos(
     learning_rate: float = 0.025,
     minimum_learning_rate: float = 0.001,
     weight_decay: float = 5e-4,
+    optimizer: str = "sgd",
+    train_fraction: float = 0.5,
     paths: int = 1,
     sampling: str = "uniform",
     path_dropout: float = 0.0,
+    selection: str = "random",
     candidates: int = 100,
+    population: int = 50,
     recalibration_batches: int = 4,
     selection_examples: int = 2048,
     exclude: tuple[str, ...] = (),
@@ -42,12 +82,18 @@ def spos(
         learning_rate: of w, at the start of the cosine.
         minimum_learning_rate: of w, at its end.
         weight_decay: of w.
+        optimizer: `"sgd"` with momentum 0.9 and the gradient clipped to norm 5, `"adam"` with the same clip, or
+            `"rmsprop"` with the semantics of TensorFlow, the same momentum and no clip, as NAS-Bench-101 was trained
+            (see `RootMeanSquare`).
+        train_fraction: of the training examples that train w, in (0, 1); the others rank architectures.
         paths: architectures per step, whose losses on a batch are averaged (AVG-n of *To Share or Not To Share*).
         sampling: `"uniform"`, or `"proportional"` to the trainable parameters of an architecture (PRO-RATA there).
         path_dropout: probability in [0, 1), rising linearly from 0 in the first epoch to this value in the last, with
             which a weight step leaves out what a decision (that has the option `none`) has chosen, also where `none` is
             excluded from the architectures.
-        candidates: architectures that are ranked.
+        selection: `"random"` for the best of some random architectures, `"evolution"` for the algorithm of the paper.
+        candidates: architectures that are ranked; 1,000 in the paper's evolution.
+        population: architectures per generation of the evolution, at most `candidates`; a fifth of them have children.
         recalibration_batches: training mini-batches that re-estimate the statistics of each candidate.
         selection_examples: held-out examples on which every candidate is scored, all of them where there are fewer.
         exclude: options that are never drawn.
@@ -66,15 +112,24 @@ def spos(
         dropout).
 
     Deviations:
-        The paper searches with an evolutionary algorithm over 1,000 candidates and recalibrates with 200 mini-batches
-        of ImageNet; defaults here follow the practice on NAS-Bench-201 (100 sampled candidates) and the measurement of
-        *To Share or Not To Share* (4 mini-batches, arXiv 2002.04289). Optimiser settings are those for NAS-Bench-201 of
+        The paper searches by evolution over 1,000 candidates and recalibrates with 200 mini-batches of ImageNet;
+        `selection="evolution", candidates=1000, recalibration_batches=200` is that (see `Evolution`), and defaults
+        follow the practice on NAS-Bench-201 (100 sampled candidates) and the measurement of *To Share or Not To Share*
+        (4 mini-batches, arXiv 2002.04289). Optimiser settings are those for NAS-Bench-201 of
         the TangleNAS paper (arXiv 2312.10440, table 23), a cosine instead of SPOS's linear decay.
+        The supernets of *To Share or Not To Share* are those of NAS-Bench-101 with `channels=16` (and
+        `single_kernel=True`) under `epochs=432, batch_size=256, optimizer="rmsprop", learning_rate=0.2,
+        minimum_learning_rate=0.0, weight_decay=1e-4, train_fraction=0.8`; there the first 40,000 images train, here a
+        random part that is balanced over classes does, and the learning rate follows epochs instead of steps.
         Path dropout here leaves out decisions of a single path, independently; Bender et al. drop from a supernet in
         which all options run at once.
     """
     if sampling not in _SAMPLINGS:
         raise unknown_name("sampling", sampling, _SAMPLINGS)
+    if optimizer not in _OPTIMIZERS:
+        raise unknown_name("optimizer", optimizer, _OPTIMIZERS)
+    if selection not in _SELECTIONS:
+        raise unknown_name("selection", selection, _SELECTIONS)
     if not 0 <= path_dropout < 1:
         raise ConfigurationError(f"path_dropout is a probability in [0, 1), got {path_dropout}")
     if path_dropout and epochs < 2:
@@ -83,9 +138,11 @@ def spos(
         name="spos",
         distribution=_SAMPLINGS[sampling](paths, Linear(0.0, path_dropout) if path_dropout else None),
         level=WeightsOnly(),
-        roles=held_out(),
-        selection=RankSampled(candidates, RecalibratedStatistics(recalibration_batches), selection_examples),
-        weights=WeightOptimization(Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
+        roles=held_out(train_fraction),
+        selection=_SELECTIONS[selection](
+            candidates, population, RecalibratedStatistics(recalibration_batches), selection_examples
+        ),
+        weights=_OPTIMIZERS[optimizer](Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
         exclude=exclude,

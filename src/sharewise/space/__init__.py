@@ -6,6 +6,7 @@ from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
 from sharewise.space.relaxation import Decision, DirectRelaxation, Encoding, Probabilities, Relaxation
+from sharewise.space.restriction import RestrictedRelaxation, groups_of, restricted
 from sharewise.space.space import Codec, Constraint, Picture, Space
 
 __all__ = [
@@ -24,13 +25,16 @@ __all__ = [
     "Probabilities",
     "ProductListing",
     "Relaxation",
+    "RestrictedRelaxation",
     "Space",
     "SubListing",
     "crossover",
     "enumerate_architectures",
     "features",
+    "groups_of",
     "longest_path",
     "mutate",
     "neighbours",
+    "restricted",
     "sample",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.architecture import Architecture
@@ -53,7 +53,7 @@ class Relaxation(ABC):
 
     space: Space
     decisions: tuple[Decision, ...]
-    independent: ClassVar[bool] = True
+    independent: bool = True
     """Whether every decision may be mixed or drawn by itself; if not, only whole architectures are drawn."""
 
     @abstractmethod

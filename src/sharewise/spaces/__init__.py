@@ -11,10 +11,12 @@ from functools import partial
 
 from sharewise.errors import unknown_name
 from sharewise.space import Space
+from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
+from sharewise.spaces.toy_separable_cell import toy_separable_cell
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
 
@@ -22,26 +24,30 @@ __all__ = [
     "RELAXABLE",
     "SEARCHABLE",
     "SPACES",
+    "conv_macro",
     "load",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "toy_separable_cell",
     "toy_tied_width",
     "toy_two_inputs",
 ]
 
 SPACES: Mapping[str, Callable[[], Space]] = {
+    "conv-macro": conv_macro,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
+    "toy-separable-cell": toy_separable_cell,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
 }
 
-RELAXABLE = ("nasbench201", "toy-tied-width", "toy-two-inputs")
+RELAXABLE = ("conv-macro", "nasbench201", "toy-separable-cell", "toy-tied-width", "toy-two-inputs")
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 
 SEARCHABLE = ("nasbench101", *(f"nasbench101:{name}" for name in SUBSPACES), *RELAXABLE)

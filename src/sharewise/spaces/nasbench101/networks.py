@@ -8,6 +8,4 @@ from sharewise.supernet import Networks
 
 __all__ = ["NETWORKS", "NasBench101Options"]
 
-NETWORKS = Networks(
-    options=NasBench101Options, supernet=NasBench101Supernet, plain=plain, input_kinds=("image",)
-)
+NETWORKS = Networks(options=NasBench101Options, supernet=NasBench101Supernet, plain=plain, input_kinds=("image",))

@@ -12,10 +12,11 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import final
+from itertools import product
+from typing import cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,7 @@ def _features(architecture: Architecture) -> dict[str, bool | float]:
     )
     for (source, target), chosen_one in chosen.items():
         found |= {f"edge {source} to {target}: {operation}": chosen_one == operation for operation in OPERATIONS}
+    del found[f"edge 0 to {NODES - 1}: skip_connect"]  # the residual edge, under its other name
     return found
 
 
@@ -226,7 +228,21 @@ _WEIGHTS: dict[tuple[str, Option], int] = {
     for place, edge in enumerate(EDGES)
     for digit, operation in enumerate(OPERATIONS)
 }
-_WHOLE = re.compile("[|]" + "[|][+][|]".join("[|]".join(rf"(\w+)~{s}" for s in range(t)) for t in (1, 2, 3)) + "[|]")
+_NODES = tuple(
+    {
+        "|" + "|".join(f"{name}~{source}" for source, name in enumerate(names)) + "|": sum(
+            _WEIGHTS[edge_name(source, target), name] for source, name in enumerate(names)
+        )
+        for names in product(OPERATIONS, repeat=target)
+    }
+    for target in range(1, NODES)
+)
+
+
+def _rank(text: str) -> int:
+    """The rank of a standard string, node by node; `KeyError` or `ValueError` where it is none."""
+    first, second, third = text.split("+")
+    return _NODES[0][first] + _NODES[1][second] + _NODES[2][third]
 
 
 @final
@@ -261,13 +277,19 @@ class NasBench201Listing(Listing):
             return self.index(item)
         if not isinstance(item, str):
             raise ConfigurationError(f"{item!r} is not an Architecture or a string of the form {_FORM}")
-        match = _WHOLE.fullmatch(item.strip())
-        if match is not None and all(operation in OPERATIONS for operation in match.groups()):
-            rank = 0
-            for operation in match.groups():
-                rank = rank * len(OPERATIONS) + OPERATIONS.index(operation)
-            return int(_official_index()[rank])
-        return self.index(nasbench201().parse(item))  # raises with the reason
+        try:
+            return int(_official_index()[_rank(item.strip())])
+        except (KeyError, ValueError):
+            return self.index(nasbench201().parse(item))  # raises with the reason
+
+    def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
+        """See `Listing.codes_of`."""
+        try:
+            if all(isinstance(item, str) for item in items):
+                return _official_index()[[_rank(item) for item in cast(Sequence[str], items)]].astype(np.int64)
+        except (KeyError, ValueError):
+            pass  # one is no standard string: read one by one, and say which
+        return super().codes_of(items)
 
 
 @cache

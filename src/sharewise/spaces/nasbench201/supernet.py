@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, Space
 from sharewise.spaces.nasbench201.network import Network, ResidualBlock, operation
 from sharewise.spaces.nasbench201.space import EDGES, NODES, edge_name
-from sharewise.supernet import Gate, Gates, MixedOperation, Networks, Supernet
+from sharewise.supernet import (
+    EntangledConvolution,
+    Gate,
+    Gates,
+    GroupedOperation,
+    MixedOperation,
+    Networks,
+    Supernet,
+    convolution_layers,
+)
 from sharewise.supernet.mixed import add, weighted
+from sharewise.supernet.sliced import scaled_batch_norm
 
-__all__ = ["NETWORKS", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
+__all__ = ["NETWORKS", "EntangledCell", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
 
 
 @final
@@ -31,17 +41,69 @@ class NasBench201Options:
         affine: whether batch norms inside the cells of the *supernet* learn a scale and a shift; off as in DARTS, since
             a learned scale would compete with the gate. A network that is trained on its own always has them.
         fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
+        sharing: `"disjoint"`, where every operation has weights of its own, or `"entangled"`, where the 1×1 convolution
+            of an edge is the centre of its 3×3 convolution and both share one norm. The cell is then run edge by edge.
+        published: whether convolutions are entangled as the authors of TangleNAS do, or so that the mass of their gate
+            against the other operations is kept (default).
     """
 
     channels: int = 16
     cells: int = 5
     affine: bool = False
     fused: bool = True
+    sharing: Literal["disjoint", "entangled"] = "disjoint"
+    published: bool = False
 
     def __post_init__(self) -> None:
         for name in ("channels", "cells"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
+        if self.sharing not in ("disjoint", "entangled"):
+            raise unknown_name("sharing", self.sharing, ("disjoint", "entangled"))
+        if self.published and self.sharing == "disjoint":
+            raise ConfigurationError("network option published is a form of sharing='entangled'; leave it out")
+
+
+_KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+
+
+@final
+class EntangledCell(nn.Module):
+    """A cell whose edges hold one 3×3 kernel each, with the 1×1 kernel at its centre.
+
+    Node j is Σ_{i<j} [m · BN(conv(x_i, (g_1 W_1 + g_3 W_3) / m)) + g_skip · x_i + g_pool · pool(x_i)] with
+    m = g_1 + g_3; see `EntangledConvolution`.
+
+    Args:
+        decisions: one per edge, in the order of `EDGES`.
+        channels: of input and output.
+        affine: of the batch norms.
+        published: the form of the authors, without m.
+    """
+
+    def __init__(self, decisions: Sequence[Decision], channels: int, affine: bool, published: bool) -> None:
+        super().__init__()
+        edges = {}
+        for d in decisions:
+            group = EntangledConvolution(
+                d,
+                {word: kernel for word, kernel in _KERNELS.items() if word in d.options},
+                partial(convolution_layers, channels, channels, affine=affine),
+                published=published,
+            )
+            others = {str(o): operation(str(o), channels, affine) for o in d.options if o not in (*_KERNELS, "none")}
+            edges[d.name] = GroupedOperation(d, {"convolution": group}, others)
+        self.edges = nn.ModuleDict(edges)
+
+    def forward(self, x: Tensor, gates: Gates) -> Tensor:
+        """Map `(n, channels, height, width)` to the same shape."""
+        nodes = [x]
+        for target in range(1, NODES):
+            total: Tensor | None = None
+            for source in range(target):
+                total = add(total, self.edges[edge_name(source, target)](nodes[source], gates))
+            nodes.append(torch.zeros_like(x) if total is None else total)
+        return nodes[-1]
 
 
 @final
@@ -110,33 +172,10 @@ class SharedCell(nn.Module):
                     shared["relu", source] = module[0](x)
                 norm = module[2]
                 assert isinstance(norm, nn.BatchNorm2d)
-                term = _scaled_norm(norm, module[1](shared["relu", source]), gate, index)
+                z = module[1](shared["relu", source])
+                term = norm(z) if gate.unit else scaled_batch_norm(norm, z, gate.weights[index])
             total = add(total, term)
         return total
-
-
-def _scaled_norm(norm: nn.BatchNorm2d, z: Tensor, gate: Gate, index: int) -> Tensor:
-    """g · BN(z) in one pass, with g as (part of) the scale."""
-    if gate.unit or norm.momentum is None:  # a cumulative average needs the layer's own bookkeeping
-        return weighted(gate, index, norm(z))
-    track = norm.training and norm.track_running_stats
-    if track and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    weight = gate.weights[index].to(norm.running_mean.dtype if norm.running_mean is not None else z.dtype)
-    # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
-    scale = weight.expand(z.shape[1]).contiguous() if norm.weight is None else weight * norm.weight
-    shift = None if norm.bias is None else weight * norm.bias
-    keep = not norm.training or norm.track_running_stats
-    return F.batch_norm(
-        z,
-        norm.running_mean if keep else None,
-        norm.running_var if keep else None,
-        scale,
-        shift,
-        norm.training,
-        norm.momentum,
-        norm.eps,
-    )
 
 
 @final
@@ -171,10 +210,7 @@ class NasBench201Supernet(Supernet):
         )
         self.stem, self.head = frame.stem, frame.head
         self.stages = nn.ModuleList(
-            nn.ModuleList(
-                SharedCell(self.relaxation.decisions, channels * 2**stage, options.affine, options.fused)
-                for _ in range(options.cells)
-            )
+            nn.ModuleList(_cell(self.relaxation.decisions, channels * 2**stage, options) for _ in range(options.cells))
             for stage in range(3)
         )
         self.reductions = nn.ModuleList(ResidualBlock(channels * 2**i, channels * 2 ** (i + 1)) for i in range(2))
@@ -200,6 +236,12 @@ class NasBench201Supernet(Supernet):
             self.options.cells,
             affine=self.options.affine,
         )
+
+
+def _cell(decisions: Sequence[Decision], channels: int, options: NasBench201Options) -> nn.Module:
+    if options.sharing == "entangled":
+        return EntangledCell(decisions, channels, options.affine, options.published)
+    return SharedCell(decisions, channels, options.affine, options.fused)
 
 
 def architecture_of_nothing(space: Space) -> str:

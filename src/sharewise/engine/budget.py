@@ -1,0 +1,282 @@
+"""Budgets: hard limits on what the selected architecture may cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from sharewise.cost import ArchitectureCosts, Quantity, SupernetCost
+from sharewise.errors import ConfigurationError
+from sharewise.space import (
+    Architecture,
+    Option,
+    Probabilities,
+    Relaxation,
+    Space,
+    crossover,
+    enumerate_architectures,
+    mutate,
+    sample,
+)
+
+__all__ = ["Affordable", "Limit"]
+
+_LISTED = 20_000
+"""Spaces up to this size are searched completely."""
+_GENERATIONS, _POPULATION = 40, 50
+"""Of the repair by evolution in spaces that are larger."""
+
+
+@final
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a cost of the selected architecture.
+
+    Args:
+        quantity: what is bounded.
+        most: the largest value that is allowed, in its unit, positive.
+
+    Raises:
+        ConfigurationError: when the bound is not positive and finite.
+
+    Example:
+        >>> from sharewise.cost import Parameters
+        >>> Limit(Parameters(), 100_000).most
+        100000
+    """
+
+    quantity: Quantity
+    most: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.most < math.inf:
+            raise ConfigurationError(f"{self.quantity.option} must be positive and finite, got {self.most}")
+
+    @property
+    def bound(self) -> float:
+        """What costs are compared with: the limit and the rounding of sums, far below one parameter."""
+        return self.most * (1 + 1e-12)
+
+
+@final
+class Affordable:
+    """The architectures of a space that keep all limits, and the most probable one among them.
+
+    The projection within a budget maximises Σ_d log p_d(a) over the decisions that an architecture takes, subject to
+    cost(a) ≤ limit. It is exact where the space has at most 20,000 architectures (all are compared), and where there is
+    one limit on a cost that is a sum over choices (dynamic programming over the architectures that no other dominates);
+    elsewhere evolution repairs the rule's own pick, and the result is affordable but perhaps not the best.
+
+    Args:
+        limits: at least one.
+        costs: of the supernet.
+        relaxation: its decisions.
+        space: what may be selected: the relaxation's space, or its part without excluded options.
+
+    Raises:
+        ConfigurationError: when no architecture keeps the limits; the message names the smallest possible cost.
+    """
+
+    def __init__(self, limits: Sequence[Limit], costs: SupernetCost, relaxation: Relaxation, space: Space) -> None:
+        self.limits, self.relaxation, self.space = tuple(limits), relaxation, space
+        self._supernet = costs
+        self.costs: tuple[ArchitectureCosts, ...] = tuple(costs.architectures(limit.quantity) for limit in limits)
+        self.additive = self.costs[0].additive and [d.name for d in relaxation.decisions] == [
+            choice.name for choice in space.choices
+        ]
+        self._seed: Architecture | None = None
+        self._require_possible()
+
+    def admits(self, architecture: Architecture) -> bool:
+        """Whether an architecture keeps every limit."""
+        return all(table.of(architecture) <= limit.bound for table, limit in zip(self.costs, self.limits, strict=True))
+
+    def spent(self, architecture: Architecture) -> dict[str, dict[str, float]]:
+        """What an architecture costs beside what it may cost, by the option that bounds it; priced anew, not summed up.
+
+        Raises:
+            ConfigurationError: when it breaks a limit, which no selection lets happen.
+        """
+        prices = {
+            limit.quantity.option: float(limit.quantity.price(self._supernet)(architecture)) for limit in self.limits
+        }
+        for limit in self.limits:
+            if prices[limit.quantity.option] > limit.most * (1 + 1e-9):
+                raise ConfigurationError(
+                    f"{architecture} costs {prices[limit.quantity.option]:,.10g} {limit.quantity.name}, more than "
+                    f"{limit.quantity.option} = {limit.most:,.10g}; is its cost a function of its choices?"
+                )
+        return {
+            limit.quantity.option: {"most": limit.most, "spent": prices[limit.quantity.option]} for limit in self.limits
+        }
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """An affordable architecture: uniform among them in a small space, by a random walk elsewhere."""
+        if self._listed:
+            return self._listed[int(rng.choice(self._kept))]
+        for _ in range(100):
+            drawn = sample(self.space, rng)
+            if self.admits(drawn):
+                return drawn
+        assert self._seed is not None
+        found = self._seed
+        for _ in range(10 * len(self.space.choices)):
+            step = mutate(self.space, found, rng)
+            found = step if self.admits(step) else found
+        return found
+
+    def best(self, probabilities: Probabilities, wish: Architecture) -> Architecture:
+        """The most probable affordable architecture.
+
+        Args:
+            probabilities: by decision.
+            wish: what the rule of the selection picks without limits; returned where it is affordable.
+        """
+        if self.admits(wish):
+            return wish
+        logs = {name: [math.log(max(p, 1e-30)) for p in row] for name, row in probabilities.items()}
+        if self._listed:
+            scores = np.zeros(len(self._kept))
+            for decision, column in zip(self.relaxation.decisions, self._codes[self._kept].T, strict=True):
+                scores += np.where(column >= 0, np.array(logs[decision.name])[np.maximum(column, 0)], 0.0)
+            return self._listed[int(self._kept[int(scores.argmax())])]
+        if self.additive and len(self.limits) == 1:
+            return self._by_sums(logs)
+        return self._evolved(lambda a: self._score(a, logs), [wish])
+
+    # How far the guarantee goes
+
+    @property
+    def exact(self) -> bool:
+        """Whether `best` is the best one, not merely affordable."""
+        return bool(self._listed) or (self.additive and len(self.limits) == 1)
+
+    @cached_property
+    def _listed(self) -> tuple[Architecture, ...]:
+        """All architectures of a small space; nothing for a larger one."""
+        if self.space.independent and self.space.size > _LISTED:
+            return ()
+        found = tuple(islice(enumerate_architectures(self.space), _LISTED + 1))
+        return found if len(found) <= _LISTED else ()
+
+    @cached_property
+    def _kept(self) -> npt.NDArray[np.intp]:
+        """Indices of the affordable ones among the listed."""
+        fits = np.ones(len(self._listed), dtype=bool)
+        for table, limit in zip(self.costs, self.limits, strict=True):
+            fits &= table.of_all(self._listed) <= limit.bound
+        return np.flatnonzero(fits)
+
+    @cached_property
+    def _codes(self) -> npt.NDArray[np.intp]:
+        """For every listed architecture and decision the option that it takes, or -1."""
+        rows = []
+        for architecture in self._listed:
+            encoding = self.relaxation.encode(architecture)
+            rows.append([_taken(encoding[d.name]) for d in self.relaxation.decisions])
+        return np.array(rows, dtype=np.intp)
+
+    def _score(self, architecture: Architecture, logs: Mapping[str, Sequence[float]]) -> float:
+        encoding = self.relaxation.encode(architecture)
+        taken = {name: _taken(weights) for name, weights in encoding.items()}
+        return sum(logs[name][index] for name, index in taken.items() if index >= 0)
+
+    def _require_possible(self) -> None:
+        smallest: list[float] = []
+        if self._listed:
+            if len(self._kept):
+                return
+            smallest = [float(table.of_all(self._listed).min()) for table in self.costs]
+        elif self.additive and len(self.limits) == 1:
+            low = self.costs[0].fixed + sum(min(row.values()) for row in self._sums().values())
+            if low <= self.limits[0].bound:
+                self._seed = self._by_sums({d.name: [0.0] * d.size for d in self.relaxation.decisions})
+                return
+            smallest = [low]
+        else:
+            found = self._evolved(lambda a: 0.0, [])
+            if self.admits(found):
+                self._seed = found
+                return
+            smallest = [table.of(found) for table in self.costs]
+        how = "" if self._listed or self.additive else " that a search could find"
+        words = [
+            f"{limit.quantity.option} is {limit.most:,.10g}, but the smallest number of {limit.quantity.name}{how} is "
+            f"{low:,.10g}"
+            for limit, low in zip(self.limits, smallest, strict=True)
+            if low > limit.bound
+        ]
+        raise ConfigurationError(
+            f"no architecture of space {self.space.name!r} keeps the budget: "
+            + ("; ".join(words) or "each limit can be kept, but not all of them together; raise one of them")
+        )
+
+    def _sums(self) -> dict[str, dict[Option, float]]:
+        """What each option adds, by choice, of the options that may be selected."""
+        table = self.costs[0]
+        assert table.terms is not None
+        whole = {choice.name: choice for choice in table.space.choices}
+        return {
+            choice.name: {
+                o: float(table.terms[choice.name,][whole[choice.name].options.index(o)]) for o in choice.options
+            }
+            for choice in self.space.choices
+        }
+
+    def _by_sums(self, logs: Mapping[str, Sequence[float]]) -> Architecture:
+        """Choice by choice, keep the partial architectures for which no other is both cheaper and more probable."""
+        sums, most = self._sums(), self.limits[0].bound
+        rest = sum(min(row.values()) for row in sums.values())
+        options = {d.name: d.options for d in self.relaxation.decisions}
+        labels: list[tuple[float, float, tuple[Option, ...]]] = [(self.costs[0].fixed, 0.0, ())]
+        for name, row in sums.items():
+            rest -= min(row.values())
+            extended = sorted(
+                (
+                    (cost + price, score + logs[name][options[name].index(option)], (*taken, option))
+                    for cost, score, taken in labels
+                    for option, price in row.items()
+                    if cost + price + rest <= most
+                ),
+                key=lambda label: (label[0], -label[1]),
+            )
+            labels = []
+            for label in extended:
+                if not labels or label[1] > labels[-1][1]:
+                    labels.append(label)
+        return self.space.architecture(dict(zip(sums, labels[-1][2], strict=True)))
+
+    def _evolved(self, score: Callable[[Architecture], float], start: Sequence[Architecture]) -> Architecture:
+        """Evolution on (excess over the limits, score): the excess comes first."""
+        rng = np.random.default_rng(0)
+
+        def badness(architecture: Architecture) -> tuple[float, float]:
+            excess = sum(
+                max(0.0, table.of(architecture) / limit.bound - 1)
+                for table, limit in zip(self.costs, self.limits, strict=True)
+            )
+            return excess, -score(architecture)
+
+        legal = [a for a in start if all(a[c.name] in c.options for c in self.space.choices if c.name in a)]
+        pool = legal + [sample(self.space, rng) for _ in range(_POPULATION - len(legal))]
+        if self._seed is not None:
+            pool.append(self._seed)
+        for _ in range(_GENERATIONS):
+            pool = sorted(dict.fromkeys(pool), key=badness)[: _POPULATION // 5]
+            parents = list(pool)
+            for _ in range(_POPULATION // 2):
+                first, second = (parents[int(rng.integers(len(parents)))] for _ in range(2))
+                pool += [mutate(self.space, first, rng), crossover(self.space, first, second, rng)]
+        return min(pool, key=badness)
+
+
+def _taken(weights: Sequence[float]) -> int:
+    """The option with a weight, or -1 where an architecture leaves a decision open."""
+    return max(range(len(weights)), key=weights.__getitem__) if any(weights) else -1

@@ -1,0 +1,132 @@
+"""Restriction: a part of a space in which one choice has fewer options, and a partition of a space into such parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import final
+
+from sharewise.errors import ConfigurationError
+from sharewise.space.architecture import Architecture
+from sharewise.space.choice import Option
+from sharewise.space.listing import SubListing
+from sharewise.space.relaxation import Encoding, Probabilities, Relaxation
+from sharewise.space.space import Space
+
+__all__ = ["RestrictedRelaxation", "groups_of", "restricted"]
+
+
+def restricted(space: Space, choice: str, options: Sequence[Option]) -> Space:
+    """The part of a space in which a choice takes one of some options; architectures keep the name of the whole.
+
+    Args:
+        space: the whole.
+        choice: one that every architecture makes.
+        options: of the choice.
+
+    Returns:
+        The part.
+
+    Raises:
+        ConfigurationError: when there is no such choice or option, the choice is conditional, or nothing is left.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> restricted(load("nasbench201"), "edge_0_1", ("none", "skip_connect")).size
+        6250
+        >>> restricted(load("nasbench101:A_4"), "vertices", (6,)).size
+        2853
+    """
+    whole, listed = space[choice], space.listing_ is not None and not space.independent
+    if whole.condition is not None and not (listed and all(choice in a for a in map(space.listing.at, _rows(space)))):
+        raise ConfigurationError(
+            f"choice {choice!r} of space {space.name!r} is made under a condition, so that not every architecture "
+            f"has it; restrict another one: {', '.join(c.name for c in space.choices if c.condition is None)}"
+        )
+    kept = tuple(o for i, o in enumerate(whole.options) if i in {whole.index(option) for option in options})
+    if not kept:
+        raise ConfigurationError(f"choice {choice!r} needs at least one option, got none")
+    choices = []
+    for other in space.choices:
+        condition = other.condition
+        if condition is not None and condition.choice == choice:
+            condition = replace(condition, options=tuple(o for o in condition.options if o in kept))
+        choices.append(replace(other, options=kept if other.name == choice else other.options, condition=condition))
+    if not listed:
+        return replace(space, choices=tuple(choices), listing_=None, counts=None)
+    rows = [row for row in _rows(space) if space.listing.at(row)[choice] in kept]
+    if not rows:
+        raise ConfigurationError(f"no architecture of space {space.name!r} has {choice!r} in {kept}")
+    part = SubListing(space.name, space.listing, rows)
+    return replace(space, choices=tuple(choices), listing_=lambda: part, counts=None)
+
+
+def _rows(space: Space) -> range:
+    return range(len(space.listing))
+
+
+def groups_of(
+    space: Space, choice: str, groups: Sequence[Sequence[Option]] | None = None
+) -> tuple[tuple[Option, ...], ...]:
+    """A partition of the options of a choice.
+
+    Args:
+        space: which has the choice.
+        choice: its name.
+        groups: of options; by default each option by itself.
+
+    Returns:
+        The groups.
+
+    Raises:
+        ConfigurationError: when groups overlap, leave an option out, or are fewer than two.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> groups_of(load("toy-tied-width"), "width", [(4, 8), (16, 32)])
+        ((4, 8), (16, 32))
+    """
+    whole = space[choice]
+    parts = tuple((option,) for option in whole.options) if groups is None else tuple(tuple(g) for g in groups)
+    named = [whole.options[whole.index(option)] for part in parts for option in part]
+    if sorted(map(whole.index, named)) != list(range(len(whole.options))) or not all(parts):
+        raise ConfigurationError(
+            f"groups must hold every option of choice {choice!r} once, {', '.join(map(repr, whole.options))}; "
+            f"got {parts}"
+        )
+    if len(parts) < 2:
+        raise ConfigurationError(f"a partition needs at least two groups of options of {choice!r}, got {parts}")
+    return parts
+
+
+@final
+class RestrictedRelaxation(Relaxation):
+    """The relaxation of a space, for architectures of a part of it: the decisions and their sizes stay as they are.
+
+    Args:
+        whole: the relaxation of the space.
+        part: the part, as `restricted` returns it.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> space = load("toy-tied-width")
+        >>> relaxation = RestrictedRelaxation(space.relaxation, restricted(space, "width", (32,)))
+        >>> relaxation.space.size, relaxation.decisions == space.relaxation.decisions
+        (3, True)
+    """
+
+    def __init__(self, whole: Relaxation, part: Space) -> None:
+        self.whole, self.space = whole, part
+        self.decisions, self.independent = whole.decisions, whole.independent
+
+    def encode(self, architecture: Architecture) -> Encoding:
+        """That of the whole."""
+        return self.whole.encode(architecture)
+
+    def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
+        """That of the whole, which must lie in the part.
+
+        Raises:
+            ConfigurationError: when it does not.
+        """
+        return self.space.architecture(dict(self.whole.project(probabilities, exclude)))
