@@ -21,8 +21,10 @@ _VERBS = {
     "evaluate": "evaluate the network of a finished run on the test examples",
     "report": "write a run's report again, also for a run in progress",
     "export": "write a run's network as a folder that loads without sharewise",
+    "check-model": "prove that a model of your own shares its weights as it should",
     "list": "list methods, spaces or data",
     "space": "show a space: its size, choices and decisions",
+    "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in _VERBS:
         verb, rest = words[0], words[1:]
-        execute: Callable[[Parser, list[str]], int] = import_module(f"sharewise.cli.{verb}_verb").execute
+        module = import_module(f"sharewise.cli.{verb.replace('-', '_')}_verb")
+        execute: Callable[[Parser, list[str]], int] = module.execute
         return execute(Parser(f"sharewise {verb}", _VERBS[verb]), rest)
     if words and not words[0].startswith("-"):
         raise unknown_name("verb", words[0], _VERBS)

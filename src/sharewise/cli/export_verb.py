@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import torch
 
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.cost import cost
 from sharewise.run import RunFolder, restore, versions
 from sharewise.supernet import export
+from sharewise.supernet.export import FORMATS
 
 __all__ = ["execute"]
 
 
 def execute(parser: Parser, words: list[str]) -> int:
-    """Write `model.py`, `weights.safetensors` and `manifest.json`."""
+    """Write the network and `manifest.json`."""
     parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
+    parser.add_argument(
+        "--format",
+        default="source",
+        choices=list(FORMATS),
+        help="model.py with its weights (source), model.pt2 (torch-export) or model.onnx (onnx); default: source",
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest")
     options = parser.parse(words)
     folder = RunFolder(options.run)
@@ -32,10 +42,34 @@ def execute(parser: Parser, words: list[str]) -> int:
         **cost(restored.network, dataset.input_shape, integers=dataset.input_kind == "text").to_json(),
         "versions": versions(),
     }
-    path = export(restored.network, Path(options.out), description=manifest)
+    example = dataset.train.inputs[:2]
+    if dataset.input_kind != "text":
+        example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    path = export(
+        restored.network, Path(options.out), description=manifest, format=options.format, example=example.contiguous()
+    )
+    written = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     if options.json:
-        print_json(manifest)
+        print_json(written)
         return 0
-    print(f"wrote {path / 'model.py'} and {path / 'weights.safetensors'}")
-    print(f"load it without sharewise, in {path}:  python -c 'import model; network = model.load()'")
+    for line in _WORDS[options.format](path):
+        print(line)
+    if "difference" in written:
+        print(f"outputs equal those of the network up to {written['difference']:.1e}, relative to the largest")
     return 0
+
+
+_WORDS = {
+    "source": lambda path: (
+        f"wrote {path / 'model.py'} and {path / 'weights.safetensors'}",
+        f"load it without sharewise, in {path}:  python -c 'import model; network = model.load()'",
+    ),
+    "torch-export": lambda path: (
+        f"wrote {path / 'model.pt2'}",
+        f"load it without sharewise:  torch.export.load({str(path / 'model.pt2')!r}).module()",
+    ),
+    "onnx": lambda path: (
+        f"wrote {path / 'model.onnx'}",
+        f"load it without sharewise:  onnxruntime.InferenceSession({str(path / 'model.onnx')!r})",
+    ),
+}

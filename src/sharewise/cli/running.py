@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, fr
 __all__ = ["Request", "print_json", "read_request"]
 
 _NESTED = ("network", "recipe")
+_TABLES = ("latency",)
+"""Read from files of their own, not from the command line."""
 
 
 class Request:
@@ -74,7 +77,7 @@ def read_request(
     Raises:
         ConfigurationError: when options clash.
     """
-    common = dataclass_fields(cls, skip=_NESTED)
+    common = dataclass_fields(cls, skip=(*_NESTED, *_TABLES))
     run = parser.add_argument_group("run")
     run.add_argument("--out", metavar="DIR", help="folder of the run, to be created")
     run.add_argument("--resume", metavar="DIR", help="continue the run in this folder; other options may be left out")
@@ -82,6 +85,10 @@ def read_request(
     run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
+    if command == "search":
+        run.add_argument(
+            "--latency-table", metavar="FILE", help="JSON file of milliseconds by option, in place of a measurement"
+        )
     group = parser.add_argument_group("what to run")
     add_fields(group, common)
     first = Parser(parser.prog, add_help=False)
@@ -104,6 +111,9 @@ def read_request(
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
     namespace = parser.parse(words)
+    table = getattr(namespace, "latency_table", None)
+    if table is not None:
+        file = {**file, "latency": _read_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
     if folder is not None:
         _require_agreement(command, stored, asked, folder.path, namespace.out)
@@ -122,6 +132,16 @@ def read_request(
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
     )
+
+
+def _read_table(path: str) -> Any:
+    """A latency table from a file; its form is checked with the configuration."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the latency table {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"the latency table {path} is not valid JSON: {error}") from None
 
 
 def _merged(

@@ -2,12 +2,15 @@
 
 from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
 from sharewise.run.environment import environment, versions
+from sharewise.run.few_shot import FewShot, FewShotOracle, few_shot
 from sharewise.run.folder import RunFolder
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.restore import Restored, restore
 from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
 
 __all__ = [
+    "FewShot",
+    "FewShotOracle",
     "Restored",
     "RunFolder",
     "SearchConfiguration",
@@ -17,6 +20,7 @@ __all__ = [
     "build_supernet",
     "environment",
     "evaluate_test",
+    "few_shot",
     "from_mapping",
     "read_yaml",
     "record_to",

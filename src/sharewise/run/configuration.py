@@ -6,20 +6,22 @@ import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
+from torch import nn
 
+from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
-from sharewise.engine import Callback, Recipe, SearchResult
+from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
 from sharewise.oracle import TrainingRecipe
-from sharewise.run.search import TrainingResult, network_options, search, train
+from sharewise.run.search import TrainingResult, build_network, network_options, search, train
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
@@ -97,14 +99,66 @@ class SearchConfiguration(Configuration):
     Args:
         method: name of the search method.
         gap_examples: examples that measure the rounding gap after each epoch; 0 for none.
+        max_parameters: the largest number of trainable parameters that the found network may have.
+        max_macs: the largest number of multiply-accumulates per example that the found network may need.
+        max_latency: the longest time, in milliseconds, that the found network may take for one example by the latency
+            table of the run.
+        budget_penalty: strength of a penalty on the expected cost above a budget, for methods that learn a
+            distribution; a budget holds without it.
+        latency: the latency table of the run; measured when it begins, if it is needed and not given.
+
+    Raises:
+        ConfigurationError: when a penalty has no budget.
     """
 
     method: str = "gaea-erm"
     gap_examples: int = 256
+    max_parameters: int | None = None
+    max_macs: int | None = None
+    max_latency: float | None = None
+    budget_penalty: float = 0.0
+    latency: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        Configuration.__post_init__(self)
+        if self.budget_penalty and (self.max_parameters, self.max_macs, self.max_latency) == (None, None, None):
+            raise ConfigurationError(
+                "budget_penalty needs a budget: give max_parameters, max_macs or max_latency as well"
+            )
 
     def build_recipe(self) -> Recipe:
-        """The method's recipe with the configured options."""
-        return build(self.method, self.recipe)
+        """The method's recipe with the configured options and budgets."""
+        recipe = build(self.method, self.recipe)
+        limits = tuple(
+            Limit(quantity(), most)
+            for quantity, most in (
+                (Parameters, self.max_parameters),
+                (MultiplyAccumulates, self.max_macs),
+                (self._latencies, self.max_latency),
+            )
+            if most is not None
+        )
+        penalties = [CostTarget(limit.quantity, limit.most, self.budget_penalty) for limit in limits]
+        return replace(
+            recipe, limits=limits, penalties=(*recipe.penalties, *(penalties if self.budget_penalty else ()))
+        )
+
+    def _latencies(self) -> Latency:
+        return Latency(0.0, ()) if self.latency is None else Latency.from_json(self.latency)
+
+    def with_latencies(self) -> SearchConfiguration:
+        """The same search with a latency table, measured here and now on the device of the run, if it needs one."""
+        if self.max_latency is None or self.latency is not None:
+            return self
+        space, dataset = self.load_space(), self.load_data()
+
+        def network(architecture: Architecture) -> nn.Module:
+            outputs = dataset.task.outputs
+            return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
+
+        with _threads(self.threads):
+            table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
+        return replace(self, latency=table.to_json())
 
     def complete(self) -> dict[str, Any]:
         """The whole configuration as plain values, defaults included, as a run folder stores it."""
@@ -112,6 +166,8 @@ class SearchConfiguration(Configuration):
 
     def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> SearchResult:
         """Run the search in a folder, or continue it there."""
+        if self.max_latency is not None and self.latency is None:
+            return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
         with _threads(self.threads):
             return search(
                 self.load_space(),
@@ -245,6 +301,8 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
         if name not in known:
             raise unknown_name(f"option of {command}:", name, known)
     nested = {name: dict(given.pop(name) or {}) if _is_mapping(name, given) else {} for name in ("network", "recipe")}
+    table = given.pop("latency", None)
+    tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
     draft = cls(**plain)
     networks = networks_of(draft.load_space())
@@ -262,7 +320,7 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
             owner = draft.method if isinstance(draft, SearchConfiguration) else "the training"
             raise unknown_name(f"recipe option of {owner}:", name, recipe_hints)
     recipe = {name: checked(name, recipe_hints[name], value) for name, value in nested["recipe"].items()}
-    return cls(**plain, network=network, recipe=recipe)
+    return cls(**plain, **tables, network=network, recipe=recipe)
 
 
 def _is_mapping(name: str, given: Mapping[str, Any]) -> bool:

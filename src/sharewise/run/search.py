@@ -114,7 +114,7 @@ def build_network(
 
 
 def search(
-    space: Space,
+    space: Space | Supernet,
     recipe: Recipe,
     dataset: Dataset,
     *,
@@ -134,7 +134,7 @@ def search(
     """Search a space with a recipe on a data set.
 
     Args:
-        space: what to search.
+        space: what to search: a space, or a model of your own that `sharewise.elastic` has made one.
         recipe: the method, such as `sharewise.methods.gaea_erm()`.
         dataset: its training examples are dealt to the roles that the recipe names; the test examples stay sealed.
         network: options of the network by name.
@@ -165,6 +165,7 @@ def search(
         >>> sorted(result.architecture)
         ['activation', 'width']
     """
+    space = space.space if isinstance(space, Supernet) else space
     if epochs is not None:
         recipe = recipe.with_epochs(epochs)
     with seeded_modules(seed, "modules", numerics(device, precision).device):
@@ -186,6 +187,7 @@ def search(
             "data": dataset.name,
             "network": network_options(space, network),
             "recipe": recipe.arguments,
+            "limits": {limit.quantity.option: limit.most for limit in recipe.limits},
             "seed": seed,
             "device": device,
             "precision": precision,
@@ -243,7 +245,7 @@ class TrainingResult:
 
 
 def train(
-    space: Space,
+    space: Space | Supernet,
     architecture: Architecture,
     dataset: Dataset,
     *,
@@ -263,7 +265,7 @@ def train(
     """Train one architecture from scratch and evaluate it on the test examples, once.
 
     Args:
-        space: of the architecture.
+        space: of the architecture, or a model of your own that `sharewise.elastic` has made one.
         architecture: what to train.
         dataset: its training examples train, its test examples are opened at the end.
         training: the recipe; the default is the schedule of NAS-Bench-201.
@@ -295,6 +297,7 @@ def train(
         >>> result.test["examples"]
         360
     """
+    space = space.space if isinstance(space, Supernet) else space
     training = training or TrainingRecipe()
     with seeded_modules(seed, "modules", numerics(device, precision).device):
         state, plain = prepare_training(
@@ -501,6 +504,7 @@ def _search_result(
             "statistics": f"recalibrated on {policy.batches} training batches",
         },
         "gap": gaps[-1] if gaps else None,
+        "budget": None if state.affordable is None else state.affordable.spent(architecture),
         "cost": _cost(plain, dataset, state),
         "ledger": state.ledger.to_json(),
     }

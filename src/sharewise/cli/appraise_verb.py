@@ -1,0 +1,125 @@
+"""`sharewise appraise`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import final
+
+from sharewise.cli.output import print_json
+from sharewise.cli.parser import Parser
+from sharewise.errors import ConfigurationError
+
+__all__ = ["execute"]
+
+_SECONDS = 5.0
+"""Between two lines of progress where there is no terminal."""
+
+
+def execute(parser: Parser, words: list[str]) -> int:
+    """Compare supernets with the truth, and say whether sharing helps."""
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folders of finished searches that differ in nothing but the seed")
+    add("--oracle", default="standalone", metavar="TABLE", help="a table that `sharewise benchmark import` wrote, or "
+        "standalone: train the sample here (default: standalone)")  # fmt: skip
+    add("--dataset", metavar="NAME", help="of the table (default: its only one)")
+    add("--architectures", type=int, metavar="N", help="in the sample (default: 300 from a table, 12 standalone)")
+    add("--recalibrate", type=int, default=4, metavar="N", help="mini-batches for batch-norm statistics of an "
+        "architecture's own, beside the running ones; 0 for none (default: 4)")  # fmt: skip
+    add("--examples", type=int, metavar="N", help="held-out examples behind each score (default: all)")
+    add("--fine-tune", type=int, default=0, metavar="K", help="steps on an architecture's weights before it is scored "
+        "once more; they are restored afterwards (default: 0)")  # fmt: skip
+    add(
+        "--fine-tune-rate", type=float, metavar="X", help="their learning rate (default: a tenth of the search's first)"
+    )
+    add("--seeds", type=int, metavar="N", help="supernets in all; missing ones are trained like the first run")
+    group = parser.add_argument_group("standalone trainings")
+    group.add_argument("--epochs", type=int, metavar="N", help="of each training (default: 5)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="examples per step (default: 64)")
+    group.add_argument("--learning-rate", type=float, metavar="X", help="at the start of the cosine (default: 0.025)")
+    group.add_argument("--held-out", type=float, metavar="X", help="part of the training examples that trainings are "
+        "scored on (default: 0.2)")  # fmt: skip
+    add("--repeats", type=int, default=500, metavar="N", help="of the searches beside (default: 500)")
+    add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
+    add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
+    add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
+    add("--device", help="where to compute (default: as the runs)")
+    add("--out", required=True, metavar="DIR", help="folder of the results; an appraisal that was cut off goes on")
+    add("--json", action="store_true", help="print the results as one JSON object")
+    options = parser.parse(words)
+
+    from sharewise.oracle import TrainingRecipe
+    from sharewise.run.appraise import STANDALONE, appraise
+
+    standalone = options.oracle == STANDALONE
+    given = {
+        name: value
+        for name, value in (
+            ("epochs", options.epochs),
+            ("batch_size", options.batch_size),
+            ("learning_rate", options.learning_rate),
+            ("validation_fraction", options.held_out),
+        )
+        if value is not None
+    }
+    if given and not standalone:
+        raise ConfigurationError(
+            "--epochs, --batch-size, --learning-rate and --held-out belong to --oracle standalone; a table states what "
+            "its trainings were"
+        )
+    if standalone and options.dataset is not None:
+        raise ConfigurationError("--dataset names a data set of a table; standalone trainings use that of the runs")
+    found = appraise(
+        options.runs,
+        options.oracle,
+        dataset=options.dataset,
+        architectures=options.architectures,
+        recalibrate=options.recalibrate,
+        examples=options.examples,
+        fine_tune=options.fine_tune,
+        fine_tune_rate=options.fine_tune_rate,
+        seeds=options.seeds,
+        training=replace(TrainingRecipe(epochs=5, validation_fraction=0.2), **given) if standalone else None,
+        seed=options.seed,
+        repeats=options.repeats,
+        resamples=options.resamples,
+        jobs=options.jobs,
+        device=options.device,
+        out=options.out,
+        progress=_Lines(),
+    )
+    if options.json:
+        print_json(dict(found.document))
+        return 0
+    document = found.document
+    for variant in document["variants"]:
+        print(f"{variant}: {document['agreement'][variant]['over_seeds']['spearman']['sentence']}")
+    if document["recalibration"] is not None:
+        print(document["recalibration"]["sentence"])
+    for variant, report in document["bias"].items():
+        print(f"{variant}: {report['sentence']}")
+    for note in document["notes"]:
+        print(f"note: {note}")
+    assert found.out is not None
+    print(f"{found.verdict}\n{found.out / 'report.html'}")
+    return 0
+
+
+@final
+class _Lines:
+    """Progress on standard error: one line that is written over on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._live, self._last, self._began = sys.stderr.isatty(), 0.0, time.monotonic()
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        now = time.monotonic()
+        if done in (0, of) and not self._live:
+            self._began = now if done == 0 else self._began
+        elif now - self._last < (0.2 if self._live else _SECONDS) and done < of:
+            return
+        self._last = now
+        end = "\n" if not self._live or done >= of else ""
+        start = "\r\x1b[K" if self._live else ""
+        print(f"{start}{what} {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,104 @@
+"""Work that is spread over processes, one per core, whose results come back in any order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from sharewise.errors import ConfigurationError, SharewiseError
+
+__all__ = ["cores", "one_thread", "spread"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread within the block, since sums depend on their number in the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def spread(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    begin: Callable[[], None] | None = None,
+) -> Iterator[tuple[Task, Result]]:
+    """Do tasks in fresh processes, or in this one where a single job is asked for.
+
+    Every process computes on one thread. What is not finished when the caller stops listening is given up.
+
+    Args:
+        work: a function of a module, since other processes import it.
+        tasks: what to do.
+        jobs: processes, at least 1.
+        begin: called once in each new process before its first task; not called where there is a single job.
+
+    Returns:
+        Tasks with their results, as they come.
+
+    Raises:
+        ConfigurationError: when `jobs` is less than 1.
+        SharewiseError: what a task raises, or when a process was killed.
+
+    Example:
+        >>> sorted(spread(abs, [-2, 1], jobs=1))
+        [(-2, 2), (1, 1)]
+    """
+    if jobs < 1:
+        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
+    if jobs == 1 or not tasks:
+        with one_thread():
+            for task in tasks:
+                yield task, work(task)
+        return
+    # Fresh processes: a fork would copy torch's locked thread pools, and CUDA not at all.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_begin, initargs=(begin,))
+    try:
+        futures = {pool.submit(work, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise SharewiseError(
+            "a process of the pool died, perhaps for want of memory; what is finished is kept. Go on with fewer --jobs"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(begin: Callable[[], None] | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    if begin is not None:
+        begin()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed can tell nobody; without this its workers would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
