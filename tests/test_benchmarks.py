@@ -17,3 +17,43 @@ def test_the_cost_of_a_search_step_is_measured() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert max(result["exactness"].values()) < 1e-10
     assert len(result["seconds"]) == 8
+
+
+@pytest.mark.slow
+def test_the_cost_of_tables_is_measured(shared_data: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "table_queries", "--rounds", "1", "--queries", "20"]
+    command += ["--data", str(shared_data)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert len(result["imports"]) == 5
+    assert len(result["results"]) == 5
+    for found in result["results"].values():
+        assert all(value >= 0 for name, value in found.items() if name != "answer")
+    assert result["results"]["sharewise, official records"]["answer"] == pytest.approx(87.94)
+
+
+@pytest.mark.slow
+def test_formats_of_tables_are_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks", "table_formats", "--rounds", "1"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert set(results) == {"folder of .npy files", ".npz archive", "sharewise table"}
+
+
+@pytest.mark.slow
+def test_the_cost_of_entanglement_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks", "entanglement", "--rounds", "2", "--parts", "mixing"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert max(result["exactness"].values()) < 1e-10
+    assert {len(values) for part in result["mixing"].values() for values in part["seconds"].values()} == {6}
+
+
+@pytest.mark.slow
+def test_scoring_is_measured_and_gives_the_scores_of_the_naive_loop() -> None:
+    options = ["--rounds", "1", "--architectures", "6", "--channels", "2"]
+    command = [sys.executable, "-m", "benchmarks", "scoring", *options]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["difference"] <= 1 / 718
+    assert min(result["rates"].values()) > 0

@@ -20,8 +20,21 @@ if TYPE_CHECKING:
     from sharewise.errors import SharewiseError
     from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
+    from sharewise.run.appraise import Appraisal, appraise
     from sharewise.space import Architecture, Choice, Space
     from sharewise.supernet import Gate, export, extract, recalibrate
+    from sharewise.supernet.elastic import (
+        Choose,
+        ElasticConv2d,
+        ElasticEmbedding,
+        ElasticLinear,
+        ElasticModel,
+        depth,
+        elastic,
+        heads,
+        kernel,
+        width,
+    )
 
 __version__ = "0.1.0"
 
@@ -29,16 +42,35 @@ _HOMES = {
     "sharewise.errors": ["SharewiseError"],
     "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
+    "sharewise.run.appraise": ["Appraisal", "appraise"],
     "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
+    "sharewise.supernet.elastic": [
+        "Choose",
+        "ElasticConv2d",
+        "ElasticEmbedding",
+        "ElasticLinear",
+        "ElasticModel",
+        "depth",
+        "elastic",
+        "heads",
+        "kernel",
+        "width",
+    ],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _ROOMS = ("appraisal", "cost", "data", "distribution", "methods", "space", "spaces", "supernet")
 
 __all__ = [
+    "Appraisal",
     "Architecture",
     "Choice",
+    "Choose",
+    "ElasticConv2d",
+    "ElasticEmbedding",
+    "ElasticLinear",
+    "ElasticModel",
     "Gate",
     "Recipe",
     "SearchResult",
@@ -47,13 +79,18 @@ __all__ = [
     "TrainingRecipe",
     "TrainingResult",
     "appraisal",
+    "appraise",
     "build_network",
     "build_supernet",
     "cost",
     "data",
+    "depth",
     "distribution",
+    "elastic",
     "export",
     "extract",
+    "heads",
+    "kernel",
     "methods",
     "recalibrate",
     "search",
@@ -61,6 +98,7 @@ __all__ = [
     "spaces",
     "supernet",
     "train",
+    "width",
 ]
 
 

@@ -1,0 +1,39 @@
+"""The examples run as written, and each of their models keeps the laws that `sharewise check-model` checks."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from sharewise.cli import main
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_example_runs(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SHAREWISE_DATA", raising=False)
+    runpy.run_path(str(example), run_name="__main__")
+    assert capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "an example leaves files behind"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_its_model_is_checked(
+    example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SHAREWISE_DATA", raising=False)
+    assert main(["check-model", f"{example}:factory", "--samples", "4"]) == 0
+    assert "4 extracted networks equal their slices, bit for bit" in capsys.readouterr().out
+
+
+def test_the_language_model_reads_a_real_text(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHAREWISE_DATA", str(shared_data))
+    example = next(path for path in EXAMPLES if path.stem == "language_model")
+    supernet = runpy.run_path(str(example))["factory"]()
+    assert supernet.output_shape == (2, 32, 65)
