@@ -175,7 +175,8 @@ def record(scoring: Scoring, test: np.ndarray) -> dict[str, Any]:
     plan = scoring.plan
     facts: dict[str, Any] = {"space": plan.space, "variant": plan.variant, "seed": plan.seed}
     facts |= {"epoch": scoring.epoch, "policy": scoring.policy, "mean_accuracy": float(scoring.scores.mean())}
-    facts |= {"best_accuracy": float(scoring.scores.max()), "upfront": scoring.upfront}
+    facts |= {"best_accuracy": float(scoring.scores.max()), "distinct": len(np.unique(scoring.scores))}
+    facts |= {"upfront": scoring.upfront}
     names = ("spearman", "kendall", "weighted_tau_by_truth", "weighted_tau_by_proxy")
     found = rank_agreement(
         scoring.scores, test, tops=[10], resamples=RESAMPLES["agreement"], generator=generator(SEED, "bootstrap")
@@ -209,7 +210,7 @@ def paired(first: Mapping[int, float], second: Mapping[int, float], name: str) -
     gaps = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
     if len(gaps) < 2:
         return None
-    p_value = float(stats.ttest_1samp(gaps, 0.0).pvalue) if np.ptp(gaps) > 0 else math.nan
+    p_value = float(stats.ttest_1samp(gaps, 0.0).pvalue) if np.ptp(gaps) > 1e-12 else math.nan
     return {"name": name, "values": gaps, **to_plain(mean_interval(gaps)), "p_value": p_value}
 
 
@@ -339,6 +340,7 @@ def at_equal_cost(
         document["upfront"] = {
             name: {seed: cost / document["scale"] for seed, cost in costs.items()} for name, costs in upfront.items()
         }
+        document["floor"] = ground.truth.best - float(ground.truth.test.max())
         pages[space] = {**document, "architectures": len(ground.truth.architectures)}
     return pages
 
@@ -395,6 +397,13 @@ def page(
     ]
     lines += ["", f"Failed scorings, with one score for all architectures: {len(failed)} of {len(records)}"]
     lines[-1] += f" ({'; '.join(named)}); they are left out." if named else "."
+    flat = [r for r in records if r["spearman"] is not None and r["distinct"] <= 10]
+    if flat:
+        kinds = sorted({f"{r['space']}, {r['variant']}, {LABELS[r['policy']]}" for r in flat})
+        lines[-1] += (
+            f" {len(flat)} more have at most {max(r['distinct'] for r in flat)} different scores ({'; '.join(kinds)}), "
+            "which is hardly a ranking."
+        )
     widths = [r["over_samples"][1] - r["over_samples"][0] for r in records if r["spearman"] is not None]
     if widths:
         lines[-1] += (
@@ -424,7 +433,32 @@ def page(
         lines += ["", text]
     for space, document in costs.items():
         lines += ["", f"### At equal cost: {space}", "", *cost_lines(document)]
+    if costs:
+        lines += ["", "### What can be claimed at equal cost", "", *claims(costs)]
     return "\n".join(lines)
+
+
+def claims(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What can be claimed of guided searches at equal cost, all comparisons of the page taken together."""
+    tests = [
+        (f"{space}: guided by {name}", found)
+        for space, document in costs.items()
+        for name, rows in document["variants"].items()
+        for row in rows
+        for found in row.get("at_equal_cost", {}).values()
+        if found["comparison"] is not None and found["comparison"]["welch"]["p_value"] is not None
+    ]
+    adjusted = holm([found["comparison"]["welch"]["p_value"] for _, found in tests]) if tests else []
+    lines = [
+        f"- {name}: {found['sentence']} (p = {p:.2g} after Holm)."
+        for (name, found), p in zip(tests, adjusted, strict=True)
+        if found["answer"] != "cannot tell"
+    ]
+    intro = (
+        f"Of {len(tests)} comparisons at equal cost, {len(lines)} can be claimed taken alone; p after Holm is over all "
+        f"{len(tests)} of them:"
+    )
+    return [intro, "", *lines]
 
 
 def cost_lines(document: Mapping[str, Any]) -> list[str]:
@@ -435,7 +469,7 @@ def cost_lines(document: Mapping[str, Any]) -> list[str]:
         (
             f"{document['architectures']} scored architectures. A training of the benchmark costs "
             f"{document['scale']:.3g} passes × multiply-accumulates in the mean; in such trainings, supernet and "
-            f"scoring cost: {priced}."
+            f"scoring cost: {priced}. The best of the sample has a regret of {document['floor']:.2f} points."
         ),
         "",
     ]
@@ -515,11 +549,13 @@ def draw(
                 if not points:
                     continue
                 means = [float(np.mean(values)) for values in points.values()]
-                style = {"color": colour, "linestyle": dashes, "marker": "o", "markersize": 4}
+                face = "white" if policy == "running" else colour
+                style = {"color": colour, "linestyle": dashes, "marker": "o", "markersize": 5, "markerfacecolor": face}
                 upper.plot(list(points), means, label=f"{variant}, {LABELS[policy]}", **style)
                 for epoch, values in points.items():
-                    upper.plot([epoch] * len(values), values, ".", color=colour, alpha=0.4)
-        upper.set(title=space, xlabel="epochs of the supernet", ylim=(-0.6, 1))
+                    mark = "_" if policy == "running" else "."
+                    upper.plot([epoch] * len(values), values, mark, color=colour, alpha=0.5)
+        upper.set(title=space, xlabel="epochs of the supernet", xlim=(0, None), ylim=(-1, 1))
         upper.axhline(0, color="0.7", linewidth=0.8)
         upper.legend(frameon=False, fontsize=7, loc="lower right")
         if space not in costs:
@@ -527,12 +563,16 @@ def draw(
             continue
         curves, scale = costs[space]["curves"], costs[space]["scale"]
         x = np.array(curves["checkpoints"]) / scale
-        for colour, (name, found) in zip(itertools.cycle(COLOURS), curves["searches"].items(), strict=False):
+        guided = [name for name in curves["searches"] if name not in RIVALS]
+        colours = dict(zip([*RIVALS, *guided], itertools.cycle(COLOURS[::-1]), strict=False))
+        for name, found in curves["searches"].items():
+            colour = colours[name]
             mean = np.array(found["mean"], dtype=float)  # none before the first training is complete
             low, high = np.array([pair or (None, None) for pair in found["mean_interval"]], dtype=float).T
             dashes = ":" if LABELS["running"] in name else "-"
             lower.plot(x, mean, color=colour, linestyle=dashes, label=f"{name} (n = {found['n']})")
-            lower.fill_between(x, np.maximum(low, 0.01), high, color=colour, alpha=0.12, linewidth=0)
+            if LABELS["running"] not in name:
+                lower.fill_between(x, np.maximum(low, 0.01), high, color=colour, alpha=0.12, linewidth=0)
         lower.set(xscale="log", yscale="log", xlabel="cost, mean trainings of the benchmark", ylim=(0.05, 30))
         lower.legend(frameon=False, fontsize=7, loc="upper right")
     for axes in grid.flat:

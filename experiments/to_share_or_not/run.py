@@ -228,8 +228,7 @@ def draw(
         has = data.features(sample.rows)[feature]
         panels.append(ScatterPanel(space, sample.valid, sample.proxy, has, feature))
     title = "Two biases: what the supernet over-values depends on the space"
-    targets = [out / "bias.png", out / "bias.svg"]
-    captions["bias"] = draw_scatter(panels, title, targets, truth_label=label)
+    captions["bias"] = draw_scatter(panels, title, [out / "bias.png"], truth_label=label)
     sample = data.sample(config["variant"], "A_1", 0)
     chosen = stream(config["seed"], "disorder").choice(len(sample.rows), 100, replace=False)
     captions["disorder"] = draw_disorder(

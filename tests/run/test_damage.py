@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -224,3 +225,28 @@ def test_two_processes_cannot_write_to_one_run(run: Path) -> None:
     pytest.importorskip("fcntl", reason="locks exist on Unix only")
     with RunFolder(run).locked(), pytest.raises(CheckpointError, match="another process"):
         search(run, resume=True)
+
+
+def test_a_run_whose_data_have_moved_finds_them_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8, generator=generator).numpy()
+    labels = torch.arange(40).numpy() % 2
+    (tmp_path / "there").mkdir()
+    there = tmp_path / "there" / "arrays"
+    there.mkdir()
+    np.savez(there / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    words = ["--data", "arrays", "--data-path", str(there), "--space", "toy-tied-width", "--method", "gaea-erm"]
+    out = str(tmp_path / "RUN")
+    assert main(["search", *words, "--max-steps", "2", "--batch-size", "8", "--device", "cpu", "--out", out]) == 0
+    (tmp_path / "there").rename(tmp_path / "here")
+    monkeypatch.delenv("SHAREWISE_DATA", raising=False)
+    assert main(["evaluate", out]) == 2
+    assert "SHAREWISE_DATA" in capsys.readouterr().err
+    monkeypatch.setenv("SHAREWISE_DATA", str(tmp_path / "here"))
+    assert main(["evaluate", out]) == 0
+    np.savez(tmp_path / "here" / "arrays" / "a.npz", x_train=images[::-1], y_train=labels, x_test=images, y_test=labels)
+    capsys.readouterr()
+    assert main(["evaluate", out]) == 2
+    assert "data" in capsys.readouterr().err, "other data in the same place are noticed"

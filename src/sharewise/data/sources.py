@@ -15,7 +15,7 @@ from sharewise.errors import ConfigurationError, DataError, unknown_name
 if TYPE_CHECKING:
     from sharewise.data.dataset import Dataset
 
-__all__ = ["SOURCES", "Source", "load", "locate", "single_file"]
+__all__ = ["SOURCES", "Source", "load", "locate", "relocated", "single_file"]
 
 _VARIABLE = "SHAREWISE_DATA"
 
@@ -204,6 +204,30 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
             f"data set {name!r} was not found at {str(place)!r}; give its place by --data-path or {_VARIABLE}"
         )
     return place
+
+
+def relocated(name: str, path: str | None) -> str | None:
+    """Where data lie now that a run read at some path, which may have been on another machine.
+
+    The recorded path is kept while it exists. Otherwise `$SHAREWISE_DATA` is asked, as for a run without a path; that
+    the data are the same is for their checksum to say.
+
+    Args:
+        name: name of the source.
+        path: as the run recorded it, or `None`.
+
+    Returns:
+        A path to try.
+
+    Example:
+        >>> relocated("digits", None) is None
+        True
+    """
+    if path is None or Path(path).exists():
+        return path
+    root = os.environ.get(_VARIABLE)
+    place = None if root is None else Path(root).expanduser() / name
+    return path if place is None or not place.exists() else str(place)
 
 
 def single_file(place: Path, suffix: str) -> Path:

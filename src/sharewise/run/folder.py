@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from sharewise.atomic import replacing
+from sharewise.data.sources import relocated
 from sharewise.errors import CheckpointError, SharewiseError
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
@@ -142,7 +143,7 @@ class RunFolder:
             yield
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration with which the run began.
+        """The configuration with which the run began; data that lie elsewhere by now are looked for.
 
         Raises:
             CheckpointError: when this is no run folder or the file is damaged.
@@ -157,6 +158,8 @@ class RunFolder:
             raise CheckpointError(f"{self.config} is damaged: {str(error).splitlines()[0]}") from None
         if not isinstance(value, dict) or value.get("command") not in ("search", "train"):
             raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a search or a training")
+        if isinstance(value.get("data"), str) and isinstance(value.get("data_path"), str):
+            value["data_path"] = relocated(value["data"], value["data_path"])
         return value
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
