@@ -62,8 +62,9 @@ def test_noise_alone_is_no_bias_though_raw_ranks_say_so() -> None:
     assert not residual.found
 
 
-def test_null_data_give_a_finding_as_seldom_as_the_level_says() -> None:
-    false = [any(bias.found for bias in study(seed, n=80, permutations=99).biases) for seed in range(200)]
+@pytest.mark.parametrize("n", [10, 80])  # few architectures leave little once the truth is regressed out
+def test_null_data_give_a_finding_as_seldom_as_the_level_says(n: int) -> None:
+    false = [any(bias.found for bias in study(seed, n=n, permutations=99).biases) for seed in range(200)]
     assert np.mean(false) <= 0.09  # 0.05, with 2.6 standard errors of 200 trials
 
 

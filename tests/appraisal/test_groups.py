@@ -75,6 +75,13 @@ def test_cohens_d_and_its_interval() -> None:
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
 
 
+@pytest.mark.parametrize("distance", [1.0, 50.0])
+def test_a_huge_effect_of_few_runs_has_an_interval(distance: float) -> None:
+    found = cohens_d([distance, distance + 0.05], [0.0, 0.05])  # the far tail of t with 2 degrees of freedom
+    assert stats.nct.cdf(found.value, 2, found.low) == pytest.approx(0.975, abs=1e-7)
+    assert stats.nct.cdf(found.value, 2, found.high) == pytest.approx(0.025, abs=1e-7)
+
+
 def test_the_interval_of_d_leaves_out_zero_when_the_test_does() -> None:
     rng = np.random.default_rng(5)
     for _ in range(40):

@@ -40,6 +40,26 @@ def test_a_claim_is_false_as_seldom_as_it_says() -> None:
     assert np.mean(claims) == pytest.approx(0.05, abs=0.045)
 
 
+def test_two_supernets_that_agree_by_luck_give_no_claim() -> None:
+    rival = np.random.default_rng(0).exponential(1, 500).tolist()
+    verdict = sharing_verdict([0.5, 0.5], rival)
+    assert verdict.comparison is not None
+    assert verdict.comparison.welch.p_value < 1e-10
+    assert verdict.answer is Answer.CANNOT_TELL
+    assert "but ranks do not confirm it (Mann-Whitney p = " in verdict.sentence
+    assert verdict.needed is None
+    assert sharing_verdict([0.001, 0.002], rival).answer is Answer.HELPS
+
+
+def test_skewed_regrets_of_few_supernets_seldom_give_a_false_claim() -> None:
+    rng = np.random.default_rng(1)
+    rival = rng.lognormal(0, 1.5, 500).tolist()
+    claims = [
+        sharing_verdict(rng.lognormal(0, 1.5, 3).tolist(), rival).answer is not Answer.CANNOT_TELL for _ in range(150)
+    ]
+    assert np.mean(claims) <= 0.09
+
+
 def test_one_supernet_is_allowed_and_says_what_is_missing() -> None:
     verdict = sharing_verdict([0.45], RIVAL)
     assert verdict.answer is Answer.CANNOT_TELL

@@ -50,6 +50,14 @@ def broken():
 def nothing():
     return Net()
 
+def leaving():
+    raise SystemExit(0)
+
+def late():
+    supernet = factory()
+    supernet.model.register_forward_pre_hook(lambda module, x: (module.enter.weight.view(16, 4), x)[1])
+    return supernet
+
 def failing():
     raise RuntimeError("no such luck")
 """
@@ -87,6 +95,7 @@ def test_a_sound_model_is_proved(file: Path, capsys: pytest.CaptureFixture[str])
         ("forgetful", "differs from the masked model"),
         ("nothing", "must return what sharewise.elastic returns, but returned a Net"),
         ("failing", "RuntimeError: no such luck"),
+        ("leaving", "leaving failed: SystemExit: 0"),
         ("factori", "unknown factory in"),
         ("a b", "expected FILE:FACTORY"),
     ],
@@ -103,6 +112,11 @@ def test_a_broken_law_is_an_error_of_its_own(file: Path, capsys: pytest.CaptureF
     told = capsys.readouterr()
     assert "one-hot mixture differs from its slice" in told.err
     assert json.loads(told.out)["holds"] is False
+
+
+def test_a_network_that_does_not_run_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-model", f"{file}:late"]) == 1
+    assert 'broken: {"hidden": 4} does not run: RuntimeError' in capsys.readouterr().err
 
 
 def test_files_and_counts_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

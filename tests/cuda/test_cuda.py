@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import sharewise as sw
 from sharewise.cli import main
@@ -130,6 +131,62 @@ def test_an_extracted_network_computes_what_the_supernet_does(name: str) -> None
             torch.testing.assert_close(
                 supernet(inputs, gates), extract(supernet, architecture)(inputs), rtol=1e-10, atol=1e-10
             )
+
+
+class Branches(nn.Module):
+    """Concatenated branches, so that slices are not leading, and a row of blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(1, 8, 5, padding=2)
+        self.norm, self.mix = nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 16)) for _ in range(2))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.mix(self.norm(torch.cat([self.a(x), self.b(x)], 1)).relu()).mean((2, 3))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def elastic_state(method: str, device: str) -> SearchState:
+    torch.manual_seed(0)
+    choices = {"a": sw.width([4, 8]), "b": sw.kernel([3, 5]), "blocks.*": sw.depth([1, 2])}
+    space = sw.elastic(Branches(), choices, example=torch.randn(2, 1, 8, 8)).space
+    data = sw.data.digits().limited(128, seed=0)
+    recipe = build(method, small_arguments(method))
+    return prepare_search(space, recipe, data, device=device, precision="float64", gap_examples=0)
+
+
+@pytest.mark.parametrize("method", ["spos", "gaea-erm", "tanglenas-drnas"])
+def test_a_model_of_ones_own_is_searched_as_on_the_cpu(method: str) -> None:
+    states = [elastic_state(method, device) for device in ("cpu", "cuda")]
+    for state in states:
+        state.supernet.train()
+        for _ in range(3):
+            state.recipe.level.step(state, architecture=True)
+    for name, weight in states[0].supernet.state_dict().items():
+        torch.testing.assert_close(states[1].supernet.state_dict()[name].cpu(), weight, rtol=1e-7, atol=1e-9)
+    supernet = states[1].supernet.eval()
+    inputs = torch.randn(4, 1, 8, 8, dtype=torch.float64, device="cuda")
+    for architecture in (sample(supernet.space, np.random.default_rng(seed)) for seed in range(4)):
+        gates = to_device(discrete(supernet.relaxation.encode(architecture)), inputs.device, torch.float64)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                supernet(inputs, gates), extract(supernet, architecture)(inputs), rtol=1e-10, atol=1e-10
+            )
+
+
+def test_no_forward_of_a_model_of_ones_own_waits_for_the_device() -> None:
+    state = elastic_state("gaea-erm", "cuda")
+    state.supernet.train()
+    state.recipe.level.step(state, architecture=True)  # workspaces and caches
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        state.recipe.level.step(state, architecture=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("method", ["darts", "spos", "gaea-erm"])

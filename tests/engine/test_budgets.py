@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -68,7 +69,8 @@ def test_costs_are_those_of_extracted_networks(name: str) -> None:
         a = sample(supernet.space, rng)
         true = cost(extract(supernet, a), shape)
         assert costs.architectures(Parameters()).of(a) == true.parameters
-        assert costs.architectures(MultiplyAccumulates()).of(a) == true.multiply_accumulates
+        priced = costs.architectures(MultiplyAccumulates()).of if name == "conv-macro" else costs.multiply_accumulates
+        assert priced(a) == true.multiply_accumulates
     assert costs.architectures(Parameters()).additive == (name != "conv-macro")
 
 
@@ -316,24 +318,66 @@ def test_evolution_refuses_nonsense(changes: dict[str, Any]) -> None:
         Evolution(**changes)
 
 
-def test_evolution_finds_what_ranking_everything_finds() -> None:
+def score_by(monkeypatch: pytest.MonkeyPatch, score: Callable[[Any], float]) -> list[Any]:
+    """Let selections score architectures by a function; what they score, in order."""
+    met: list[Any] = []
+
+    def scored(state: Any, gates: Any, *arguments: Any) -> dict[str, float]:
+        a = state.distribution.relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
+        met.append(a)
+        return {"loss": 0.0, "accuracy": score(a), "examples": 1}
+
+    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", scored)
+    return met
+
+
+def test_evolution_finds_what_ranking_everything_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a score that grows with every right choice, few generations find the best of 4,096 architectures."""
     selection = Evolution(generations=12, population=24, parents=6, crossover=12, mutation=12)
     state = state_of("toy-separable-cell", "spos", (), selection=selection)
     target = sample(state.supernet.space, np.random.default_rng(5))
-    calls: list[str] = []
-
-    def scored(state: Any, gates: Any, *arguments: Any) -> dict[str, float]:
-        a = state.distribution.relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
-        calls.append(str(a))
-        return {"loss": 0.0, "accuracy": sum(a[name] == target[name] for name in a) / len(a), "examples": 1}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sharewise.engine.select.evaluate_gates", scored)
-        found = selection.select(state)
+    met = score_by(monkeypatch, lambda a: sum(a[name] == target[name] for name in a) / len(a))
+    found = selection.select(state)
     assert found.architecture == target
-    assert len(calls) == len(set(calls)) <= 12 * 24, "no architecture is scored twice"
+    assert len(met) == len(set(met)) <= 12 * 24, "no architecture is scored twice"
     assert found.candidates[0][1]["accuracy"] == 1.0
+
+
+def test_evolution_never_scores_what_breaks_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where slower is better, every child leans over the limit."""
+    choices = load("toy-separable-cell").choices
+    table = Latency(1.0, tuple((c.name, option, float(i)) for c in choices for i, option in enumerate(c.options)))
+    selection = Evolution(generations=5, population=12, parents=3, crossover=6, mutation=6)
+    state = state_of("toy-separable-cell", "spos", (Limit(table, 8.0),), selection=selection)
+    score_by(monkeypatch, state.costs.architectures(table).of)
+    found = selection.select(state)
+    milliseconds = [scores["accuracy"] for _, scores in found.candidates]
+    assert len(milliseconds) == 5 * 12
+    assert max(milliseconds) == 8.0
+
+
+def test_the_evolution_of_spos_is_that_of_its_paper() -> None:
+    selection = build("spos", {"selection": "evolution", "candidates": 1000}).selection
+    assert isinstance(selection, Evolution)
+    paper = {"generations": 20, "population": 50, "parents": 10, "crossover": 25, "mutation": 25}
+    assert {name: getattr(selection, name) for name in paper} == paper
+    assert selection.mutation_probability == 0.1
+
+
+@pytest.mark.parametrize(("probability", "changes"), [(0.0, {1}), (1.0, {1, 2, 3, 4, 5, 6})])
+def test_a_mutant_changes_as_many_choices_as_its_probability_says(
+    probability: float, changes: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first architecture is the best and stays the only parent."""
+    selection = Evolution(2, 12, parents=1, crossover=0, mutation=11, mutation_probability=probability)
+    state = state_of("toy-separable-cell", "spos", (), selection=selection)
+    met = score_by(monkeypatch, lambda a: -float(len(met)))
+    selection.select(state)
+    parent = met[0]
+    found = [sum(parent[name] != mutant[name] for name in parent) for mutant in met[12:23]]
+    assert set(found) <= changes
+    if probability:
+        assert sum(found) / len(found) > 2, "six changes, some of which meet the same choice"
 
 
 def test_spos_by_evolution_from_the_command_line_and_a_budget_that_a_resume_keeps(tmp_path: Path) -> None:
@@ -357,6 +401,8 @@ def test_spos_by_evolution_from_the_command_line_and_a_budget_that_a_resume_keep
     assert folder.read_result() == first
     with pytest.raises(ConfigurationError, match="budget_penalty needs a budget"):
         from_mapping("search", {"budget_penalty": 1.0})
+    with pytest.raises(ConfigurationError, match="latency table bounds nothing without max_latency"):
+        from_mapping("search", {"latency": {"fixed": 1.0, "options": []}})
 
 
 def test_a_measured_latency_is_frozen_into_the_run(tmp_path: Path) -> None:

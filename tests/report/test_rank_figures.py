@@ -75,6 +75,13 @@ def test_regret_marks_budgets_and_leaves_out_what_is_unknown(tmp_path: Path) -> 
     assert "logarithmic" in caption
 
 
+def test_no_regret_at_all_can_be_drawn(tmp_path: Path) -> None:
+    x = np.array([1.0, 2.0])
+    none = Curve(x, np.zeros(2), np.zeros(2), np.zeros(2))
+    draw_guided_regret([RegretPanel("space", {"guided": none}, {1: 1.5})], "t", [tmp_path / "r.png"], unit="trainings")
+    assert (tmp_path / "r.png").stat().st_size > 0
+
+
 def test_learning_curves(tmp_path: Path) -> None:
     x = np.array([1.0, 2.0, 3.0])
     curve = Curve(x, np.array([0.1, np.nan, 0.6]), np.array([0.0, np.nan, 0.5]), np.array([0.2, np.nan, 0.7]))

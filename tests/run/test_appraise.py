@@ -15,8 +15,11 @@ import sharewise as sw
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError
 from sharewise.oracle.table import open_table
+from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
+from sharewise.run.appraise import _supernets
 from sharewise.run.oracles import finished_search
+from sharewise.run.scoring import Score, Scoring
 from sharewise.run.truth import truth_of_table
 
 QUICK = ("--examples", 48, "--recalibrate", 1, "--repeats", 30, "--resamples", 20, "--jobs", 1)
@@ -64,6 +67,12 @@ def test_a_table_gives_a_verdict_with_its_evidence(finished: Path, siblings: tup
     # The price is what the ledgers say: supernet, scoring of all, and k trainings of 200 epochs on 25,000 images.
     state = finished_search(RunFolder(siblings[0]))
     assert document["runs"][0]["training_multiply_accumulates"] == state.ledger.entries["weights"].multiply_accumulates
+    space = sw.spaces.nasbench201()
+    places = [space.listing.index(space.parse(row["architecture"])) for row in rows]
+    assert [row["cost"] for row in rows] == pytest.approx(200 * training_epochs(space, "cifar10")[0][places])
+    scored = [Score({"running": 0.5}, {"running": 1.0}, {"running": 7})] * 3
+    ledger = {"multiply_accumulates": 100, "seconds": 1.0}
+    assert _supernets(Scoring(recalibrate=0), {"0": scored}, {"0": ledger})[0].upfront == {"running": {"0": 121.0}}
     first = document["regret"]["variants"]["running"][0]
     costs = []
     for run_, seed in zip(document["runs"], document["seeds"], strict=True):
@@ -194,8 +203,30 @@ def test_bad_input_is_named(
     (tmp_path / "full" / "file").touch()
     assert "is not empty" in refused(capsys, one, *words, "--out", tmp_path / "full")
     assert "jobs must be at least 1" in refused(capsys, one, "--oracle", table, "--jobs", 0, "--out", tmp_path / "i")
+    assert "at least 1; got 0" in refused(capsys, one, *words, "--seeds", 0, "--out", tmp_path / "k")
+    for option, value in (("--epochs", 0), ("--held-out", 0)):
+        assert "at least 1 epoch" in refused(capsys, one, option, value, "--out", tmp_path / "l")
+    assert not [name for name in "abcfghikl" if (tmp_path / name).exists()]
     few = made_up_table(tmp_path / "few.table", covered=2)
     assert "at least 3 architectures, got 2" in refused(capsys, one, "--oracle", few, "--out", tmp_path / "j")
+
+
+def test_a_mistake_costs_neither_the_folder_nor_a_supernet(
+    siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [siblings[0], "--oracle", table, "--architectures", 5, *QUICK, "--out", tmp_path]
+    assert "did you mean" in refused(capsys, *words, "--seeds", 2, "--dataset", "cifar1")
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    assert run(capsys, *words, "--dataset", "cifar10")[0] == 0
+    assert "holds another appraisal" in refused(capsys, *words, "--seed", 1)
+
+
+def test_a_plan_of_something_else_is_kept(
+    siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan.json").write_text('{"kind": "holiday"}', encoding="utf-8")
+    assert "holds another appraisal" in refused(capsys, siblings[0], "--oracle", table, *QUICK, "--out", tmp_path)
+    assert (tmp_path / "plan.json").read_text(encoding="utf-8") == '{"kind": "holiday"}'
 
 
 def test_a_table_that_covers_a_part_is_said(made_up_table: Callable[..., Path], tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ def test_a_faithful_supernet_that_costs_nothing_helps() -> None:
     assert found.verdict.answer.value == "sharing helps here"
     assert found.top == 10
     assert "over other samples of 120 architectures" in found.verdict.sentence
+    for row in found.document["regret"]["variants"]["running"]:
+        samples = row["with_equally_many_trainings"]["over_samples"]
+        assert samples["low"] < samples["value"] < 0  # guided less random, as the verdict says it
+        assert samples["high"] < 0
     assert found.agreement["running"]["spearman"].n == 4
     assert json.loads(json.dumps(found.document, allow_nan=False)) == found.document
 

@@ -101,6 +101,20 @@ def test_continuity_dense_execution_with_one_hot_weights_is_the_slice(
             torch.testing.assert_close(supernet(x, dense(supernet.space, gates)), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "shape", "network"), ENTANGLED[:2], ids=[row[0] for row in ENTANGLED[:2]])
+def test_a_slice_in_training_drops_what_the_plain_network_drops(
+    name: str, shape: tuple[int, ...], network: dict[str, Any]
+) -> None:
+    supernet, x = entangled(name, shape, {**network, "dropout": 0.5})
+    a = sample(supernet.space, np.random.default_rng(0))
+    plain, outputs = extract(supernet, a), []
+    for run in (lambda: plain.train()(x), lambda: supernet.train()(x, discrete(supernet.relaxation.encode(a)))):
+        torch.manual_seed(0)
+        outputs.append(run())
+    assert torch.equal(*outputs)
+    assert not torch.equal(outputs[0], plain.eval()(x))
+
+
 def test_the_published_form_of_a_cell_is_not_continuous() -> None:
     """A group without weight still adds the shift of its norm: why the mass is not decoration."""
     name, shape, network = ENTANGLED[2]
@@ -126,9 +140,11 @@ def test_the_published_form_differs_under_a_mixture(name: str, shape: tuple[int,
     assert float(difference) > 1e-6
 
 
-def test_a_shared_dimension_is_scaled_once() -> None:
+@pytest.mark.parametrize("published", [False, True])
+def test_a_shared_dimension_is_scaled_once_and_twice_in_the_published_form(published: bool) -> None:
     """Under a mixture conv-macro equals a network whose activations are scaled by hand, where they are written."""
-    supernet, x = entangled(*ENTANGLED[0])
+    name, shape, network = ENTANGLED[0]
+    supernet, x = entangled(name, shape, {**network, "published": published})
     space = supernet.space
     gates = {}
     for d in supernet.relaxation.decisions:
@@ -144,7 +160,7 @@ def test_a_shared_dimension_is_scaled_once() -> None:
             y = torch.relu(convolution(y))
             width = y.shape[1]
             s = torch.cat([torch.full((width // 4,), v, dtype=torch.float64) for v in (1.0, 0.8, 0.5, 0.5)])
-            y = y * s[:, None, None]
+            y = y * s[:, None, None] ** (2 if published else 1)
             if layer in (1, 2):
                 y = torch.nn.functional.max_pool2d(y, 2)
         expected = plain.classifier(plain.closing(y))

@@ -527,6 +527,26 @@ def test_convolution_superposition_is_the_sum_of_padded_slices(gates: dict[str, 
     assert_same(layer(x, gates), naive, leaves_of(layer, gates))
 
 
+@given(gates=gates_of(WIDTH, KERNEL))
+@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("published", [False, True])
+def test_channels_of_a_depthwise_convolution_count_once(published: bool, gates: dict[str, Gate]) -> None:
+    """Inputs and outputs are one decision there, also in the published form."""
+    torch.manual_seed(0)
+    layer = depthwise(WIDTH, KERNEL, applies=("inputs", "outputs"), published=published).double()
+    rows, _ = layer.plane.size(gates)
+
+    def weight(single: Gates) -> Tensor:
+        r, _ = layer.plane.size(single)
+        margin = (7 - layer.kernel.size(single)) // 2
+        inner = layer.weight[:r, :, margin : 7 - margin, margin : 7 - margin]
+        return padded(F.pad(inner, [margin] * 4), rows, 1, 7, 7)
+
+    bias = mixed({"width": gates["width"]}, lambda s: padded(layer.bias[: layer.plane.outputs.size(s)], rows))
+    naive = F.conv2d(IMAGES.double()[:, :rows], mixed(gates, weight), bias, padding=3, groups=rows)
+    assert_same(layer(IMAGES.double()[:, :rows], gates), naive, leaves_of(layer, gates))
+
+
 GROUPS = Decision("groups", (1, 2, 4))
 EXACT: dict[str, tuple[Callable[[], Shared], Tensor, tuple[Decision, ...]]] = {
     "groups": (lambda: SlicedConv2d(4, 8, 3, groups=GROUPS, bias=False), IMAGES[:, :4], (GROUPS,)),
@@ -601,6 +621,39 @@ def test_queries_and_keys_are_not_scaled_by_the_heads_but_in_the_published_form(
     torch.testing.assert_close(layer(x, gates), value)
     everything = F.linear(attend(torch.stack([q * s, k * s, v * s], 2), 2) * s, *ours)
     torch.testing.assert_close(twin(x, gates), everything)
+
+
+def test_the_published_attention_scales_the_features_that_it_reads_and_those_that_it_writes() -> None:
+    g, h = (torch.tensor(v, dtype=torch.float64) for v in ([0.2, 0.3, 0.5], [0.4, 0.6]))
+    gates = {"width": Gate(g, (0, 1, 2)), "heads": Gate(h, (0, 1))}
+    torch.manual_seed(0)
+    layer = SlicedAttention(WIDTH, HEADS, 3, published=True).double()
+    width = torch.tensor([1.0, 1, 0.8, 0.8, 0.5, 0.5], dtype=torch.float64)
+    heads = torch.tensor([1.0, 1, 1, 0.6, 0.6, 0.6], dtype=torch.float64)
+    rows = F.linear(TOKENS.double() * width, layer.qkv.weight, layer.qkv.bias).view(3, 5, 3, 6)
+    mixed_heads = attend(rows * heads, 2) * heads
+    naive = F.linear(mixed_heads, layer.projection.weight, layer.projection.bias) * width
+    torch.testing.assert_close(layer(TOKENS.double(), gates), naive)
+
+
+@given(gates=gates_of(WIDTH, HEADS))
+@settings(max_examples=12, deadline=None)
+def test_regrouped_attention_reads_a_searched_width_once(gates: dict[str, Gate]) -> None:
+    """P Σ_c g_c · pad(A_c(Q x, K x, V x)), with x scaled where it is read and the mixture not scaled again."""
+    torch.manual_seed(0)
+    layer = RegroupedAttention(WIDTH, HEADS).double()
+    size = layer.features.size(gates)
+    x = TOKENS.double()[..., :size]
+    scale = mixed({"width": gates["width"]}, lambda s: padded(x.new_ones(layer.features.size(s)), size))
+    weight, bias = (p.unflatten(0, (3, 6))[:, :size].flatten(0, 1) for p in (layer.qkv.weight, layer.qkv.bias))
+    rows = F.linear(x * scale, weight[:, :size], bias).unflatten(-1, (3, size))
+
+    def attention(single: Gates) -> Tensor:
+        own = layer.features.size(single)
+        return padded(attend(rows[..., :own], layer.heads.size(single)), 3, 5, size)
+
+    naive = F.linear(mixed(gates, attention), layer.projection.weight[:size, :size], layer.projection.bias[:size])
+    assert_same(layer(x, gates), naive, leaves_of(layer, gates))
 
 
 def test_the_published_regrouped_attention_mixes_queries_keys_and_values() -> None:

@@ -93,8 +93,8 @@ def find_biases(
 
     With r the ranks by proxy, t those by truth and z a feature, all scaled to unit variance, r and z are each regressed
     on 1, t, t², t³; the effect is the correlation of what is left. Its null distribution comes from permuting what is
-    left of r, the same permutation for all features, so that the largest |effect| of each permutation corrects for
-    their number however they depend on each other.
+    left of r and regressing it once more, the same permutation for all features, so that the largest |effect| of each
+    permutation corrects for their number however they depend on each other.
 
     Args:
         features: by name, one value an architecture: booleans, or numbers.
@@ -150,7 +150,9 @@ def find_biases(
     design = np.stack([columns[name] for name in names])
     kinds = np.array([boolean[name] for name in names])
     effects, left, rest = _effects(scores, values, design, kinds)
-    permuted = np.stack([rest @ left[generator.permutation(n)] for _ in range(permutations)])
+    # A permuted remainder leans on the truth again: without regressing it once more, its correlations were too small.
+    shuffled = np.stack([left[generator.permutation(n)] for _ in range(permutations)])
+    permuted = _residuals(_truth_basis(values), shuffled) @ rest.T
     exceeds = np.abs(permuted) >= np.abs(effects) - 1e-12
     p_values = (1 + exceeds.sum(axis=0)) / (permutations + 1)
     largest = np.abs(permuted).max(axis=1)
@@ -218,6 +220,14 @@ def _columns(features: Mapping[str, ArrayLike], n: int) -> tuple[dict[str, Float
     return columns, boolean, tuple(constant)
 
 
+def _truth_basis(truth: Floats) -> Floats:
+    """Orthonormal columns that span the polynomials of the true ranks."""
+    n = len(truth)
+    t = (stats.rankdata(truth) - (n + 1) / 2) / n
+    basis, _ = np.linalg.qr(np.stack([t**power for power in range(DEGREE + 1)], axis=1))
+    return np.asarray(basis)
+
+
 def _residuals(design: Floats, sides: Floats) -> Floats:
     """What is left of each row of `sides` after least squares on the columns of an orthonormal design, scaled to 1."""
     left = sides - (sides @ design) @ design.T
@@ -230,9 +240,7 @@ def _effects(
     proxy: Floats, truth: Floats, features: Floats, boolean: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Floats]:
     """Correlations at equal truth, what is left of the proxy's ranks, and what is left of the features."""
-    n = len(proxy)
-    t = (stats.rankdata(truth) - (n + 1) / 2) / n
-    design, _ = np.linalg.qr(np.stack([t**power for power in range(DEGREE + 1)], axis=1))
+    n, design = len(proxy), _truth_basis(truth)
     ranked = np.where(boolean[:, None], features, stats.rankdata(features, axis=1))
     left = _residuals(design, stats.rankdata(proxy)[None] - (n + 1) / 2)[0]
     rest = _residuals(design, ranked - ranked.mean(axis=1, keepdims=True))

@@ -449,7 +449,9 @@ def _noncentral_ends(t: float, freedom: float, confidence: float) -> tuple[float
 
     def root(share: float) -> float:
         def excess(centre: float) -> float:
-            return float(special.nctdtr(freedom, centre, t)) - share
+            chance = float(special.nctdtr(freedom, centre, t))
+            # In a tail too far to be computed it is as good as certain on which side of t the centre lies.
+            return (float(centre < t) if math.isnan(chance) else chance) - share
 
         reach = 1.0
         low, high = t - reach, t + reach

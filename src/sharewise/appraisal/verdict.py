@@ -63,7 +63,9 @@ def sharing_verdict(
 ) -> Verdict:
     """Compare the regrets of searches guided by supernets with those of another search, and say what follows.
 
-    Sharing helps, or hurts, where Welch's interval of the difference of the mean regrets leaves out 0.
+    Sharing helps, or hurts, where Welch's interval of the difference of the mean regrets leaves out 0 and Mann and
+    Whitney's test of ranks finds the same. A few supernets may agree by luck, and then show less spread than there is:
+    Welch's interval alone is far too narrow for regrets, which are skewed.
 
     Args:
         guided: regrets, one a supernet.
@@ -122,7 +124,9 @@ def sharing_verdict(
         f"{100 * confidence:g} % interval of the difference {interval.low:.{digits}f} to {interval.high:.{digits}f} "
         f"(p = {comparison.welch.p_value:.2g}, {sizes})"
     )
-    if 0 not in interval:
+    apart, ranks = 0 not in interval, comparison.mann_whitney.p_value
+    favoured = comparison.smaller_by_rank.value - 0.5
+    if apart and ranks < 1 - confidence and favoured * interval.value < 0:
         answer, word = (Answer.HELPS, "lower") if interval.value < 0 else (Answer.HURTS, "higher")
         size = f"{abs(interval.value):.{digits}f} {unit} {word} than {against}"
         return Verdict(
@@ -134,8 +138,10 @@ def sharing_verdict(
             failed,
             None,
         )
-    needed = needed_size(effect, alpha=1 - confidence, other=len(theirs)) if effect else None
+    needed = needed_size(effect, alpha=1 - confidence, other=len(theirs)) if effect and not apart else None
     more = f"; about {needed} supernets would tell an effect of this size" if needed and needed > len(ours) else ""
+    if apart:
+        more = f", but ranks do not confirm it (Mann-Whitney p = {ranks:.2g}); train more seeds"
     return Verdict(
         Answer.CANNOT_TELL,
         f"{Answer.CANNOT_TELL.value}: {what} differs by {interval.value:.{digits}f} {unit} from {against}, "
@@ -144,7 +150,7 @@ def sharing_verdict(
         len(ours),
         len(theirs),
         failed,
-        needed if more else None,
+        needed if more and not apart else None,
     )
 
 

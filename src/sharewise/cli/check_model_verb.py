@@ -71,7 +71,7 @@ def _made(text: str) -> ElasticModel:
         supernet = _factory(module, name, path)()
     except SharewiseError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigurationError(f"{text} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(file.parent))

@@ -92,7 +92,7 @@ def spos(
             which a weight step leaves out what a decision (that has the option `none`) has chosen, also where `none` is
             excluded from the architectures.
         selection: `"random"` for the best of some random architectures, `"evolution"` for the algorithm of the paper.
-        candidates: architectures that are ranked; 1,000 in the paper's evolution.
+        candidates: architectures that are ranked, in whole generations by evolution; 1,000 in the paper's.
         population: architectures per generation of the evolution, at most `candidates`; a fifth of them have children.
         recalibration_batches: training mini-batches that re-estimate the statistics of each candidate.
         selection_examples: held-out examples on which every candidate is scored, all of them where there are fewer.

@@ -84,7 +84,8 @@ def tanglenas_drnas(
 
     Deviations:
         Supernets apply each gate once and keep the mass of entangled operations before a norm; the network option
-        `published` gives the authors' form. Gradients of w are clipped to norm 5.
+        `published` gives the authors' form. Gradients of w are clipped to norm 5. Adam has the usual second beta of
+        0.999; the released code takes 0.995 on conv-macro.
     """
     return Recipe(
         name="tanglenas-drnas",
@@ -147,7 +148,8 @@ def tanglenas_gdas(recipe: Recipe, *, temperature: float = 10.0, minimum_tempera
         R. Sukthanker et al., AutoML 2024 (arXiv 2312.10440), section 4: reported as degenerate on conv-macro.
 
     Deviations:
-        See `StraightThroughGumbel`.
+        See `StraightThroughGumbel`. Where a layer does not scale its bias (see `SlicedLinear`), neither does its
+        sample; the released code multiplies bias and weight by the product of all gates of a layer.
     """
     rate = recipe.arguments["architecture_learning_rate"]
     estimator = StraightThroughGumbel(Linear(temperature, minimum_temperature))

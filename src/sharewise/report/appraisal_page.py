@@ -411,7 +411,7 @@ def _regret(folder: Path, document: Document, captions: Mapping[str, str]) -> Ma
     legend = element(
         "p",
         "Each comparison is the mean regret of the guided search less that of the other one, with Welch's interval and "
-        "Cohen's d. ",
+        "Cohen's d; a claim needs Mann and Whitney's test of ranks as well. ",
         *(
             element("span", f" {name} ({rule}) ", style=f"background: {colour}; padding: 0 6px; margin-right: 6px")
             for name, (colour, rule) in EFFECTS.items()

@@ -300,10 +300,11 @@ def draw_guided_regret(
                 )
                 if known.any():
                     low, high = min(low, float(curve.mean[known].min())), max(high, float(curve.mean[known].max()))
+            if high == 0:  # nobody has any regret left to draw, and an axis without a value has no logarithm
+                low = high = 1.0
             axes.set_xscale("log")
             axes.set_yscale("log")
-            if high > 0:
-                axes.set_ylim(0.6 * low, 3.2 * high)  # room for the names of the budgets
+            axes.set_ylim(0.6 * low, 3.2 * high)  # room for the names of the budgets
             for k, cost in panel.tops.items():
                 axes.axvline(cost, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
                 axes.text(

@@ -141,13 +141,21 @@ def appraise(
             f"the seed must not be negative, repeats at least 2 and resamples at least 20; got {seed}, {repeats} and "
             f"{resamples}"
         )
+    if seeds is not None and seeds < 1:
+        raise ConfigurationError(f"seeds is the number of supernets in all, at least 1; got {seeds}")
     scoring = Scoring(recalibrate, examples, fine_tune, fine_tune_rate)
     recipe = replace(training or TrainingRecipe(epochs=5, validation_fraction=0.2))
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     table = None if standalone else oracle if isinstance(oracle, Table) else open_table(oracle)
     if not standalone and (training is not None or epochs is not None):
         raise ConfigurationError("trainings are for the oracle standalone; a table states what its own were")
+    if standalone and (recipe.epochs < 1 or not recipe.validation_fraction):
+        raise ConfigurationError(
+            "trainings need at least 1 epoch, and examples that are held out to score them; got "
+            f"{recipe.epochs} epochs and a held-out part of {recipe.validation_fraction}"
+        )
     folder = None if out is None else Path(out)
+    _by_seed(sources, device)  # before anything is trained
     processes = _jobs(jobs, sources, device)
     first = _opened(sources[0], device)
     if folder is not None:
@@ -165,16 +173,16 @@ def appraise(
             "training": asdict(recipe) if standalone else None,
         }
         _create(folder, plan)
-    sources = [*sources, *_siblings(sources, seeds, folder, processes, device, progress)]
-    named = _by_seed(sources, device)
     space, rng = first.supernet.space, np.random.default_rng([seed, 1])
     exclude = first.recipe.exclude
+    if table is not None:
+        truth = truth_of_table(table, space, dataset, count, rng, exclude=exclude)
+    else:
+        chosen = draw(space, count, rng, exclude=exclude)
+    sample = truth.architectures if table is not None else chosen
+    sources = [*sources, *_siblings(sources, seeds, folder, processes, device, progress)]
+    named = _by_seed(sources, device)
     with one_thread() if first.numerics.device.type == "cpu" else nullcontext():
-        if table is not None:
-            truth = truth_of_table(table, space, dataset, count, rng, exclude=exclude)
-        else:
-            chosen = draw(space, count, rng, exclude=exclude)
-        sample = truth.architectures if table is not None else chosen
         found = {
             name: score(
                 first if source is sources[0] and processes == 1 else source,
@@ -447,10 +455,13 @@ def _create(folder: Path, plan: Mapping[str, Any]) -> None:
     text = json.dumps(dict(plan), indent=1, ensure_ascii=False) + "\n"
     try:
         if path.exists():
-            if path.read_text(encoding="utf-8") != text:
+            stored = path.read_text(encoding="utf-8")
+            if stored == text:
+                return
+            # A plan under which nothing was kept was a mistake in the command, which may be put right.
+            if '"kind": "appraisal"' not in stored or any(other != path for other in folder.iterdir()):
                 raise CheckpointError(f"{folder} holds another appraisal (see {path}); choose another --out")
-            return
-        if folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(folder.iterdir()):
             raise CheckpointError(f"{folder} is not empty and holds no appraisal; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -125,6 +125,8 @@ class SearchConfiguration(Configuration):
             raise ConfigurationError(
                 "budget_penalty needs a budget: give max_parameters, max_macs or max_latency as well"
             )
+        if self.latency is not None and self.max_latency is None:
+            raise ConfigurationError("a latency table bounds nothing without max_latency: give it, or no table")
 
     def build_recipe(self) -> Recipe:
         """The method's recipe with the configured options and budgets."""

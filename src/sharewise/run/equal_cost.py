@@ -1,7 +1,7 @@
 """Regret at equal cost: searches that are guided by supernets beside searches that have none.
 
 A guided search pays for its supernet and for scoring before it trains anything; the searches beside it may spend as
-much. A claim must survive both sources of chance: other supernets (Welch's interval over seeds) and other samples of
+much. A claim must survive both sources of chance: other supernets (`sharing_verdict` over seeds) and other samples of
 architectures (bootstrap), since all supernets guide through the same sample.
 """
 

@@ -12,7 +12,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gate
 from sharewise.supernet.mixed import add, weighted
 
-__all__ = ["Bindings", "bound", "skip_and_mix"]
+__all__ = ["Bindings", "bound", "following", "skip_and_mix"]
 
 _ABSENT = object()
 
@@ -55,6 +55,33 @@ def bound() -> Iterator[Bindings]:
         yield bindings
     finally:
         bindings.undo()
+
+
+@contextmanager
+def following(network: nn.Module) -> Iterator[list[str]]:
+    """A context with the paths of the modules that are being executed; after an error the last one is where it was.
+
+    Example:
+        >>> with following(nn.Sequential(nn.Linear(2, 3))) as running:
+        ...     running
+        []
+    """
+    running: list[str] = []
+    handles = []
+    for path, module in network.named_modules():
+
+        def enter(layer: nn.Module, arguments: object, path: str = path) -> None:
+            running.append(path)
+
+        def leave(layer: nn.Module, arguments: object, output: object) -> None:
+            running.pop()
+
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def skip_and_mix(bindings: Bindings, blocks: list[nn.Module], depths: tuple[int, ...], gate: Gate, path: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -18,7 +17,7 @@ from torch.func import functional_call
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Decision, Space
-from sharewise.supernet.elastic.binding import Bindings, bound, skip_and_mix
+from sharewise.supernet.elastic.binding import Bindings, bound, following, skip_and_mix
 from sharewise.supernet.elastic.choices import (
     Choices,
     Choose,
@@ -177,6 +176,7 @@ class ElasticModel(Supernet, Shared):
         self._require_joint(traced, alive)
         self.masks = nn.ModuleList()
         self._reach: dict[int, list[tuple[str, int]]] = {}  # by dimension: decisions and their masks
+        self._tables: dict[int, Alive] = {}  # of masks, on the host, so that a plan needs no copy from a device
         known: dict[tuple[str, bytes], int] = {}
         for name, options in alive.items():
             for root in {root for option in options for root in option}:
@@ -185,6 +185,7 @@ class ElasticModel(Supernet, Shared):
                 index = known.setdefault((name, table.tobytes()), len(self.masks))
                 if index == len(self.masks):
                     self.masks.append(Mask((self._decisions[name],), torch.from_numpy(table)))
+                    self._tables[index] = table.copy()
                 self._reach.setdefault(root, []).append((name, index))
         find = traced.dimensions.find
         self._sliced = {
@@ -443,13 +444,14 @@ class ElasticModel(Supernet, Shared):
         for root, masks in self._reach.items():
             alive = None
             for name, index in masks:
-                column = self._table(index)[:, base[self._order[name]]]
+                column = self._tables[index][:, base[self._order[name]]]
                 alive = column if alive is None else alive & column
             assert alive is not None
             kept = np.flatnonzero(alive)
             counts[root] = len(kept)
             leading = bool(alive[: len(kept)].all())
-            positions[root] = len(kept) if leading else torch.tensor(kept.tolist(), device=device)
+            rows = torch.tensor(kept.tolist(), device="cpu")
+            positions[root] = len(kept) if leading else rows.to(device, non_blocking=True)
         attributes: list[tuple[str, str, Any]] = [
             (path, name, (counts[root],) if as_tuple else counts[root])
             for (path, name), (root, as_tuple) in self._fields.items()
@@ -465,14 +467,6 @@ class ElasticModel(Supernet, Shared):
         for name, roots in self._sliced.items():
             plan.tensors[name] = tuple(None if root is None else positions[root] for root in roots)
         return plan
-
-    def _table(self, index: int) -> Alive:
-        mask = self.masks[index]
-        assert isinstance(mask, Mask)
-        tables: dict[int, Alive] = self.__dict__.setdefault("_tables", {})
-        if index not in tables:  # kept on the host, so that a plan needs no copy from the device
-            tables[index] = mask.reach.cpu().numpy()
-        return tables[index]
 
     def _kernel_attributes(self, kernel: _Kernel, size: int) -> list[tuple[str, str, Any]]:
         module = self.model.get_submodule(kernel.path)
@@ -661,6 +655,9 @@ def elastic(
         TangleNAS scales what is written and what is read; here a dimension is scaled once, by its readers, unless
         `published` asks for the authors' form.
     """
+    for value, kind in ((model, nn.Module), (example, Tensor)):
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"elastic needs a {kind.__name__} here, got a {type(value).__name__}: {value!r}")
     return ElasticModel(model, choices or {}, example, published=published)
 
 
@@ -685,7 +682,7 @@ def _networks(supernet: ElasticModel) -> Networks:
         fits(input_shape, outputs)
         network = supernet.plain(architecture)
         for module in network.modules():
-            reset = getattr(module, "reset_parameters", None)
+            reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))  # of attention
             if callable(reset):
                 reset()
         return network
@@ -769,7 +766,7 @@ def vary_constants(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _sharpened(supernet: ElasticModel) -> ElasticModel:
-    """A copy in which wrong slices show: without constant parameters, and in double precision if its code allows that."""
+    """A copy in which wrong slices show: no constant parameters, and double precision where its code allows that."""
     supernet = copy.deepcopy(supernet)
     vary_constants(supernet, torch.Generator().manual_seed(0))
     precise = copy.deepcopy(supernet).double()
@@ -784,8 +781,7 @@ def _sharpened(supernet: ElasticModel) -> ElasticModel:
 
 def _attempt(network: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor, expected: Tensor) -> str:
     """Run a network; empty where it computes what is expected, else what went wrong, in words."""
-    running: list[str] = []
-    with _following(network, running):
+    with following(network) as running:
         try:
             with torch.no_grad():
                 actual = run(example)
@@ -800,23 +796,3 @@ def _attempt(network: nn.Module, run: Callable[[Tensor], Tensor], example: Tenso
     if not worst <= max(1e-5 if eps < 1e-10 else 1e-3, 8 * eps) * scale:  # in that order, since it may be nan
         return f"differs from the masked model by up to {worst:.3g}"
     return ""
-
-
-@contextmanager
-def _following(network: nn.Module, running: list[str]) -> Iterator[None]:
-    """Keep the paths of the modules that are being executed; after an error the last one is where it happened."""
-    handles = []
-    for path, module in network.named_modules():
-
-        def enter(layer: nn.Module, arguments: object, path: str = path) -> None:
-            running.append(path)
-
-        def leave(layer: nn.Module, arguments: object, output: object) -> None:
-            running.pop()
-
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

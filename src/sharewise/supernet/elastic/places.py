@@ -20,7 +20,7 @@ from sharewise.supernet.elastic.choices import (
     ElasticLinear,
 )
 from sharewise.supernet.elastic.dimensions import FixedDimensionError
-from sharewise.supernet.elastic.trace import Trace
+from sharewise.supernet.elastic.trace import Trace, opaque
 
 __all__ = ["Place", "condition", "expanded", "target"]
 
@@ -128,11 +128,14 @@ def target(model: nn.Module, traced: Trace, place: Place) -> int:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
     """
     largest = int(place.options[-1])  # type: ignore[arg-type]
+    module = model.get_submodule(place.path)
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
     inside = {path: d for path, d in traced.written.items() if path == place.path or path.startswith(place.path + ".")}
     if place.kind == "width":
         if not inside:
             raise ConfigurationError(
-                f"{place.path!r} ({type(model.get_submodule(place.path)).__name__}) has no layer whose width could be "
+                f"{place.path!r} ({type(module).__name__}) has no layer whose width could be "
                 "chosen: no linear layer, convolution or embedding that the example reached"
             )
         if place.path in inside:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
+from sharewise.supernet.elastic.binding import following
 from sharewise.supernet.elastic.dimensions import Dimensions
 
-__all__ = ["Trace", "Use", "is_own", "trace"]
+__all__ = ["Trace", "Use", "is_own", "opaque", "trace"]
 
 Dims = tuple[int, ...]
 
@@ -63,6 +64,15 @@ class Trace:
     output: tuple[int, ...] = ()
 
 
+def opaque(module: nn.MultiheadAttention | nn.RNNBase) -> str:
+    """Why nothing can be chosen in a layer that is made of several."""
+    what = "attention" if isinstance(module, nn.MultiheadAttention) else "recurrence"
+    return (
+        f"{type(module).__name__} cannot have another size inside than outside; write the {what} with linear layers of "
+        "its own"
+    )
+
+
 def is_own(module: nn.Module) -> bool:
     """Whether a module's class is the user's and not one of torch."""
     return not type(module).__module__.startswith(("torch.nn", "sharewise."))
@@ -81,16 +91,17 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation, which hides what it is made of
     try:
-        with warnings.catch_warnings(), torch.enable_grad():
+        with warnings.catch_warnings(), torch.enable_grad(), following(model) as running:
             warnings.simplefilter("ignore")
             program = torch.export.export(model, (example,), strict=False)
     except ConfigurationError:
         raise
     except Exception as error:  # torch raises many kinds
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        where = f" in {running[-1]!r}" if running and running[-1] else ""
         raise ConfigurationError(
-            f"{type(model).__name__} cannot be traced: torch.export says: {reason}. Its forward must take one tensor "
-            "and must not depend on the values in it"
+            f"{type(model).__name__} cannot be traced: torch.export says{where}: {reason}. Its forward must take one "
+            "tensor and must not depend on the values in it"
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -122,7 +133,7 @@ class _Recorder:
         self.axes: dict[Any, tuple[Any, tuple[int, ...]]] = {}  # nodes that are a transposed parameter
         self.made: dict[Any, Any] = {}
         # A module that is registered twice has one path; parameters that several modules share have several names.
-        self.paths = {id(module): path for path, module in model.named_modules()}
+        self.paths: dict[int, str] = {id(module): path for path, module in model.named_modules()}
         self.parameters = {
             _join(path, name): parameter
             for path, module in model.named_modules()
@@ -160,11 +171,7 @@ class _Recorder:
         self.names[node] = name
         self.trace.tensors[name] = dims
         if isinstance(owner, nn.MultiheadAttention | nn.RNNBase):
-            self.fix(
-                dims,
-                f"{type(owner).__name__} cannot have another size inside than outside; write the attention with linear "
-                "layers of its own",
-            )
+            self.fix(dims, opaque(owner))
 
     def _alias(self) -> None:
         """Tied parameters have dimensions by every name."""
@@ -250,9 +257,8 @@ class _Recorder:
         """Path of the innermost module that calls an operation."""
         stack = node.meta.get("nn_module_stack") or {}
         entries = list(stack.values())
-        path = str(entries[-1][0]) if entries else ""
-        path = ".".join(part.partition("@")[0] for part in path.split("."))
-        return self.paths[id(self.model.get_submodule(path))]
+        parts = str(entries[-1][0]).split(".") if entries else []
+        return self.paths[id(self.model.get_submodule(".".join(part.partition("@")[0] for part in parts)))]
 
     def path(self, node: Any) -> str:
         """The same in words."""
@@ -310,10 +316,8 @@ class _Recorder:
         """A sum over one dimension of two tensors: a parameter among them is where a mixture of sizes is read."""
         dims = [self.dims(tensor)[axis] for tensor, axis in (first, second)]
         self.dimensions.same(*dims)
-        (left, axis), (right, other) = first, second
-        read = self.used(node, left, axis % len(self.dims(left)))
-        # Of two parameters one scales a mixture.
-        if not (self.used(node, right, None if read else other % len(self.dims(right))) or read):
+        read = [self.used(node, tensor, axis % len(self.dims(tensor))) for tensor, axis in (first, second)]
+        if not any(read):
             self.fix(
                 dims,
                 f"{_name(node)} in {self.path(node)} sums over it without weights, so that a mixture of sizes has no "
@@ -357,7 +361,8 @@ def _pointwise(r: _Recorder, node: Any, arguments: Mapping[str, Any]) -> None:
 
 @_rule(
     "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "zeros_like", "ones_like", "full_like",
-    "empty_like", "rand_like", "randn_like", "where", "masked_fill",
+    "empty_like", "rand_like", "randn_like", "where", "masked_fill", "feature_alpha_dropout", "hardswish",
+    "log_sigmoid",
 )  # fmt: skip
 def _like(r: _Recorder, node: Any, arguments: Mapping[str, Any]) -> None:
     value = node.meta.get("val")
@@ -388,7 +393,7 @@ def _along(r: _Recorder, node: Any, arguments: Mapping[str, Any]) -> None:
     for made in outputs:
         r.align(made, r.dims(source))
     along = arguments.get("dim", arguments.get("dims", (-1, -2)))
-    along = list(along) if isinstance(along, list | tuple) else [along]
+    along = (list(along) or range(len(r.dims(source)))) if isinstance(along, list | tuple) else [along]
     r.fix([r.dims(source)[d] for d in along], f"{_name(node)} in {r.path(node)} runs along it")
     r.made[node] = outputs if isinstance(value, list | tuple) else outputs[0]
 

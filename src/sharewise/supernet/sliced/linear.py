@@ -27,7 +27,8 @@ class SlicedLinear(Shared):
     counts once: then W₂ · s ⊙ φ(W₁ x) is the exact mixture Σ_i g_i · W₂[:, :o_i] φ(W₁[:o_i] x).
 
     A bias that is not scaled counts once, as Σ_i g_i · b does where gates sum to one; their gradients then differ from
-    the mixture's by one number common to all options, which neither softmax nor the simplex sees.
+    the mixture's by one number common to all options, which neither softmax nor the simplex sees (a sampled path does,
+    whose own option alone has a gradient).
 
     One weight holds all slices, so what lies outside the active slice has a gradient of zeros rather than none, and an
     optimizer with momentum or weight decay still moves it.
