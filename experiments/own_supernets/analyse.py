@@ -454,6 +454,8 @@ def claims(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for (name, found), p in zip(tests, adjusted, strict=True)
         if found["answer"] != "cannot tell"
     ]
+    if not lines:
+        return [f"Of {len(tests)} comparisons at equal cost, none can be claimed, not even taken alone."]
     intro = (
         f"Of {len(tests)} comparisons at equal cost, {len(lines)} can be claimed taken alone; p after Holm is over all "
         f"{len(tests)} of them:"

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 __all__ = ["draw_regret"]
 
@@ -76,6 +77,7 @@ def _draw_panel(
     runs = panel.get("runs", ())
     positive = [value for value in (*shown, *(run["regret"] for run in runs)) if value > 1e-6]
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
     low = 0.0
     if shown and min(shown) > 1e-6 and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
