@@ -33,6 +33,7 @@ from sharewise.spaces import load
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 MARKS = ("<!-- written by analyse.py: begin -->", "<!-- written by analyse.py: end -->")
 LABELS = {"running": "NO-FT", "recalibrated": "BNS-FT"}
@@ -576,6 +577,7 @@ def draw(
             if LABELS["running"] not in name:
                 lower.fill_between(x, np.maximum(low, 0.01), high, color=colour, alpha=0.12, linewidth=0)
         lower.set(xscale="log", yscale="log", xlabel="cost, mean trainings of the benchmark", ylim=(0.05, 30))
+        lower.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
         lower.legend(frameon=False, fontsize=7, loc="upper right")
     for axes in grid.flat:
         axes.grid(True, color="0.92", linewidth=0.7)

@@ -699,6 +699,7 @@ def test_what_cannot_be_followed_is_refused_by_name(
 def test_options_are_checked() -> None:
     for make, options, message in (
         (sw.width, [4, 2], "ascending"),
+        (sw.depth, 3, r"depth\(\[2, 4\]\), got 3"),
         (sw.width, [], "ascending"),
         (sw.width, [0, 2], "at least 1"),
         (sw.width, [0.5, 1], "integers"),

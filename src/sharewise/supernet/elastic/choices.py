@@ -99,6 +99,12 @@ class Heads(Choices):
     """Numbers of attention heads; see `heads`."""
 
 
+def _listed(kind: str, options: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(options, list | tuple | range):
+        raise ConfigurationError(f"{kind} needs a list of options, such as {kind}([2, 4]), got {options!r}")
+    return tuple(options)
+
+
 def width(options: Sequence[int], *, name: str | None = None) -> Width:
     """Choose how many features a layer writes, or how many hidden features a module has.
 
@@ -113,7 +119,7 @@ def width(options: Sequence[int], *, name: str | None = None) -> Width:
         >>> width([64, 128])
         Width(options=(64, 128), name=None)
     """
-    return Width(tuple(options), name)
+    return Width(_listed("width", options), name)
 
 
 def depth(options: Sequence[int], *, name: str | None = None) -> Depth:
@@ -127,7 +133,7 @@ def depth(options: Sequence[int], *, name: str | None = None) -> Depth:
         >>> depth([2, 3, 4]).options
         (2, 3, 4)
     """
-    return Depth(tuple(options), name)
+    return Depth(_listed("depth", options), name)
 
 
 def kernel(options: Sequence[int], *, name: str | None = None) -> Kernel:
@@ -141,7 +147,7 @@ def kernel(options: Sequence[int], *, name: str | None = None) -> Kernel:
         >>> kernel([3, 5]).options
         (3, 5)
     """
-    return Kernel(tuple(options), name)
+    return Kernel(_listed("kernel", options), name)
 
 
 def heads(options: Sequence[int], *, name: str | None = None) -> Heads:
@@ -155,7 +161,7 @@ def heads(options: Sequence[int], *, name: str | None = None) -> Heads:
         >>> heads([1, 2, 4]).options
         (1, 2, 4)
     """
-    return Heads(tuple(options), name)
+    return Heads(_listed("heads", options), name)
 
 
 @final
