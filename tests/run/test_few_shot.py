@@ -132,10 +132,11 @@ def test_all_start_from_an_initial_supernet() -> None:
 
 
 def test_parts_are_run_folders_that_resume(tmp_path: Path) -> None:
-    whole = split(out=tmp_path / "a")
+    initial = [sw.build_supernet(load("toy-two-inputs"), DATA.input_shape, 10, seed=seed) for seed in (5, 6)]
+    whole = split(out=tmp_path / "a", initial=initial[0])
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"part{i}" for i in range(len(whole.results))]
     (tmp_path / "a" / "part1" / "result.json").unlink()
-    again = split(out=tmp_path / "a", resume=True)
+    again = split(out=tmp_path / "a", resume=True, initial=initial[1])  # which comes too late to have an effect
     for first, second in zip(whole.results, again.results, strict=True):
         assert first.architecture == second.architecture
         pairs = zip(first.supernet.parameters(), second.supernet.parameters(), strict=True)
