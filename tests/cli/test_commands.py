@@ -202,6 +202,7 @@ def test_tensorboard_scalars(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["search", "--max-steps", "0", "--out", "x"], ["max_steps", "at least 1"]),
         (["search", "--train-examples", "99999", "--out", "x"], ["99999", "1437"]),
         (["search", "--channels", "0", "--out", "x"], ["channels", "at least 1"]),
+        (["search", "--sharing", "entangle", "--out", "x"], ["option sharing", "did you mean 'entangled'", "disjoint"]),
         (["search", "--exclude", "conv_7x7", "--out", "x"], ["conv_7x7", "nor_conv_3x3"]),
         (["search", "--resume", "no-such-run"], ["no-such-run"]),
         (["search", "--config", "no-such-file.yaml", "--out", "x"], ["no-such-file.yaml"]),

@@ -364,8 +364,10 @@ def checked(name: str, kind: Any, value: Any) -> Any:
         if value is None and type(None) in arguments:
             return None
         return checked(name, next(a for a in arguments if a is not type(None)), value)
-    if origin is Literal and value in arguments:
-        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise unknown_name(f"value of option {name}:", value, arguments)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(checked(name, arguments[0], item) for item in value)
     if kind is bool and isinstance(value, bool):
