@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sharewise.errors import SharewiseError
     from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
-    from sharewise.run.appraise import Appraisal, appraise
     from sharewise.space import Architecture, Choice, Space
+    from sharewise.study.appraise import Appraisal, appraise
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
         Choose,
@@ -42,7 +42,7 @@ _HOMES = {
     "sharewise.errors": ["SharewiseError"],
     "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
-    "sharewise.run.appraise": ["Appraisal", "appraise"],
+    "sharewise.study.appraise": ["Appraisal", "appraise"],
     "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],

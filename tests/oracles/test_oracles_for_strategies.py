@@ -16,10 +16,10 @@ from sharewise.oracle.table import Table, open_table
 from sharewise.oracle.tabulated import table_oracle
 from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
-from sharewise.run.oracles import StandaloneOracle, supernet_oracle
 from sharewise.space import Choice, Space
 from sharewise.spaces import load
 from sharewise.strategy import Budget, LocalSearch, RandomSearch, RegularizedEvolution, Tournament, run_strategy
+from sharewise.study.oracles import StandaloneOracle, supernet_oracle
 from sharewise.supernet import RecalibratedStatistics, discrete
 
 

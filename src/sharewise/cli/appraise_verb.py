@@ -50,7 +50,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
 
     from sharewise.oracle import TrainingRecipe
-    from sharewise.run.appraise import STANDALONE, appraise
+    from sharewise.study.appraise import STANDALONE, appraise
 
     standalone = options.oracle == STANDALONE
     given = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
@@ -21,7 +21,10 @@ from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
 from sharewise.oracle import TrainingRecipe
-from sharewise.run.search import TrainingResult, build_network, network_options, search, train
+from sharewise.run.networks import build_network, network_options
+from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.search import Search
+from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
@@ -89,6 +92,19 @@ class Configuration:
     def network_options(self) -> dict[str, Any]:
         """All options of the network, with defaults filled in."""
         return network_options(self.load_space(), self.network)
+
+    @property
+    def place(self) -> Place:
+        """Where the run computes."""
+        return Place(self.device, self.precision, self.threads)
+
+    def setting(self) -> Setting:
+        """What the run starts from, beside its space, recipe and data."""
+        return Setting(self.network_options(), self.seed, self.place, self.max_steps)
+
+    def keep(self, out: str | Path, resume: bool) -> Keep:
+        """Where the run is kept."""
+        return Keep(Path(out), resume, self.checkpoint_every)
 
 
 @final
@@ -158,7 +174,7 @@ class SearchConfiguration(Configuration):
             outputs = dataset.task.outputs
             return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
 
-        with _threads(self.threads):
+        with self.place.entered():
             table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
         return replace(self, latency=table.to_json())
 
@@ -170,23 +186,11 @@ class SearchConfiguration(Configuration):
         """Run the search in a folder, or continue it there."""
         if self.max_latency is not None and self.latency is None:
             return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
-        with _threads(self.threads):
-            return search(
-                self.load_space(),
-                self.build_recipe(),
-                self.load_data(),
-                network=self.network_options(),
-                seed=self.seed,
-                device=self.device,
-                precision=self.precision,
-                max_steps=self.max_steps,
-                gap_examples=self.gap_examples,
-                out=out,
-                resume=resume,
-                checkpoint_every=self.checkpoint_every,
-                callbacks=callbacks,
-                configuration=self.complete(),
-            )
+        return self.search().run(self.keep(out, resume), callbacks, self.complete())
+
+    def search(self) -> Search:
+        """The search before its first step, space and data loaded."""
+        return Search(self.load_space(), self.build_recipe(), self.load_data(), self.setting(), self.gap_examples)
 
 
 @final
@@ -221,34 +225,12 @@ class TrainConfiguration(Configuration):
 
     def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
         """Run the training in a folder, or continue it there."""
-        with _threads(self.threads):
-            return train(
-                self.load_space(),
-                self.parse_architecture(),
-                self.load_data(),
-                training=self.training(),
-                network=self.network_options(),
-                seed=self.seed,
-                device=self.device,
-                precision=self.precision,
-                max_steps=self.max_steps,
-                out=out,
-                resume=resume,
-                checkpoint_every=self.checkpoint_every,
-                callbacks=callbacks,
-                configuration=self.complete(),
-            )
+        return self.train().run(self.keep(out, resume), callbacks, self.complete())
 
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads within the block, or as many as torch takes by itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def train(self, *, evaluate_on_test: bool = True) -> Training:
+        """The training before its first step, space and data loaded."""
+        data, setting = self.load_data(), self.setting()
+        return Training(self.load_space(), self.parse_architecture(), data, self.training(), setting, evaluate_on_test)
 
 
 _COMMANDS: Mapping[str, type[SearchConfiguration | TrainConfiguration]] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 from sharewise.errors import CheckpointError, SharewiseError
 from sharewise.run.folder import write_atomically
+from sharewise.space import Architecture
 
 __all__ = ["Answers"]
 
@@ -63,6 +64,27 @@ class Answers:
             raise SharewiseError(
                 f"cannot write {self._path}: {error.strerror}; what it holds is kept, and the same command goes on"
             ) from None
+
+    def to_all(
+        self,
+        architectures: Sequence[Architecture],
+        ask: Callable[[list[Architecture]], Iterable[tuple[Architecture, Any]]],
+    ) -> list[Any]:
+        """The answers to all questions, of which those without one are asked.
+
+        Args:
+            architectures: different ones.
+            ask: answers those that are missing, in any order.
+
+        Returns:
+            In the order of the architectures.
+        """
+        missing = [architecture for architecture in architectures if str(architecture) not in self]
+        for architecture, answer in ask(missing):
+            self.add(str(architecture), answer)
+        if missing:
+            self.arrange([str(architecture) for architecture in architectures])
+        return [self[str(architecture)] for architecture in architectures]
 
     def arrange(self, order: Sequence[str]) -> None:
         """Bring the lines into an order that does not depend on who was first; others follow."""

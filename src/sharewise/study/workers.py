@@ -9,16 +9,81 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar, final
 
 import torch
 
 from sharewise.errors import ConfigurationError, SharewiseError
 
-__all__ = ["cores", "one_thread", "spread"]
+__all__ = ["HERE", "Progress", "Workers", "cores", "one_thread", "silent", "spread"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is finished, and how much there is."""
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+@final
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work, and who is told how far it is.
+
+    Args:
+        jobs: processes, at least 1; results do not depend on their number.
+        progress: told how much is finished.
+
+    Raises:
+        ConfigurationError: when `jobs` is less than 1.
+
+    Example:
+        >>> sorted(Workers().do("squared", abs, [-2, 1]))
+        [(-2, 2), (1, 1)]
+    """
+
+    jobs: int = 1
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ConfigurationError(f"jobs must be at least 1, got {self.jobs}")
+
+    def at_most(self, jobs: int | None) -> Workers:
+        """The same with no more processes than so many; `None` sets no limit."""
+        return self if jobs is None else replace(self, jobs=min(jobs, self.jobs))
+
+    def do(
+        self,
+        title: str,
+        work: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        *,
+        done: int = 0,
+        begin: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[Task, Result]]:
+        """Do tasks as `spread` does, and tell how many are finished whenever the caller has taken one.
+
+        Args:
+            title: what is told.
+            work: a function of a module.
+            tasks: what to do.
+            done: how many were finished before.
+            begin: called once in each new process.
+        """
+        of = done + len(tasks)
+        self.progress(title, done, of)
+        for pair in spread(work, tasks, min(self.jobs, len(tasks)) or 1, begin):
+            yield pair
+            done += 1
+            self.progress(title, done, of)
+
+
+HERE = Workers()
+"""This process, which tells nobody."""
 
 
 def cores() -> int:

@@ -10,17 +10,17 @@ from typing import Any, final
 import numpy as np
 
 from sharewise.data import Dataset
-from sharewise.engine import SearchState
-from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.errors import ConfigurationError
 from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.oracle.supernet_oracle import SupernetOracle
-from sharewise.run.configuration import SearchConfiguration, from_mapping
+from sharewise.run.finished import finished_search
 from sharewise.run.folder import RunFolder
-from sharewise.run.search import fingerprint, prepare_search, train
+from sharewise.run.place import Place, Setting
+from sharewise.run.train import Training
 from sharewise.space import Architecture, Space
 
-__all__ = ["StandaloneOracle", "finished_search", "supernet_oracle"]
+__all__ = ["StandaloneOracle", "supernet_oracle"]
 
 
 @final
@@ -70,17 +70,15 @@ class StandaloneOracle(Oracle):
         self.fidelities = tuple(epochs or (self._training.epochs,))
         if list(self.fidelities) != sorted(set(self.fidelities)) or self.fidelities[0] < 1:
             raise ConfigurationError(f"epochs must ascend and be at least 1, got {self.fidelities}")
-        self._options: dict[str, Any] = {"network": network, "seed": seed, "device": device, "max_steps": max_steps}
+        self._setting = Setting(dict(network or {}), seed, Place(device), max_steps)
 
     def evaluate(self, architecture: Architecture, fidelity: int, rng: np.random.Generator) -> Evaluation:
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity not in self.fidelities:
             raise ConfigurationError(f"fidelity {fidelity} is none of {self.fidelities}")
         training = replace(self._training, epochs=fidelity)
-        result = train(
-            self.space, architecture, self._dataset, training=training, evaluate_on_test=False, **self._options
-        )
-        task, state = self._dataset.task, result.state
+        alone = Training(self.space, architecture, self._dataset, training, self._setting, evaluate_on_test=False)
+        task, state = self._dataset.task, alone.run().state
         scores = [record["selection"][task.primary] for record in state.history if "selection" in record]
         score = scores[-1] * (1 if task.higher_is_better else -1)
         cost = float(state.ledger.multiply_accumulates)
@@ -102,39 +100,3 @@ def supernet_oracle(folder: RunFolder, *, device: str | None = None, examples: i
         CheckpointError: when the run is no search, not finished, or damaged.
     """
     return SupernetOracle(finished_search(folder, device=device), examples=examples)
-
-
-def finished_search(folder: RunFolder, *, device: str | None = None) -> SearchState:
-    """The final state of a search, from its folder; nothing in the folder is changed.
-
-    Args:
-        folder: of the run.
-        device: overrides the run's.
-
-    Raises:
-        CheckpointError: when the run is no search, not finished, or damaged.
-    """
-    stored = folder.read_config()
-    folder.read_result()
-    configuration = from_mapping(stored["command"], stored)
-    if not isinstance(configuration, SearchConfiguration):
-        raise CheckpointError(f"{folder.path} is no search; only a search leaves a supernet")
-    content = folder.read_checkpoint()
-    if content is None:
-        raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
-    state = prepare_search(
-        configuration.load_space(),
-        configuration.build_recipe(),
-        configuration.load_data(),
-        network=configuration.network_options(),
-        seed=configuration.seed,
-        device=device or configuration.device,
-        precision=configuration.precision,
-        max_steps=configuration.max_steps,
-    )
-    folder.require_same_run(content, fingerprint(state))
-    try:
-        state.load_state_dict(content["state"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{folder.checkpoint} is damaged: {type(error).__name__}: {error}") from None
-    return state

@@ -19,7 +19,8 @@ from sharewise.distribution.restriction import Restricted
 from sharewise.engine import Event, Recipe, SearchResult, SearchState, Started
 from sharewise.errors import ConfigurationError
 from sharewise.oracle import Evaluation, Oracle, SupernetOracle
-from sharewise.run.search import search
+from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.search import Search
 from sharewise.space import Architecture, Option, Space
 from sharewise.space.restriction import groups_of
 from sharewise.supernet import NormPolicy, Supernet
@@ -168,22 +169,10 @@ def few_shot(
             except RuntimeError as error:
                 raise ConfigurationError(f"the initial supernet does not fit: {str(error).splitlines()[-1]}") from None
 
+    setting = Setting(dict(network or {}), seed, Place(device, precision), max_steps)
     results = []
     for index, part in enumerate(recipes):
         folder = None if out is None else Path(out) / f"part{index}"
-        results.append(
-            search(
-                space,
-                part,
-                dataset,
-                network=network,
-                seed=seed,
-                device=device,
-                precision=precision,
-                max_steps=max_steps,
-                out=folder,
-                resume=resume and folder is not None and (folder / "config.yaml").exists(),
-                callbacks=[begin],
-            )
-        )
+        keep = Keep.at(folder) if resume else Keep(folder)
+        results.append(Search(space, part, dataset, setting).run(keep, [begin]))
     return FewShot(choice, parts, tuple(results))

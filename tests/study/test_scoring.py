@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +13,23 @@ import torch
 
 from sharewise.engine import SearchState, evaluate_gates
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.run import RunFolder
-from sharewise.run.oracles import finished_search
-from sharewise.run.scoring import Scoring, score
+from sharewise.run.finished import InFolder, InMemory
 from sharewise.space import Architecture, sample
+from sharewise.study.scoring import Score, Scoring
+from sharewise.study.scoring import score as score_all
+from sharewise.study.workers import Workers
 from sharewise.supernet import NormPolicy, RecalibratedStatistics, RunningStatistics, discrete
 
 SCORING = Scoring(recalibrate=2, examples=48)
 
 
+def score(state: SearchState, architectures: Sequence[Architecture], scoring: Scoring, **options: Any) -> list[Score]:
+    return score_all(InMemory(state), architectures, scoring, **options)
+
+
 @pytest.fixture(scope="module")
 def state(siblings: tuple[Path, Path]) -> SearchState:
-    return finished_search(RunFolder(siblings[0]))
+    return InFolder(siblings[0]).open()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +97,8 @@ def test_an_interrupted_sitting_goes_on_and_ends_with_the_same_bytes(
     lines = whole.read_bytes().splitlines(keepends=True)
     cut.write_bytes(b"".join([lines[0], lines[4], lines[2], lines[3][:20]]))  # in another order, and torn
     told: list[tuple[str, int, int]] = []
-    assert score(state, architectures, SCORING, store=cut, progress=lambda *what: told.append(what)) == wanted
+    workers = Workers(progress=lambda *what: told.append(what))
+    assert score(state, architectures, SCORING, store=cut, workers=workers) == wanted
     assert told[0][1:] == (2, 6)
     assert told[-1][1:] == (6, 6)
     assert cut.read_bytes() == whole.read_bytes()
@@ -102,7 +110,7 @@ def test_scores_of_another_supernet_or_scoring_are_refused(
     store = tmp_path / "scores.jsonl"
     score(state, architectures, SCORING, store=store)
     with pytest.raises(CheckpointError, match="depend on other facts"):
-        score(RunFolder(siblings[1]), architectures, SCORING, store=store)
+        score_all(InFolder(siblings[1]), architectures, SCORING, store=store)
     with pytest.raises(CheckpointError, match="depend on other facts"):
         score(state, architectures, Scoring(recalibrate=1, examples=48), store=store)
     lines = store.read_text(encoding="utf-8").splitlines()
@@ -130,11 +138,12 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, float], message: s
 
 def test_a_search_in_memory_is_not_spread_over_processes(state: SearchState, architectures: list[Architecture]) -> None:
     with pytest.raises(ConfigurationError, match="set jobs to 1"):
-        score(state, architectures, SCORING, jobs=2)
+        score(state, architectures, SCORING, workers=Workers(2))
 
 
 @pytest.mark.slow
 def test_processes_change_nothing(
     state: SearchState, siblings: tuple[Path, Path], architectures: list[Architecture]
 ) -> None:
-    assert score(RunFolder(siblings[0]), architectures, SCORING, jobs=2) == score(state, architectures, SCORING)
+    spread = score_all(InFolder(siblings[0]), architectures, SCORING, workers=Workers(2))
+    assert spread == score(state, architectures, SCORING)

@@ -22,21 +22,18 @@ from sharewise.data import Batch
 from sharewise.engine import Numerics, SearchState, evaluate, seeded_modules, stream
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.ledger import EVALUATION, TRAINING
-from sharewise.run.answers import Answers
-from sharewise.run.folder import RunFolder
-from sharewise.run.oracles import finished_search
-from sharewise.run.search import fingerprint
-from sharewise.run.workers import spread
+from sharewise.run.execute import fingerprint
+from sharewise.run.finished import Finished
 from sharewise.space import Architecture
+from sharewise.study.answers import Answers
+from sharewise.study.workers import HERE, Workers
 from sharewise.supernet import Gates, discrete, norms, to_device
 
-__all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Progress", "Score", "Scorer", "Scoring", "score"]
+__all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Score", "Scorer", "Scoring", "score"]
 
 RUNNING, RECALIBRATED, FINE_TUNED = "running", "recalibrated", "fine-tuned"
 _NUMBERS = 2**18
 """The most numbers in a joined batch of inputs: 85 images of CIFAR, so that batches of 64 stay as they are."""
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is finished, and how much there is."""
 
 
 @final
@@ -298,14 +295,12 @@ def _restore(saved: _Saved) -> None:
 
 
 def score(
-    source: RunFolder | SearchState,
+    source: Finished,
     architectures: Sequence[Architecture],
     scoring: Scoring,
     *,
     store: Path | None = None,
-    jobs: int = 1,
-    device: str | None = None,
-    progress: Progress | None = None,
+    workers: Workers = HERE,
     title: str = "scored",
 ) -> list[Score]:
     """Score many architectures with one trained supernet.
@@ -314,73 +309,56 @@ def score(
     interruption changes a bit.
 
     Args:
-        source: the folder of a finished search, or its state in memory.
+        source: a finished search.
         architectures: different ones.
         scoring: how.
         store: a file in which scores are kept as they come, and from which those of an earlier sitting are taken.
-        jobs: processes; more than one needs a folder.
-        device: overrides the run's; for a folder.
-        progress: told how many are finished.
-        title: what it is told.
+        workers: one process for a search in memory.
+        title: what they tell.
 
     Returns:
         Scores in the order of the architectures.
 
     Raises:
         CheckpointError: when the run is damaged, or the store holds scores of another supernet or another scoring.
-        ConfigurationError: when `jobs` does not fit.
+        ConfigurationError: when there are more processes than can look at the search.
     """
-    if isinstance(source, SearchState) and jobs != 1:
-        raise ConfigurationError("a search in memory is scored in this process: set jobs to 1, or give its folder")
-    state = source if isinstance(source, SearchState) else finished_search(source, device=device)
+    source.require_jobs(workers.jobs)
+    state = source.open()
     answers = Answers(store, "scores", _facts(state, scoring))
-    missing = [architecture for architecture in architectures if str(architecture) not in answers]
-    jobs = min(jobs, len(missing)) or 1
-    done = len(architectures) - len(missing)
-    told = progress or (lambda what, done, of: None)
-    told(title, done, len(architectures))
-    for architecture, found in _scored(source, state, missing, scoring, jobs, device):
-        answers.add(str(architecture), found.to_json())
-        done += 1
-        told(title, done, len(architectures))
-    if missing:
-        answers.arrange([str(architecture) for architecture in architectures])
+
+    def ask(missing: list[Architecture]) -> Iterator[tuple[Architecture, Any]]:
+        done = len(architectures) - len(missing)
+        if min(workers.jobs, len(missing)) > 1:
+            begin = partial(_begin_worker, source, scoring)
+            yield from workers.do(title, _work, missing, done=done, begin=begin)
+        elif not missing:
+            workers.progress(title, done, done)
+        else:
+            with Scorer(state, scoring).opened() as here:
+                yield from workers.do(title, lambda a: here(a).to_json(), missing, done=done)
+
+    found = answers.to_all(architectures, ask)
     try:
-        scores = [Score.from_json(answers[str(architecture)]) for architecture in architectures]
+        scores = [Score.from_json(answer) for answer in found]
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{store} is damaged ({error}); delete it to score again") from None
-    if any(tuple(found.values) != scoring.variants for found in scores):
+    if any(tuple(known.values) != scoring.variants for known in scores):
         raise CheckpointError(f"{store} is damaged (scores are missing); delete it to score again")
     return scores
-
-
-def _scored(
-    source: RunFolder | SearchState,
-    state: SearchState,
-    missing: Sequence[Architecture],
-    scoring: Scoring,
-    jobs: int,
-    device: str | None,
-) -> Iterator[tuple[Architecture, Score]]:
-    if jobs > 1 and isinstance(source, RunFolder):
-        yield from spread(_work, missing, jobs, partial(_begin_worker, source.path, device, scoring))
-    elif missing:
-        with Scorer(state, scoring).opened() as here:
-            yield from spread(here, missing, 1)
 
 
 _worker: list[Any] = []
 
 
-def _begin_worker(path: Path, device: str | None, scoring: Scoring) -> None:
-    scorer = Scorer(finished_search(RunFolder(path), device=device), scoring)
-    context = scorer.opened()
+def _begin_worker(source: Finished, scoring: Scoring) -> None:
+    context = Scorer(source.open(), scoring).opened()
     _worker[:] = [context, context.__enter__()]  # for the life of the process
 
 
-def _work(architecture: Architecture) -> Score:
+def _work(architecture: Architecture) -> dict[str, Any]:
     found: Score = _worker[1](architecture)
-    return found
+    return found.to_json()
 
 
 def _facts(state: SearchState, scoring: Scoring) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from sharewise.errors import ConfigurationError
-from sharewise.run.equal_cost import Resampled, random_best
-from sharewise.run.judgement import Judgement, Supernets, judge, tops_of
-from sharewise.run.trainings import Trained
-from sharewise.run.truth import Truth, draw, truth_of_trainings
 from sharewise.space import Choice, Space
+from sharewise.study.equal_cost import Resampled, random_best
+from sharewise.study.judgement import Judgement, Supernets, judge, tops_of
+from sharewise.study.trainings import Trained
+from sharewise.study.truth import Truth, draw, truth_of_trainings
 
 SPACE = Space("toy", tuple(Choice(f"c{i}", tuple(range(6))) for i in range(4)))
 Floats = NDArray[np.float64]

@@ -17,10 +17,10 @@ from sharewise.errors import ConfigurationError
 from sharewise.oracle.table import open_table
 from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
-from sharewise.run.appraise import _supernets
-from sharewise.run.oracles import finished_search
-from sharewise.run.scoring import Score, Scoring
-from sharewise.run.truth import truth_of_table
+from sharewise.run.finished import InFolder
+from sharewise.study.evidence import supernets_of
+from sharewise.study.scoring import Score, Scoring
+from sharewise.study.truth import truth_of_table
 
 QUICK = ("--examples", 48, "--recalibrate", 1, "--repeats", 30, "--resamples", 20, "--jobs", 1)
 Search = Callable[..., Path]
@@ -65,14 +65,14 @@ def test_a_table_gives_a_verdict_with_its_evidence(finished: Path, siblings: tup
     )
     assert [row["truth"] for row in rows] == truth.tolist()
     # The price is what the ledgers say: supernet, scoring of all, and k trainings of 200 epochs on 25,000 images.
-    state = finished_search(RunFolder(siblings[0]))
+    state = InFolder(siblings[0]).open()
     assert document["runs"][0]["training_multiply_accumulates"] == state.ledger.entries["weights"].multiply_accumulates
     space = sw.spaces.nasbench201()
     places = [space.listing.index(space.parse(row["architecture"])) for row in rows]
     assert [row["cost"] for row in rows] == pytest.approx(200 * training_epochs(space, "cifar10")[0][places])
     scored = [Score({"running": 0.5}, {"running": 1.0}, {"running": 7})] * 3
     ledger = {"multiply_accumulates": 100, "seconds": 1.0}
-    assert _supernets(Scoring(recalibrate=0), {"0": scored}, {"0": ledger})[0].upfront == {"running": {"0": 121.0}}
+    assert supernets_of(Scoring(recalibrate=0), {"0": scored}, {"0": ledger})[0].upfront == {"running": {"0": 121.0}}
     first = document["regret"]["variants"]["running"][0]
     costs = []
     for run_, seed in zip(document["runs"], document["seeds"], strict=True):
