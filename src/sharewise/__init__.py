@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.space import Architecture, Choice, Space
     from sharewise.study.appraise import Appraisal, appraise
+    from sharewise.study.compare import StrategyComparison, compare
+    from sharewise.study.contest import Contest
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
         Choose,
@@ -43,6 +45,8 @@ _HOMES = {
     "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
     "sharewise.study.appraise": ["Appraisal", "appraise"],
+    "sharewise.study.compare": ["StrategyComparison", "compare"],
+    "sharewise.study.contest": ["Contest"],
     "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
@@ -67,6 +71,7 @@ __all__ = [
     "Architecture",
     "Choice",
     "Choose",
+    "Contest",
     "ElasticConv2d",
     "ElasticEmbedding",
     "ElasticLinear",
@@ -76,12 +81,14 @@ __all__ = [
     "SearchResult",
     "SharewiseError",
     "Space",
+    "StrategyComparison",
     "TrainingRecipe",
     "TrainingResult",
     "appraisal",
     "appraise",
     "build_network",
     "build_supernet",
+    "compare",
     "cost",
     "data",
     "depth",

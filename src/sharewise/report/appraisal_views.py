@@ -90,7 +90,7 @@ def agreement(folder: Path, document: Document, captions: Captions) -> Markup:
         ),
         values(["Mean over seeds ± 95 % t interval", *heads], body),
         note(capital(document["recalibration"]["sentence"])) if document["recalibration"] else None,
-        *(picture(folder, f"scatter-{variant}", captions) for variant in variants),
+        *(_drawn(folder, f"scatter-{variant}", captions) for variant in variants),
         element("h3", "Supernet by supernet"),
         how(
             "Here the intervals say what other samples of architectures would give with the same supernet (bootstrap)."
@@ -101,7 +101,7 @@ def agreement(folder: Path, document: Document, captions: Captions) -> Markup:
 
 def disorder(folder: Path, document: Document, captions: Captions) -> Markup | None:
     """The picture of disordered ranks."""
-    return picture(folder, "disorder", captions)
+    return _drawn(folder, "disorder", captions)
 
 
 def bias(folder: Path, document: Document, captions: Captions) -> Markup | None:
@@ -192,7 +192,7 @@ def regret(folder: Path, document: Document, captions: Captions) -> Markup:
             f"over; the best of the sample lies {best['best'] - best['best_of_sample']:.2f} {unit} below. TOP-k trains "
             f"the k best by score and keeps the one that trained best. {ways}"
         ),
-        picture(folder, "regret", captions),
+        _drawn(folder, "regret", captions),
         values(heads, body),
         legend,
     )
@@ -278,3 +278,8 @@ def _over_seeds(found: Document) -> str:
     interval, failed = found["interval"], len(found["failed"])
     star = f" ({failed} failed)" if failed else ""
     return f"failed{star}" if interval is None else f"{mean(interval, 2)}{star}"
+
+
+def _drawn(folder: Path, name: str, captions: Captions) -> Markup | None:
+    """A figure of the appraisal; `None` where it was not drawn."""
+    return picture(folder / "figures" / f"{name}.svg", captions[name]) if name in captions else None

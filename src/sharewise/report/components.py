@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -208,12 +208,10 @@ def plots(*drawn: Markup | None) -> Markup:
     return element("div", *(element("figure", plot) for plot in drawn if plot), class_="plots")
 
 
-def picture(folder: Path, name: str, captions: Mapping[str, str]) -> Markup | None:
-    """A figure from the folder `figures`, with its caption; `None` where it was not drawn."""
-    if name not in captions:
-        return None
-    content = base64.b64encode((folder / "figures" / f"{name}.svg").read_bytes()).decode()
+def picture(path: Path, caption: str) -> Markup:
+    """A figure from a file of SVG, with its caption."""
+    content = base64.b64encode(path.read_bytes()).decode()
     return join(
-        element("img", src=f"data:image/svg+xml;base64,{content}", alt=captions[name], class_="figure"),
-        how(captions[name]),
+        element("img", src=f"data:image/svg+xml;base64,{content}", alt=caption, class_="figure"),
+        how(caption),
     )
