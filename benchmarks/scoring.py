@@ -26,8 +26,8 @@ from sharewise.engine import SearchState
 from sharewise.run import SearchConfiguration
 from sharewise.run.finished import InFolder
 from sharewise.space import Architecture, sample
-from sharewise.study.scoring import Scorer, Scoring, score
-from sharewise.study.workers import Workers, cores
+from sharewise.studies.scoring import Scorer, Scoring, score
+from sharewise.studies.workers import Workers, cores
 from sharewise.supernet import extract, recalibrate
 
 

@@ -28,8 +28,8 @@ from sharewise.atomic import replacing
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.tabulated import final_accuracies
 from sharewise.spaces import load
-from sharewise.study.equal_cost import RANDOM, generator, regrets
-from sharewise.study.truth import Truth, truth_of_table
+from sharewise.studies.equal_cost import RANDOM, generator, regrets
+from sharewise.studies.truth import Truth, truth_of_table
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

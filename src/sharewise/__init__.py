@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.space import Architecture, Choice, Space
-    from sharewise.study.appraise import Appraisal, appraise
-    from sharewise.study.compare import StrategyComparison, compare
-    from sharewise.study.contest import Contest
+    from sharewise.studies.appraise import Appraisal, appraise
+    from sharewise.studies.compare import StrategyComparison, compare
+    from sharewise.studies.contest import Contest
+    from sharewise.studies.plan import StudyPlan
+    from sharewise.studies.study import Study, study
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
         Choose,
@@ -44,9 +46,11 @@ _HOMES = {
     "sharewise.errors": ["SharewiseError"],
     "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
-    "sharewise.study.appraise": ["Appraisal", "appraise"],
-    "sharewise.study.compare": ["StrategyComparison", "compare"],
-    "sharewise.study.contest": ["Contest"],
+    "sharewise.studies.appraise": ["Appraisal", "appraise"],
+    "sharewise.studies.compare": ["StrategyComparison", "compare"],
+    "sharewise.studies.contest": ["Contest"],
+    "sharewise.studies.plan": ["StudyPlan"],
+    "sharewise.studies.study": ["Study", "study"],
     "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
@@ -82,6 +86,8 @@ __all__ = [
     "SharewiseError",
     "Space",
     "StrategyComparison",
+    "Study",
+    "StudyPlan",
     "TrainingRecipe",
     "TrainingResult",
     "appraisal",
@@ -103,6 +109,7 @@ __all__ = [
     "search",
     "space",
     "spaces",
+    "study",
     "supernet",
     "train",
     "width",

@@ -19,7 +19,7 @@ from sharewise.run import RunFolder
 from sharewise.space import Choice, Space
 from sharewise.spaces import load
 from sharewise.strategy import Budget, LocalSearch, RandomSearch, RegularizedEvolution, Tournament, run_strategy
-from sharewise.study.oracles import StandaloneOracle, supernet_oracle
+from sharewise.studies.oracles import StandaloneOracle, supernet_oracle
 from sharewise.supernet import RecalibratedStatistics, discrete
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import replace
-from typing import final
 
+from sharewise.cli.lines import Lines
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 
 __all__ = ["execute"]
-
-_SECONDS = 5.0
-"""Between two lines of progress where there is no terminal."""
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -50,7 +45,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
 
     from sharewise.oracle import TrainingRecipe
-    from sharewise.study.appraise import STANDALONE, appraise
+    from sharewise.studies.appraise import STANDALONE, appraise
 
     standalone = options.oracle == STANDALONE
     given = {
@@ -87,7 +82,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         jobs=options.jobs,
         device=options.device,
         out=options.out,
-        progress=_Lines(),
+        progress=Lines(),
     )
     if options.json:
         print_json(dict(found.document))
@@ -104,22 +99,3 @@ def execute(parser: Parser, words: list[str]) -> int:
     assert found.out is not None
     print(f"{found.verdict}\n{found.out / 'report.html'}")
     return 0
-
-
-@final
-class _Lines:
-    """Progress on standard error: one line that is written over on a terminal, a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._live, self._last, self._began = sys.stderr.isatty(), 0.0, time.monotonic()
-
-    def __call__(self, what: str, done: int, of: int) -> None:
-        now = time.monotonic()
-        if done in (0, of) and not self._live:
-            self._began = now if done == 0 else self._began
-        elif now - self._last < (0.2 if self._live else _SECONDS) and done < of:
-            return
-        self._last = now
-        end = "\n" if not self._live or done >= of else ""
-        start = "\r\x1b[K" if self._live else ""
-        print(f"{start}{what} {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)

@@ -9,8 +9,8 @@ from typing import Any
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.strategy.registry import STRATEGIES
-from sharewise.study.compare import compare
-from sharewise.study.contest import Contest
+from sharewise.studies.compare import compare
+from sharewise.studies.contest import Contest
 
 __all__ = ["execute"]
 

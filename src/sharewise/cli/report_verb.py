@@ -9,18 +9,23 @@ from sharewise.cli.parser import Parser
 from sharewise.report import write_report
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.report.comparison_page import write_comparison
+from sharewise.report.study_page import write_study
 from sharewise.run import RunFolder
 
 __all__ = ["execute"]
 
-_PAGES: Mapping[str, Callable[[Path], Path]] = {"appraisal.json": write_appraisal, "results.json": write_comparison}
+_PAGES: Mapping[str, Callable[[Path], Path]] = {
+    "appraisal.json": write_appraisal,
+    "results.json": write_comparison,
+    "study.json": write_study,
+}
 """What shows a folder of results, by the document that it holds."""
 
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Write the page of a run, an appraisal, a comparison or a study."""
     parser.add_argument(
-        "run", metavar="RUN", help="folder of a run, finished or not, of an appraisal, a comparison or a study"
+        "run", metavar="RUN", help="folder of a run, finished or not, or of an appraisal, a comparison, a study"
     )
     options = parser.parse(words)
     run = Path(options.run)

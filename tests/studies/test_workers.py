@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from sharewise.errors import ConfigurationError
-from sharewise.study.workers import one_thread, spread
+from sharewise.studies.workers import one_thread, spread
 
 PROGRAM = """
 import multiprocessing, time
-from sharewise.study.workers import spread
+from sharewise.studies.workers import spread
 if __name__ == "__main__":
     for _ in spread(time.sleep, [0.0, 300.0, 300.0], jobs=2):
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)

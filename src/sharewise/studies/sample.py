@@ -13,8 +13,8 @@ from sharewise.engine import SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.oracle import Table, TrainingRecipe
 from sharewise.space import Architecture
-from sharewise.study.trainings import Trained
-from sharewise.study.truth import Truth, draw, truth_of_table, truth_of_trainings
+from sharewise.studies.trainings import Trained
+from sharewise.studies.truth import Truth, draw, truth_of_table, truth_of_trainings
 
 __all__ = ["Sample", "TruthSource", "from_table", "from_trainings"]
 

@@ -28,8 +28,8 @@ from sharewise.appraisal import (
 from sharewise.appraisal.agreement import TOPS
 from sharewise.appraisal.sample_size import needed_architectures
 from sharewise.errors import ConfigurationError
-from sharewise.study.equal_cost import generator, regrets
-from sharewise.study.truth import Truth
+from sharewise.studies.equal_cost import generator, regrets
+from sharewise.studies.truth import Truth
 
 __all__ = ["Judgement", "Supernets", "judge", "tops_of"]
 

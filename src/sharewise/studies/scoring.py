@@ -25,8 +25,8 @@ from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.run.execute import fingerprint
 from sharewise.run.finished import Finished
 from sharewise.space import Architecture
-from sharewise.study.answers import Answers
-from sharewise.study.workers import HERE, Workers
+from sharewise.studies.answers import Answers
+from sharewise.studies.workers import HERE, Workers
 from sharewise.supernet import Gates, discrete, norms, to_device
 
 __all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Score", "Scorer", "Scoring", "score"]

@@ -14,8 +14,8 @@ from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
 from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.run.finished import Finished
 from sharewise.space import Architecture
-from sharewise.study.answers import Answers
-from sharewise.study.workers import HERE, Workers
+from sharewise.studies.answers import Answers
+from sharewise.studies.workers import HERE, Workers
 
 __all__ = ["Trained", "train_each"]
 

@@ -32,9 +32,9 @@ from sharewise.spaces import load
 from sharewise.strategy.comparison import checkpoints_of, run_arena, summarise
 from sharewise.strategy.registry import build_strategy
 from sharewise.strategy.repeats import Repeats
-from sharewise.study.contest import Contest, Field
-from sharewise.study.points import Point, points_of
-from sharewise.study.results import ResultFolder
+from sharewise.studies.contest import Contest, Field
+from sharewise.studies.points import Point, points_of
+from sharewise.studies.results import ResultFolder
 
 __all__ = ["StrategyComparison", "compare"]
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import torch
 
 from sharewise.errors import ConfigurationError, SharewiseError
 
-__all__ = ["HERE", "Progress", "Workers", "cores", "one_thread", "silent", "spread"]
+__all__ = ["HERE", "Failure", "Progress", "Workers", "attempt", "cores", "one_thread", "silent", "spread"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -152,6 +152,74 @@ def spread(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@final
+@dataclass(frozen=True)
+class Failure:
+    """Why a task came to nothing, in one line."""
+
+    reason: str
+
+
+def attempt(
+    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Iterator[tuple[Task, Result | Failure]]:
+    """Do tasks as `spread` does, but let none stop the others: what fails comes back as its failure.
+
+    Every process does one task after another, so that one which is killed takes nothing but its own task with it.
+
+    Args:
+        work: a function of a module.
+        tasks: what to do.
+        jobs: processes, at least 1.
+
+    Returns:
+        Tasks with their results, or why they have none, as they come.
+
+    Example:
+        >>> list(attempt(int, ["1", "x"], jobs=1))
+        [('1', 1), ('x', Failure(reason="ValueError: invalid literal for int() with base 10: 'x'"))]
+    """
+    if jobs == 1 or not tasks:
+        with one_thread():
+            for task in tasks:
+                yield task, _attempted(work, task)
+        return
+    own = threading.local()
+    pools: list[ProcessPoolExecutor] = []
+
+    def do(task: Task) -> Result | Failure:
+        if getattr(own, "pool", None) is None:
+            context = multiprocessing.get_context("spawn")
+            own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(None,))
+            pools.append(own.pool)
+        try:
+            found: Result | Failure = own.pool.submit(_attempted, work, task).result()
+        except BrokenProcessPool:
+            own.pool.shutdown(wait=False)
+            own.pool = None
+            return Failure("its process was killed, perhaps for want of memory")
+        return found
+
+    with ThreadPoolExecutor(min(jobs, len(tasks))) as threads:
+        try:
+            futures = {threads.submit(do, task): task for task in tasks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempted(work: Callable[[Task], Result], task: Task) -> Result | Failure:
+    try:
+        return work(task)
+    except SharewiseError as error:
+        return Failure(str(error).splitlines()[0])
+    except Exception as error:  # a task of a stranger's method may raise anything, and must not stop the others
+        return Failure(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def _begin(begin: Callable[[], None] | None) -> None:

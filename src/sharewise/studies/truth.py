@@ -21,7 +21,7 @@ from sharewise.oracle.training_cost import TRAININGS, traced_epochs, training_ep
 from sharewise.space import Architecture, Space, sample
 from sharewise.strategy import Budget
 from sharewise.strategy.comparison import Arena, run_arena
-from sharewise.study.trainings import Trained
+from sharewise.studies.trainings import Trained
 
 __all__ = ["FEWEST", "Truth", "draw", "truth_of_table", "truth_of_trainings"]
 

@@ -15,9 +15,9 @@ from sharewise.engine import SearchState, evaluate_gates
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.run.finished import InFolder, InMemory
 from sharewise.space import Architecture, sample
-from sharewise.study.scoring import Score, Scoring
-from sharewise.study.scoring import score as score_all
-from sharewise.study.workers import Workers
+from sharewise.studies.scoring import Score, Scoring
+from sharewise.studies.scoring import score as score_all
+from sharewise.studies.workers import Workers
 from sharewise.supernet import NormPolicy, RecalibratedStatistics, RunningStatistics, discrete
 
 SCORING = Scoring(recalibrate=2, examples=48)

@@ -12,7 +12,7 @@ from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.execute import fingerprint
 from sharewise.run.finished import Finished, InFolder
 from sharewise.run.folder import RunFolder
-from sharewise.study.workers import Workers
+from sharewise.studies.workers import Workers
 
 __all__ = ["by_seed", "missing_siblings"]
 

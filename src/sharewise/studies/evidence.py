@@ -13,8 +13,8 @@ from sharewise.engine import SearchState
 from sharewise.errors import CheckpointError
 from sharewise.run.finished import Finished
 from sharewise.space import Architecture, features
-from sharewise.study.judgement import Supernets
-from sharewise.study.scoring import Score, Scoring
+from sharewise.studies.judgement import Supernets
+from sharewise.studies.scoring import Score, Scoring
 from sharewise.supernet import discrete
 
 __all__ = ["describe", "scored_on", "spent_on_training", "supernets_of"]

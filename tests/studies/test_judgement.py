@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Choice, Space
-from sharewise.study.equal_cost import Resampled, random_best
-from sharewise.study.judgement import Judgement, Supernets, judge, tops_of
-from sharewise.study.trainings import Trained
-from sharewise.study.truth import Truth, draw, truth_of_trainings
+from sharewise.studies.equal_cost import Resampled, random_best
+from sharewise.studies.judgement import Judgement, Supernets, judge, tops_of
+from sharewise.studies.trainings import Trained
+from sharewise.studies.truth import Truth, draw, truth_of_trainings
 
 SPACE = Space("toy", tuple(Choice(f"c{i}", tuple(range(6))) for i in range(4)))
 Floats = NDArray[np.float64]

@@ -28,7 +28,7 @@ from sharewise.appraisal import (
     to_plain,
     worth_in_trainings,
 )
-from sharewise.study.truth import Truth
+from sharewise.studies.truth import Truth
 
 __all__ = ["RANDOM", "Resampled", "generator", "random_best", "regrets"]
 

@@ -18,9 +18,9 @@ from sharewise.oracle.table import open_table
 from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
 from sharewise.run.finished import InFolder
-from sharewise.study.evidence import supernets_of
-from sharewise.study.scoring import Score, Scoring
-from sharewise.study.truth import truth_of_table
+from sharewise.studies.evidence import supernets_of
+from sharewise.studies.scoring import Score, Scoring
+from sharewise.studies.truth import truth_of_table
 
 QUICK = ("--examples", 48, "--recalibrate", 1, "--repeats", 30, "--resamples", 20, "--jobs", 1)
 Search = Callable[..., Path]

@@ -22,15 +22,15 @@ from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.environment import environment
 from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
-from sharewise.study.evidence import describe, scored_on, spent_on_training, supernets_of
-from sharewise.study.judgement import Supernets, judge
-from sharewise.study.results import ResultFolder
-from sharewise.study.sample import Sample, TruthSource, from_table, from_trainings
-from sharewise.study.scoring import Score, Scoring, score
-from sharewise.study.siblings import by_seed, missing_siblings
-from sharewise.study.trainings import train_each
-from sharewise.study.truth import Truth, require_enough
-from sharewise.study.workers import Progress, Workers, cores, one_thread, silent
+from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
+from sharewise.studies.judgement import Supernets, judge
+from sharewise.studies.results import ResultFolder
+from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
+from sharewise.studies.scoring import Score, Scoring, score
+from sharewise.studies.siblings import by_seed, missing_siblings
+from sharewise.studies.trainings import train_each
+from sharewise.studies.truth import Truth, require_enough
+from sharewise.studies.workers import Progress, Workers, cores, one_thread, silent
 
 __all__ = ["STANDALONE", "Appraisal", "appraise"]
 

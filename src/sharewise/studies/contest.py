@@ -13,7 +13,7 @@ from sharewise.space import Space
 from sharewise.strategy.comparison import Arena
 from sharewise.strategy.history import Budget
 from sharewise.strategy.registry import build_strategy
-from sharewise.study.points import Point
+from sharewise.studies.points import Point
 
 __all__ = ["Contest", "Field"]
 

@@ -18,7 +18,7 @@ from sharewise.methods import build
 from sharewise.oracle import SupernetOracle
 from sharewise.space import Choice, Condition, Space, enumerate_architectures, groups_of, restricted, sample
 from sharewise.spaces import load
-from sharewise.study.few_shot import FewShot, few_shot
+from sharewise.studies.few_shot import FewShot, few_shot
 from sharewise.supernet import RunningStatistics
 from sharewise.testing import check_distribution
 
