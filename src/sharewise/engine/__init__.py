@@ -38,7 +38,7 @@ from sharewise.engine.step import (
     weight_step,
 )
 from sharewise.engine.streams import seeded_modules, stream
-from sharewise.engine.surgery import Moments, Pruning, Surgery
+from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
     "PRECISIONS",
@@ -97,6 +97,7 @@ __all__ = [
     "numerics",
     "prepare",
     "pruning",
+    "replay",
     "reward_step",
     "rounding_gap",
     "run",

@@ -11,6 +11,7 @@ from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, Stag
 from sharewise.engine.select import Selected
 from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
+from sharewise.engine.surgery import operate
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
@@ -102,9 +103,7 @@ def _enter_stage(state: SearchState) -> None:
         "epoch": state.epoch,
         "architecture_steps": stage.architecture_steps,
     }
-    for place, surgery in enumerate(stage.surgeries):
-        record |= surgery.decide(state, state.fresh_generator(f"surgery/{state.stage}/{place}"))
-        surgery.apply(state, record)
+    operate(state, stage.surgeries, record)
     if len(state.recipe.stages) > 1 or stage.surgeries:
         state.history.append(record)
         state.emit(StageEntered(record))

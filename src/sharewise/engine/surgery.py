@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["Moments", "Pruning", "Surgery", "carried", "replay"]
+__all__ = ["Moments", "Pruning", "Surgery", "carried", "operate", "replay"]
 
 Moments = Mapping[str, Callable[[Tensor], Tensor]]
 """By name of a parameter: how its old moments become those of the new one."""
@@ -127,6 +127,27 @@ class Pruning(Surgery):
             keep[decision.name][record["kept"][decision.name]] = True
         state.distribution.restrict(keep)
         state.architecture_optimizer = state.distribution.optimizer()
+
+
+def operate(state: SearchState, surgeries: Iterable[Surgery], record: dict[str, Any]) -> None:
+    """Decide and do everything that a stage begins with.
+
+    Args:
+        state: at the beginning of the stage.
+        surgeries: in order; each sees what the ones before have done.
+        record: of the stage, to which every decision is added.
+
+    Raises:
+        ConfigurationError: when two of them decide on an entry of the same name.
+    """
+    for place, surgery in enumerate(surgeries):
+        decided = surgery.decide(state, state.fresh_generator(f"surgery/{state.stage}/{place}"))
+        for name in decided.keys() & record.keys():
+            raise ConfigurationError(
+                f"surgery {type(surgery).__name__} records {name!r}, which the stage has already; use another name"
+            )
+        record |= decided
+        surgery.apply(state, record)
 
 
 def replay(state: SearchState, history: Iterable[Mapping[str, Any]]) -> None:
