@@ -126,6 +126,8 @@ class Rule:
     tau: tuple[float, float] = (1.0, 1.0)
     warm_up: float = 0.0
     exclude: tuple[str, ...] = ()
+    penalties: tuple[Callable[[Search], Tensor], ...] = ()
+    """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
 
 
 @dataclass
@@ -187,12 +189,12 @@ class Search:
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
-        """λ/2 ‖θ‖² and λ Σ p log(p k), for a θ that is one matrix."""
+        """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
         theta = self.theta["theta"]
         value = self.rule.l2 / 2 * theta.square().sum()
         if self.rule.entropy:
             value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
-        return value
+        return sum((term(self) for term in self.rule.penalties), value)
 
     def differ(self, reading: str, other: Tensor, own: Tensor) -> None:
         self.aside.setdefault(reading, []).append(float((other - own).norm() / own.norm()))
@@ -348,7 +350,7 @@ def architecture_step(s: Search) -> None:
         scores = network(s.w, batch[0], draw.gates, draw.executed, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
-    penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy else {"theta": 0.0}
+    penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
     s.learn({"theta": gradients["theta"] + penalty["theta"]})
 
 
