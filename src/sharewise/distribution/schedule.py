@@ -68,16 +68,17 @@ class Bounded:
             sharewise.errors.ConfigurationError: the temperature must be positive and finite, got 0.0 in epoch 2
         """
         for epoch in range(epochs):
-            value = value_at(self.setting, epoch, epochs)
-            if not self.admits(value):
-                kind = "positive" if self.positive else "not negative"
-                bound = "finite" if self.below == math.inf else f"below {self.below:g}"
-                when = f" in epoch {epoch}" if callable(self.setting) else ""
-                raise ConfigurationError(f"the {name} must be {kind} and {bound}, got {value}{when}")
+            self.at(name, epoch, epochs)
 
-    def admits(self, value: float) -> bool:
-        """Whether a value lies within the bounds."""
-        return 0 <= value < self.below and (value > 0 or not self.positive)
+    def at(self, name: str, epoch: int, epochs: int) -> float:
+        """The value in an epoch, arguments and errors as for `check`."""
+        value = value_at(self.setting, epoch, epochs)
+        if 0 <= value < self.below and (value > 0 or not self.positive):
+            return value
+        kind = "positive" if self.positive else "not negative"
+        bound = "finite" if self.below == math.inf else f"below {self.below:g}"
+        when = f" in epoch {epoch}" if callable(self.setting) else ""
+        raise ConfigurationError(f"the {name} must be {kind} and {bound}, got {value}{when}")
 
 
 @final
