@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.data import Dataset
-from sharewise.engine import Numerics, SearchState
+from sharewise.engine import Numerics, SearchState, replay
 from sharewise.errors import CheckpointError
 from sharewise.run.configuration import TrainConfiguration, from_mapping
 from sharewise.run.execute import fingerprint
@@ -92,6 +92,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
 def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> None:
     folder.require_same_run(content, fingerprint(state))
     try:
+        replay(state, content["state"]["history"])
         state.supernet.load_state_dict(content["state"]["supernet"])
     except (KeyError, TypeError, AttributeError, RuntimeError):
         raise CheckpointError(
