@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sharewise.data.augmentation import Augmentation
 from sharewise.data.examples import Examples
+from sharewise.data.reading import check_memory
 from sharewise.data.roles import RoleData, Roles, deal
 from sharewise.data.task import InputKind, Task
 from sharewise.errors import ConfigurationError, DataError
@@ -233,6 +234,7 @@ class Dataset:
 
         Raises:
             ConfigurationError: when the inputs are no images, or `size` is below 1.
+            DataError: when the machine has too little memory for images of that size.
 
         Example:
             >>> from sharewise.data import digits
@@ -248,6 +250,8 @@ class Dataset:
             raise ConfigurationError(f"the image size must be at least 1 pixel, got {size}")
         if self.input_shape[1:] == (size, size):
             return self
+        count = len(self.train) + len(self.test)
+        check_memory(count * self.input_shape[0] * size**2, f"{count:,} images of {size}x{size} pixels")
 
         def change(examples: Examples) -> Examples:
             return Examples(_resize(examples.inputs, size), examples.targets)
@@ -282,6 +286,12 @@ class Dataset:
                 f"the {which} inputs of data set {self.name!r} must be {form}, alike in training and test, "
                 f"got {inputs.dtype} of shape {tuple(inputs.shape)}"
             )
+        for part, values in (("inputs", inputs), ("targets", examples.targets)):
+            if values.is_floating_point() and not values.float().isfinite().all():
+                raise DataError(
+                    f"the {which} {part} of data set {self.name!r} have values that are infinite, not a number, or "
+                    "beyond what float32 can hold; fill, rescale or remove them"
+                )
         targets = examples.targets
         if not targets.is_floating_point():
             low, high = int(targets.min()), int(targets.max())

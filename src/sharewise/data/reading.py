@@ -12,7 +12,7 @@ from typing import BinaryIO, final
 
 from sharewise.errors import DataError
 
-__all__ = ["Budget", "check_memory", "opened", "read_whole"]
+__all__ = ["Budget", "check_memory", "opened", "read_text", "read_whole"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -86,6 +86,40 @@ def read_whole(path: Path, most: int, *, linked: bool = False) -> bytes:
             return file.read(most)
         except OSError as error:
             raise DataError(f"cannot read {str(path)!r} ({error.strerror}); check the disk") from None
+
+
+def read_text(path: Path, most: int, *, linked: bool = False) -> str:
+    r"""Read a text in UTF-8 as every system writes it: line ends become `\n`, byte-order marks go.
+
+    Args:
+        path: of the file.
+        most: the largest size in bytes that is accepted.
+        linked: whether the path itself may be a link.
+
+    Returns:
+        The text.
+
+    Raises:
+        DataError: when it cannot be read, or is no text in UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "names.txt"
+        ...     _ = path.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")
+        ...     read_text(path, 1 << 20)
+        'cat\ndog\n'
+    """
+    content = read_whole(path, most, linked=linked)
+    wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content
+    try:
+        found = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = "it begins like UTF-16" if wide else f"byte {error.start:,} is {content[error.start]:#04x}"
+        raise DataError(f"{str(path)!r} is no text in UTF-8 ({reason}); convert it") from None
+    if wide:
+        raise DataError(f"{str(path)!r} is no text in UTF-8 (it has zero bytes, as UTF-16 and programs do); convert it")
+    return found.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 @final
