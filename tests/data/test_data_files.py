@@ -355,7 +355,7 @@ def test_more_bad_arrays_are_refused(tmp_path: Path, x: Any, y: Any, changes: di
 
 
 def test_a_class_without_an_example_is_said(tmp_path: Path) -> None:
-    with pytest.warns(DataWarning, match="no training example in 'mine.npz' has the label 1,"):
+    with pytest.warns(DataWarning, match="nothing in y_train of 'mine.npz' has the label 1,"):
         arrays(npz(tmp_path, PIXELS, np.array([0, 0, 2, 2, 3, 3])))
 
 
@@ -452,3 +452,27 @@ def test_other_encodings_are_refused(tmp_path: Path, content: bytes, message: st
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(DataError, match=rf"is no text in UTF-8 \({message}"):
         text(tmp_path / "a.txt", length=8)
+
+
+def test_masks_make_a_segmentation(tmp_path: Path) -> None:
+    masks = RNG.integers(-1, 3, size=(6, 8, 10)).astype(">i2")
+    data = arrays(npz(tmp_path, PIXELS, masks))
+    assert (data.task.name, data.task.outputs, data.class_names) == ("segmentation", 3, ("0", "1", "2"))
+    np.testing.assert_array_equal(data.train.targets.numpy(), masks)
+
+
+@pytest.mark.parametrize(
+    ("x", "change", "message"),
+    [
+        (PIXELS, {"dtype": np.uint8}, "signed integers of shape"),
+        (PIXELS, {"add": -2}, "must hold 2 to 4,096 classes"),
+        (PIXELS, {"times": 2**40}, "must hold 2 to 4,096 classes"),
+        (PIXELS, {"add": 1}, "begin at 1"),
+        (PIXELS[:, :4], {}, "as high and wide as their images"),
+        (TABLE, {}, "as high and wide as their images"),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path: Path, x: Any, change: dict[str, Any], message: str) -> None:
+    masks = np.resize([0, 1, 2], (6, 8, 10)) * change.get("times", 1) + change.get("add", 0)
+    with pytest.raises(DataError, match=message):
+        arrays(npz(tmp_path, x, masks.astype(change.get("dtype", np.int64))))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Augmentation,
         Cutout,
         HorizontalFlip,
+        Paired,
         RandomCrop,
         Transform,
         normalise,
@@ -28,12 +29,24 @@ if TYPE_CHECKING:
     from sharewise.data.roles import Role, RoleData, Roles, bilevel, held_out, single_level
     from sharewise.data.sources import SOURCES, Source, load
     from sharewise.data.stream import Stream, evaluation_batches
-    from sharewise.data.task import InputKind, Objective, Task, classification, language_modelling, regression
+    from sharewise.data.task import (
+        VOID,
+        InputKind,
+        Moves,
+        Objective,
+        Pooled,
+        Task,
+        classification,
+        language_modelling,
+        pooled,
+        regression,
+        segmentation,
+    )
     from sharewise.data.text_file import text
 
 _HOMES = {
     "array_file": ["arrays"],
-    "augmentation": ["Augmentation", "Cutout", "HorizontalFlip", "RandomCrop", "Transform", "normalise"],
+    "augmentation": ["Augmentation", "Cutout", "HorizontalFlip", "Paired", "RandomCrop", "Transform", "normalise"],
     "batch": ["Batch"],
     "cifar": ["cifar10", "cifar100"],
     "dataset": ["Dataset", "Sealed"],
@@ -43,13 +56,26 @@ _HOMES = {
     "roles": ["Role", "RoleData", "Roles", "bilevel", "held_out", "single_level"],
     "sources": ["SOURCES", "Source", "load"],
     "stream": ["Stream", "evaluation_batches"],
-    "task": ["InputKind", "Objective", "Task", "classification", "language_modelling", "regression"],
+    "task": [
+        "VOID",
+        "InputKind",
+        "Moves",
+        "Objective",
+        "Pooled",
+        "Task",
+        "classification",
+        "language_modelling",
+        "pooled",
+        "regression",
+        "segmentation",
+    ],
     "text_file": ["text"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SOURCES",
+    "VOID",
     "Augmentation",
     "Batch",
     "Cutout",
@@ -57,7 +83,10 @@ __all__ = [
     "Examples",
     "HorizontalFlip",
     "InputKind",
+    "Moves",
     "Objective",
+    "Paired",
+    "Pooled",
     "RandomCrop",
     "Role",
     "RoleData",
@@ -79,7 +108,9 @@ __all__ = [
     "language_modelling",
     "load",
     "normalise",
+    "pooled",
     "regression",
+    "segmentation",
     "sheets",
     "single_level",
     "text",

@@ -16,11 +16,12 @@ from sharewise.data.augmentation import Augmentation
 from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
 from sharewise.data.image_files import default_augmentation
 from sharewise.data.sources import locate, single_file
-from sharewise.data.task import Task, classification, regression
+from sharewise.data.task import VOID, Task, classification, regression, segmentation
 from sharewise.errors import DataError, DataWarning
 
 __all__ = ["arrays"]
 
+_CLASSES = 4096  # of the pixels of a mask
 _NARROW = 1e-6  # of the size of a column
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -32,7 +33,8 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
     width)` or `(n, height, width)` with 1 or 3 channels are images; floating point of shape `(n, features)`
     is a table, whose features are standardised by the training examples; a feature that is constant in them, or
     varies no more than its own rounding, becomes 0. So do the targets: integers of shape `(n,)` are classes from 0,
-    floating point of shape `(n,)` or `(n, outputs)` are values for regression, which are left as they are.
+    floating point of shape `(n,)` or `(n, outputs)` are values for regression, which are left as they are, and signed
+    integers of shape `(n, height, width)` are masks for segmentation, with -1 where the class of a pixel is not known.
 
     Args:
         path: the file, or a folder that holds one `.npz`; `None` for `$SHAREWISE_DATA/arrays`.
@@ -131,11 +133,28 @@ def _targets(
     ):
         values = {key: _single(file, key, found[key]).reshape(len(found[key]), -1) for key in ("y_train", "y_test")}
         return values, regression(values["y_train"].shape[1]), ()
+    if train.dtype.kind == test.dtype.kind == "i" and train.ndim == test.ndim == 3 and train.size * test.size:
+        return _masks(file, train, test)
     raise DataError(
-        f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, or floating point "
-        f"of shape (n,) or (n, outputs) for regression, got {train.dtype} {train.shape} and {test.dtype} "
-        f"{test.shape}"
+        f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, floating point of shape (n,) "
+        f"or (n, outputs) for regression, or signed integers of shape (n, height, width) for masks, got {train.dtype} "
+        f"{train.shape} and {test.dtype} {test.shape}"
     )
+
+
+def _masks(
+    file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> tuple[dict[str, npt.NDArray[Any]], Task, tuple[str, ...]]:
+    masks = {"y_train": train.astype(np.int64), "y_test": test.astype(np.int64)}
+    classes = int(train.max()) + 1
+    low, high = min(int(train.min()), int(test.min())), max(int(train.max()), int(test.max()))
+    if low < VOID or high >= classes or not 2 <= classes <= _CLASSES:
+        raise DataError(
+            f"the masks in {file.name!r} must hold 2 to {_CLASSES:,} classes from 0 to the largest one of y_train, and "
+            f"{VOID} where none is known, got {low} to {high} in y_train and y_test, {train.max()} at most in y_train"
+        )
+    _check_numbering(file, np.bincount(masks["y_train"].ravel() - VOID, minlength=classes - VOID)[-VOID:], low)
+    return masks, segmentation(classes), tuple(map(str, range(classes)))
 
 
 def _check_numbering(file: Path, counts: npt.NDArray[np.intp], low: int) -> None:
@@ -147,7 +166,7 @@ def _check_numbering(file: Path, counts: npt.NDArray[np.intp], low: int) -> None
         )
     if empty:
         warnings.warn(
-            f"no training example in {file.name!r} has the label {', '.join(map(str, empty[:5]))}"
+            f"nothing in y_train of {file.name!r} has the label {', '.join(map(str, empty[:5]))}"
             f"{', …' * (len(empty) > 5)}, and a network still has an output for it",
             DataWarning,
             stacklevel=4,
