@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from sharewise.cli import main
 from sharewise.data import image_folder, sheets
 from sharewise.data.picture import read_picture
 from sharewise.data.reading import Budget
@@ -296,3 +299,34 @@ def test_damaged_labels_and_names_are_refused(sheet_folder: Path) -> None:
     (sheet_folder / "class_names.txt").write_text("ant\nbee\nant\n")
     with pytest.raises(DataError, match="names 'ant' more than once"):
         sheets(sheet_folder)
+
+
+def test_the_command_line_says_in_one_line_what_was_skipped(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "a" / "2.heic").write_bytes(b"ftypheic")
+    words = ["search", "--space", "toy-tied-width", "--method", "gaea-erm", "--data", "folder", "--max-steps", "1"]
+    out = tmp_path_factory.mktemp("run") / "run"
+    assert main([*words, "--data-path", str(folder), "--out", str(out)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: skipped 1 file ({str(Path('train/a/2.heic'))!r}) in ")
+    assert "skipped" in (out / "report.html").read_text()
+    assert main([*words, "--data-path", str(folder), "--image-size", "10000000", "--out", str(out / "two")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 2 images of 10000000x10000000 pixels needs ")
+
+
+def test_damaged_pictures_print_nothing_beside_the_error(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sharewise.data.picture import read_picture as r;"
+        "from sharewise.data.reading import Budget as B; from sharewise.errors import DataError\n"
+        "try: r(Path(sys.argv[1]), B('x'))\nexcept DataError: pass"
+    )
+    content = tiff(np.zeros((8, 8), np.uint16), "<", 16, 1).replace(
+        struct.pack("<HHII", 277, 4, 1, 1), struct.pack("<HHII", 277, 4, 1, 99)
+    )
+    (tmp_path / "a.tif").write_bytes(content)
+    words = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from contextlib import suppress
@@ -16,6 +17,8 @@ from sharewise.data.reading import Budget, opened
 from sharewise.errors import DataError
 
 __all__ = ["SUFFIXES", "read_picture"]
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else damaged pictures print lines beside the one error
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # of others some run programs (EPS)
