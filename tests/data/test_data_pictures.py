@@ -248,7 +248,7 @@ def test_a_pipe_does_not_hang(folder: Path) -> None:
 
 
 def test_a_size_that_no_memory_holds_is_refused_before_it_is_asked_for(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"2 images of 10000000x10000000 pixels needs .* GiB of memory"):
+    with pytest.raises(DataError, match=r"2 images of 10000000x10000000 pixels would take .* GiB of memory"):
         image_folder(folder, size=10_000_000)
     with pytest.raises(DataError, match="GiB of memory, this machine has"):
         image_folder(folder).resized(10_000_000)
@@ -301,6 +301,7 @@ def test_damaged_labels_and_names_are_refused(sheet_folder: Path) -> None:
         sheets(sheet_folder)
 
 
+@pytest.mark.filterwarnings("default")
 def test_the_command_line_says_in_one_line_what_was_skipped(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,7 +315,7 @@ def test_the_command_line_says_in_one_line_what_was_skipped(
     assert "skipped" in (out / "report.html").read_text()
     assert main([*words, "--data-path", str(folder), "--image-size", "10000000", "--out", str(out / "two")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: 2 images of 10000000x10000000 pixels needs ")
+    assert error.startswith("error: 2 images of 10000000x10000000 pixels would take ")
 
 
 def test_damaged_pictures_print_nothing_beside_the_error(tmp_path: Path) -> None:

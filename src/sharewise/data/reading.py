@@ -168,7 +168,7 @@ def check_memory(size: int, what: str) -> None:
 
     Args:
         size: in bytes.
-        what: needs so much, in words, for the error.
+        what: would take so much, in words, for the error.
 
     Raises:
         DataError: when the machine has less.
@@ -176,7 +176,7 @@ def check_memory(size: int, what: str) -> None:
     Example:
         >>> check_memory(1 << 60, "an array")
         Traceback (most recent call last):
-        sharewise.errors.DataError: an array needs 1,073,741,824.0 GiB of memory, this machine has ...
+        sharewise.errors.DataError: an array would take 1,073,741,824.0 GiB of memory, this machine has ...
     """
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -184,6 +184,6 @@ def check_memory(size: int, what: str) -> None:
         return
     if size > there:
         raise DataError(
-            f"{what} needs {size / 2**30:,.1f} GiB of memory, this machine has {there / 2**30:,.1f}; give fewer or "
-            "smaller examples"
+            f"{what} would take {size / 2**30:,.1f} GiB of memory, this machine has {there / 2**30:,.1f}; give fewer "
+            "or smaller examples"
         )
