@@ -139,3 +139,9 @@ def test_values_that_no_network_can_compute_with_are_refused(value: float) -> No
         for which, train, test in (("training", bad, good), ("test", good, bad)):
             with pytest.raises(DataError, match=f"the {which} {part} of data set 'mine' have values that are infinite"):
                 Dataset("mine", regression(), "table", train, Sealed(test))
+
+
+def test_tokens_are_not_negative() -> None:
+    tokens = Examples(torch.full((2, 4), -1), torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(DataError, match="the training tokens of data set 'text' must not be negative, got -1"):
+        Dataset("text", language_modelling(2), "text", tokens, Sealed(tokens))

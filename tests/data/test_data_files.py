@@ -476,3 +476,21 @@ def test_bad_masks_are_refused(tmp_path: Path, x: Any, change: dict[str, Any], m
     masks = np.resize([0, 1, 2], (6, 8, 10)) * change.get("times", 1) + change.get("add", 0)
     with pytest.raises(DataError, match=message):
         arrays(npz(tmp_path, x, masks.astype(change.get("dtype", np.int64))))
+
+
+def test_a_link_that_nobody_named_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.npz").symlink_to(npz(tmp_path / "elsewhere", PIXELS, LABELS))
+    with pytest.raises(DataError, match=r"mine\.npz' is a link, which is not followed in a folder"):
+        arrays(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\x1b[31m"])
+def test_a_class_whose_name_cannot_be_printed_is_refused(tmp_path: Path, name: bytes) -> None:
+    for place in ("train", "test"):
+        for label in (b"ant", name):
+            os.makedirs(os.fsencode(tmp_path / place) + b"/" + label)
+    with pytest.raises(DataError, match="cannot be printed; rename it") as caught:
+        image_folder(tmp_path)
+    assert str(caught.value).isprintable()

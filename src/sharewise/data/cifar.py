@@ -229,7 +229,7 @@ def _official_files(archive: _Archive, root: Path) -> dict[str, bytes] | None:
                 raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}; unpack {archive.file!r} again")
             return {name: read_whole(folder / name, _MOST) for name in archive.members}
     if (root / archive.file).is_file():
-        return _from_tar(archive, root / archive.file)
+        return _from_tar(archive, root / archive.file, linked=False)
     return None
 
 
@@ -249,11 +249,11 @@ class _Bounded:
         return content
 
 
-def _from_tar(archive: _Archive, path: Path) -> dict[str, bytes]:
+def _from_tar(archive: _Archive, path: Path, *, linked: bool = True) -> dict[str, bytes]:
     wanted = {f"{archive.folder}/{name}": name for name in archive.members}
     files: dict[str, bytes] = {}
     try:
-        with opened(path, _MOST, linked=True) as file:
+        with opened(path, _MOST, linked=linked) as file:
             unpack = _UNPACKERS.get(file.read(2))
             file.seek(0)
             stream = _Bounded(unpack(file) if unpack else file)

@@ -43,6 +43,8 @@ def check_examples(
     """
     of = f"of data set {name!r}"
     _check_inputs(examples.inputs, f"the {split} inputs {of}", kind, shape)
+    if kind == "text" and int(examples.inputs.min()) < 0:
+        raise DataError(f"the {split} tokens {of} must not be negative, got {int(examples.inputs.min())}")
     for part, values in (("inputs", examples.inputs), ("targets", examples.targets)):
         if values.is_floating_point() and not values.float().isfinite().all():
             raise DataError(

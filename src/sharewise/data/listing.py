@@ -41,7 +41,7 @@ def class_folders(split: Path) -> tuple[list[str], list[Path]]:
         Their names, sorted, and the files beside them, which belong to no class.
 
     Raises:
-        DataError: when there is a link, a pipe or a device, or the folder cannot be read.
+        DataError: when there is a link, a pipe or a device, a name cannot be printed, or the folder cannot be read.
 
     Example:
         >>> names, beside = class_folders(Path(__file__).parents[1])
@@ -51,6 +51,8 @@ def class_folders(split: Path) -> tuple[list[str], list[Path]]:
     folders, beside = [], []
     for entry in _entries(split):
         if entry.is_dir(follow_symlinks=False):
+            if not entry.name.isprintable():
+                raise DataError(f"the name of the class folder {entry.path!r} cannot be printed; rename it")
             folders.append(entry.name)
         else:
             beside.append(Path(entry.path))
