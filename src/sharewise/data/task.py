@@ -137,7 +137,7 @@ class Task:
             The loss.
 
         Raises:
-            ConfigurationError: when the loss is no cross-entropy of the house, or the mass is out of range.
+            ConfigurationError: when the loss is not that of `classification`, or the mass is out of range.
 
         Example:
             >>> loss = classification(2).smoothed(0.5)
@@ -151,7 +151,7 @@ class Task:
 
 @dataclass(frozen=True)
 class _CrossEntropy:
-    """Mean cross-entropy over every position; the class dimension is the last one of the outputs."""
+    """Mean cross-entropy of classes, whose labels may be smoothed."""
 
     label_smoothing: float = 0.0
 
@@ -160,10 +160,18 @@ class _CrossEntropy:
             raise ConfigurationError(f"label smoothing must lie in [0, 1), got {self.label_smoothing}")
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        rows = outputs.flatten(0, -2)
-        if rows.dtype in (torch.float16, torch.bfloat16):
-            rows = rows.float()
-        return F.cross_entropy(rows, targets.flatten(), label_smoothing=self.label_smoothing)
+        return _cross_entropy(outputs, targets, self.label_smoothing)
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy over every position; the class dimension is the last one of the outputs."""
+    return F.cross_entropy(_rows(outputs), targets.flatten(), label_smoothing=label_smoothing)
+
+
+def _rows(outputs: Tensor) -> Tensor:
+    """One row of scores for each position, in at least single precision."""
+    rows = outputs.flatten(0, -2)
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -231,10 +239,9 @@ def segmentation(classes: int) -> Task:
 
 def _mask_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     _check_map(outputs, targets)
-    rows = outputs.flatten(0, -2)
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    losses = F.cross_entropy(rows, targets.flatten().long(), ignore_index=VOID, reduction="none").view(len(targets), -1)
+    losses = F.cross_entropy(_rows(outputs), targets.flatten().long(), ignore_index=VOID, reduction="none").view(
+        len(targets), -1
+    )
     known = (targets != VOID).flatten(1).sum(1).clamp(min=1)
     return (losses.sum(1) / known).mean()
 
@@ -312,7 +319,7 @@ def language_modelling(vocabulary: int) -> Task:
     return Task(
         "language modelling",
         vocabulary,
-        _CrossEntropy(),
+        _cross_entropy,
         {"accuracy": _accuracy},
         primary="loss",
         higher_is_better=False,
