@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
-    from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.appraise import Appraisal, appraise
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
@@ -40,9 +40,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sharewise.errors": ["SharewiseError"],
-    "sharewise.oracle": ["TrainingRecipe"],
     "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
     "sharewise.run.appraise": ["Appraisal", "appraise"],
+    "sharewise.run.standalone": ["TrainingRecipe"],
     "sharewise.engine": ["Recipe", "SearchResult"],
     "sharewise.space": ["Architecture", "Choice", "Space"],
     "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from sharewise.engine import (
     CostTarget,
     Evolution,
     Limit,
+    Scorer,
     SearchState,
     budget,
     numerics,
@@ -322,12 +324,17 @@ def score_by(monkeypatch: pytest.MonkeyPatch, score: Callable[[Any], float]) -> 
     """Let selections score architectures by a function; what they score, in order."""
     met: list[Any] = []
 
-    def scored(state: Any, gates: Any, *arguments: Any) -> dict[str, float]:
-        a = state.distribution.relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
-        met.append(a)
-        return {"loss": 0.0, "accuracy": score(a), "examples": 1}
+    @contextmanager
+    def opened(scorer: Scorer) -> Iterator[Any]:
+        def scored(gates: Any) -> dict[str, float]:
+            relaxation = scorer.state.distribution.relaxation
+            a = relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
+            met.append(a)
+            return {"loss": 0.0, "accuracy": score(a), "examples": 1}
 
-    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", scored)
+        yield scored
+
+    monkeypatch.setattr(Scorer, "opened", opened)
     return met
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,7 @@ from sharewise.engine import (
     DartsRule,
     Mode,
     RankSampled,
+    Scorer,
     SearchState,
     Selection,
     Stage,
@@ -187,11 +190,12 @@ def test_a_final_score_that_is_no_number_does_not_win(monkeypatch: pytest.Monkey
     state = state_of("rs-ws", selection=RankSampled(5, RunningStatistics(), examples=16, finalists=1, rounds=1))
     everything = state.data.size("selection")
 
-    def broken(*arguments: Any, **_: Any) -> dict[str, float]:
-        size = sum(len(batch.inputs) for batch in arguments[2])
-        return {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
+    @contextmanager
+    def broken(scorer: Scorer) -> Iterator[Any]:
+        size = sum(len(batch.inputs) for batch in scorer.batches)
+        yield lambda gates: {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
 
-    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", broken)
+    monkeypatch.setattr(Scorer, "opened", broken)
     candidates = state.recipe.selection.select(state).candidates
     assert [score["accuracy"] for _, score in candidates[:4]] == [0.5] * 4
     assert math.isnan(candidates[4][1]["accuracy"])

@@ -26,7 +26,8 @@ from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, 
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.schedule import Constant, Cosine, CosineRestarts, Linear
-from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, evaluate_gates
+from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
@@ -38,6 +39,7 @@ from sharewise.engine.step import (
     weight_step,
 )
 from sharewise.engine.streams import seeded_modules, stream
+from sharewise.engine.supernet_oracle import SupernetOracle
 
 __all__ = [
     "PRECISIONS",
@@ -71,6 +73,7 @@ __all__ = [
     "Reward",
     "RootMeanSquare",
     "RootMeanSquareOptimization",
+    "Scorer",
     "SearchResult",
     "SearchState",
     "Selected",
@@ -80,6 +83,7 @@ __all__ = [
     "StageEntered",
     "Started",
     "Stepped",
+    "SupernetOracle",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
@@ -96,6 +100,7 @@ __all__ = [
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_scorer",
     "selection_scores",
     "stage_at",
     "stream",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sharewise.engine.select import evaluate_gates
+from sharewise.engine.score import evaluate_gates
 from sharewise.engine.state import Measure, SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import BatchStatistics, Gate, RunningStatistics, discrete

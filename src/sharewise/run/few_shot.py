@@ -16,12 +16,12 @@ import numpy as np
 
 from sharewise.data import Dataset
 from sharewise.distribution.restriction import Restricted
-from sharewise.engine import Event, Recipe, SearchResult, SearchState, Started
+from sharewise.engine import Event, Recipe, SearchResult, SearchState, Started, SupernetOracle
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Evaluation, Oracle, SupernetOracle
 from sharewise.run.search import search
 from sharewise.space import Architecture, Option, Space
 from sharewise.space.restriction import groups_of
+from sharewise.strategy.oracle import Evaluation, Oracle
 from sharewise.supernet import NormPolicy, Supernet
 
 __all__ = ["FewShot", "FewShotOracle", "few_shot"]

@@ -11,14 +11,14 @@ import numpy as np
 
 from sharewise.data import Dataset
 from sharewise.engine import SearchState
+from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.oracle.oracle import Evaluation, Oracle
-from sharewise.oracle.standalone import TrainingRecipe
-from sharewise.oracle.supernet_oracle import SupernetOracle
 from sharewise.run.configuration import SearchConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.search import fingerprint, prepare_search, train
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture, Space
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 __all__ = ["StandaloneOracle", "finished_search", "supernet_oracle"]
 

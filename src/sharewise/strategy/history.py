@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sharewise.appraisal.regret import incumbents
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.oracle import Evaluation
+from sharewise.strategy.oracle import Evaluation
 from sharewise.strategy.representation import Representation
 from sharewise.strategy.strategy import Trial
 

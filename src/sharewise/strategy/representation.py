@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, ProductListing, Space, mutate, neighbours, sample
+from sharewise.space import Architecture, ProductListing, Space, crossover, mutate, neighbours, sample
 
 __all__ = ["Genotype", "Plain", "Ranks", "Representation", "represent"]
 
@@ -62,6 +62,10 @@ class Representation(ABC):
         """All genotypes that differ in one choice."""
 
     @abstractmethod
+    def allows(self, genotype: Genotype) -> bool:
+        """Whether the genotype can be asked about."""
+
+    @abstractmethod
     def index(self, genotype: Genotype) -> int:
         """The architecture's index in the listing of the space."""
 
@@ -73,6 +77,21 @@ class Representation(ABC):
     @abstractmethod
     def indices(self) -> NDArray[np.int64]:
         """All indices that can be asked about, ascending."""
+
+    def cross(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Genotype:
+        """A genotype that takes each choice from one of two; a random one where no such can be asked about.
+
+        Args:
+            first: one parent.
+            second: the other parent.
+            rng: source of randomness.
+        """
+        parents = self.architecture(first), self.architecture(second)
+        for _ in range(ATTEMPTS):
+            child = self.genotype(crossover(self.space, *parents, rng))
+            if self.allows(child):
+                return child
+        return self.sample(rng)
 
     def architecture(self, genotype: Genotype) -> Architecture:
         """What the genotype stands for."""
@@ -187,7 +206,7 @@ class Ranks(Representation):
         return sum(int(digit) * stride for digit, stride in zip(digits, self.strides, strict=True))
 
     def allows(self, genotype: int) -> bool:
-        """Whether the genotype can be asked about."""
+        """See `Representation.allows`."""
         return self._allowed is None or self._allowed[genotype]
 
     def index(self, genotype: int) -> int:
@@ -219,8 +238,9 @@ class Plain(Representation):
         self.space = space
         self._covered = None if covered is None or covered.all() else covered
 
-    def _allows(self, architecture: Architecture) -> bool:
-        return self._covered is None or bool(self._covered[self.index(architecture)])
+    def allows(self, genotype: Architecture) -> bool:
+        """See `Representation.allows`."""
+        return self._covered is None or bool(self._covered[self.index(genotype)])
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """See `Representation.sample` and `sharewise.space.sample`."""
@@ -248,7 +268,7 @@ class Plain(Representation):
             )
         for attempt in range(ATTEMPTS):
             child = mutate(self.space, genotype, rng)
-            if self._allows(child):
+            if self.allows(child):
                 return child
             if attempt == 0 and not self.neighbours(genotype):
                 break
@@ -256,7 +276,7 @@ class Plain(Representation):
 
     def neighbours(self, genotype: Architecture) -> tuple[Architecture, ...]:
         """See `Representation.neighbours`."""
-        return tuple(other for other in neighbours(self.space, genotype) if self._allows(other))
+        return tuple(other for other in neighbours(self.space, genotype) if self.allows(other))
 
     def index(self, genotype: Architecture) -> int:
         """See `Representation.index`."""
