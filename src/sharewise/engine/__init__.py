@@ -1,6 +1,7 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
     Callback,
@@ -48,6 +49,7 @@ __all__ = [
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "ByStrategy",
     "Callback",
     "Constant",
     "Cosine",

@@ -25,7 +25,7 @@ from sharewise.space import (
     sample,
 )
 from sharewise.strategy.evolution import Generations, by_chance
-from sharewise.strategy.population import Best
+from sharewise.strategy.population import Best, Fittest
 from sharewise.strategy.representation import Plain
 from sharewise.strategy.variation import Crossover, OneChoice
 
@@ -33,7 +33,7 @@ __all__ = ["Affordable", "Limit"]
 
 _LISTED = 20_000
 """Spaces up to this size are searched completely."""
-_REPAIR = Generations(40, 50, Best(10), ((OneChoice(), 25), (Crossover(), 25)))
+_REPAIR = Generations(40, 50, Best(10), ((OneChoice(), 25), (Crossover(), 25)), Fittest(10), patience=1)
 """Finds what keeps the limits in spaces that are larger."""
 
 

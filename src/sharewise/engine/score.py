@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from sharewise.data import Batch
+from sharewise.data import Batch, Task
 from sharewise.engine.evaluate import evaluate
 from sharewise.ledger import EVALUATION, Ledger
 from sharewise.space import Architecture
@@ -19,7 +20,7 @@ from sharewise.supernet import Gates, NormPolicy, discrete, to_device
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "selection_scorer"]
+__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "fitness", "selection_scorer"]
 
 ScoreGates = Callable[[Gates], dict[str, float]]
 """Loss, metrics and number of examples under fixed gates, which are on the host; their graph is ignored."""
@@ -109,6 +110,17 @@ def selection_scorer(
     """
     batches = state.evaluation_batches("selection", examples)
     return Scorer(state, policy, batches, state.calibration_batches(policy.batches), part)
+
+
+def fitness(task: Task, scores: Mapping[str, float]) -> float:
+    """The primary metric, of which higher is better; a score that is no number is the worst there is.
+
+    Args:
+        task: which names the metric.
+        scores: of an architecture.
+    """
+    value = scores[task.primary] * (1.0 if task.higher_is_better else -1.0)
+    return value if math.isfinite(value) else -math.inf
 
 
 def evaluate_gates(

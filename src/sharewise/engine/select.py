@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 
 from sharewise.distribution import host_rng
-from sharewise.engine.score import Scorer, selection_scorer
+from sharewise.engine.score import Scorer, fitness, selection_scorer
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option
 from sharewise.strategy.evolution import Generations, distinct
@@ -264,13 +264,13 @@ class Evolution(Selection):
         scores: dict[Architecture, dict[str, float]] = {}
         with scorer.opened() as score:
 
-            def fitness(architecture: Architecture) -> float:
+            def scored(architecture: Architecture) -> float:
                 scores[architecture] = found = score(scorer.gates(architecture))
-                return _fitness(state, found)
+                return fitness(state.task, found)
 
             populations = self._generations.populations(
                 Plain(state.distribution.space),
-                fitness,
+                scored,
                 lambda count, taken: _different(state, generator, count, taken),
                 rng,
                 state.admits,
@@ -313,12 +313,6 @@ def _scored(scorer: Scorer, chosen: Sequence[Architecture], verb: str) -> list[S
     return _ranked(scorer.state, scored)
 
 
-def _fitness(state: SearchState, scores: Mapping[str, float]) -> float:
-    """Higher is better; a score that is no number is the worst there is."""
-    value = scores[state.task.primary] * (1.0 if state.task.higher_is_better else -1.0)
-    return value if math.isfinite(value) else -math.inf
-
-
 def _ranked(state: SearchState, scored: Sequence[Scored]) -> list[Scored]:
     """Best first; a score that is no number comes last."""
-    return sorted(scored, key=lambda pair: _fitness(state, pair[1]), reverse=True)
+    return sorted(scored, key=lambda pair: fitness(state.task, pair[1]), reverse=True)

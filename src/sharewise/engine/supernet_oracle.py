@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import numpy as np
 
-from sharewise.engine.score import selection_scorer
+from sharewise.engine.score import fitness, selection_scorer
 from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
@@ -54,6 +53,4 @@ class SupernetOracle(Oracle):
         before = ledger.multiply_accumulates
         with self._scorer.opened() as score:
             scores = score(self._scorer.gates(architecture))
-        value = scores[task.primary] * (1 if task.higher_is_better else -1)
-        cost = float(ledger.multiply_accumulates - before)
-        return Evaluation(architecture, value if math.isfinite(value) else -math.inf, cost)
+        return Evaluation(architecture, fitness(task, scores), float(ledger.multiply_accumulates - before))

@@ -23,7 +23,7 @@ from sharewise.strategy.variation import Mutation, OneChoice, Variation
 __all__ = ["Generations", "Newcomers", "RegularizedEvolution", "by_chance", "distinct"]
 
 _PATIENCE = 10
-"""Attempts for each child of a generation: in a small space, or under a tight constraint, new ones are rare."""
+"""Attempts for each newcomer."""
 
 
 @final
@@ -95,6 +95,7 @@ class Generations:
         parents: who has children.
         variations: how children come about, each with how many of a generation come about so; together at most `size`.
         survival: who lives on; by default everybody, best first.
+        patience: attempts for each child: in a small space, or under a tight constraint, new ones are rare.
 
     Raises:
         ConfigurationError: when a number is out of range.
@@ -115,9 +116,10 @@ class Generations:
     parents: Parents
     variations: tuple[tuple[Variation, int], ...]
     survival: Survival = field(default_factory=Fittest)
+    patience: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("generations", "size"):
+        for name in ("generations", "size", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"evolution needs {name} of at least 1, got {getattr(self, name)}")
         counts = [count for _, count in self.variations]
@@ -162,7 +164,7 @@ class Generations:
         parent, born = self.parents.among(population, rng), list[Genotype]()
         for variation, count in self.variations:
             make = partial(variation.child, representation, parent, rng)
-            found = distinct(make, count, _PATIENCE * count, lambda g: g not in taken and admits(g))
+            found = distinct(make, count, self.patience * count, lambda g: g not in taken and admits(g))
             taken.update(found)
             born += found
         return born
