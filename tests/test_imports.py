@@ -30,11 +30,16 @@ def loaded(program: str) -> str:
             "    assert s.relaxation.project(s.relaxation.encode(a)) == a and s.parse(str(a)) == a\n"
         ),
         "import sharewise.errors, sharewise.ledger",
+        "import sharewise.oracle, sharewise.strategy; sharewise.strategy.RegularizedEvolution()",
     ],
-    ids=["package", "spaces", "data", "use-of-spaces", "ledger"],
+    ids=["package", "spaces", "data", "use-of-spaces", "ledger", "tables-and-strategies"],
 )
 def test_no_torch(program: str) -> None:
     assert loaded(program) == "[]"
+
+
+def test_a_search_loads_no_statistics() -> None:
+    assert loaded("import sharewise.methods; sharewise.methods.spos()") == "['torch']"
 
 
 def test_public_names() -> None:

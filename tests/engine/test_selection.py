@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from sharewise.engine import (
     Alternating,
     ByStrategy,
     DartsRule,
+    Evolution,
     Mode,
     RankSampled,
     Scorer,
@@ -250,6 +252,12 @@ def test_any_strategy_selects(strategy: Strategy[Any]) -> None:
     scorer = selection_scorer(state, RunningStatistics(), 16)
     for architecture, found in selected.candidates:
         assert evaluate_gates(state, scorer.gates(architecture), scorer.batches, scorer.policy) == found
+
+
+@pytest.mark.parametrize("kind", [RankSampled, Evolution, partial(ByStrategy, LocalSearch())])
+def test_one_example_is_not_normalised_by_itself(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match="needs at least 2 selection examples, got 1"):
+        state_of("spos", selection=kind(policy=BatchStatistics(), examples=1))
 
 
 def test_a_strategy_that_does_not_fit_is_refused_before_the_search() -> None:

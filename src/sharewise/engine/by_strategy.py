@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from sharewise.distribution import host_rng
-from sharewise.engine.score import ScoreGates, Scorer, fitness, selection_scorer
+from sharewise.engine.score import ScoreGates, Scorer, fitness, require_examples, selection_scorer
 from sharewise.engine.select import Selected, Selection
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
@@ -65,6 +65,7 @@ class ByStrategy(Selection):
 
     def check(self, state: SearchState) -> None:
         """See `Selection.check`; the strategy must fit the space, and a supernet has no fidelities."""
+        require_examples(state, self.policy, self.examples)
         self.strategy.start(_representation(state), Oracle.fidelities, np.random.default_rng(0))
 
     def select(self, state: SearchState) -> Selected:

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from sharewise.data import Batch, Task
 from sharewise.engine.evaluate import evaluate
+from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION, Ledger
 from sharewise.space import Architecture
-from sharewise.supernet import Gates, NormPolicy, discrete, to_device
+from sharewise.supernet import BatchStatistics, Gates, NormPolicy, discrete, norms, to_device
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "fitness", "selection_scorer"]
+__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "fitness", "require_examples", "selection_scorer"]
 
 ScoreGates = Callable[[Gates], dict[str, float]]
 """Loss, metrics and number of examples under fixed gates, which are on the host; their graph is ignored."""
@@ -110,6 +111,24 @@ def selection_scorer(
     """
     batches = state.evaluation_batches("selection", examples)
     return Scorer(state, policy, batches, state.calibration_batches(policy.batches), part)
+
+
+def require_examples(state: SearchState, policy: NormPolicy, examples: int | None = None) -> None:
+    """Refuse a policy that the selection examples cannot serve.
+
+    Args:
+        state: of the search.
+        policy: which batch-norm statistics a selection will use.
+        examples: how many each architecture will see; `None` for all.
+
+    Raises:
+        ConfigurationError: when one example would be normalised by itself.
+    """
+    smallest = min(state.data.size("selection"), examples or 2)
+    if isinstance(policy, BatchStatistics) and norms(state.supernet) and smallest < 2:
+        raise ConfigurationError(
+            f"candidates are normalised by the batch, which needs at least 2 selection examples, got {smallest}"
+        )
 
 
 def fitness(task: Task, scores: Mapping[str, float]) -> float:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 
 from sharewise.distribution import host_rng
-from sharewise.engine.score import Scorer, fitness, selection_scorer
+from sharewise.engine.score import Scorer, fitness, require_examples, selection_scorer
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option
 from sharewise.strategy.evolution import Generations, distinct
 from sharewise.strategy.population import Best
 from sharewise.strategy.representation import Plain
 from sharewise.strategy.variation import Crossover, SeveralChoices
-from sharewise.supernet import BatchStatistics, NormPolicy, RecalibratedStatistics, norms
+from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -174,19 +174,15 @@ class RankSampled(Selection):
             )
 
     def check(self, state: SearchState) -> None:
-        """Batch statistics need two examples."""
-        smallest = min(state.data.size("selection"), self.examples or 2)
-        if isinstance(self.policy, BatchStatistics) and norms(state.supernet) and smallest < 2:
-            raise ConfigurationError(
-                f"candidates are normalised by the batch, which needs at least 2 selection examples, got {smallest}"
-            )
+        """See `Selection.check`."""
+        require_examples(state, self.policy, self.examples)
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         generator = state.fresh_generator("selection")
         rounds = self.rounds or max(1, state.total_steps // 10_000)
         some = selection_scorer(state, self.policy, self.examples)
-        everything = selection_scorer(state, self.policy)
+        everything = replace(some, batches=state.evaluation_batches("selection")) if self.finalists else some
         finals: list[Scored] = []
         others: list[Scored] = []
         met: set[Architecture] = set()
@@ -256,6 +252,10 @@ class Evolution(Selection):
     def _generations(self) -> Generations:
         variations = ((SeveralChoices(self.mutation_probability), self.mutation), (Crossover(), self.crossover))
         return Generations(self.generations, self.population, Best(self.parents), variations)
+
+    def check(self, state: SearchState) -> None:
+        """See `Selection.check`."""
+        require_examples(state, self.policy, self.examples)
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""

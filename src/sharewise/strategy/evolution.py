@@ -91,9 +91,10 @@ class Generations:
 
     Args:
         generations: at least 1.
-        size: of each, at least 1.
+        population: born in each, at least 1.
         parents: who has children.
-        variations: how children come about, each with how many of a generation come about so; together at most `size`.
+        variations: how children come about, each with how many of a generation; at most `population`
+            together.
         survival: who lives on; by default everybody, best first.
         patience: attempts for each child: in a small space, or under a tight constraint, new ones are rare.
 
@@ -112,19 +113,21 @@ class Generations:
     """
 
     generations: int
-    size: int
+    population: int
     parents: Parents
     variations: tuple[tuple[Variation, int], ...]
     survival: Survival = field(default_factory=Fittest)
     patience: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("generations", "size", "patience"):
+        for name in ("generations", "population", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"evolution needs {name} of at least 1, got {getattr(self, name)}")
         counts = [count for _, count in self.variations]
-        if any(count < 0 for count in counts) or sum(counts) > self.size:
-            raise ConfigurationError(f"a generation of {self.size} cannot have {' + '.join(map(str, counts))} children")
+        if any(count < 0 for count in counts) or sum(counts) > self.population:
+            raise ConfigurationError(
+                f"a generation of {self.population} cannot have {' + '.join(map(str, counts))} children"
+            )
 
     def populations(
         self,
@@ -148,7 +151,7 @@ class Generations:
         for _ in range(self.generations):
             taken = {genotype for genotype, _ in population}
             born = self._children(representation, population, rng, taken, admits) if population else []
-            born += newcomers(self.size - len(born), taken)
+            born += newcomers(self.population - len(born), taken)
             population = self.survival.survivors(population + tuple((genotype, fitness(genotype)) for genotype in born))
             yield population
 
