@@ -95,6 +95,24 @@ class GroupComparison:
     power: float
     detectable_d: float
 
+    @property
+    def apart(self) -> bool:
+        """Whether Welch's interval of the difference of the means leaves out zero."""
+        assert self.welch.difference is not None
+        return 0 not in self.welch.difference
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a difference may be claimed: the means are apart, and ranks point the same way at the same level.
+
+        A few runs may agree by luck, and then show less spread than there is: Welch's interval alone is far too narrow
+        for regrets, which are skewed.
+        """
+        assert self.welch.difference is not None
+        favoured = self.smaller_by_rank.value - 0.5
+        confirmed = self.mann_whitney.p_value < 1 - self.welch.difference.confidence
+        return self.apart and confirmed and favoured * self.welch.difference.value < 0
+
 
 def compare_groups(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> GroupComparison:
     """Compare two groups of independent runs in every way that is usual, so that no way is chosen after the fact.
