@@ -210,3 +210,17 @@ def test_intervals_of_the_best_hold_the_expectation_on_nasbench201(shared_data: 
     print(f"k = {k}, noise {noise}: regret {regret:.3f}, precision {precision:.3f}")
     assert regret >= 0.88
     assert precision >= 0.93
+
+
+@pytest.mark.parametrize("different", [1, 2, 4, 20])
+def test_an_interval_holds_its_own_estimate(different: int) -> None:
+    """Scores that are nearly all the same leave out of many resamples what makes them differ."""
+    proxy, truth = np.zeros(40), np.arange(40.0)
+    proxy[3 : 3 + different] = 1
+    found = rank_agreement(proxy, truth, generator=np.random.default_rng(0), resamples=300)
+    for estimate in (found.spearman, found.kendall, found.weighted_tau_by_truth, found.weighted_tau_by_proxy):
+        assert estimate is not None
+        assert estimate.value in estimate
+    assert found.spearman is not None
+    assert math.isinf(found.spearman.high) == (different < 4)
+    assert ("no agreement of ranks can be claimed" in found.sentence) == (different < 4)

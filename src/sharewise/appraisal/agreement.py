@@ -342,7 +342,11 @@ def _bootstrapped(
     resamples: int,
     confidence: float,
 ) -> list[Estimate]:
-    """Every statistic with its percentile interval; all of them share the resamples."""
+    """Every statistic with its percentile interval; all of them share the resamples.
+
+    Resamples in which one side is constant have no statistic. Where these are not rare, as with scores of which all but
+    one are the same, no interval exists: those that are left would all lean to one side.
+    """
     n = len(proxy)
     drawn = np.full((resamples, len(statistics)), np.nan)
     for row in drawn:
@@ -352,7 +356,8 @@ def _bootstrapped(
             row[:] = [statistic(scores, values) for statistic in statistics]
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     kept = drawn[~np.isnan(drawn).any(axis=1)]
-    low, high = np.quantile(kept, ends, axis=0) if len(kept) else np.full((2, len(statistics)), [[-np.inf], [np.inf]])
+    enough = len(kept) > 0 and len(kept) >= (1 - ends[0]) * resamples
+    low, high = np.quantile(kept, ends, axis=0) if enough else np.full((2, len(statistics)), [[-np.inf], [np.inf]])
     how = "percentile bootstrap over architectures"
     return [
         Estimate(statistic(proxy, truth), float(a), float(b), n, confidence, how)
