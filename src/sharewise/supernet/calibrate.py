@@ -7,7 +7,7 @@ architecture. Whoever evaluates says which statistics are meant.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -71,8 +71,10 @@ def _norms_in_training(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
-def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]) -> None:
-    """Replace running statistics by their average over some mini-batches, in place.
+def recalibrate(
+    module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor | Sequence[Tensor]]
+) -> None:
+    """Replace running statistics by their average over some mini-batches, in place, or change nothing.
 
     After n mini-batches each layer that was executed holds the plain average of the n batch means and of the n
     (unbiased) batch variances; with one mini-batch exactly its statistics. Layers that were not executed are reset.
@@ -80,10 +82,11 @@ def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: 
     Args:
         module: whose batch-norm layers are reset and re-estimated.
         forward: runs the module (with fixed gates, for a supernet) on a batch of inputs.
-        inputs: training inputs, each of more than one example.
+        inputs: training inputs, each of more than one example; of tuples, such as (inputs, targets), the first.
 
     Raises:
-        ConfigurationError: when there are no mini-batches.
+        ConfigurationError: when there are no mini-batches, or one has a single value per channel. Whatever is raised,
+            also by `forward`, the statistics are what they were.
 
     References:
         Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), section 3.1; A. Pourchot et al., *To Share
@@ -97,32 +100,52 @@ def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: 
     """
     layers = norms(module)
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
+    saved = _statistics(layers)
     count = 0
     try:
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # cumulative average
         with torch.no_grad(), _norms_in_training(module):
             for batch in inputs:
-                forward(batch)
+                forward(batch if isinstance(batch, Tensor) else batch[0])
                 count += 1
+        if count == 0:
+            raise ConfigurationError("recalibration needs at least one mini-batch; is the iterator exhausted?")
+    except BaseException as error:
+        _restore(layers, saved)
+        if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+            raise ConfigurationError(
+                f"mini-batch {count + 1} of a recalibration has a single example, which has no variance; leave a last "
+                "batch of one out (drop_last), or join it to the one before"
+            ) from None
+        raise
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-    if count == 0:
-        raise ConfigurationError("recalibration needs at least one mini-batch")
+
+
+_Statistics = list[dict[str, Tensor]]
+
+
+def _statistics(layers: Sequence[_BatchNorm]) -> _Statistics:
+    return [{name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)} for layer in layers]
+
+
+def _restore(layers: Sequence[_BatchNorm], saved: _Statistics) -> None:
+    for layer, buffers in zip(layers, saved, strict=True):
+        for name, value in buffers.items():
+            getattr(layer, name).copy_(value)
 
 
 @contextmanager
 def _preserved_statistics(module: nn.Module) -> Iterator[None]:
     layers = norms(module)
-    saved = [{name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)} for layer in layers]
+    saved = _statistics(layers)
     try:
         yield
     finally:
-        for layer, buffers in zip(layers, saved, strict=True):
-            for name, value in buffers.items():
-                getattr(layer, name).copy_(value)
+        _restore(layers, saved)
 
 
 class NormPolicy(ABC):
