@@ -110,6 +110,22 @@ def test_extracted_network_stands_alone() -> None:
     assert not extract(supernet.eval(), a).training
 
 
+@pytest.mark.parametrize(
+    ("space", "network", "part"),
+    [
+        ("nasbench201", {"channels": 4, "cells": 1}, "stem"),
+        ("nasbench201", {"channels": 4, "cells": 1}, "stages.1.0"),
+        ("conv-macro", {"divisor": 8}, ""),
+    ],
+)
+def test_what_is_frozen_stays_frozen(space: str, network: dict[str, Any], part: str) -> None:
+    supernet, _ = supernet_of(space, network)
+    supernet.get_submodule(part).requires_grad_(False)
+    a = sample(supernet.space, np.random.default_rng(3))
+    frozen = {name for name, p in extract(supernet, a).named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, _ in supernet.plain(a).named_parameters() if name.startswith(part)}
+
+
 def test_extraction_draws_no_random_numbers() -> None:
     supernet, _ = supernet_of("nasbench201", {"channels": 4, "cells": 1})
     state = torch.get_rng_state()

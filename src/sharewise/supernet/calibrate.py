@@ -73,8 +73,8 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
-def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor]) -> None:
-    """Replace running statistics by their average over some mini-batches, in place.
+def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor | Sequence[Tensor]]) -> None:
+    """Replace running statistics by their average over some mini-batches, in place, or change nothing.
 
     After n mini-batches each layer that was executed holds the plain average of the n batch means and of the n
     (unbiased) batch variances; with one mini-batch exactly its statistics. Layers that were not executed are reset.
@@ -82,10 +82,11 @@ def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor]) -
     Args:
         module: whose batch-norm layers are reset and re-estimated.
         forward: runs the module (with fixed gates, for a supernet) on a batch of inputs.
-        inputs: training inputs, each of more than one example.
+        inputs: training inputs, each of more than one example; of tuples, such as (inputs, targets), the first.
 
     Raises:
-        ConfigurationError: when there are no mini-batches.
+        ConfigurationError: when there are no mini-batches, or one has a single value per channel. Whatever is raised,
+            also by `forward`, the statistics are what they were.
 
     References:
         Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), section 3.1; A. Pourchot et al., *To Share
@@ -97,12 +98,18 @@ def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor]) -
         >>> norm.running_mean, norm.running_var
         (tensor([3.]), tensor([2.]))
     """
-    with _evaluating(module):
-        _estimate(norms(module), forward, inputs)
+    layers = norms(module)
+    saved = _statistics(layers)
+    try:
+        with _evaluating(module):
+            _estimate(layers, forward, inputs)
+    except BaseException:
+        _restore(saved)
+        raise
 
 
-def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[Tensor]) -> None:
-    """See `recalibrate`; for the norms of a module that is in evaluation mode."""
+def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[Tensor | Sequence[Tensor]]) -> None:
+    """See `recalibrate`; for the norms of a module in evaluation mode, whose statistics somebody else restores."""
     momenta = [layer.momentum for layer in layers]
     count = 0
     try:
@@ -112,14 +119,34 @@ def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[T
             layer.training = True
         with torch.no_grad():
             for batch in inputs:
-                forward(batch)
+                forward(batch if isinstance(batch, Tensor) else batch[0])
                 count += 1
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"mini-batch {count + 1} of a recalibration has a single example, which has no variance; leave a last "
+            "batch of one out (drop_last), or join it to the one before"
+        ) from None
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.training = False
     if count == 0:
-        raise ConfigurationError("recalibration needs at least one mini-batch")
+        raise ConfigurationError("recalibration needs at least one mini-batch; is the iterator exhausted?")
+
+
+_Statistics = list[tuple[Tensor, Tensor]]
+"""Buffers, each with what it held."""
+
+
+def _statistics(layers: Sequence[_BatchNorm]) -> _Statistics:
+    return [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
+def _restore(saved: _Statistics) -> None:
+    for buffer, value in saved:
+        buffer.copy_(value)
 
 
 class NormPolicy(ABC):
@@ -197,7 +224,7 @@ class RecalibratedStatistics(NormPolicy):
     def opened(self, module: nn.Module) -> Iterator[Applied]:
         """See `NormPolicy.opened`."""
         layers = norms(module)
-        saved = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+        saved = _statistics(layers)
 
         @contextmanager
         def applied(forward: Forward, inputs: Iterable[Tensor]) -> Iterator[None]:
@@ -205,8 +232,7 @@ class RecalibratedStatistics(NormPolicy):
                 _estimate(layers, forward, inputs)
                 yield
             finally:
-                for buffer, value in saved:
-                    buffer.copy_(value)
+                _restore(saved)
 
         with _evaluating(module):
             yield applied
