@@ -57,7 +57,7 @@ class Wiring:
         wrong = [node for node in self.outputs if not 0 <= node < self.nodes]
         if wrong or not self.outputs:
             raise ConfigurationError(
-                f"output nodes {self.outputs} of a cell with {self.nodes} nodes: name some of them"
+                f"output nodes {self.outputs} of a cell with {self.nodes} nodes; name at least one of them"
             )
 
     @cached_property

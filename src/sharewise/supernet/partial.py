@@ -142,6 +142,6 @@ def shuffled(parts: int) -> Join:
         if mixed is None:
             mixed = others.new_zeros((n, channels // (parts - 1), *space))
         whole = torch.cat([mixed, others], dim=1)
-        return whole.unflatten(1, (parts, -1)).transpose(1, 2).flatten(1, 2)
+        return whole.reshape(n, parts, -1, *space).transpose(1, 2).flatten(1, 2)
 
     return join
