@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import final
+from operator import attrgetter
+from types import MappingProxyType
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +33,16 @@ from sharewise.supernet.supernet import Shared
 
 __all__ = ["Join", "Mixture", "Step", "Term", "add", "alone", "execute", "term", "terms_of"]
 
-_SETTINGS: Mapping[type[nn.Module], tuple[str, ...]] = {
-    nn.ReLU: ("inplace",),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+_SETTINGS: Mapping[type[nn.Module], Callable[[nn.Module], Hashable]] = {
+    nn.ReLU: attrgetter("inplace"),
+    nn.AvgPool2d: attrgetter("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    nn.MaxPool2d: attrgetter("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
 }
 """Layers that edges of a node can share, and what tells two of a kind apart. All map zero to zero."""
+
+_SEQUENCES = (nn.Sequential, nn.ModuleList)
+
+_NO_GATES: Gates = MappingProxyType({})
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -46,8 +51,7 @@ _TRACELESS = (*_SETTINGS, nn.Conv1d, nn.Conv2d, nn.Identity, nn.Linear, nn.Modul
 
 
 @final
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One layer of a prefix: a function of its input alone, which maps zero to zero.
 
     Args:
@@ -60,8 +64,7 @@ class Step:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Term:
+class Term(NamedTuple):
     """One term of the sum at a node, by its parts: s · norm(body(prefix(x))).
 
     Args:
@@ -77,12 +80,12 @@ class Term:
     body: tuple[nn.Module, ...] = ()
     norm: _BatchNorm | None = None
     scale: Tensor | None = None
-    gates: Gates = field(default_factory=dict)
+    gates: Gates = _NO_GATES
     lane: int = 0
 
     def scaled(self, weight: Tensor) -> Term:
         """The same term, `weight` times over."""
-        return replace(self, scale=weight if self.scale is None else weight * self.scale)
+        return self._replace(scale=weight if self.scale is None else weight * self.scale)
 
     @property
     def keeps_zero(self) -> bool:
@@ -120,13 +123,13 @@ def _traces(module: nn.Module) -> bool:
 
 
 def _step(layer: nn.Module) -> Step | None:
-    names = _SETTINGS.get(type(layer))
-    if names is None or (isinstance(layer, nn.ReLU) and layer.inplace):  # in place it would spoil the node for others
+    settings = _SETTINGS.get(type(layer))
+    if settings is None or (isinstance(layer, nn.ReLU) and layer.inplace):  # that would spoil the node for others
         return None
-    return Step((type(layer), *(getattr(layer, name) for name in names)), layer)
+    return Step((type(layer), settings(layer)), layer)
 
 
-def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates | None = None) -> Term:
+def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates = _NO_GATES) -> Term:
     """The parts of an operation, from the order of its layers.
 
     Leading rectifications and poolings of an `nn.Sequential` are a prefix that others share, a batch norm at the end
@@ -144,7 +147,7 @@ def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates | None 
         >>> term(nn.Identity()).keeps_zero
         True
     """
-    layers = list(operation) if isinstance(operation, nn.Sequential | nn.ModuleList) else [operation]
+    layers = list(operation) if isinstance(operation, _SEQUENCES) else [operation]
     prefix: list[Step] = []
     for layer in layers:
         step = _step(layer)
@@ -156,7 +159,7 @@ def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates | None 
     if norm is None and not prefix and isinstance(operation, nn.Sequential):
         body = [operation]  # nothing to take apart
     assert norm is None or isinstance(norm, _BatchNorm)
-    return Term(tuple(prefix), tuple(body), norm, scale, {} if gates is None else gates)
+    return Term(tuple(prefix), tuple(body), norm, scale, gates)
 
 
 class Mixture(Shared, ABC):
@@ -182,7 +185,9 @@ def alone(edge: nn.Module, x: Tensor, gates: Gates) -> Tensor | None:
     return value
 
 
-Join = Callable[[Mapping[int, Tensor]], Tensor]
+_Lanes = Mapping[int, Tensor]
+
+Join = Callable[[_Lanes], Tensor]
 """Makes the value of a node of its sums by lane."""
 
 
@@ -269,12 +274,7 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     for node in range(wiring.inputs, wiring.nodes):
         total: dict[int, Tensor] = {}
         for name in wiring.incoming(node):
-            source = wiring.edges[name][0]
-            edge: dict[int, Tensor] = {}
-            for part in terms[name]:
-                _accumulate(edge, part.lane, part.finish(_prefix(part, source, nodes, prefixes)))
-            for lane, value in edge.items():
-                _accumulate(total, lane, value)
+            _accumulate(total, _sums(terms[name], wiring.edges[name][0], nodes, prefixes))
         nodes.values.append(join(total) if total else None)
     return nodes
 
@@ -308,8 +308,18 @@ def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, 
     return x
 
 
-def _accumulate(sums: dict[int, Tensor], lane: int, value: Tensor) -> None:
-    sums[lane] = sums[lane] + value if lane in sums else value
+def _sums(terms: Sequence[Term], source: int, nodes: _Nodes, prefixes: dict[tuple[Hashable, ...], Tensor]) -> _Lanes:
+    """What an edge computes, by lane."""
+    sums: dict[int, Tensor] = {}
+    for part in terms:
+        _accumulate(sums, {part.lane: part.finish(_prefix(part, source, nodes, prefixes))})
+    return sums
+
+
+def _accumulate(sums: dict[int, Tensor], more: _Lanes) -> None:
+    """Add to sums by lane; a function, so that nobody keeps what has been added in memory."""
+    for lane, value in more.items():
+        sums[lane] = sums[lane] + value if lane in sums else value
 
 
 def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:

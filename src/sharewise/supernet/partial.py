@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import final
 
 import torch
@@ -113,8 +112,8 @@ class PartialOperation(Mixture):
         leading, others = Step(("leading", self.parts), self._leading), Step(("others", self.parts), self._others)
         around = term(self.rest)
         return [
-            *(replace(part, prefix=(leading, *part.prefix)) for part in terms_of(self.edge, gates)),
-            replace(around, prefix=(others, *around.prefix), lane=1),
+            *(part._replace(prefix=(leading, *part.prefix)) for part in terms_of(self.edge, gates)),
+            around._replace(prefix=(others, *around.prefix), lane=1),
         ]
 
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
