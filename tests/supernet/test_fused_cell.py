@@ -1,4 +1,4 @@
-"""The fused NAS-Bench-201 cell against the cell that runs edge by edge."""
+"""The fused cells of NAS-Bench-201 against those that run edge by edge."""
 
 from __future__ import annotations
 
@@ -66,12 +66,13 @@ def outcome(cell: SharedCell, x: Tensor, gates: Gates, frozen: bool) -> dict[str
     return result | {f"buffer {name}": value for name, value in cell.named_buffers()}
 
 
+@pytest.mark.parametrize("sharing", ["disjoint", "entangled"])
 @pytest.mark.parametrize("affine", [False, True], ids=["plain-norm", "affine-norm"])
 @pytest.mark.parametrize("mode", ["training", "evaluation", "frozen", "cumulative"])
 @pytest.mark.parametrize("make", [mixture, some_active, single])
-def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool) -> None:
+def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool, sharing: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    fused = cell_of(3, affine=affine).double()
+    fused = cell_of(3, affine=affine, sharing=sharing).double()
     randomise_norms(fused, generator)
     if mode == "cumulative":
         for module in fused.modules():
@@ -90,10 +91,11 @@ def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool) -> None:
             torch.testing.assert_close(a[name], b[name], rtol=1e-10, atol=1e-10, check_dtype=False, msg=name)
 
 
+@pytest.mark.parametrize("sharing", ["disjoint", "entangled"])
 @pytest.mark.parametrize("training", [True, False])
-def test_unit_gates_give_equal_bits(training: bool) -> None:
+def test_unit_gates_give_equal_bits(training: bool, sharing: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    fused = cell_of(4, affine=True)
+    fused = cell_of(4, affine=True, sharing=sharing)
     randomise_norms(fused, generator)
     plain = copy.deepcopy(fused)
     plain.fused = False

@@ -322,8 +322,8 @@ def _accumulate(sums: dict[int, Tensor], more: _Lanes) -> None:
         sums[lane] = sums[lane] + value if lane in sums else value
 
 
-def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
     """The sum of two terms of which each may be absent, absent meaning zero."""
-    if total is None or term is None:
-        return term if total is None else total
-    return total + term
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
