@@ -191,7 +191,7 @@ Join = Callable[[_Lanes], Tensor]
 """Makes the value of a node of its sums by lane."""
 
 
-def _single(lanes: Mapping[int, Tensor]) -> Tensor:
+def _single(lanes: _Lanes) -> Tensor:
     if set(lanes) != {0}:
         raise ConfigurationError(f"terms of lanes {sorted(lanes)} meet at a node; give the cell a join for them")
     return lanes[0]
@@ -211,9 +211,10 @@ def execute(
     Left out is what provably changes nothing. An edge into a node from which no active edge leads on to an output is
     left out unless it leaves a trace: while batch norms track statistics (a weight step, recalibration) it is executed
     for them, as the plain network does; in evaluation mode and under frozen statistics it is not. An edge out of a node
-    that is exactly zero is left out where it maps zero to zero with no weight on its way, as skipping and pooling do; a
-    norm maps zero to something else, so it runs. Gates of edges that are left out get no gradient where the other form
-    gives `None` or zero.
+    that is exactly zero is left out where it maps zero to zero and nothing on its way asks for a gradient, as skipping
+    and pooling on a sampled path; a norm maps zero to something else, so it runs. So whatever has a gradient in one form
+    has one in the other, zeros as well as `None`. On the meta device, where work is counted by tracing shapes, nothing
+    is left out: an architecture costs what its plain network costs.
 
     Args:
         wiring: of the cell.
@@ -280,13 +281,22 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
 
 
 def _that_matter(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
-    """The terms that make a difference: forward to find nodes that are zero, backward to find what is read."""
+    """The terms that make a difference."""
+    return _that_are_read(wiring, _that_are_not_zero(wiring, terms))
+
+
+def _that_are_not_zero(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
     kept: dict[str, list[Term]] = {}
     zero = set(range(wiring.inputs, wiring.nodes))
-    for name, (source, target) in wiring.edges.items():
+    for name, (source, target) in wiring.edges.items():  # sources are settled, since targets ascend
         kept[name] = [part for part in terms[name] if not (source in zero and part.keeps_zero)]
         if kept[name]:
             zero.discard(target)
+    return kept
+
+
+def _that_are_read(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
+    kept = dict(terms)
     read = set(wiring.outputs)
     for name, (source, target) in reversed(list(wiring.edges.items())):
         if target not in read and not any(part.leaves_trace for part in kept[name]):
