@@ -212,7 +212,7 @@ def execute(
     left out unless it leaves a trace: while batch norms track statistics (a weight step, recalibration) it is executed
     for them, as the plain network does; in evaluation mode and under frozen statistics it is not. An edge out of a node
     that is exactly zero is left out where it maps zero to zero and nothing on its way asks for a gradient, as skipping
-    and pooling on a sampled path; a norm maps zero to something else, so it runs. So whatever has a gradient in one form
+    and pooling on a sampled path; a norm maps zero to something else, so it runs. Whatever has a gradient in one form
     has one in the other, zeros as well as `None`. On the meta device, where work is counted by tracing shapes, nothing
     is left out: an architecture costs what its plain network costs.
 
