@@ -39,6 +39,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("toy-separable-cell", {"channels": 4}),
     ("toy-separable-cell", {"channels": 4, "affine": True, "published": True}),
     ("toy-separable-cell", {"channels": 4, "sharing": "disjoint"}),
+    ("toy-separable-cell", {"channels": 4, "fused": False}),
+    ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "fused": False}),
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
