@@ -12,7 +12,7 @@ from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sharewise.oracle import TrainingRecipe
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.studies.appraise import Appraisal
 
 __all__ = ["execute"]
@@ -84,7 +84,7 @@ def _add_options(parser: Parser) -> None:
 
 def _training(options: argparse.Namespace) -> TrainingRecipe | None:
     """How the sample is trained; `None` where a table knows."""
-    from sharewise.oracle import TrainingRecipe
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.studies.appraise import STANDALONE
 
     standalone = options.oracle == STANDALONE

@@ -20,10 +20,10 @@ from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
-from sharewise.oracle import TrainingRecipe
 from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
