@@ -14,7 +14,7 @@ from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, cut, discrete, to_device
 from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.sliced import (
+from sharewise.supernet.slices import (
     Dimension,
     EntangledConvolution,
     RegroupedAttention,

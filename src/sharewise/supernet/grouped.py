@@ -11,7 +11,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.mixed import MixedOperation, add
-from sharewise.supernet.sliced import EntangledConvolution
+from sharewise.supernet.slices import EntangledConvolution
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["GroupedOperation"]

@@ -25,7 +25,7 @@ from sharewise.supernet import (
     convolution_layers,
 )
 from sharewise.supernet.mixed import add, weighted
-from sharewise.supernet.sliced import scaled_batch_norm
+from sharewise.supernet.slices import scaled_batch_norm
 
 __all__ = ["NETWORKS", "EntangledCell", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
 

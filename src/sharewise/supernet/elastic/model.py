@@ -30,7 +30,7 @@ from sharewise.supernet.elastic.places import Place, condition, expanded, target
 from sharewise.supernet.elastic.relaxation import ConditionalRelaxation
 from sharewise.supernet.elastic.trace import Trace, is_own, trace
 from sharewise.supernet.gate import Gate, Gates, discrete
-from sharewise.supernet.sliced.dimension import Mask
+from sharewise.supernet.slices.axis import Mask
 from sharewise.supernet.supernet import Networks, Shared, Supernet
 
 __all__ = ["ElasticModel", "ElasticOptions", "elastic", "vary_constants"]
