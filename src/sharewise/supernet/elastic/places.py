@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from torch import nn
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Condition, Option
+from sharewise.space import Option
 from sharewise.supernet.elastic.choices import (
     Choices,
     Choose,
@@ -20,11 +21,12 @@ from sharewise.supernet.elastic.choices import (
     ElasticLinear,
 )
 from sharewise.supernet.elastic.dimensions import FixedDimensionError
-from sharewise.supernet.elastic.trace import Trace, opaque
+from sharewise.supernet.elastic.record import Record, opaque
 
-__all__ = ["Place", "condition", "expanded", "target"]
+__all__ = ["Chosen", "Place", "expanded", "target", "within"]
 
 
+@final
 @dataclass(frozen=True)
 class Place:
     """Where a decision acts.
@@ -33,7 +35,7 @@ class Place:
         decision: its name.
         kind: `width`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
-        options: of the decision.
+        options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
     """
 
@@ -43,8 +45,35 @@ class Place:
     options: tuple[Option, ...]
     blocks: tuple[str, ...] = ()
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The options of any kind but `module`."""
+        return tuple(map(self.size, range(len(self.options))))
 
-def expanded(model: nn.Module, choices: Mapping[str, Choices]) -> tuple[Place, ...]:
+    def size(self, index: int) -> int:
+        """The size of one option."""
+        size = self.options[index]
+        assert isinstance(size, int)
+        return size
+
+    def governs(self, path: str) -> bool:
+        """Whether the decision says which kernel a module has, or whether it is executed."""
+        if self.kind == "kernel":
+            return path == self.path
+        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind == "module" else ()
+        return any(within(path, root) for root in roots)
+
+
+def within(path: str, root: str) -> bool:
+    """Whether a module is another one or a part of it."""
+    return path == root or path.startswith(f"{root}.") or not root
+
+
+Chosen = Mapping[str, Choices | Sequence[Choices]]
+"""What is chosen, by pattern of module paths: one kind of size, or several."""
+
+
+def expanded(model: nn.Module, choices: Chosen) -> tuple[Place, ...]:
     """Expand patterns, elastic layers and `Choose` modules into places, in the order of the model's modules.
 
     Args:
@@ -57,16 +86,17 @@ def expanded(model: nn.Module, choices: Mapping[str, Choices]) -> tuple[Place, .
     paths = [path for path, _ in model.named_modules() if path]
     rank = {path: i for i, path in enumerate(paths)}
     found: list[Place] = []
-    for pattern, choice in choices.items():
-        if not isinstance(choice, Choices):
+    for pattern, given in choices.items():
+        several = [given] if isinstance(given, Choices) else given
+        if not isinstance(several, list | tuple) or not all(isinstance(choice, Choices) for choice in several):
             raise ConfigurationError(
-                f"choices[{pattern!r}] must be width([…]), depth([…]), kernel([…]) or heads([…]), got {choice!r}"
+                f"choices[{pattern!r}] must be width([…]), depth([…]), kernel([…]) or heads([…]), got {given!r}"
             )
         expression = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
         matched = [path for path in paths if expression.fullmatch(path)]
         if not matched:
             raise unknown_name("module pattern", pattern, [p for p in paths if p.count(".") <= pattern.count(".")])
-        found += _expanded(model, choice, matched)
+        found += [place for choice in several for place in _expanded(model, choice, matched)]
     for path, module in model.named_modules():
         if isinstance(module, ElasticLinear | ElasticConv2d | ElasticEmbedding):
             for choice in module.choices:
@@ -108,30 +138,17 @@ def _identifier(path: str, kind: str) -> str:
     return words if words.isidentifier() else f"layer_{words}"
 
 
-def condition(acting: Sequence[Place], depths: Sequence[Place]) -> Condition | None:
-    """A decision matters only while the blocks in which it acts are executed."""
-    if len(acting) != 1:
-        return None
-    path = acting[0].path
-    for place in depths:
-        for number, block in enumerate(place.blocks):
-            if place.decision != acting[0].decision and (path == block or path.startswith(block + ".")):
-                deep = tuple(option for option in place.options if int(option) > number)  # type: ignore[arg-type]
-                return None if deep == place.options else Condition(place.decision, deep)
-    return None
-
-
-def target(model: nn.Module, traced: Trace, place: Place) -> int:
+def target(model: nn.Module, record: Record, place: Place) -> int:
     """The dimension that a width or a number of heads chooses.
 
     Raises:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
     """
-    largest = int(place.options[-1])  # type: ignore[arg-type]
+    largest = place.sizes[-1]
     module = model.get_submodule(place.path)
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
-    inside = {path: d for path, d in traced.written.items() if path == place.path or path.startswith(place.path + ".")}
+    inside = {path: d for path, d in record.written.items() if within(path, place.path)}
     if place.kind == "width":
         if not inside:
             raise ConfigurationError(
@@ -141,26 +158,26 @@ def target(model: nn.Module, traced: Trace, place: Place) -> int:
         if place.path in inside:
             candidates, why = [inside[place.path]], ""
         else:
-            candidates, why = _hidden(traced, place.path, list(inside.values()))
-        described = "layers: " + ", ".join(f"{p} ({traced.dimensions.size(d)})" for p, d in inside.items())
+            candidates, why = _hidden(record, place.path, list(inside.values()))
+        described = "layers: " + ", ".join(f"{p} ({record.dimensions.size(d)})" for p, d in inside.items())
     else:
         factors = [
-            traced.dimensions.find(f)
-            for where, group in traced.dimensions.products()
-            if where == place.path or where.startswith(place.path + ".")
+            record.dimensions.find(f)
+            for where, group in record.dimensions.products()
+            if within(where, place.path)
             for f in group[:-1]  # the last factor is the size of a head
-            if traced.dimensions.size(f) == largest
+            if record.dimensions.size(f) == largest
         ]
-        candidates, why = _hidden(traced, place.path, factors)
+        candidates, why = _hidden(record, place.path, factors)
         described = f"dimensions of {largest} heads: {len(set(factors))}"
-    candidates = list(dict.fromkeys(traced.dimensions.find(c) for c in candidates))
+    candidates = list(dict.fromkeys(record.dimensions.find(c) for c in candidates))
     if len(candidates) != 1:
         number = len(candidates) or "no"
         raise ConfigurationError(
             f"{place.path!r} has {number} hidden dimensions whose {place.kind} could be chosen, where one is needed; "
             f"{why or 'name the layer that writes the one that is meant'} ({described})"
         )
-    size = traced.dimensions.size(candidates[0])
+    size = record.dimensions.size(candidates[0])
     if size != largest:
         raise ConfigurationError(
             f"the largest {place.kind} of {place.path!r} must be the model's own, {size}, got {largest}"
@@ -168,19 +185,19 @@ def target(model: nn.Module, traced: Trace, place: Place) -> int:
     return candidates[0]
 
 
-def _hidden(traced: Trace, path: str, dimensions: Sequence[int]) -> tuple[list[int], str]:
+def _hidden(record: Record, path: str, dimensions: Sequence[int]) -> tuple[list[int], str]:
     """Those dimensions that can shrink without touching anything outside of a module, and why the last other cannot."""
     found, why = [], ""
-    for dimension in dict.fromkeys(traced.dimensions.find(d) for d in dimensions):
-        keep = np.ones(traced.dimensions.size(dimension), dtype=bool)
+    for dimension in dict.fromkeys(record.dimensions.find(d) for d in dimensions):
+        keep = np.ones(record.dimensions.size(dimension), dtype=bool)
         keep[-1] = len(keep) == 1
         try:
-            reached = set(traced.dimensions.closure({dimension: keep}))
+            reached = set(record.dimensions.closure({dimension: keep}))
         except FixedDimensionError as error:
             why = str(error)
             continue
         names = [
-            name for name, dims in traced.tensors.items() if any(traced.dimensions.find(d) in reached for d in dims)
+            name for name, dims in record.tensors.items() if any(record.dimensions.find(d) in reached for d in dims)
         ]
         if names and all(name.startswith(path + ".") for name in names):
             found.append(dimension)
