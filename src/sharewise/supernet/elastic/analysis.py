@@ -13,8 +13,9 @@ from torch import nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Decision
 from sharewise.supernet.elastic.dimensions import Alive, FixedDimensionError
-from sharewise.supernet.elastic.places import Place, target
+from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
+from sharewise.supernet.elastic.targets import target
 from sharewise.supernet.slices.kernels import padding_of, rings
 
 __all__ = ["Analysis", "Kernel", "Table", "analyse"]
@@ -124,17 +125,9 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
     """
     alive = _alive(model, places, decisions, record)
     tables, reach = _tabulated(alive, record)
+    sliced = _searched(record, reach)
+    kernels = _kernels(model, places, tables)
     find = record.dimensions.find
-    sliced = {
-        name: tuple(root if (root := find(d)) in reach else None for d in dims)
-        for name, dims in record.tensors.items()
-        if any(find(d) in reach for d in dims)
-    }
-    kernels: dict[str, Kernel] = {}
-    for place in places:
-        if place.kind == "kernel":
-            kernel = kernels[f"{place.path}.weight"] = _kernel(model, place, len(tables))
-            tables.append(Table(place.decision, rings(kernel.sizes, kernel.axes).numpy()))
     return Analysis(
         tuple(decisions),
         tuple(places),
@@ -149,6 +142,23 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         kernels,
         _reads(record, places, decisions, {root: {tables[i].decision for i in own} for root, own in reach.items()}),
     )
+
+
+def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:
+    """The dimensions of every parameter and buffer that has a searched one."""
+    roots = {name: tuple(map(record.dimensions.find, dims)) for name, dims in record.tensors.items()}
+    searched = {name: tuple(root if root in reach else None for root in own) for name, own in roots.items()}
+    return {name: own for name, own in searched.items() if any(root is not None for root in own)}
+
+
+def _kernels(model: nn.Module, places: Sequence[Place], tables: list[Table]) -> dict[str, Kernel]:
+    """The searched kernels by the name of their weight; their tables are appended."""
+    kernels = {}
+    for place in places:
+        if place.kind == "kernel":
+            kernel = kernels[f"{place.path}.weight"] = _kernel(model, place, len(tables))
+            tables.append(Table(place.decision, rings(kernel.sizes, kernel.axes).numpy()))
+    return kernels
 
 
 def _alive(
@@ -237,21 +247,24 @@ def _readers(record: Record, sliced: Mapping[str, tuple[int | None, ...]]) -> di
     uses: dict[str, dict[int | None, str]] = {}
     for use in record.uses:
         uses.setdefault(use.name, {})[use.axis] = use.where
-    read = {}
+    readers = {}
     for name, axes in uses.items():
         roots = sliced.get(name, ())
-        searched = [axis for axis in axes if axis is not None and roots and roots[axis] is not None]
-        if not searched:
-            continue
-        if len(axes) > 1:
-            other = next(where for axis, where in axes.items() if axis != searched[0])
-            raise ConfigurationError(
-                f"parameter {name!r} is read in {axes[searched[0]] or 'the model'!r} and used otherwise in "
-                f"{other or 'the model'!r}; give each use a module of its own with the same parameter, such as "
-                "head = nn.Linear(…); head.weight = embedding.weight"
-            )
-        read[name] = searched[0]
-    return read
+        read = [axis for axis in axes if axis is not None and roots and roots[axis] is not None]
+        if read:
+            readers[name] = read[0]
+            _require_one_use(name, axes, read[0])
+    return readers
+
+
+def _require_one_use(name: str, axes: Mapping[int | None, str], axis: int) -> None:
+    if len(axes) > 1:
+        other = next(where for each, where in axes.items() if each != axis)
+        raise ConfigurationError(
+            f"parameter {name!r} is read in {axes[axis] or 'the model'!r} and used otherwise in "
+            f"{other or 'the model'!r}; give each use a module of its own with the same parameter, such as "
+            "head = nn.Linear(…); head.weight = embedding.weight"
+        )
 
 
 def _kernel(model: nn.Module, place: Place, table: int) -> Kernel:

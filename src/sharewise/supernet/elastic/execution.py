@@ -35,6 +35,9 @@ __all__ = ["Execution", "bind_places"]
 
 T = TypeVar("T")
 
+Copied = tuple[Tensor, Tensor, Tensor]
+"""A whole tensor, positions of it, and what stands there."""
+
 _REMEMBERED = 4096
 """Parts of plans that are kept for options that may come again."""
 
@@ -76,7 +79,7 @@ class Execution:
         device = next(model.parameters()).device
         base = base_of(self.analysis, gates)
         scales = _Scales(self, base, gates, device)
-        copied: list[tuple[Tensor, Tensor, Tensor]] = []
+        copied: list[Copied] = []
         with bound() as bindings:
             bind_places(bindings, model, self.analysis.places, gates)
             for layer in self.layers(base, device):
@@ -174,10 +177,8 @@ def _product(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first * second
 
 
-def _bind_layer(
-    bindings: Bindings, module: nn.Module, layer: SlicedLayer, scales: _Scales
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Put everything in its place; statistics that are copies, with their wholes and positions, to be copied back."""
+def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scales: _Scales) -> list[Copied]:
+    """Put everything in its place; what must be copied back when the model has run."""
     copied = []
     for name, value in layer.attributes:
         bindings.set(module, name, value)
@@ -188,7 +189,7 @@ def _bind_layer(
         part = scales.superposed(portion, portion.cut(whole))
         if part is not whole:
             bindings.put(own, portion.local, part)
-            if portion.copied is not None and module.training and own is module._buffers:
+            if portion.copied is not None and own is module._buffers and module.training:
                 copied.append((whole, portion.copied, part))
     s = None if layer.norm is None else scales.mixed_survival(layer.norm)
     if s is not None:

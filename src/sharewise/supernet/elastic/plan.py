@@ -38,6 +38,9 @@ Base = tuple[int, ...]
 Attributes = Mapping[tuple[str, str], int | str]
 """By path and name of an attribute of the user's modules the dimension whose size it holds, or the depth that it is."""
 
+Field = tuple[str, int | str, bool]
+"""Name of an attribute, what it holds the size of (a dimension or a depth), and whether in a tuple."""
+
 Where = int | Tensor
 """The alive positions of a dimension: how many leading ones, or which."""
 
@@ -121,7 +124,7 @@ class Follower:
     path: str
     decisions: tuple[int, ...]
     tensors: tuple[str, ...]
-    fields: tuple[tuple[str, int | str, bool], ...]
+    fields: tuple[Field, ...]
     kernel: Kernel | None
     norm: int | None
 
@@ -153,24 +156,26 @@ def followers(analysis: Analysis, attributes: Attributes) -> tuple[Follower, ...
     tensors: dict[str, list[str]] = {}
     for name in dict.fromkeys((*analysis.sliced, *analysis.kernels)):
         tensors.setdefault(name.rpartition(".")[0], []).append(name)
-    fields: dict[str, list[tuple[str, int | str, bool]]] = {}
+    fields: dict[str, list[Field]] = {}
     for (path, name), (root, as_tuple) in analysis.fields.items():
         fields.setdefault(path, []).append((name, root, as_tuple))
     for (path, name), what in attributes.items():
         fields.setdefault(path, []).append((name, what, False))
     kernels = {kernel.path: kernel for kernel in analysis.kernels.values()}
-    order = {decision.name: place for place, decision in enumerate(analysis.decisions)}
-    found = []
-    for path in dict.fromkeys((*tensors, *fields, *kernels, *analysis.norms)):
-        named, held, kernel = tensors.get(path, []), fields.get(path, []), kernels.get(path)
-        roots = {root for name in named for root in analysis.sliced.get(name, ()) if root is not None}
-        roots |= {what for _, what, _ in held if isinstance(what, int)}
-        names = {analysis.tables[i].decision for root in roots for i in analysis.reach[root]}
-        names |= {what for _, what, _ in held if isinstance(what, str)}
-        names |= set() if kernel is None else {kernel.decision}
-        places = tuple(sorted(order[name] for name in names))
-        found.append(Follower(path, places, tuple(named), tuple(held), kernel, analysis.norms.get(path)))
-    return tuple(found)
+    paths = dict.fromkeys((*tensors, *fields, *kernels, *analysis.norms))
+    return tuple(_follower(analysis, p, tensors.get(p, []), fields.get(p, []), kernels.get(p)) for p in paths)
+
+
+def _follower(
+    analysis: Analysis, path: str, tensors: list[str], fields: list[Field], kernel: Kernel | None
+) -> Follower:
+    roots = {root for name in tensors for root in analysis.sliced.get(name, ()) if root is not None}
+    roots |= {what for _, what, _ in fields if isinstance(what, int)}
+    names = {what for _, what, _ in fields if isinstance(what, str)}
+    names |= {analysis.tables[i].decision for root in roots for i in analysis.reach[root]}
+    names |= set() if kernel is None else {kernel.decision}
+    decisions = tuple(place for place, decision in enumerate(analysis.decisions) if decision.name in names)
+    return Follower(path, decisions, tuple(tensors), tuple(fields), kernel, analysis.norms.get(path))
 
 
 def planned(
@@ -187,31 +192,32 @@ def planned(
     """
     options = {decision.name: option for decision, option in zip(analysis.decisions, base, strict=True)}
     kernel = follower.kernel
-    size = None if kernel is None else kernel.sizes[options[kernel.decision]]
-    attributes: list[tuple[str, object]] = []
-    for name, what, as_tuple in follower.fields:
-        value = _depth(analysis, what, options) if isinstance(what, str) else int(alive(analysis, what, options).sum())
-        attributes.append((name, (value,) if as_tuple else value))
-    if kernel is not None and size is not None:
-        attributes += kernel.fields(size)
+    size = 0 if kernel is None else kernel.sizes[options[kernel.decision]]
+    attributes = [_attribute(analysis, field, options) for field in follower.fields]
+    attributes += [] if kernel is None else kernel.fields(size)
     portions = []
     for name in follower.tensors:
-        searched = [(axis, root) for axis, root in enumerate(analysis.sliced.get(name, ())) if root is not None]
-        kept = ((axis, alive(analysis, root, options)) for axis, root in searched)
-        axes = tuple((axis, where(mask, device)) for axis, mask in kept if not mask.all())
+        scaled = analysis.scaled(name, published=published)
         own = kernel if name in analysis.kernels else None
-        portions.append(
-            Portion(
-                name,
-                axes,
-                None if own is None or size is None else (size, own.axes),
-                analysis.scaled(name, published=published),
-                None if own is None else own.table,
-            )
-        )
-    # The authors' norms see scaled inputs.
-    norm = None if published else follower.norm
+        executed, rings = (None, None) if own is None else ((size, own.axes), own.table)
+        portions.append(Portion(name, _kept(analysis, name, options, device), executed, scaled, rings))
+    norm = None if published else follower.norm  # the authors' norms see scaled inputs
     return SlicedLayer(tuple(filter(None, follower.path.split("."))), tuple(attributes), tuple(portions), norm)
+
+
+def _attribute(analysis: Analysis, field: Field, options: Mapping[str, int]) -> tuple[str, object]:
+    name, what, as_tuple = field
+    value = _depth(analysis, what, options) if isinstance(what, str) else int(alive(analysis, what, options).sum())
+    return name, (value,) if as_tuple else value
+
+
+def _kept(
+    analysis: Analysis, name: str, options: Mapping[str, int], device: torch.device
+) -> tuple[tuple[int, Where], ...]:
+    """The axes of a tensor that lose positions, with those that stay."""
+    searched = [(axis, root) for axis, root in enumerate(analysis.sliced.get(name, ())) if root is not None]
+    kept = [(axis, alive(analysis, root, options)) for axis, root in searched]
+    return tuple((axis, where(mask, device)) for axis, mask in kept if not mask.all())
 
 
 def _depth(analysis: Analysis, decision: str, options: Mapping[str, int]) -> int:

@@ -124,12 +124,15 @@ class Recorder:
         if found is None:
             return False
         name, own = found
-        parameter = self._parameters.get(name)
-        aliases = [alias for alias, candidate in self._parameters.items() if candidate is parameter] or [name]
-        local = [alias for alias in aliases if alias.rpartition(".")[0] == call.where]
-        for alias in local or aliases:  # a module that reads a parameter of another one may call it by any name
+        for alias in self._aliases(name, call.where):
             self.record.uses.append(Use(alias, None if axis is None else own, call.where))
         return True
+
+    def _aliases(self, name: str, where: str) -> list[str]:
+        """The names of a parameter in the module that uses it; any, where it is a parameter of another one."""
+        parameter = self._parameters.get(name)
+        aliases = [alias for alias, candidate in self._parameters.items() if candidate is parameter] or [name]
+        return [alias for alias in aliases if alias.rpartition(".")[0] == where] or aliases
 
     def contract(self, call: Call, first: tuple[Node, int], second: tuple[Node, int]) -> None:
         """A sum over one dimension of two tensors: a parameter among them is where a mixture of sizes is read."""

@@ -17,6 +17,7 @@ from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.binding import following
 from sharewise.supernet.elastic.execution import Execution
 from sharewise.supernet.elastic.extraction import extracted
+from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Attributes
 from sharewise.supernet.elastic.record import Record, is_own
 from sharewise.supernet.gate import Gate, Gates, discrete
@@ -69,19 +70,23 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 
 def _guesses(model: nn.Module, analysis: Analysis, record: Record) -> Guesses:
-    find, size = record.dimensions.find, record.dimensions.size
     guesses: dict[tuple[str, str], list[int | str | None]] = {}
     for path, module in model.named_modules():
-        here = list(dict.fromkeys(find(d) for d in record.touched.get(path, ()))) if is_own(module) else []
-        counted = [p for p in analysis.places if p.kind == "depth" and p.path.rpartition(".")[0] == path]
+        met = list(dict.fromkeys(record.dimensions.find(d) for d in record.touched.get(path, ())))
+        rows = [place for place in analysis.places if place.kind == "depth" and place.path.rpartition(".")[0] == path]
         for name, value in _sizes(module):
-            equal = [root for root in here if size(root) == value]
-            searched: list[int | str | None] = [root for root in equal if root in analysis.reach]
-            searched += [place.decision for place in counted if len(place.blocks) == value]
-            if searched:
-                certain = len(searched) == len(equal)
-                guesses[path, name] = [*searched, None] if certain else [None, *searched]
-    return guesses
+            equal = [root for root in met if record.dimensions.size(root) == value]
+            guesses[path, name] = _held(analysis, equal, rows, value)
+    return {key: held for key, held in guesses.items() if held}
+
+
+def _held(analysis: Analysis, equal: list[int], rows: list[Place], value: int) -> list[int | str | None]:
+    """What an attribute may hold, from the dimensions of its size and the rows of blocks beside it."""
+    searched: list[int | str | None] = [root for root in equal if root in analysis.reach]
+    searched += [place.decision for place in rows if len(place.blocks) == value]
+    if not searched:
+        return []
+    return [*searched, None] if len(searched) == len(equal) else [None, *searched]
 
 
 def _sizes(module: nn.Module) -> Iterator[tuple[str, int]]:

@@ -118,25 +118,9 @@ class SlicedConv2d(Shared):
             )
         read, written = self.plane.inputs.dimension, self.plane.outputs.dimension
         if self.group_size is not None:
-            per_group = written.largest * self.group_size // read.largest
-            if (
-                read.decisions != written.decisions
-                or any(size % self.group_size for size in read.sizes)
-                or any(w * self.group_size != r * per_group for r, w in zip(read.sizes, written.sizes, strict=True))
-            ):
-                raise ConfigurationError(
-                    f"with groups of {self.group_size} input channels as many groups are written as read: inputs and "
-                    f"outputs need one decision and proportional sizes, got {read.sizes} and {written.sizes}"
-                )
+            _require_groups_of(self.group_size, read, written)
         elif max(self.groups.sizes) > 1:
-            numbers = sorted(self.groups.sizes)
-            if read.decisions or written.decisions or any(read.largest % g or written.largest % g for g in numbers):
-                raise ConfigurationError(
-                    f"{self.groups.sizes} groups need fixed channels that they divide, got {read.sizes} and "
-                    f"{written.sizes}; where channels are searched give group_size"
-                )
-            if any(larger % smaller for smaller, larger in pairwise(numbers)):
-                raise ConfigurationError(f"groups nest only if each number divides the larger ones, got {numbers}")
+            _require_groups(self.groups.sizes, read, written)
 
     def _active_groups(self, gates: Gates) -> int:
         """Groups that are executed: those of the one active option, else the fewest, whose blocks contain all."""
@@ -234,6 +218,32 @@ class SlicedConv2d(Shared):
             weight = centre(weight, self.kernel.size(gates))
         bias = self._bias(gates)
         return {"weight": weight.detach()} | ({} if bias is None else {"bias": bias.detach()})
+
+
+def _require_groups_of(size: int, read: Dimension, written: Dimension) -> None:
+    """Groups of one size, whose number follows the channels."""
+    per_group = written.largest * size // read.largest
+    if (
+        read.decisions != written.decisions
+        or any(channels % size for channels in read.sizes)
+        or any(w * size != r * per_group for r, w in zip(read.sizes, written.sizes, strict=True))
+    ):
+        raise ConfigurationError(
+            f"with groups of {size} input channels as many groups are written as read: inputs and outputs need one "
+            f"decision and proportional sizes, got {read.sizes} and {written.sizes}"
+        )
+
+
+def _require_groups(numbers: tuple[int, ...], read: Dimension, written: Dimension) -> None:
+    """Searched numbers of groups of fixed channels."""
+    ascending = sorted(numbers)
+    if read.decisions or written.decisions or any(read.largest % g or written.largest % g for g in ascending):
+        raise ConfigurationError(
+            f"{numbers} groups need fixed channels that they divide, got {read.sizes} and {written.sizes}; where "
+            "channels are searched give group_size"
+        )
+    if any(larger % smaller for smaller, larger in pairwise(ascending)):
+        raise ConfigurationError(f"groups nest only if each number divides the larger ones, got {ascending}")
 
 
 def depthwise(

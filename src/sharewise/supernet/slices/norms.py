@@ -38,24 +38,32 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
         (torch.Size([2, 3, 5, 5]), [True, True, True, False])
     """
     channels = x.shape[1] if channels is None else channels
-    track = norm.training and norm.track_running_stats
-    momentum = 0.0 if norm.momentum is None else norm.momentum
-    if track and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:  # a cumulative average
-            momentum = 1.0 / float(norm.num_batches_tracked)
-    weight = None if norm.weight is None else norm.weight[:channels]
-    bias = None if norm.bias is None else norm.bias[:channels]
+    momentum = _momentum(norm)
+    weight, bias = _leading(norm.weight, channels), _leading(norm.bias, channels)
     if scale is not None:
-        like = weight if weight is not None else norm.running_mean if norm.running_mean is not None else x
+        like = next((t for t in (weight, norm.running_mean) if t is not None), x)
         scale = scale.to(like.dtype)
         # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
         weight = scale.expand(channels).contiguous() if weight is None else weight * scale
         bias = None if bias is None else bias * scale
     keep = not norm.training or norm.track_running_stats
-    mean = norm.running_mean[:channels] if keep and norm.running_mean is not None else None
-    variance = norm.running_var[:channels] if keep and norm.running_var is not None else None
+    mean = _leading(norm.running_mean, channels) if keep else None
+    variance = _leading(norm.running_var, channels) if keep else None
     return F.batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+
+
+def _leading(tensor: Tensor | None, channels: int) -> Tensor | None:
+    return None if tensor is None else tensor[:channels]
+
+
+def _momentum(norm: _BatchNorm) -> float:
+    """The weight of this batch in the running statistics; where they are kept, one more batch is counted."""
+    counted = norm.num_batches_tracked if norm.training and norm.track_running_stats else None
+    if counted is not None:
+        counted.add_(1)
+        if norm.momentum is None:  # a cumulative average
+            return 1.0 / float(counted)
+    return 0.0 if norm.momentum is None else norm.momentum
 
 
 def weighted_layer_norm(x: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:

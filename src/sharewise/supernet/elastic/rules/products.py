@@ -103,19 +103,24 @@ def _einsum(r: Recorder, call: Call) -> Outputs:
         for axis, letter in enumerate(term):
             places.setdefault(letter, []).append((tensor, axis))
     for letter, found in places.items():
-        dims = [r.dims(tensor)[axis] for tensor, axis in found]
-        for other in dims[1:]:
-            r.align([dims[0]], [other])
-        if letter in right:
-            r.dimensions.same(made[right.index(letter)], dims[0])
-        elif len(found) == 2:
-            r.contract(call, *found)
-        else:
-            r.fix(dims, f"einsum in {call.path} sums over it")
+        _letter(r, call, found, made[right.index(letter)] if letter in right else None)
     for tensor in tensors:
         if not any(use.where == call.where and use.axis is not None for use in r.record.uses):
             r.used(call, tensor)
     return made
+
+
+def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: int | None) -> None:
+    """One index of an einsum, where it is read and what it writes, if it is not summed over."""
+    first, *others = dims = [r.dims(tensor)[axis] for tensor, axis in places]
+    for other in others:
+        r.align([first], [other])
+    if written is not None:
+        r.dimensions.same(written, first)
+    elif len(places) == 2:
+        r.contract(call, *places)
+    else:
+        r.fix(dims, f"einsum in {call.path} sums over it")
 
 
 @rule("embedding")
