@@ -1,16 +1,17 @@
 """What `elastic` costs beside supernets written by hand with sliced layers.
 
 A step (forward, backward) of the same shared network in both forms: conv-macro, and a transformer of searched width,
-heads, hidden sizes and depth. Once with all options active, once with one sampled path; once with gradients to weights
-(weight step), once with gradients to gates alone (architecture step). One thread; the two forms in turn within each
-round, their order changing from round to round; CPU seconds of the process. Printed are medians, and the median over
-rounds of the ratio within a round with its quartiles.
+heads, hidden sizes and depth. With all options active, with one sampled path, and with a new path in every round; with
+gradients to weights (weight step), and with gradients to gates alone (architecture step). One thread; the two forms in
+turn within each round, their order changing from round to round; CPU seconds of the process. Printed are medians, and
+the median over rounds of the ratio within a round with its quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,14 +83,20 @@ TWINS: dict[str, Callable[[], Twins]] = {
 }
 
 
-def gates(decisions: Sequence[Decision], *, dense: bool, learns: bool, dtype: torch.dtype = torch.float32) -> Gates:
-    """All options of unequal weight, or a path of middle options; with or without a gradient."""
-    made = {}
+def mixture(decisions: Sequence[Decision], *, learns: bool, dtype: torch.dtype = torch.float32) -> Gates:
+    """All options of unequal weight, with or without a gradient."""
+    weights = {d.name: torch.softmax(torch.linspace(0, 1, d.size, dtype=dtype), 0) for d in decisions}
+    return {d.name: Gate(weights[d.name].requires_grad_(learns), tuple(range(d.size))) for d in decisions}
+
+
+def path(
+    decisions: Sequence[Decision], *, learns: bool, seed: int | None = None, dtype: torch.dtype = torch.float32
+) -> Gates:
+    """The middle option of every decision, or a random one; with or without a gradient."""
+    draw, made = random.Random(seed), {}
     for d in decisions:
-        weights = torch.softmax(torch.linspace(0, 1, d.size, dtype=dtype), 0)
-        path = torch.eye(d.size, dtype=dtype)[d.size // 2]
-        active = tuple(range(d.size)) if dense else (d.size // 2,)
-        made[d.name] = Gate((weights if dense else path).requires_grad_(learns), active, unit=not (dense or learns))
+        option = d.size // 2 if seed is None else draw.randrange(d.size)
+        made[d.name] = Gate(torch.eye(d.size, dtype=dtype)[option].requires_grad_(learns), (option,), unit=not learns)
     return made
 
 
@@ -103,14 +110,14 @@ def step(network: nn.Module, x: Tensor, given: Gates, *, learns: bool) -> None:
         loss.backward()
 
 
-def measured(twins: Twins, given: Gates, *, learns: bool, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of a step in both forms, round by round, after two that are not counted."""
+def measured(twins: Twins, given: Sequence[Gates], *, learns: bool, rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of a step in both forms, round by round, after two that are not counted; gates take turns."""
     sides = {"elastic": twins.elastic, "by hand": twins.by_hand}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 2):
         for name in list(sides)[:: 1 if number % 2 else -1]:
             start = time.process_time()
-            step(sides[name], twins.inputs, given, learns=learns)
+            step(sides[name], twins.inputs, given[number % len(given)], learns=learns)
             if number > 1:
                 seconds[name].append(time.process_time() - start)
     return seconds
@@ -120,8 +127,10 @@ def difference(twins: Twins) -> float:
     """The largest difference of outputs in float64, relative to the largest output."""
     elastic, by_hand = twins.elastic.double().eval(), twins.by_hand.double().eval()
     worst = 0.0
-    for dense in (True, False):
-        given = gates(twins.decisions, dense=dense, learns=False, dtype=torch.float64)
+    for given in (
+        mixture(twins.decisions, learns=False, dtype=torch.float64),
+        path(twins.decisions, learns=False, dtype=torch.float64),
+    ):
         with torch.no_grad():
             a, b = elastic(twins.inputs.double(), given), by_hand(twins.inputs.double(), given)
         worst = max(worst, float((a - b).abs().max() / b.abs().max()))
@@ -148,11 +157,15 @@ def main(arguments: list[str]) -> int:
         torch.manual_seed(0)
         twins = build()
         print(f"  {name}")
-        for dense in (True, False):
-            for learns in (False, True):
-                given = gates(twins.decisions, dense=dense, learns=learns)
+        for learns in (False, True):
+            kinds = {
+                "all options": [mixture(twins.decisions, learns=learns)],
+                "one path": [path(twins.decisions, learns=learns)],
+                "new paths": [path(twins.decisions, learns=learns, seed=i) for i in range(options.rounds + 2)],
+            }
+            for kind, given in kinds.items():
                 row, ratio = summary(measured(twins, given, learns=learns, rounds=options.rounds))
-                what = f"{'all options' if dense else 'one path'}, {'architecture' if learns else 'weight'} step"
+                what = f"{kind}, {'architecture' if learns else 'weight'} step"
                 results[f"{name}: {what}"] = ratio
                 print(f"    {what:<32}{row}")
         exactness[name] = difference(twins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,8 +198,14 @@ def test_a_copy_shares_nothing_and_modes_reach_the_network() -> None:
     x = torch.randn(4, 5, dtype=torch.float64)
     twin = copy.deepcopy(supernet).double().eval()
     before = twin(x, gates)
-    assert torch.equal(before, twin(x, gates))
+    sent = pickle.loads(pickle.dumps(twin))  # as to another process
     with torch.no_grad():
+        for p in sent.parameters():
+            p.mul_(1.0)
+        assert torch.equal(before, sent(x, gates))
+        for p in sent.parameters():
+            p.zero_()
+        assert not sent(x, gates).any()
         for p in supernet.parameters():
             p.zero_()
     assert torch.equal(before, twin(x, gates))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -77,22 +78,41 @@ def elastic_networks(
         >>> [tuple(p.shape) for p in supernet.parameters()]
         [(8, 4), (8,), (3, 8), (3,)]
     """
-    known: dict[tuple[object, ...], Execution] = {}
+    return Networks(options, _Builder(network, choices, example), network, input_kinds)
 
-    def supernet(space: Space, input_shape: Sequence[int], outputs: int, values: Any) -> Supernet:
-        largest = space.architecture({choice.name: choice.options[-1] for choice in space.choices})
-        model = network(largest, input_shape, outputs, values)
-        key = (space.name, space.relaxation.decisions, tuple(input_shape), outputs, values)
-        if key not in known:
-            places = expanded(model, choices(space, values))
-            _require_choices_of(space, places)
-            if len(known) >= _EXAMINED:
-                known.pop(next(iter(known)))
-            published = bool(getattr(values, "published", False))
-            known[key] = examined(model, places, space, example(input_shape), published=published)
-        return ElasticSupernet(model, space, known[key], lambda a: network(a, input_shape, outputs, values))
 
-    return Networks(options, supernet, network, input_kinds)
+@final
+class _Builder:
+    """Builds supernets, and examines networks of the same options once."""
+
+    def __init__(
+        self, network: Plain, choices: Callable[[Space, Any], Chosen], example: Callable[[Sequence[int]], Tensor]
+    ) -> None:
+        self.network, self.choices, self.example = network, choices, example
+        self._known: dict[tuple[object, ...], Execution] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}}
+
+    def __call__(self, space: Space, input_shape: Sequence[int], outputs: int, options: Any) -> Supernet:
+        plain = partial(_plain, self.network, tuple(input_shape), outputs, options)
+        network = plain(space.architecture({choice.name: choice.options[-1] for choice in space.choices}))
+        key = (space.name, space.relaxation.decisions, tuple(input_shape), outputs, options)
+        if key not in self._known:
+            if len(self._known) >= _EXAMINED:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = self._examined(network, space, input_shape, options)
+        return ElasticSupernet(network, space, self._known[key], plain)
+
+    def _examined(self, network: nn.Module, space: Space, input_shape: Sequence[int], options: Any) -> Execution:
+        places = expanded(network, self.choices(space, options))
+        _require_choices_of(space, places)
+        published = bool(getattr(options, "published", False))
+        return examined(network, places, space, self.example(input_shape), published=published)
+
+
+def _plain(network: Plain, input_shape: Sequence[int], outputs: int, options: Any, a: Architecture) -> nn.Module:
+    return network(a, input_shape, outputs, options)
 
 
 def _require_choices_of(space: Space, places: Sequence[Place]) -> None:
@@ -122,22 +142,24 @@ class ElasticSupernet(Supernet, Shared):
         plain: builds the plain network of an architecture.
     """
 
+    _network: nn.Module
+
     def __init__(
         self, network: nn.Module, space: Space, execution: Execution, plain: Callable[[Architecture], nn.Module]
     ) -> None:
         super().__init__()
         self.space, self.relaxation = space, space.relaxation
         self._execution, self._build = execution, plain
-        # One set of weights with two owners: the network executes them, the supernet lends them to everyone else.
+        # One set of weights with two owners: the network executes them, the supernet lends them to everyone else. As an
+        # attribute of a module the network would be a part of it, and so would its name be of theirs.
         self.__dict__["_network"] = network
         for owned in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             self.__dict__[owned] = network.__dict__[owned]
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Outputs under `gates`; see `ElasticModel`."""
-        network: nn.Module = self.__dict__["_network"]
-        network.training = self.training
-        return self._execution.run(network, inputs, gates)
+        self._network.training = self.training
+        return self._execution.run(self._network, inputs, gates)
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options."""
@@ -145,7 +167,7 @@ class ElasticSupernet(Supernet, Shared):
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of the plain network, by slices."""
-        return dict(extracted(self.__dict__["_network"], self._execution, gates).state_dict())
+        return dict(extracted(self._network, self._execution, gates).state_dict())
 
     def reads(self) -> Mapping[str, tuple[str, ...]]:
         """By path of a module, the decisions that its own operations depend on; see `ElasticModel.reads`."""
