@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharewise.cost import ArchitectureCosts, Quantity, SupernetCost
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 from sharewise.space import (
     Architecture,
@@ -36,7 +37,7 @@ _GENERATIONS, _POPULATION = 40, 50
 
 @final
 @dataclass(frozen=True)
-class Limit:
+class Limit(Part):
     """A bound on a cost of the selected architecture.
 
     Args:
