@@ -19,7 +19,7 @@ from sharewise.spaces.nasbench101.network import Network, convolution, vertex_ch
 from sharewise.spaces.nasbench101.options import NasBench101Options, image_shape, plain
 from sharewise.spaces.nasbench101.relaxation import EDGE_DECISIONS, OPERATION_DECISIONS, representatives
 from sharewise.supernet import Gate, Gates, Shared, Supernet
-from sharewise.supernet.mixed import add, weighted
+from sharewise.supernet.gate import add, weighted
 from sharewise.supernet.slices import scaled_batch_norm
 
 __all__ = ["NasBench101Supernet", "SharedCell", "SlicedConvolution", "Wiring", "wiring"]

@@ -162,8 +162,11 @@ class ElasticSupernet(Supernet, Shared):
         return self._execution.run(self._network, inputs, gates)
 
     def plain(self, architecture: Architecture) -> nn.Module:
-        """The plain network with the same options."""
-        return self._build(architecture)
+        """The plain network with the same options; what is frozen here is frozen there."""
+        network = self._build(architecture)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and self.get_parameter(name).requires_grad)
+        return network
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of the plain network, by slices."""

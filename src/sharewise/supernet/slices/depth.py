@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet.gate import Gate
-from sharewise.supernet.mixed import add, weighted
+from sharewise.supernet.gate import Gate, add, weighted
 
 __all__ = ["active_depths", "with_prefix"]
 
