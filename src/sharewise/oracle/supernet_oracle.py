@@ -51,7 +51,7 @@ class SupernetOracle(Oracle):
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity != 0:
             raise ConfigurationError(f"a supernet has no fidelities, got {fidelity}")
-        state = self._state
+        state, architecture = self._state, self.space.checked(architecture)
         gates = discrete(state.supernet.relaxation.encode(architecture))
         before = state.ledger.multiply_accumulates
         scores = evaluate_gates(state, gates, self._batches, self._policy, self._calibration, part="oracle")
