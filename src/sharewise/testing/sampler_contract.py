@@ -53,9 +53,8 @@ def check_sampler(
         ConfigurationError: when the space is larger.
 
     Example:
-        >>> from sharewise.distribution import Fair, Uniform
-        >>> check_sampler(Uniform(paths=2))
-        >>> check_sampler(Fair())
+        >>> from sharewise.distribution import Uniform
+        >>> check_sampler(Uniform(), draws=200)
     """
     space = _SMALL if space is None else space
     if space.size > _ENUMERATED:
