@@ -276,7 +276,9 @@ def test_a_penalty_pulls_the_expected_cost_below_its_target() -> None:
 def test_a_hinge_rests_within_its_target_and_an_absolute_value_does_not() -> None:
     state = state_of("toy-tied-width", "gaea-erm", ())
     values = {
-        two_sided: CostTarget(Parameters(), 1e9, 2.0, two_sided)(state.distribution, state.costs)  # type: ignore[arg-type]
+        two_sided: CostTarget(Parameters(), 1e9, 2.0, two_sided)(
+            state.distribution, state.costs, state.phase("architecture")
+        )  # type: ignore[arg-type]
         for two_sided in (False, True)
     }
     assert float(values[False].detach()) == 0

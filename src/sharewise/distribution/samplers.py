@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from sharewise.distribution.distribution import Distribution
 from sharewise.distribution.factored import drawable, option_mask, require_independent
-from sharewise.distribution.phase import Phase, Schedule
+from sharewise.distribution.phase import Phase
+from sharewise.distribution.schedule import Schedule
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation, Space, sample
 from sharewise.supernet.gate import Gate, Gates, discrete

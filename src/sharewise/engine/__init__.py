@@ -1,5 +1,6 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.callback import (
     Announced,
@@ -12,7 +13,7 @@ from sharewise.engine.callback import (
     Stepped,
 )
 from sharewise.engine.evaluate import evaluate
-from sharewise.engine.level import Alternating, Joint, Level, Reward, Unrolled, WeightsOnly
+from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
@@ -25,7 +26,6 @@ from sharewise.engine.optimization import (
 from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
-from sharewise.engine.schedule import Constant, Cosine, CosineRestarts, Linear
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, evaluate_gates
 from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
@@ -38,6 +38,7 @@ from sharewise.engine.step import (
     weight_step,
 )
 from sharewise.engine.streams import seeded_modules, stream
+from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
     "PRECISIONS",
@@ -61,11 +62,14 @@ __all__ = [
     "Level",
     "Limit",
     "Linear",
+    "Losses",
     "Measure",
     "Mode",
+    "Moments",
     "Numerics",
     "Optimization",
     "Penalty",
+    "Pruning",
     "RankSampled",
     "Recipe",
     "Reward",
@@ -80,6 +84,7 @@ __all__ = [
     "StageEntered",
     "Started",
     "Stepped",
+    "Surgery",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
@@ -92,6 +97,7 @@ __all__ = [
     "numerics",
     "prepare",
     "pruning",
+    "replay",
     "reward_step",
     "rounding_gap",
     "run",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 
 from sharewise.data import Batch
-from sharewise.distribution import host_rng
+from sharewise.distribution import Piece, host_rng
 from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
@@ -28,6 +28,7 @@ from sharewise.supernet import (
 )
 
 if TYPE_CHECKING:
+    from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
 __all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
@@ -55,7 +56,7 @@ class Selected:
         }
 
 
-class Selection(ABC):
+class Selection(Piece["Recipe"]):
     """A rule that picks an architecture at the end of a search."""
 
     reads_probabilities: bool
@@ -71,7 +72,15 @@ class Selection(ABC):
         """The architecture that the rule would pick now, if that costs no evaluation; else `None`."""
         return None
 
-    def check(self, state: SearchState) -> None:  # noqa: B027 - a rule may have nothing to refuse
+    def fits(self, recipe: Recipe) -> None:
+        """Refuse a distribution without the probabilities that the rule reads."""
+        if self.reads_probabilities and not recipe.distribution.learns:
+            raise ConfigurationError(
+                f"selection {type(self).__name__} reads learned probabilities, but distribution "
+                f"{type(recipe.distribution).__name__} has none; use RankSampled"
+            )
+
+    def check(self, state: SearchState) -> None:
         """Refuse, before a search begins, what could not be selected at its end."""
 
 
@@ -180,6 +189,10 @@ class RankSampled(Selection):
                 f"finalists and rounds must not be negative, got {self.finalists} and {self.rounds}"
             )
 
+    def shortened(self) -> RankSampled:
+        """At most three candidates."""
+        return replace(self, candidates=min(self.candidates, 3))
+
     def check(self, state: SearchState) -> None:
         """Batch statistics need two examples."""
         smallest = min(state.data.size("selection"), self.examples or 2)
@@ -283,6 +296,10 @@ class Evolution(Selection):
             raise ConfigurationError(f"mutation_probability must lie in [0, 1], got {self.mutation_probability}")
         if self.examples is not None and self.examples < 1:
             raise ConfigurationError(f"the selection needs at least 1 example, got {self.examples}")
+
+    def shortened(self) -> Evolution:
+        """Two generations of four."""
+        return replace(self, generations=min(self.generations, 2), population=4, parents=2, crossover=2, mutation=2)
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""

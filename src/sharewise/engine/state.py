@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -17,6 +18,7 @@ from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
+from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
@@ -68,7 +70,8 @@ class SearchState:
         self.task: Task = data.dataset.task
         self.loss = self.task.loss if loss is None else loss
         self.max_steps, self.measure, self.on_epoch = max_steps, measure, on_epoch
-        self.weight_optimizer = recipe.weights.build(supernet.parameters())
+        self._weights = dict(supernet.named_parameters())
+        self.weight_optimizer = recipe.weights.build(self._weights.values())
         self.architecture_optimizer = distribution.optimizer()
         self.generators = {name: stream(seed, name) for name in _STREAMS}
         self.streams: dict[Role, Stream] = {
@@ -82,16 +85,7 @@ class SearchState:
             )
             for role in recipe.level.roles
         }
-        self.costs = SupernetCost(
-            supernet,
-            data.dataset.input_shape,
-            integers=not data.dataset.train.inputs.is_floating_point() and data.dataset.input_kind == "text",
-        )
-        self.affordable = (
-            Affordable(recipe.limits, self.costs, distribution.relaxation, self._selectable())
-            if recipe.limits
-            else None
-        )
+        self._price()
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -101,6 +95,19 @@ class SearchState:
         self.history: list[dict[str, Any]] = []
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
+
+    def _price(self) -> None:
+        """What the supernet costs, and which architectures keep the limits."""
+        inputs = self.data.dataset.train.inputs
+        self.costs = SupernetCost(
+            self.supernet,
+            self.data.dataset.input_shape,
+            integers=not inputs.is_floating_point() and self.data.dataset.input_kind == "text",
+        )
+        limits = self.recipe.limits
+        self.affordable = (
+            Affordable(limits, self.costs, self.distribution.relaxation, self._selectable()) if limits else None
+        )
 
     def _selectable(self) -> Space:
         """The architectures that the selection may return."""
@@ -160,6 +167,25 @@ class SearchState:
     def fresh_generator(self, name: str) -> torch.Generator:
         """A generator for something that is done once, the same at every call."""
         return stream(self.seed, name)
+
+    def rebind_weights(self, moments: Moments = MappingProxyType({})) -> None:
+        """Let the optimiser and the prices follow parameters that a surgery has replaced, added or removed.
+
+        Moments go on under the names of parameters; new parameters begin without any.
+
+        Args:
+            moments: how the old moments of a parameter become those of the new one, by name; the rest stay as they are.
+
+        Raises:
+            ConfigurationError: when a parameter has another shape than its moments.
+        """
+        self.numerics.place(self.supernet)
+        before, self._weights = self._weights, dict(self.supernet.named_parameters())
+        fresh = self.recipe.weights.build(self._weights.values())
+        for group, old in zip(fresh.param_groups, self.weight_optimizer.param_groups, strict=True):
+            group["lr"] = old["lr"]
+        self.weight_optimizer = carried(self.weight_optimizer, fresh, before, self._weights, moments)
+        self._price()
 
     def charge(self, part: str, gates: Gates, examples: int, passes: int) -> None:
         """Enter a step's cost into the ledger."""
@@ -244,6 +270,7 @@ class SearchState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
+        replay(self, state["history"])  # shapes before values
         self.supernet.load_state_dict(state["supernet"])
         self.distribution.load_state_dict(state["distribution"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
@@ -308,12 +335,6 @@ def prepare(
                 )
     if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
-        largest = int(option_mask(supernet.relaxation.decisions, recipe.exclude).sum(dim=-1).max())
-        for stage in recipe.stages:
-            if stage.keep is not None and stage.keep >= largest:
-                raise ConfigurationError(
-                    f"a stage that keeps {stage.keep} options prunes nothing, since no decision has more than {largest}"
-                )
 
     def size(architecture: Architecture) -> int:
         with torch.device("meta"):
@@ -333,10 +354,13 @@ def prepare(
         measure=measure,
         on_epoch=on_epoch,
     )
-    if isinstance(distribution, Factored):
-        with torch.no_grad():
-            for penalty in recipe.penalties:  # one that does not fit speaks up now, not in the first step
-                penalty(distribution, state.costs)
+    with torch.no_grad():
+        for penalty in recipe.penalties:  # one that does not fit the space speaks up now, not in the first step
+            assert isinstance(distribution, Factored)  # see `Penalty.fits`
+            penalty(distribution, state.costs, state.phase("architecture"))
+    for stage in recipe.stages:
+        for surgery in stage.surgeries:
+            surgery.check(state)
     recipe.selection.check(state)
     return state
 

@@ -190,11 +190,11 @@ def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequenc
     paths = [gates for _ in range(draws) for gates in state.distribution.draw(generator, phase)]
     state.architecture_optimizer.zero_grad(set_to_none=True)
     yield paths
-    if isinstance(state.distribution, Factored):
-        for penalty in state.recipe.penalties:
-            value = penalty(state.distribution, state.costs)
-            if value.requires_grad:  # not where pruning has left nothing to penalise
-                torch.autograd.backward(value)
+    for penalty in state.recipe.penalties:
+        assert isinstance(state.distribution, Factored)  # see `Penalty.fits`
+        value = penalty(state.distribution, state.costs, phase)
+        if value.requires_grad:  # not where pruning has left nothing to penalise
+            torch.autograd.backward(value)
     state.architecture_optimizer.step()
     state.moves += 1
 
