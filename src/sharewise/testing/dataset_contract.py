@@ -57,9 +57,7 @@ def check_dataset(
         ("training", len(train), train_examples),
         ("test", len(dataset.test), test_examples),
     ):
-        expect(
-            stated is None or found == stated, f"{name!r} has {found:,} {what} examples, the source states {stated}"
-        )
+        expect(stated is None or found == stated, f"{name!r} has {found:,} {what} examples, the source states {stated}")
     _check_values(dataset)
     _check_leaks(dataset, duplicates)
     if dataset.input_kind == "image":

@@ -1,4 +1,4 @@
-"""The contract of an oracle: the same question has the same answer, every answer has a price, and no test value leaks."""
+"""The contract of an oracle: one question has one answer, every answer has a price, and no test value leaks."""
 
 from __future__ import annotations
 

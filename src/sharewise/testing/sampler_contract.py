@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 
@@ -94,7 +95,8 @@ def _sampled(distribution: Distribution, draws: int, seed: int) -> list[Architec
 
 
 def _drawn(distribution: Distribution, draws: int, seed: int) -> list[Architecture]:
-    generator, found = torch.Generator().manual_seed(seed + 2), []
+    generator = torch.Generator().manual_seed(seed + 2)
+    found: list[Architecture] = []
     while len(found) < draws:
         paths = distribution.draw(generator, Phase("weights"))
         # one of the paths: strict fairness makes those of one draw depend on each other
@@ -132,7 +134,7 @@ def _check_sequence(drawn: list[Architecture], weights: dict[Architecture, float
     """How often a draw repeats the one before: Σ p² if draws are independent."""
     total = sum(weights.values())
     repeat = sum((value / total) ** 2 for value in weights.values())
-    repeats = sum(first == second for first, second in zip(drawn, drawn[1:], strict=False))
+    repeats = sum(first == second for first, second in pairwise(drawn))
     if 0 < repeat < 1:
         names = ("the architecture before once more", "another one than before")
         check_frequencies(names, (repeats, len(drawn) - 1 - repeats), (repeat, 1 - repeat), what)

@@ -27,18 +27,16 @@ from sharewise.engine import (
     Selection,
     WeightOptimization,
     WeightsOnly,
-    numerics,
-    prepare,
     seeded_modules,
-    stream,
 )
 from sharewise.errors import ConfigurationError
-from sharewise.run import build_supernet
 from sharewise.space import Architecture, Option, Space, sample
 from sharewise.spaces import load
 from sharewise.supernet import Gates
 from sharewise.testing.ambient import without_ambient_randomness
+from sharewise.testing.compare import same
 from sharewise.testing.expect import expect
+from sharewise.testing.prepared import prepared
 
 __all__ = ["check_selection"]
 
@@ -86,10 +84,8 @@ def check_selection(
     most = _median_parameters(state, seed)
     state = _trained(selection, space, dataset, network, seed, (Limit(Parameters(), most),), ())
     found = _selected(state, selection).architecture
-    expect(
-        _parameters(state, found) <= most,
-        f"{_name(selection)} picked {found} with {_parameters(state, found):,} parameters, beyond the budget of {most:,}",
-    )
+    spent = _parameters(state, found)
+    expect(spent <= most, f"{_name(selection)} picked {found} with {spent:,} parameters, beyond the budget of {most:,}")
     if selection.reads_probabilities:
         _check_settled(selection, space, dataset, network, seed)
 
@@ -118,10 +114,7 @@ def _trained(
         exclude=exclude,
     )
     with seeded_modules(seed, "modules"):
-        supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
-        data = dataset.assign(recipe.roles, generator=stream(seed, "data"))
-        state = prepare(supernet, recipe, data, numerics=numerics("cpu"), seed=seed)
-        state.supernet.train()
+        state = prepared(recipe, space, dataset, network=network, seed=seed)
         for _ in range(4):
             recipe.level.step(state, architecture=learns)
             state.step += 1
@@ -135,7 +128,7 @@ def _selected(state: SearchState, selection: Selection) -> Selected:
     with without_ambient_randomness(f"the selection {name}"), _watched(state.supernet) as seen:
         selected = selection.select(state)
     for part, value in _snapshot(state).items():
-        expect(_equal(value, before[part]), f"{name} changes {part.replace('_', ' ')}: a selection only looks")
+        expect(same(value, before[part]), f"{name} changes {part.replace('_', ' ')}: a selection only looks")
     expect(_modes(state.supernet) == modes, f"{name} leaves modules in another mode, training or evaluation")
     expect(state.data.dataset.openings == openings, f"{name} opened the test examples")
     if seen:
@@ -269,16 +262,6 @@ def _snapshot(state: SearchState) -> dict[str, Any]:
 
 def _modes(module: nn.Module) -> dict[str, bool]:
     return {name: part.training for name, part in module.named_modules()}
-
-
-def _equal(first: Any, second: Any) -> bool:
-    if isinstance(first, Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, Mapping):
-        return first.keys() == second.keys() and all(_equal(value, second[key]) for key, value in first.items())
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(_equal, first, second))
-    return bool(first == second)
 
 
 def _name(selection: Selection) -> str:

@@ -1,4 +1,4 @@
-"""The contract of a reader of official files: what the release states, in the right column, row and unit, and no more."""
+"""The contract of a reader of official files: what a release states, in the right column, row and unit, and no more."""
 
 from __future__ import annotations
 
@@ -161,9 +161,7 @@ def _check_facts(draft: Draft, values: Mapping[Key, Floats], units: Mapping[Key,
     rows = {text: listing.index(draft.space.parse(text)) for text in {fact.architecture for fact in facts}}
     for fact in facts:
         expect(fact.key in values, f"the source states {fact.key}, of which the reader makes no column")
-        expect(
-            units[fact.key] == fact.unit, f"{fact.key} is in {fact.unit}, but the reader calls it {units[fact.key]}"
-        )
+        expect(units[fact.key] == fact.unit, f"{fact.key} is in {fact.unit}, but the reader calls it {units[fact.key]}")
         found, row = float(values[fact.key][rows[fact.architecture]]), rows[fact.architecture]
         if not _same(found, fact.value):
             raise AssertionError(
@@ -199,9 +197,7 @@ def _same(first: float, second: float) -> bool:
 
 def _check_coverage(column: Column, values: Floats, expected: int, gaps: set[Key]) -> None:
     covered = int(np.count_nonzero(~np.isnan(values)))
-    expect(
-        column.covered == covered, f"{column.key} says that it covers {column.covered}, but has {covered:,} values"
-    )
+    expect(column.covered == covered, f"{column.key} says that it covers {column.covered}, but has {covered:,} values")
     incomplete = gaps & {column.key, *column.mean_of}
     expect(
         covered == expected or (covered < expected and bool(incomplete)),
