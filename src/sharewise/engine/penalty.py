@@ -31,11 +31,11 @@ class Penalty(Piece["Recipe"]):
         >>> from sharewise.distribution import Linear
         >>> @dataclass(frozen=True)
         ... class LogitPenalty(Penalty):
-        ...     strength: Setting = Linear(0.0, 50.0)
+        ...     strength: Setting
         ...
         ...     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         ...         return distribution.theta.masked_fill(~distribution.mask, -torch.inf).logsumexp(dim=-1).mean()
-        >>> Phase("architecture", 2, 3).value(LogitPenalty().strength)
+        >>> Phase("architecture", 2, 3).value(LogitPenalty(Linear(0.0, 50.0)).strength)
         50.0
     """
 
