@@ -38,7 +38,8 @@ def check_augmentation(transform: Transform, inputs: Tensor, *, draws: int = 8, 
         >>> check_augmentation(RandomCrop(1), digits().train.inputs[:8])
     """
     name, kept, changed = _name(transform), inputs.clone(), False
-    others = torch.cat([inputs[:1], inputs[1:].flip(0).roll(1, 0)])
+    rest = inputs[1:].roll(1, 0)
+    others = torch.cat([inputs[:1], rest / 2 if rest.is_floating_point() else rest // 2])
     for draw in range(draws):
         generators = [torch.Generator().manual_seed(seed + draw) for _ in range(3)]
         with without_ambient_randomness(f"the transform {name}"):

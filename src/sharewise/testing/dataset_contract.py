@@ -52,13 +52,13 @@ def check_dataset(
         dataset = load()
     name, train = dataset.name, dataset.train
     expect(not dataset.openings, f"the test examples of {name!r} were opened while it was read: {dataset.openings}")
+    _check_values(dataset)
     _check_again(dataset, load())
     for what, found, stated in (
         ("training", len(train), train_examples),
         ("test", len(dataset.test), test_examples),
     ):
         expect(stated is None or found == stated, f"{name!r} has {found:,} {what} examples, the source states {stated}")
-    _check_values(dataset)
     _check_leaks(dataset, duplicates)
     if dataset.input_kind == "image":
         _check_statistics(dataset, tolerance)

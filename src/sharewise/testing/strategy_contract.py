@@ -72,14 +72,14 @@ def check_strategy(
     problem = _Problem(represent(space, covered), values, fidelities, objectives)
     with without_ambient_randomness(f"{_name(strategy)} proposes and"):
         run = _run(strategy, problem, evaluations, seed)
-    again = _run(strategy, problem, evaluations, seed)
+    again = _run(copy.deepcopy(untouched), problem, evaluations, seed)
     expect(
         again.trials == run.trials,
         f"two runs of {_name(strategy)} with equal generators differ: "
         f"{_first_difference(again.trials, run.trials)}; all randomness must come from the generator that is passed in",
     )
     if random:
-        others = [_run(strategy, problem, evaluations, seed + other) for other in range(1, 5)]
+        others = [_run(copy.deepcopy(untouched), problem, evaluations, seed + other) for other in range(1, 5)]
         expect(
             any(other.trials != run.trials for other in others),
             f"{_name(strategy)} asks the same under five different seeds: it ignores its generator",
