@@ -162,22 +162,15 @@ def _check_facts(draft: Draft, values: Mapping[Key, Floats], units: Mapping[Key,
     for fact in facts:
         expect(fact.key in values, f"the source states {fact.key}, of which the reader makes no column")
         expect(units[fact.key] == fact.unit, f"{fact.key} is in {fact.unit}, but the reader calls it {units[fact.key]}")
-        found, row = float(values[fact.key][rows[fact.architecture]]), rows[fact.architecture]
+        found = float(values[fact.key][rows[fact.architecture]])
         if not _same(found, fact.value):
             raise AssertionError(
                 f"{fact.key} of {fact.architecture} is {fact.value!r}, but the reader has {found!r}"
-                + _suspicion(fact, found, row, values, facts, rows)
+                + _suspicion(fact, found, values, facts)
             )
 
 
-def _suspicion(
-    fact: Fact,
-    found: float,
-    row: int,
-    values: Mapping[Key, Floats],
-    facts: Sequence[Fact],
-    rows: Mapping[str, int],
-) -> str:
+def _suspicion(fact: Fact, found: float, values: Mapping[Key, Floats], facts: Sequence[Fact]) -> str:
     """What has probably gone wrong."""
     for other in facts:
         if other.key != fact.key and other.architecture == fact.architecture and _same(found, other.value):
@@ -185,8 +178,8 @@ def _suspicion(
     for factor, name in _FACTORS.items():
         if any(_same(found, fact.value * f) for f in (factor, 1 / factor)):
             return f", a factor of {factor:g} apart: are {name} mixed up?"
-    elsewhere = [a for a, other in rows.items() if other != row and _same(float(values[fact.key][other]), fact.value)]
-    return f", and the value stands at {elsewhere[0]}: are rows in another order?" if elsewhere else ""
+    elsewhere = np.flatnonzero(np.isclose(values[fact.key], fact.value, rtol=1e-6, atol=0))
+    return f", and that value stands in row {elsewhere[0]}: are rows in another order?" if len(elsewhere) else ""
 
 
 def _same(first: float, second: float) -> bool:
