@@ -1,4 +1,4 @@
-"""Readers that are broken on purpose, each caught by `check_reader` for what is wrong with it; and those of the house."""
+"""Readers that are broken on purpose, each caught by `check_reader` for what is wrong; and those of the house."""
 
 from __future__ import annotations
 

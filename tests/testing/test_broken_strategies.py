@@ -103,8 +103,7 @@ class Remembering(Climber):
     seen: list[Any] = field(default_factory=list)
 
     def propose(self, representation: Representation, state: Any, rng: np.random.Generator) -> Proposal | None:
-        proposal = super().propose(representation, tuple(self.seen), rng)
-        return proposal
+        return super().propose(representation, tuple(self.seen), rng)
 
     def update(self, representation: Representation, state: Any, trial: Trial) -> Any:
         self.seen.append((trial.genotype, trial.value))

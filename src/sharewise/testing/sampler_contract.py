@@ -74,9 +74,9 @@ def check_sampler(
         words = f" without {exclude[0]!r}" if exclude else ""
         with without_ambient_randomness("a draw"):
             sampled, drawn = _sampled(distribution, draws, seed), _drawn(distribution, draws, seed)
+        _check_sequence(sampled, f"sample{words}")
         _check_counts(space, sampled, weights, f"sample{words}")
         _check_counts(space, drawn, weights, f"the gates of a draw{words}")
-        _check_sequence(sampled, weights, f"sample{words}")
         if distribution.summed:
             _check_fair(distribution, exclude, seed)
 
@@ -130,13 +130,12 @@ def _check_counts(space: Space, drawn: list[Architecture], weights: dict[Archite
         )
 
 
-def _check_sequence(drawn: list[Architecture], weights: dict[Architecture, float], what: str) -> None:
-    """How often a draw repeats the one before: Σ p² if draws are independent."""
-    total = sum(weights.values())
-    repeat = sum((value / total) ** 2 for value in weights.values())
+def _check_sequence(drawn: list[Architecture], what: str) -> None:
+    """How often a draw repeats the one before: Σ p² if draws are independent, with p as frequent as they are."""
+    repeat = sum((count / len(drawn)) ** 2 for count in Counter(drawn).values())
     repeats = sum(first == second for first, second in pairwise(drawn))
     if 0 < repeat < 1:
-        names = ("the architecture before once more", "another one than before")
+        names = ("a repetition of the draw before", "a change from the draw before")
         check_frequencies(names, (repeats, len(drawn) - 1 - repeats), (repeat, 1 - repeat), what)
 
 

@@ -36,6 +36,7 @@ from sharewise.supernet import Gates
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.compare import same
 from sharewise.testing.expect import expect
+from sharewise.testing.planted import planted
 from sharewise.testing.prepared import prepared
 
 __all__ = ["check_selection"]
@@ -61,8 +62,8 @@ def check_selection(
 
     Args:
         selection: the rule; let it compare few candidates.
-        space: to search; four decisions of one small network when absent.
-        dataset: of examples; 64 digits when absent.
+        space: to search; two small ones when absent.
+        dataset: of examples; 64 digits, and 64 of a regression, when absent.
         network: options of the network.
         seed: of weights, data and θ.
 
@@ -74,11 +75,20 @@ def check_selection(
         >>> check_selection(Mode())
         >>> check_selection(RankSampled(candidates=3))
     """
-    space = load("toy-two-inputs") if space is None else space
-    dataset = digits().limited(64, seed=seed) if dataset is None else dataset
+    if space is not None and dataset is not None:
+        _check_on(selection, space, dataset, network, seed)
+        return
+    problem = planted(seed)  # whose networks have running statistics, and all of one size
+    _check_on(selection, problem.space, problem.dataset.limited(64, seed=seed), None, seed)
+    _check_on(selection, space or load("toy-two-inputs"), digits().limited(64, seed=seed), network, seed)
+
+
+def _check_on(
+    selection: Selection, space: Space, dataset: Dataset, network: Mapping[str, Any] | None, seed: int
+) -> None:
     lower = replace(dataset, task=replace(dataset.task, primary="loss", higher_is_better=False))
     exclude = _excludable(space)
-    for data in (dataset, lower):
+    for data in (dataset, lower) if dataset.task.higher_is_better else (dataset,):
         state = _trained(selection, space, data, network, seed, (), exclude)
         _check_selected(state, selection, space, _selected(state, selection), exclude)
     most = _median_parameters(state, seed)
@@ -238,7 +248,7 @@ def _takes(architecture: Architecture, options: tuple[Option, ...]) -> bool:
 
 def _excludable(space: Space) -> tuple[Option, ...]:
     """An option that a recipe may exclude: the first one that leaves every choice another."""
-    for option in space.choices[0].options:
+    for option in (option for choice in space.choices for option in choice.options):
         if all(set(choice.options) - {option} for choice in space.choices):
             return (option,)
     return ()
