@@ -42,8 +42,8 @@ _PHASES = (Phase("architecture", 0, 3), Phase("architecture", 1, 3), Phase("arch
 def check_penalty(penalty: Penalty, lowers: Quantity, *, seed: int = 0) -> None:
     """Check a penalty under every geometry that it understands, on a space whose options have different prices.
 
-    *A function of θ*: a finite scalar, the same again, with a graph to θ; θ, masks, weights and the global generators
-    stay as they are. *Masked options have no part*: whatever stands at masked entries of θ changes nothing, and has no
+    *A function of θ*: a finite scalar, the same again, with a graph to θ; θ, masks and the global generators stay as
+    they are. *Masked options have no part*: whatever stands at masked entries of θ changes nothing, and has no
     gradient. *Honest*: the gradient is the derivative (by central differences), and is not zero everywhere. *The right
     sign*: steps on the penalty alone lower the quantity that it is said to lower. *At the corners*: where a decision is
     settled, value and gradient are finite. *Its strength*: twice the strength is twice the penalty, none is nothing,
@@ -64,11 +64,12 @@ def check_penalty(penalty: Penalty, lowers: Quantity, *, seed: int = 0) -> None:
     """
     space = nasbench201()
     supernet = build_supernet(space, _SHAPE, 3, network={"channels": 2, "cells": 1}, seed=seed)
-    costs, before, effects = SupernetCost(supernet, _SHAPE), values(supernet), []
+    costs, understood = SupernetCost(supernet, _SHAPE), 0
     for geometry in _GEOMETRIES:
         if not isinstance(geometry, penalty.geometry):
             continue
-        words = f"{type(penalty).__name__} under {type(geometry).__name__}"
+        understood += 1
+        words, effects = f"{type(penalty).__name__} under {type(geometry).__name__}", []
         for number, exclude in enumerate(((), ("none",), ("skip_connect",))):
             generator = torch.Generator().manual_seed(seed + number)
             distribution = Factored(space.relaxation, geometry, Expectation(), generator, exclude).double()
@@ -77,12 +78,11 @@ def check_penalty(penalty: Penalty, lowers: Quantity, *, seed: int = 0) -> None:
                 effects.append(_check_function(penalty, distribution, costs, words))
                 _check_masked(penalty, distribution, costs, words)
                 _check_derivative(penalty, distribution, costs, generator, words)
+        expect(any(effects), f"{words} has no effect: its gradient is zero at every θ that was tried")
         _check_corners(penalty, geometry, costs, words)
         _check_sign(penalty, geometry, costs, lowers, seed, words)
         _check_strength(penalty, distribution, costs, words)
-    expect(bool(effects), f"{type(penalty).__name__} understands none of the geometries that there are")
-    expect(any(effects), f"{type(penalty).__name__} has no effect: its gradient is zero at every θ that was tried")
-    expect(same(before, values(supernet)), f"{type(penalty).__name__} changes shared weights or running statistics")
+    expect(understood > 0, f"{type(penalty).__name__} understands none of the geometries that there are")
 
 
 def _move(distribution: Factored, generator: torch.Generator) -> None:
