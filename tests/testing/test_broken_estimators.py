@@ -30,12 +30,14 @@ from sharewise.distribution import (
 )
 from sharewise.testing import check_estimator
 
+WARM = Constant(1.0)
+
 
 @dataclass(frozen=True)
 class Straight(Estimator):
     """A straight-through sample by the Gumbel-max trick; sound, and the trunk of most that is broken here."""
 
-    temperature: Schedule = Constant(1.0)
+    temperature: Schedule = WARM
 
     @property
     def traits(self) -> Traits:

@@ -105,7 +105,10 @@ def _check_extracted(supernet: Supernet, architecture: Architecture, inputs: Ten
         dtype=inputs.dtype if inputs.dtype.is_floating_point else torch.float32,
     )
     supernet.eval()
-    network = extract(supernet, architecture)
+    try:
+        network = extract(supernet, architecture)
+    except RuntimeError as error:
+        raise AssertionError(f"what {architecture} inherits does not fit its plain network: {error}") from error
     strangers = [name for name, module in network.named_modules() if isinstance(module, Shared | Supernet)]
     expect(not strangers, f"the extracted network of {architecture} is not plain: {strangers}")
     theirs = {tensor.data_ptr() for tensor in supernet.state_dict().values() if tensor.numel()}
