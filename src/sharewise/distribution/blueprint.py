@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import torch
 
@@ -71,6 +71,9 @@ class Blueprint(Piece[Joined]):
     def learns(self) -> bool:
         """Whether the distribution has parameters θ that a level must train."""
         return self.gradient is not None
+
+    whole: ClassVar[bool] = False
+    """Whether it draws whole architectures from the space of the relaxation, so that a part of a space will do."""
 
     @property
     def coordinates(self) -> Geometry | None:
@@ -204,6 +207,7 @@ class Uniform(Blueprint):
 
     paths: int = 1
     path_dropout: Schedule | None = None
+    whole: ClassVar[bool] = True
 
     @property
     def schedules(self) -> Mapping[str, Bounded]:
@@ -228,6 +232,7 @@ class Proportional(Blueprint):
 
     paths: int = 1
     path_dropout: Schedule | None = None
+    whole: ClassVar[bool] = True
 
     @property
     def schedules(self) -> Mapping[str, Bounded]:

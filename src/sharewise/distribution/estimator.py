@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from sharewise.distribution.geometry import Concentrations, Geometry
 from sharewise.distribution.phase import Phase
 from sharewise.distribution.schedule import Bounded, Schedule
-from sharewise.errors import ConfigurationError
 
 __all__ = [
     "Concrete",
@@ -297,7 +296,4 @@ def _one_hot(like: Tensor, index: Tensor) -> Tensor:
 
 
 def _at(temperature: Schedule, phase: Phase) -> float:
-    value = phase.value(temperature)
-    if value <= 0:
-        raise ConfigurationError(f"the temperature must stay positive, got {value} in epoch {phase.epoch}")
-    return value
+    return Bounded(temperature, positive=True).at("temperature", phase.epoch, phase.epochs)

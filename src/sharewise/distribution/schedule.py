@@ -45,12 +45,12 @@ class Bounded:
     Args:
         setting: a number or a schedule.
         positive: whether zero is refused as well.
-        below: a bound that every value stays under, or `None`.
+        below: what every value stays under.
     """
 
     setting: Setting
     positive: bool = False
-    below: float | None = None
+    below: float = math.inf
 
     def check(self, name: str, epochs: int = 1) -> None:
         """Hold every epoch's value against the bounds.
@@ -67,13 +67,18 @@ class Bounded:
             Traceback (most recent call last):
             sharewise.errors.ConfigurationError: the temperature must be positive and finite, got 0.0 in epoch 2
         """
+        for epoch in range(epochs):
+            self.at(name, epoch, epochs)
+
+    def at(self, name: str, epoch: int, epochs: int) -> float:
+        """The value in an epoch, arguments and errors as for `check`."""
+        value = value_at(self.setting, epoch, epochs)
+        if 0 <= value < self.below and (value > 0 or not self.positive):
+            return value
         kind = "positive" if self.positive else "not negative"
-        bound = "finite" if self.below is None else f"below {self.below:g}"
-        for epoch in range(epochs if callable(self.setting) else 1):
-            value = value_at(self.setting, epoch, epochs)
-            if not 0 <= value < (math.inf if self.below is None else self.below) or (self.positive and value == 0):
-                when = f" in epoch {epoch}" if callable(self.setting) else ""
-                raise ConfigurationError(f"the {name} must be {kind} and {bound}, got {value}{when}")
+        bound = "finite" if self.below == math.inf else f"below {self.below:g}"
+        when = f" in epoch {epoch}" if callable(self.setting) else ""
+        raise ConfigurationError(f"the {name} must be {kind} and {bound}, got {value}{when}")
 
 
 @final

@@ -23,6 +23,7 @@ from sharewise.engine.optimization import (
     RootMeanSquareOptimization,
     WeightOptimization,
 )
+from sharewise.engine.part import Part
 from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
@@ -68,6 +69,7 @@ __all__ = [
     "Moments",
     "Numerics",
     "Optimization",
+    "Part",
     "Penalty",
     "Pruning",
     "RankSampled",

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
 from sharewise.cost import ArchitectureCosts, Quantity, SupernetCost
-from sharewise.distribution import Piece
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 from sharewise.space import (
     Architecture,
@@ -27,9 +27,6 @@ from sharewise.space import (
     sample,
 )
 
-if TYPE_CHECKING:
-    from sharewise.engine.recipe import Recipe  # noqa: F401 - the name in the base class
-
 __all__ = ["Affordable", "Limit"]
 
 _LISTED = 20_000
@@ -40,7 +37,7 @@ _GENERATIONS, _POPULATION = 40, 50
 
 @final
 @dataclass(frozen=True)
-class Limit(Piece["Recipe"]):
+class Limit(Part):
     """A bound on a cost of the selected architecture.
 
     Args:

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Batch, Role
-from sharewise.distribution import Gradient, Piece
+from sharewise.distribution import Gradient
+from sharewise.engine.part import Part
 from sharewise.engine.step import architecture_step, joint_step, reward_step, unrolled_step, weight_step
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.supernet import norms
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
@@ -42,7 +44,7 @@ _REMEDY: Mapping[Gradient, str] = {
 """For a level that needs this gradient and does not get it."""
 
 
-class Level(Piece["Recipe"]):
+class Level(Part):
     """One step of a search, on w, on θ, or on both.
 
     A level owns its two halves, so that whoever doubts it can take them one by one, and `step`, which is their order.
@@ -98,6 +100,16 @@ class Level(Piece["Recipe"]):
                 f"level {level} draws from the role 'architecture', which these data roles leave empty; "
                 "use sharewise.data.bilevel() or sharewise.data.single_level()"
             )
+
+    def check(self, state: SearchState) -> None:
+        """Refuse, before a search begins, batches that are too small for a batch norm."""
+        for role in self.roles if norms(state.supernet) else ():
+            size = state.data.size(role)
+            if min(state.recipe.batch_size, size) < 2:
+                raise ConfigurationError(
+                    f"batch norm needs at least 2 examples per batch, but batch_size is {state.recipe.batch_size} and "
+                    f"role {role!r} has {size} examples; raise the smaller one"
+                )
 
 
 @final

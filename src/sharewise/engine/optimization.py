@@ -6,22 +6,20 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch.nn import Parameter
 
-from sharewise.distribution import Bounded, Piece, Schedule
+from sharewise.distribution import Bounded, Schedule
+from sharewise.engine.part import Part
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from sharewise.engine.recipe import Recipe  # noqa: F401 - the name in the base class
 
 __all__ = ["AdamOptimization", "Optimization", "RootMeanSquareOptimization", "WeightOptimization"]
 
 
-class Optimization(Piece["Recipe"]):
+class Optimization(Part):
     """A rule by which the shared weights w descend: what a recipe holds in `weights`."""
 
     learning_rate: Schedule

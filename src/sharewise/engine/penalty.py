@@ -13,16 +13,18 @@ from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 from sharewise.cost import Quantity, SupernetCost
-from sharewise.distribution import Bounded, Concentrations, Factored, Geometry, Phase, Piece, Setting
+from sharewise.distribution import Bounded, Concentrations, Factored, Geometry, Phase, Setting
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
+    from sharewise.engine.state import SearchState
 
 __all__ = ["AnchorPenalty", "CostTarget", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
 
 
-class Penalty(Piece["Recipe"]):
+class Penalty(Part):
     """λ times a differentiable scalar of θ, added to the loss of every architecture step.
 
     A penalty is its strength and its `value`. For instance β-DARTS, whose λ grows from 0 to 50 over the epochs:
@@ -82,6 +84,12 @@ class Penalty(Piece["Recipe"]):
                 f"{type(recipe.distribution).__name__} has none; remove them"
             )
         self.require(found)
+
+    def check(self, state: SearchState) -> None:
+        """Take the value once, before a search begins, so that one that does not fit the space speaks up now."""
+        assert isinstance(state.distribution, Factored)  # see `fits`
+        with torch.no_grad():
+            self(state.distribution, state.costs, state.phase("architecture"))
 
     def require(self, geometry: Geometry) -> None:
         """Refuse a geometry whose θ means something else.

@@ -11,6 +11,7 @@ from sharewise.distribution import Blueprint, Piece
 from sharewise.engine.budget import Limit
 from sharewise.engine.level import Level
 from sharewise.engine.optimization import Optimization
+from sharewise.engine.part import Part
 from sharewise.engine.penalty import Penalty
 from sharewise.engine.select import Selection
 from sharewise.engine.stage import Stage, check_stages
@@ -67,24 +68,17 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for piece in self.pieces:
+        pieces: tuple[Piece[Recipe], ...] = (self.distribution, *self.parts)
+        for piece in pieces:
             piece.fits(self)
             for name, bounded in piece.schedules.items():
                 bounded.check(name, self.epochs)
         check_stages(self.stages, self.epochs)
 
     @property
-    def pieces(self) -> tuple[Piece[Recipe], ...]:
-        """All that judges for itself whether it fits."""
-        return (
-            self.level,
-            self.distribution,
-            self.selection,
-            self.weights,
-            *self.penalties,
-            *self.stages,
-            *self.limits,
-        )
+    def parts(self) -> tuple[Part, ...]:
+        """All pieces but the distribution, each of which judges for itself whether it fits."""
+        return (self.level, self.selection, self.weights, *self.penalties, *self.stages, *self.limits)
 
     def shortened(self) -> Recipe:
         """The same recipe with little to do, for contracts: short pieces, small batches, an epoch for every stage."""

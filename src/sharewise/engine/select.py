@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from sharewise.data import Batch
-from sharewise.distribution import Piece, host_rng
+from sharewise.distribution import host_rng
 from sharewise.engine.evaluate import evaluate
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
 from sharewise.space import Architecture, Option, crossover, mutate
@@ -56,7 +57,7 @@ class Selected:
         }
 
 
-class Selection(Piece["Recipe"]):
+class Selection(Part):
     """A rule that picks an architecture at the end of a search."""
 
     reads_probabilities: bool
@@ -79,9 +80,6 @@ class Selection(Piece["Recipe"]):
                 f"selection {type(self).__name__} reads learned probabilities, but distribution "
                 f"{type(recipe.distribution).__name__} has none; use RankSampled"
             )
-
-    def check(self, state: SearchState) -> None:
-        """Refuse, before a search begins, what could not be selected at its end."""
 
 
 @final

@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, final
 
-from sharewise.distribution import Piece
+from sharewise.engine.part import Part
 from sharewise.engine.surgery import Pruning, Surgery
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
+    from sharewise.engine.state import SearchState
 
 __all__ = ["Stage", "check_stages", "pruning", "stage_at", "warm_up"]
 
 
 @final
 @dataclass(frozen=True)
-class Stage(Piece["Recipe"]):
+class Stage(Part):
     """A part of a run.
 
     Args:
@@ -58,6 +59,11 @@ class Stage(Piece["Recipe"]):
             )
         for surgery in self.surgeries:
             surgery.fits(recipe)
+
+    def check(self, state: SearchState) -> None:
+        """Ask every surgery whether it can be done in this search."""
+        for surgery in self.surgeries:
+            surgery.check(state)
 
 
 def check_stages(stages: Sequence[Stage], epochs: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
-from sharewise.distribution import Distribution, Factored, Phase, Step, option_mask
+from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
@@ -22,7 +22,7 @@ from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
-from sharewise.supernet import Gates, Supernet, norms
+from sharewise.supernet import Gates, Supernet
 
 __all__ = ["Measure", "SearchState", "prepare"]
 
@@ -326,13 +326,6 @@ def prepare(
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
     numerics.place(supernet)
-    if norms(supernet):
-        for role in recipe.level.roles:
-            if min(recipe.batch_size, data.size(role)) < 2:
-                raise ConfigurationError(
-                    f"batch norm needs at least 2 examples per batch, but batch_size is {recipe.batch_size} and role "
-                    f"{role!r} has {data.size(role)} examples; raise the smaller one"
-                )
     if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
 
@@ -354,14 +347,8 @@ def prepare(
         measure=measure,
         on_epoch=on_epoch,
     )
-    with torch.no_grad():
-        for penalty in recipe.penalties:  # one that does not fit the space speaks up now, not in the first step
-            assert isinstance(distribution, Factored)  # see `Penalty.fits`
-            penalty(distribution, state.costs, state.phase("architecture"))
-    for stage in recipe.stages:
-        for surgery in stage.surgeries:
-            surgery.check(state)
-    recipe.selection.check(state)
+    for part in recipe.parts:
+        part.check(state)
     return state
 
 

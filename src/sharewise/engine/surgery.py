@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from sharewise.distribution import Piece, option_mask
+from sharewise.distribution import option_mask
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Moments = Mapping[str, Callable[[Tensor], Tensor]]
 """By name of a parameter: how its old moments become those of the new one."""
 
 
-class Surgery(Piece["Recipe"]):
+class Surgery(Part):
     """A change of shared weights, of their optimiser or of the distribution between two stages of a run.
 
     The number of options k never changes: pruning is a mask.
@@ -48,9 +49,6 @@ class Surgery(Piece["Recipe"]):
                 state.supernet.widen(units)
                 state.rebind_weights({"hidden.weight": lambda m: m[units], "hidden.bias": lambda m: m[units]})
     """
-
-    def check(self, state: SearchState) -> None:
-        """Refuse, before a search begins, what could not be done in it."""
 
     @abstractmethod
     def decide(self, state: SearchState, generator: torch.Generator) -> Mapping[str, Any]:
@@ -185,20 +183,27 @@ def carried(
     Raises:
         ConfigurationError: when a moment has not the shape of its parameter.
     """
-    for name in moments.keys() - (before.keys() & after.keys()):
+    for name in sorted(moments.keys() - (before.keys() & after.keys())):
         raise ConfigurationError(f"moments are carried for parameter {name!r}, which the supernet has not or had not")
     for name, parameter in after.items():
         old = before.get(name)
-        if old is None or old not in optimizer.state:
-            continue
-        state = dict(optimizer.state[old])
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.shape == old.shape and key != "step":
-                state[key] = moments[name](value) if name in moments else value
-                if state[key].shape != parameter.shape:
-                    raise ConfigurationError(
-                        f"a surgery gave parameter {name!r} the shape {tuple(parameter.shape)}, but its {key} has "
-                        f"{tuple(state[key].shape)}; say in `moments` how it is carried along"
-                    )
-        fresh.state[parameter] = state
+        if old is not None and old in optimizer.state:
+            move = moments.get(name, lambda moment: moment)
+            fresh.state[parameter] = {
+                key: _moved(f"{key} of {name}", value, old, parameter, move)
+                for key, value in optimizer.state[old].items()
+            }
     return fresh
+
+
+def _moved(what: str, value: Any, old: Tensor, new: Tensor, move: Callable[[Tensor], Tensor]) -> Any:
+    """A moment in the shape of its new parameter; what has not the shape of a parameter, such as a count, stays."""
+    if not isinstance(value, Tensor) or value.shape != old.shape or not value.ndim:
+        return value
+    moved = move(value)
+    if moved.shape != new.shape:
+        raise ConfigurationError(
+            f"a surgery gave a parameter the shape {tuple(new.shape)}, but the {what} has {tuple(moved.shape)}; say in "
+            "`moments` how it is carried along"
+        )
+    return moved
