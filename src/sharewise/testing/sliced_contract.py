@@ -116,8 +116,8 @@ def _check_survival(
     gap = float((expected - actual).abs().max())
     expect(
         gap <= 1e-10,
-        f"under the weights {[round(float(w), 3) for w in weights]} of {decision.name!r} the layer differs by {gap:.3g} "
-        "from its largest slice on inputs that are scaled by their survival",
+        f"under the weights {[round(float(w), 3) for w in weights]} of {decision.name!r} the layer differs by "
+        f"{gap:.3g} from its largest slice on inputs that are scaled by their survival",
     )
 
 
