@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -35,6 +36,16 @@ def loaded(program: str) -> str:
 )
 def test_no_torch(program: str) -> None:
     assert loaded(program) == "[]"
+
+
+@pytest.mark.parametrize("package", ["sharewise", "sharewise.data", "sharewise.oracle"])
+def test_every_lazy_name_has_a_home(package: str) -> None:
+    module = importlib.import_module(package)
+    assert set(dir(module)) == set(module.__all__), "imports under TYPE_CHECKING and __all__ name the same"
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        _ = module.nothing
 
 
 def test_public_names() -> None:

@@ -31,7 +31,7 @@ from sharewise.engine import (
     seeded_modules,
     stream,
 )
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.methods import build
 from sharewise.space import Architecture, Choice, Space
 from sharewise.supernet import Gates, Shared, Supernet
@@ -339,3 +339,11 @@ class Intruding(Surgery):
 def test_two_surgeries_may_not_write_the_same_entry() -> None:
     with pytest.raises(ConfigurationError, match="Intruding records 'epoch', which the stage has already"):
         run(fresh(recipe_of(Stage(operations=(Intruding(),)))))
+
+
+@pytest.mark.parametrize("record", [{"stage": 5}, {"stage": 1}, {"stage": 1, "units": [0, 99]}])
+def test_a_record_that_does_not_fit_is_named(record: dict[str, Any]) -> None:
+    recipe = recipe_of(Stage(0.5), Stage(0.5, operations=(Widening(10),)))
+    content = {**fresh(recipe).state_dict(), "history": [{"event": "stage", **record}]}
+    with pytest.raises(CheckpointError, match=f"the record of stage {record['stage']} in the checkpoint does not fit"):
+        fresh(recipe).load_state_dict(content)

@@ -19,7 +19,7 @@ from torch.nn import Parameter
 
 from sharewise.distribution import option_mask
 from sharewise.engine.part import Part
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
@@ -154,11 +154,20 @@ def replay(state: SearchState, history: Iterable[Mapping[str, Any]]) -> None:
     Args:
         state: as `prepare` left it.
         history: of the checkpoint.
+
+    Raises:
+        CheckpointError: when a record does not fit the recipe.
     """
     for record in history:
         if record["event"] == "stage":
-            for surgery in state.recipe.stages[record["stage"]].surgeries:
-                surgery.apply(state, record)
+            try:
+                for surgery in state.recipe.stages[record["stage"]].surgeries:
+                    surgery.apply(state, record)
+            except LookupError as error:
+                raise CheckpointError(
+                    f"the record of stage {record.get('stage')} in the checkpoint does not fit the recipe "
+                    f"({type(error).__name__}: {error}); was one of them replaced?"
+                ) from None
 
 
 def carried(
