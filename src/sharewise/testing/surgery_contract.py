@@ -85,6 +85,18 @@ def check_surgery(
 
     state, twin, fresh = trained(), trained(), prepared(recipe, space, dataset, network=network, seed=seed)
     record = _decided(surgery, state)
+    _check_applied(surgery, record, state, twin, fresh)
+    w = values(state.supernet)
+    with seeded_modules(seed, "modules"):
+        recipe.level.weight_step(state)
+    moved = any(not same(value, w[name]) for name, value in state.supernet.named_parameters())
+    expect(moved, f"after {_name(surgery)} a weight step leaves w as it was")
+
+
+def _check_applied(
+    surgery: Surgery, record: Mapping[str, Any], state: SearchState, twin: SearchState, fresh: SearchState
+) -> None:
+    """On a trained state, an equal one, and one that has just begun."""
     sizes = {decision.name: decision.size for decision in state.distribution.relaxation.decisions}
     before = _content(state)
     for one in (state, twin, fresh):
@@ -106,11 +118,6 @@ def check_surgery(
             f"{_name(surgery)} gives a fresh search other shapes than a trained one by the same record, so that no "
             f"checkpoint could be loaded: {error}"
         ) from error
-    w = values(state.supernet)
-    with seeded_modules(seed, "modules"):
-        recipe.level.weight_step(state)
-    moved = any(not same(value, w[name]) for name, value in state.supernet.named_parameters())
-    expect(moved, f"after {_name(surgery)} a weight step leaves w as it was")
 
 
 def _decided(surgery: Surgery, state: SearchState) -> Mapping[str, Any]:
