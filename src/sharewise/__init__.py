@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
-    from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.appraise import Appraisal, appraise
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (

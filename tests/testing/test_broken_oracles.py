@@ -11,10 +11,12 @@ import torch
 
 import sharewise as sw
 from sharewise.data import Dataset, digits
+from sharewise.engine import SupernetOracle
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle, Evaluation, Oracle, SupernetOracle, TrainingRecipe
+from sharewise.run import TrainingRecipe
 from sharewise.run.oracles import StandaloneOracle
 from sharewise.space import Architecture, Choice, Space
+from sharewise.strategy import ArrayOracle, Evaluation, Oracle
 from sharewise.testing import check_oracle
 
 SPACE = Space("twelve", (Choice("a", (1, 2, 3, 4), ordered=True), Choice("b", ("x", "y", "z"))))

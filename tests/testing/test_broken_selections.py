@@ -11,6 +11,7 @@ import torch
 
 from sharewise.distribution import host_rng
 from sharewise.engine import (
+    ByStrategy,
     DartsRule,
     Evolution,
     Mode,
@@ -21,6 +22,7 @@ from sharewise.engine import (
     evaluate_gates,
 )
 from sharewise.space import Architecture, sample
+from sharewise.strategy import RegularizedEvolution, Tournament
 from sharewise.supernet import BatchStatistics, RecalibratedStatistics, RunningStatistics, discrete
 from sharewise.testing import check_selection
 
@@ -263,9 +265,14 @@ def test_broken_selections_are_caught(selection: Selection, message: str) -> Non
         check_selection(selection)
 
 
+def by_strategy() -> Selection:
+    return ByStrategy(RegularizedEvolution(4, Tournament(2)), evaluations=8)
+
+
 HOUSE: list[Callable[[], Selection]] = [
     Mode,
     DartsRule,
+    by_strategy,
     lambda: RankSampled(candidates=3),
     lambda: RankSampled(candidates=4, finalists=2, examples=8, rounds=2),
     lambda: RankSampled(candidates=3, policy=BatchStatistics()),

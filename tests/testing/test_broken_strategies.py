@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharewise.oracle import ArrayOracle
 from sharewise.space import Choice, Space
-from sharewise.strategy import STRATEGIES, Proposal, Representation, Strategy, Trial, build_strategy
+from sharewise.strategy import STRATEGIES, ArrayOracle, Proposal, Representation, Strategy, Trial, build_strategy
 from sharewise.testing import check_strategy
 
 SPACE = Space("wide", (Choice("a", (1, 2, 3), ordered=True), Choice("b", ("x", "y")), Choice("c", (1, 2, 3, 4))))

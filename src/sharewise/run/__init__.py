@@ -7,6 +7,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.restore import Restored, restore
 from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
+from sharewise.run.standalone import Standalone, TrainingRecipe
 
 __all__ = [
     "FewShot",
@@ -14,7 +15,9 @@ __all__ = [
     "Restored",
     "RunFolder",
     "SearchConfiguration",
+    "Standalone",
     "TrainConfiguration",
+    "TrainingRecipe",
     "TrainingResult",
     "build_network",
     "build_supernet",

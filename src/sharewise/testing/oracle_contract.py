@@ -9,8 +9,8 @@ import numpy as np
 
 from sharewise.data import Dataset
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Evaluation, Oracle
 from sharewise.space import Architecture
+from sharewise.strategy import Evaluation, Oracle
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.expect import expect
 
@@ -54,8 +54,8 @@ def check_oracle(
         AssertionError: for the first law that is broken, naming the architecture.
 
     Example:
-        >>> from sharewise.oracle import ArrayOracle
         >>> from sharewise.space import Choice, Space
+        >>> from sharewise.strategy import ArrayOracle
         >>> toy = Space("toy", (Choice("operation", ("a", "b")),))
         >>> check_oracle(ArrayOracle(toy, {0: [0.1, 0.9]}, {0: 1.0}))
     """

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sharewise.oracle import Oracle, Reporter, Table
+from sharewise.oracle import Reporter, Table
 from sharewise.space import Choice, Space
-from sharewise.strategy import Proposal, Representation, Strategy, Trial, represent
+from sharewise.strategy import Oracle, Proposal, Representation, Strategy, Trial, represent
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.expect import expect
 
