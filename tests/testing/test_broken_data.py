@@ -18,6 +18,7 @@ from sharewise.data import (
     Dataset,
     Examples,
     HorizontalFlip,
+    Pooled,
     RandomCrop,
     Sealed,
     Task,
@@ -26,6 +27,7 @@ from sharewise.data import (
     language_modelling,
     load,
     regression,
+    segmentation,
 )
 from sharewise.testing import check_augmentation, check_dataset, check_moves_together, check_task
 
@@ -116,18 +118,6 @@ def test_the_sound_data_set_passes() -> None:
 def test_broken_data_sets_are_caught(read: Callable[[], Dataset], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_dataset(read, train_examples=None if read is leaking else 80, test_examples=40)
-
-
-def test_a_table_with_a_missing_value_is_caught() -> None:
-    def table(value: float) -> Dataset:
-        inputs = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
-        inputs[7, 1] = value
-        test = Sealed(Examples(torch.rand(8, 3, generator=torch.Generator().manual_seed(1)), torch.zeros(8, 1)))
-        return Dataset("t", regression(), "table", Examples(inputs, inputs[:, :1]), test, provenance={"source": "x"})
-
-    check_dataset(lambda: table(0.5))
-    with pytest.raises(AssertionError, match="training inputs of 't' are not all finite"):
-        check_dataset(lambda: table(float("nan")))
 
 
 def test_data_sets_of_the_house_pass() -> None:
@@ -233,24 +223,80 @@ def test_a_data_set_is_asked_about_its_augmentation() -> None:
         check_dataset(lambda: made(augmentation=Augmentation(before=(Idle(),))))
 
 
-def masks() -> Dataset:
+def masks(*transforms: Any, moves: bool = True) -> Dataset:
     """Every pixel has a class."""
     data = made()
     train, test = (
         Examples(e.inputs, (e.inputs[:, 0].long() * 3) // 256) for e in (data.train, data.open_test("masks"))
     )
-    return replace(data, task=classification(3), train=train, test=Sealed(test))
+    task = segmentation(3) if moves else replace(segmentation(3), moves="nothing")
+    return replace(data, task=task, train=train, test=Sealed(test), augmentation=Augmentation(before=tuple(transforms)))
 
 
-def test_an_augmentation_that_moves_images_and_not_masks_is_caught() -> None:
-    check_dataset(masks)
-    for transform in (RandomCrop(2), HorizontalFlip(), Moving()):
-        moving = replace(masks(), augmentation=Augmentation(before=(transform,)))
-        with pytest.raises(AssertionError, match="moves images and not their targets"):
-            check_moves_together(moving)
-    with pytest.raises(AssertionError, match="moves images and not their targets"):
-        check_dataset(lambda: replace(masks(), augmentation=Augmentation(before=(RandomCrop(2),))))
+class Staying(Moving):
+    """Moves images and returns their masks as they were."""
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self(inputs, generator), masks
+
+
+class Apart(Moving):
+    """Draws once for the images and once more for the masks."""
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self(inputs, generator), self(masks, generator)
+
+
+class Painting(Moving):
+    """Leaves a class where a pixel comes from nowhere."""
+
+    def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        moved = super().__call__(inputs, generator)
+        moved[..., 0] = 0
+        return moved
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        state = generator.get_state()
+        images = self(inputs, generator)
+        generator.set_state(state)
+        return images, self(masks, generator)
+
+
+class Together(Moving):
+    """Sound."""
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        state = generator.get_state()
+        images = self(inputs, generator)
+        generator.set_state(state)
+        return images, self(masks, generator)
+
+
+@pytest.mark.parametrize("transform", [RandomCrop(2), HorizontalFlip(), Together()])
+def test_masks_that_move_with_their_images_pass(transform: Any) -> None:
+    check_dataset(lambda: masks(transform))
     check_moves_together(replace(made(), augmentation=Augmentation(before=(RandomCrop(2),))))  # a label stays
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: masks(Staying()),
+        lambda: masks(Apart()),
+        lambda: masks(Painting()),
+        lambda: masks(RandomCrop(2), moves=False),
+        lambda: masks(HorizontalFlip(), moves=False),
+    ],
+    ids=["staying", "apart", "painting", "a task that forgets its masks", "likewise, with a flip"],
+)
+def test_an_augmentation_that_moves_images_and_not_masks_is_caught(data: Callable[[], Dataset]) -> None:
+    with pytest.raises(AssertionError, match="moves images and not their targets"):
+        check_moves_together(data())
+
+
+def test_masks_change_nothing_about_images() -> None:
+    with pytest.raises(AssertionError, match="or draws other numbers, when they come with masks"):
+        check_augmentation(Apart(), made().train.inputs[:6])
 
 
 # Tasks
@@ -291,13 +337,19 @@ def overwriting(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs.sub_(1) if not outputs.requires_grad else outputs, targets)
 
 
+def share_of_batches(outputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.stack([accuracy(outputs, targets), torch.ones((), dtype=torch.float64)])
+
+
 SOUND = classification(3)
+BY_BATCHES = Pooled(share_of_batches, lambda counts: counts[0] / counts[1])
 BROKEN_TASKS: list[tuple[str, Task, str]] = [
     ("summed loss", replace(SOUND, loss=sum_loss), "the loss of a batch is .*it is no mean over examples"),
     ("counted metric", replace(SOUND, metrics={"accuracy": count_correct}), "the accuracy of a batch .*it is no mean"),
     ("errors as accuracy", replace(SOUND, metrics={"accuracy": errors}), "the task says higher_is_better=True"),
     ("direction reversed", replace(SOUND, higher_is_better=False), "the task says higher_is_better=False"),
     ("normalised by the batch", replace(SOUND, metrics={"accuracy": centred}), "depends on how examples are batched"),
+    ("pooled by batches", replace(SOUND, metrics={"accuracy": BY_BATCHES}), "depends on how examples are batched"),
     ("order counts", replace(SOUND, loss=weighted), "depends on the order of the examples|it is no mean"),
     ("drawn metric", replace(SOUND, metrics={"accuracy": drawn_accuracy}), "draws from torch's global generator"),
     ("arguments overwritten", replace(SOUND, loss=overwriting), "changes its arguments in place"),
@@ -309,7 +361,15 @@ BROKEN_TASKS: list[tuple[str, Task, str]] = [
 
 
 @pytest.mark.parametrize(
-    "task", [SOUND, classification(10, label_smoothing=0.1), regression(), regression(3), language_modelling(7)]
+    "task",
+    [
+        SOUND,
+        classification(10, label_smoothing=0.1),
+        regression(),
+        regression(3),
+        language_modelling(7),
+        segmentation(4),
+    ],
 )
 def test_tasks_of_the_house_pass(task: Task) -> None:
     check_task(task)

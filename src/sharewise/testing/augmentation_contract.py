@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from sharewise.data import Augmentation, Dataset, Examples, Transform, single_level
+from sharewise.data import Augmentation, Dataset, Examples, Paired, Transform, single_level
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.expect import expect
 
 __all__ = ["check_augmentation", "check_moves_together"]
-
-_OUTSIDE = 0
-"""What a crop pads with; no target is coded by it."""
 
 
 def check_augmentation(transform: Transform, inputs: Tensor, *, draws: int = 8, seed: int = 0) -> None:
@@ -22,7 +20,8 @@ def check_augmentation(transform: Transform, inputs: Tensor, *, draws: int = 8, 
 
     It keeps shape and type, leaves its argument as it was, is a function of inputs and generator while the global
     generators stay, draws as many numbers for one batch as for any other of that shape (or a resume of another batch
-    order would go astray), treats every example by itself, gives numbers, and changes something in some draws.
+    order would go astray), treats every example by itself, gives numbers, and changes something in some draws. One that
+    knows masks (`Paired`) does the same to the images with and without them.
 
     Args:
         transform: maps inputs and a generator to inputs.
@@ -38,7 +37,7 @@ def check_augmentation(transform: Transform, inputs: Tensor, *, draws: int = 8, 
         >>> check_augmentation(RandomCrop(1), digits().train.inputs[:8])
     """
     name, kept, changed = _name(transform), inputs.clone(), False
-    rest = inputs[1:].roll(1, 0)
+    rest, knows_masks = inputs[1:].roll(1, 0), cast("object", transform)
     others = torch.cat([inputs[:1], rest / 2 if rest.is_floating_point() else rest // 2])
     for draw in range(draws):
         generators = [torch.Generator().manual_seed(seed + draw) for _ in range(3)]
@@ -67,15 +66,32 @@ def check_augmentation(transform: Transform, inputs: Tensor, *, draws: int = 8, 
             f"the transform {name} treats an example differently when the others in its batch change",
         )
         changed = changed or not torch.equal(first, inputs)
+        if isinstance(knows_masks, Paired) and inputs.ndim == 4:
+            _check_paired(knows_masks, inputs, first, states[0], seed + draw)
     expect(changed, f"the transform {name} changed nothing in {draws} draws")
+
+
+def _check_paired(transform: Paired, inputs: Tensor, alone: Tensor, state: Tensor, seed: int) -> None:
+    generator, masks = torch.Generator().manual_seed(seed), inputs[:, 0].long()
+    images, moved = transform.paired(inputs, masks, generator)
+    name = type(transform).__name__
+    expect(
+        torch.equal(images, alone) and torch.equal(generator.get_state(), state),
+        f"the transform {name} changes images otherwise, or draws other numbers, when they come with masks",
+    )
+    expect(
+        moved.shape == masks.shape and moved.dtype == masks.dtype,
+        f"the transform {name} makes masks that are {moved.dtype} of shape {tuple(moved.shape)} of masks that are "
+        f"{masks.dtype} of shape {tuple(masks.shape)}",
+    )
 
 
 def check_moves_together(dataset: Dataset, *, batch_size: int = 16, batches: int = 4, seed: int = 0) -> None:
     """Check that spatial targets move with their images, in the batches that a training would get.
 
     Targets are spatial where they have the height and the width of the images. The images are replaced by a code of
-    their own targets, 1 + target in every channel; a batch that went through the data set's augmentation must still
-    show at every pixel the code of the target that stands there, or the padding.
+    their own targets, 1 + target in every channel, which is 0 for a `VOID` target as for padding; a batch that went
+    through the data set's augmentation must still show at every pixel the code of the target that stands there.
 
     Args:
         dataset: of images; nothing is checked where targets are not spatial.
@@ -105,7 +121,7 @@ def check_moves_together(dataset: Dataset, *, batch_size: int = 16, batches: int
     for _ in range(batches):
         batch = next(stream)
         code = (batch.inputs[:, 0] * 255).round().long()
-        strayed = (code != _OUTSIDE) & (code != batch.targets + 1)
+        strayed = code != batch.targets + 1
         expect(
             not bool(strayed.any()),
             f"the augmentation of data set {dataset.name!r} moves images and not their targets: "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharewise.data import Objective, Task
+from sharewise.data import Objective, Task, pooled
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.expect import expect
 
@@ -24,16 +24,17 @@ _SURE = 12.0  # the logit of a class that a network is sure of
 def check_task(task: Task, targets: Tensor | None = None, perfect: Perfect | None = None, *, seed: int = 0) -> None:
     """Check the loss and the metrics of a task on outputs that are perfect, random, and wrong.
 
-    *A mean*: loss and metrics of a batch are the averages of those of its parts, weighted by their examples, and an
-    order of examples does not matter; so a score does not depend on the batch size. *Honest*: the loss of perfect
+    *A mean*: loss and metrics of a batch are the averages of those of its parts, weighted by their examples (or the
+    score of counts that add up, for a `Pooled` metric), and an order of examples does not matter; so a score does not
+    depend on the batch size. *Honest*: the loss of perfect
     outputs is lower than that of any others, its gradient is finite, and a small step against it lowers it. *The right
     way*: the primary metric of perfect outputs is the better one, as `higher_is_better` says. *Functions*: equal
     arguments give equal scalars, which are not changed in place, and no global generator moves.
 
     Args:
         task: loss and metrics.
-        targets: at least eight examples; class indices of a classification when absent, or real values where the loss
-            takes no classes.
+        targets: at least eight examples; masks or class indices when absent, or real values where the loss takes no
+            classes.
         perfect: the outputs of a network that answers these targets perfectly; when absent, the targets themselves
             where they are real, and a large logit at each class in the last dimension where they are indices.
         seed: of targets and outputs.
@@ -74,7 +75,9 @@ class _Case(NamedTuple):
 
 
 def _targets(task: Task, generator: torch.Generator) -> Tensor:
-    """Of the kind that the loss takes: classes, else real values."""
+    """Of the kind that the loss takes: masks, classes, else real values."""
+    if task.moves == "masks":
+        return torch.randint(task.outputs, (12, 3, 4), generator=generator)
     classes = torch.arange(12) % task.outputs
     try:
         with _quiet():
@@ -123,13 +126,14 @@ def _check_mean(name: str, objective: Objective, case: _Case) -> None:
     order = torch.arange(n).flip(0)
     turned = float(objective(outputs[order], targets[order]))
     expect(_close(turned, whole), f"the {name} depends on the order of the examples: {whole:.6g} and {turned:.6g}")
+    counted = pooled(objective)
     for size in (1, n // 3, n // 2 + 1):
-        parts = [(outputs[i : i + size], targets[i : i + size]) for i in range(0, n, size)]
-        average = sum(float(objective(*part)) * len(part[1]) for part in parts) / n
+        parts = [counted.counts(outputs[i : i + size], targets[i : i + size]) for i in range(0, n, size)]
+        together = float(counted.score(torch.stack(parts).sum(0)))
         expect(
-            _close(average, whole),
-            f"the {name} of {n} examples is {whole:.6g}, but {average:.6g} as the mean over batches of {size}: it "
-            "depends on how examples are batched",
+            _close(together, whole),
+            f"the {name} of {n} examples is {whole:.6g}, but {together:.6g} from batches of {size}: it depends on how "
+            "examples are batched",
         )
 
 
