@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sharewise.run.oracles import StandaloneOracle
 
 import sharewise as sw
 from sharewise.data import Dataset, digits
@@ -17,6 +16,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.run import TrainingRecipe
 from sharewise.space import Architecture, Choice, Space
 from sharewise.strategy import ArrayOracle, Evaluation, Oracle
+from sharewise.studies.oracles import StandaloneOracle
 from sharewise.testing import check_oracle
 
 SPACE = Space("twelve", (Choice("a", (1, 2, 3, 4), ordered=True), Choice("b", ("x", "y", "z"))))
