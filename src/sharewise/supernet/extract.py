@@ -69,4 +69,4 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
         for name in others:
             owner, _, local = name.rpartition(".")
             setattr(network.get_submodule(owner), local, network.get_parameter(first))
-    return network.requires_grad_(True).train(supernet.training)
+    return network.train(supernet.training)
