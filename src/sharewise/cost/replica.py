@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["real_copy", "shape_copy"]
 
+_Module = TypeVar("_Module", bound=nn.Module)
 
-def shape_copy(module: nn.Module) -> nn.Module:
+
+def shape_copy(module: _Module) -> _Module:
     """A copy whose parameters have shapes and no memory; tied parameters stay one, and buffers keep their values.
 
     `module.to("meta")` would give every name a parameter of its own.
@@ -36,12 +39,11 @@ def shape_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def real_copy(module: nn.Module) -> nn.Module:
+def real_copy(module: _Module) -> _Module:
     """A copy with values on the host, for code that looks at them."""
     memo: dict[int, object] = {}
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    copied: nn.Module = copy.deepcopy(module, memo)
-    return copied.cpu()
+    return copy.deepcopy(module, memo).cpu()

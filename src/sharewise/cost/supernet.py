@@ -15,7 +15,7 @@ from sharewise.cost.count import Tracer, Unit
 from sharewise.cost.layers import Layer, Pattern, decomposed
 from sharewise.cost.network import trainable
 from sharewise.cost.prices import Prices, from_layers
-from sharewise.cost.replica import shape_copy
+from sharewise.cost.replica import real_copy, shape_copy
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.space import Architecture
@@ -56,6 +56,7 @@ class SupernetCost:
     def __init__(self, supernet: Supernet, input_shape: Sequence[int], *, integers: bool = False) -> None:
         self._closed_form = supernet.multiply_accumulates
         self._supernet, self._shape, self._integers = supernet, tuple(input_shape), integers
+        self._replica = shape_copy(supernet).eval()  # now, so that no later hook sees a pass without values
         self._decisions = supernet.relaxation.decisions
         self._names = [d.name for d in self._decisions]
         self._patterns: dict[Pattern, int] = {}
@@ -138,14 +139,8 @@ class SupernetCost:
         return self._architectures[quantity]
 
     @cached_property
-    def _replica(self) -> Supernet:
-        copied = shape_copy(self._supernet)
-        assert isinstance(copied, Supernet)
-        return copied.eval()
-
-    @cached_property
     def _tracer(self) -> Tracer:
-        return Tracer(self._supernet)
+        return Tracer(shape_copy(self._replica), real=lambda: real_copy(self._supernet))
 
     @cached_property
     def _layers(self) -> _Charges | None:
@@ -169,7 +164,7 @@ class _Charges:
 
     def __init__(self, sizes: Sequence[int], layers: Sequence[Layer]) -> None:
         self.prices = from_layers(sizes, layers)
-        self._fixed = int(self.prices.fixed)
+        self._fixed = sum(int(layer.table) for layer in layers if not layer.reads)
         groups: dict[tuple[int, ...], list[Layer]] = {}
         for layer in layers:
             if layer.reads:
