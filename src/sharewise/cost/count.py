@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,10 +16,13 @@ from sharewise.cost.replica import real_copy, shape_copy
 from sharewise.cost.rules import RULES, Rule, costs_unknown
 from sharewise.cost.shapes import SHAPES, Shape
 
-__all__ = ["Counted", "Tracer", "Unit"]
+__all__ = ["Counted", "Meter", "Tracer", "Unit", "outside"]
 
 Unit = tuple[str, str, int]
 """Where the work is done: the path of a module, the operation, and which call of it there."""
+
+Meter = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], int]
+"""What an operation takes with these arguments, of which tensors may be without values."""
 
 _BATCH = 2
 """Examples of a traced pass."""
@@ -50,13 +53,14 @@ class Counted:
 class Tracer:
     """Runs a module on tensors without values and counts what each operation in it costs.
 
-    Only operations on what an input reaches count: superposing or normalising weights is done once per batch. Tensors
-    that `forward` makes itself keep their values, so that code which looks at a mask runs; code that looks at values
-    which depend on the input is run on zeros instead.
+    Operations on parameters and gates alone do not count: superposing or normalising weights is done once per batch.
+    Tensors that `forward` makes itself keep their values, so that code which looks at a mask runs; code that looks at
+    values which depend on the input is run on zeros instead.
 
     Args:
         module: stays untouched; parameters that are tied stay tied.
         real: builds the same module with values; then `module` itself is run, and need have none.
+        meter: measures every operation of a pass instead of counting per example.
 
     Example:
         >>> tracer = Tracer(nn.Linear(3, 2))
@@ -64,10 +68,12 @@ class Tracer:
         {('', 'linear', 0): 8}
     """
 
-    def __init__(self, module: nn.Module, *, real: Callable[[], nn.Module] | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, *, real: Callable[[], nn.Module] | None = None, meter: Meter | None = None
+    ) -> None:
         self._real = partial(real_copy, module) if real is None else real
         self.module = _followed(shape_copy(module) if real is None else module)
-        self._device = "meta"
+        self._device, self._meter = "meta", meter
 
     def example(self, shape: Iterable[int], *, integers: bool = False) -> Tensor:
         """A batch of inputs of the module's precision, for a call.
@@ -80,32 +86,37 @@ class Tracer:
         dtype = torch.long if integers else next(floating, torch.float32)
         return torch.zeros((_BATCH, *shape), dtype=dtype, device="meta")
 
-    def __call__(self, inputs: Tensor, *arguments: Any) -> Counted:
+    def __call__(self, inputs: Tensor, *arguments: Any, gates: Iterable[Tensor] = ()) -> Counted:
         """Count one pass of `module(inputs, *arguments)`.
 
         Args:
             inputs: as `example` returns them.
             arguments: whatever else the module takes.
+            gates: the tensors among them that scale weights, which is done once per batch.
         """
+        gates = list(gates)
         if self._device == "meta":
             try:
-                return self._run(inputs, arguments)
+                return self._run(inputs, arguments, gates)
             except Exception:  # values are asked for; what is really wrong shows below
                 self._device = "cpu"
                 self.module = _followed(self._real())
-        return self._run(torch.zeros(inputs.shape, dtype=inputs.dtype), arguments)
+        return self._run(torch.zeros(inputs.shape, dtype=inputs.dtype), arguments, gates)
 
-    def _run(self, inputs: Tensor, arguments: tuple[Any, ...]) -> Counted:
+    def _run(self, inputs: Tensor, arguments: tuple[Any, ...], gates: Sequence[Tensor]) -> Counted:
         running = _running(self.module)
         running[:] = [""]
-        counter = _Counter(running)
+        counter = _Counter(running, self._meter)
         with torch.inference_mode(), _plainly():
             inputs = inputs.clone()  # an inference tensor of its own
-            counter.reach(inputs)
+            counter.mark("input", inputs)
+            counter.mark("gate", *gates)
+            counter.mark("weight", *self.module.parameters(), *self.module.buffers())
             with counter:
                 self.module(inputs, *arguments)
-        units = {unit: count // _BATCH for unit, count in counter.units.items()}
-        return Counted(units, counter.written // _BATCH, tuple(counter.uncounted))
+        examples = len(inputs) if self._meter is None else 1
+        units = {unit: count // examples for unit, count in counter.units.items()}
+        return Counted(units, counter.written // examples, tuple(counter.uncounted))
 
 
 def _followed(module: nn.Module) -> nn.Module:
@@ -128,6 +139,17 @@ def _followed(module: nn.Module) -> nn.Module:
 def _running(module: nn.Module) -> list[str]:
     running: list[str] = module.__dict__["_running_path"]
     return running
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Within a meter: compute for real, unseen and with every kernel that a plain pass would use."""
+    fused = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(True)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused)
 
 
 @contextmanager
@@ -194,19 +216,32 @@ def _known(operation: Any) -> _Known:
 class _Counter(TorchDispatchMode):
     """Sees every operation of a pass below autograd."""
 
-    def __init__(self, running: list[str]) -> None:
+    def __init__(self, running: list[str], meter: Meter | None) -> None:
         super().__init__()
+        self._meter = meter
         self.units: dict[Unit, int] = {}
         self.written = 0
         self.uncounted: dict[str, None] = {}
         self._running = running
         self._calls: dict[tuple[str, str], int] = {}
-        self._reached: dict[int, Any] = {}  # storages that the input reaches, alive so that no address comes twice
+        self._origins: dict[int, tuple[str, Any]] = {}  # by storage, which stays alive, so that no address comes twice
 
-    def reach(self, tensor: Tensor) -> None:
-        """From now on the tensor depends on the input."""
-        storage = tensor.untyped_storage()
-        self._reached[storage._cdata] = storage
+    def mark(self, origin: str, *tensors: Tensor) -> None:
+        """Say what the tensors, and all that shares their storage, are made of from now on."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            self._origins[storage._cdata] = (origin, storage)
+
+    def _origin(self, tensors: Sequence[Tensor]) -> str:
+        """What the outputs of an operation are made of: `input`, `gate`, `weight`, or nothing but constants."""
+        found = {self._origins.get(tensor.untyped_storage()._cdata, ("", None))[0] for tensor in tensors}
+        if "input" in found:
+            return "input"
+        if "gate" in found:
+            return "gate"
+        if found == {"weight"}:
+            return "weight"
+        return "input" if "weight" in found else ""  # a state of zeros that meets a weight is work as any other
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -223,25 +258,33 @@ class _Counter(TorchDispatchMode):
                 return output
         if output is None:
             output = _executed(func, known, args, kwargs, met and not all(tensor.is_meta for tensor in tensors))
-        if any(tensor.untyped_storage()._cdata in self._reached for tensor in tensors):
-            self._count(known, args, kwargs, output)
+        if self._meter is not None:
+            self.units[self._unit(known.name)] = self._meter(func, args, kwargs)
+            return output
+        origin = self._origin(tensors)
+        written = list(_tensors(output if isinstance(output, list | tuple) else (output,)))
+        changed = [args[0]] if known.mutates and args and isinstance(args[0], Tensor) else []
+        if origin:
+            self.mark(origin, *written, *changed)
+        if origin == "input":
+            self._count(known, args, kwargs, output, written)
         return output
 
-    def _count(self, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
-        written = list(_tensors(output if isinstance(output, list | tuple) else (output,)))
-        for tensor in written:
-            self.reach(tensor)
-        if known.mutates and isinstance(args[0] if args else None, Tensor):
-            self.reach(args[0])
+    def _count(
+        self, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, written: Sequence[Tensor]
+    ) -> None:
         if known.writes and not (args and output is args[0]):
             self.written += sum(tensor.numel() for tensor in written)
         if known.unknown:
             self.uncounted[known.name] = None
         if known.rule is not None:
-            path = self._running[-1]
-            call = self._calls[path, known.name] = self._calls.get((path, known.name), -1) + 1
             arguments = args if not kwargs else _positional(known.name, args, kwargs)
-            self.units[path, known.name, call] = known.rule(arguments, output)
+            self.units[self._unit(known.name)] = known.rule(arguments, output)
+
+    def _unit(self, name: str) -> Unit:
+        path = self._running[-1]
+        call = self._calls[path, name] = self._calls.get((path, name), -1) + 1
+        return path, name, call
 
 
 def _executed(

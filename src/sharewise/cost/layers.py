@@ -59,13 +59,17 @@ class Layer:
         return int(self.table[np.ix_(*(pattern[d] for d in self.reads))].max(initial=0))
 
 
-def decomposed(sizes: Sequence[int], measure: Measure, *, mixtures: bool, seed: int = 0) -> list[Layer] | None:
+def decomposed(
+    sizes: Sequence[int], measure: Measure, *, mixtures: bool, nearly: bool = False, seed: int = 0
+) -> list[Layer] | None:
     """Find the layers of a cost.
 
     Args:
         sizes: the number of options of every decision.
         measure: counts exactly.
         mixtures: whether several options of a decision can be active; otherwise each pattern has one.
+        nearly: whether parts that read too many decisions are approximated by a sum over them, by least squares on all
+            that was measured, as measured times allow.
         seed: of the patterns that are tried at random.
 
     Returns:
@@ -95,7 +99,10 @@ def decomposed(sizes: Sequence[int], measure: Measure, *, mixtures: bool, seed: 
         if not failing:
             return search.layers()
         anchor = search.next_anchor(failing)
-    return None if search.tabulate(search.explain()) else search.layers()
+    failing = search.tabulate(search.explain())
+    if not failing:
+        return search.layers()
+    return [*search.layers(), *search.approximated(failing)] if nearly else None
 
 
 @final
@@ -195,11 +202,10 @@ class _Search:
         for part in failing:
             rows = [self._rows(part, a, place) for a in self._anchors if part.vector[place[a]]]
             reads.add(tuple(sorted({d for row in rows for d in row})))
-        if any(math.prod(self.sizes[d] for d in read) > _MOST_PASSES or not read for read in reads):
-            return list(failing)
+        reads = {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
         wanted = [dict(zip(read, o, strict=True)) for read in reads for o in product(*(range(self.sizes[d]) for d in read))]
         joint = _joined(wanted)
-        if len(joint) > _MOST_PASSES:
+        if not joint or len(joint) > _MOST_PASSES:
             return list(failing)
         base = self._anchors[0]
         measured = [(chosen, _with(base, chosen)) for chosen in joint]
@@ -225,6 +231,17 @@ class _Search:
                 self._found[part] = layer
                 return True
         return False
+
+    def approximated(self, failing: Sequence[_Part]) -> list[Layer]:
+        """Sums over single decisions that are nearest to what these parts cost together."""
+        patterns = list(self._seen)
+        values = [sum(part.vector[i] * part.weight for part in failing) for i in range(len(patterns))]
+        rows = [[1.0, *(float(o in a) for a, size in zip(p, self.sizes, strict=True) for o in range(size))] for p in patterns]
+        fitted = np.linalg.lstsq(np.array(rows), np.array(values, dtype=np.float64), rcond=None)[0]
+        parts = np.split(fitted, np.cumsum([1, *self.sizes])[:-1])
+        tables = [np.array(round(parts[0][0])), *(np.round(part) for part in parts[1:])]
+        reads = [(), *((d,) for d in range(len(self.sizes)))]
+        return [Layer(read, table.astype(np.int64)) for read, table in zip(reads, tables, strict=True)]
 
     def layers(self) -> list[Layer]:
         """The tables that were found; parts that cost proportionally are one."""

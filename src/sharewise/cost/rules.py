@@ -48,7 +48,7 @@ def _attention(arguments: tuple[Any, ...], output: Any) -> int:
 
 def _bilinear(arguments: tuple[Any, ...], output: Tensor) -> int:
     """x W for every output, and the product with y."""
-    first, weight = arguments[0], arguments[1]
+    first, weight = arguments[0], arguments[2]
     rows = first.numel() // first.shape[-1]
     return int(rows * weight.shape[0] * (weight.shape[1] * weight.shape[2] + weight.shape[2]))
 

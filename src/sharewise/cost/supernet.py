@@ -76,6 +76,12 @@ class SupernetCost:
         return _kept(self._patterns, pattern, sum(self._traced(pattern).values()))
 
     @property
+    def remembered(self) -> int:
+        """How many prices of steps are kept."""
+        layers = self.__dict__.get("_layers")
+        return len(self._patterns) + (0 if layers is None else layers.remembered)
+
+    @property
     def paths(self) -> Prices:
         """The price of a pass with one active option in every decision, as sums over the decisions that layers read.
 
@@ -155,7 +161,7 @@ class SupernetCost:
             d.name: Gate(torch.ones(d.size, dtype=dtype), active, unit=len(active) <= 1)
             for d, active in zip(self._decisions, pattern, strict=True)
         }
-        return self._tracer(example, gates).units
+        return self._tracer(example, gates, gates=[gate.weights for gate in gates.values()]).units
 
 
 @final
@@ -172,6 +178,10 @@ class _Charges:
         self._groups: list[tuple[Callable[[Pattern], Any], list[Layer], dict[Any, int]]] = [
             (itemgetter(*reads), members, {}) for reads, members in groups.items()
         ]
+
+    @property
+    def remembered(self) -> int:
+        return sum(len(memory) for _, _, memory in self._groups)
 
     def of(self, pattern: Pattern) -> int:
         total = self._fixed
