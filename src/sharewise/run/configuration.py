@@ -26,7 +26,15 @@ from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
 
-__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "checked", "from_mapping", "read_yaml"]
+__all__ = [
+    "Configuration",
+    "SearchConfiguration",
+    "TrainConfiguration",
+    "checked",
+    "from_mapping",
+    "read_yaml",
+    "threads",
+]
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ class SearchConfiguration(Configuration):
             outputs = dataset.task.outputs
             return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
 
-        with _threads(self.threads):
+        with threads(self.threads):
             table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
         return replace(self, latency=table.to_json())
 
@@ -170,7 +178,7 @@ class SearchConfiguration(Configuration):
         """Run the search in a folder, or continue it there."""
         if self.max_latency is not None and self.latency is None:
             return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
-        with _threads(self.threads):
+        with threads(self.threads):
             return search(
                 self.load_space(),
                 self.build_recipe(),
@@ -221,7 +229,7 @@ class TrainConfiguration(Configuration):
 
     def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
         """Run the training in a folder, or continue it there."""
-        with _threads(self.threads):
+        with threads(self.threads):
             return train(
                 self.load_space(),
                 self.parse_architecture(),
@@ -241,7 +249,7 @@ class TrainConfiguration(Configuration):
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def threads(count: int | None) -> Iterator[None]:
     """Compute with so many threads within the block, or as many as torch takes by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
