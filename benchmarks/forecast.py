@@ -18,24 +18,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SEARCHES: dict[str, list[str]] = {
-    "darts nasbench201": "--method darts --channels 8 --cells 1 --epochs 4 --train-examples 800".split(),
+SMALL = "--train-examples 800"
+SEARCHES = {
+    "darts nasbench201": f"--method darts --channels 8 --cells 1 --epochs 4 {SMALL}",
     "spos nasbench201, evolution": (
-        "--method spos --channels 8 --cells 1 --epochs 20 --train-examples 800 --selection evolution --candidates 400"
-    ).split(),
+        f"--method spos --channels 8 --cells 1 --epochs 20 --selection evolution --candidates 400 {SMALL}"
+    ),
     "tanglenas-drnas conv-macro": (
-        "--method tanglenas-drnas --space conv-macro --image-size 12 --divisor 4 --epochs 6 --train-examples 800"
-    ).split(),
+        f"--method tanglenas-drnas --space conv-macro --image-size 12 --divisor 4 --epochs 6 {SMALL}"
+    ),
     "spos nasbench101:A_2": (
-        "--method spos --space nasbench101:A_2 --channels 16 --cells 1 --epochs 20 --train-examples 800 --candidates 100"
-    ).split(),
-    "enas toy-two-inputs": "--method enas --space toy-two-inputs --epochs 12 --train-examples 800".split(),
+        f"--method spos --space nasbench101:A_2 --channels 16 --cells 1 --epochs 20 --candidates 100 {SMALL}"
+    ),
+    "enas toy-two-inputs": f"--method enas --space toy-two-inputs --epochs 12 {SMALL}",
 }
 
 
 def sharewise(words: list[str]) -> tuple[str, int]:
     """Output of one process and its largest resident memory in bytes."""
-    child = subprocess.Popen([sys.executable, "-m", "sharewise", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "sharewise", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert child.stdout is not None
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
@@ -71,7 +74,7 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     results = {}
     for name in options.searches:
-        results[name] = found = compared(SEARCHES[name])
+        results[name] = found = compared(SEARCHES[name].split())
         parts = ", ".join(f"{part} {found['took'][part]:.1f}/{found['foreseen'][part]:.1f}" for part in found["took"])
         print(
             f"{name:30s} seconds ×{found['seconds']:.2f} (took/foreseen: {parts})   memory ×{found['memory']:.2f}   "

@@ -29,7 +29,11 @@ def transformer(blocks: int = 3) -> sw.ElasticModel:
     class Encoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed, self.blocks, self.leave = torch.nn.Linear(8, 8), torch.nn.ModuleList(layers), torch.nn.Linear(8, 10)
+            self.embed, self.blocks, self.leave = (
+                torch.nn.Linear(8, 8),
+                torch.nn.ModuleList(layers),
+                torch.nn.Linear(8, 10),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.embed(x[:, 0])
@@ -141,7 +145,7 @@ def test_penalties_pull_the_expected_cost_on_conditional_and_entangled_spaces(sp
     for penalty in (ExpectedCost(2.0), CostTarget(MultiplyAccumulates(), 1.0, 2.0)):
         value = penalty(theta, state.costs)  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(value, theta.theta)  # type: ignore[attr-defined]
-        assert 0 < float(value.detach())
+        assert float(value.detach()) > 0
         assert gradient.abs().sum() > 0
     assert float(ExpectedCost(2.0)(theta, state.costs).detach()) <= 2.0  # type: ignore[arg-type]
     rows = [row.double() for row in theta.probabilities().values()]

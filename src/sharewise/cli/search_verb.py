@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from sharewise.cli.display import console, progress, show_picture
@@ -13,7 +12,7 @@ from sharewise.cli.options import Field, dataclass_fields, fields_of_function
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
 from sharewise.methods import METHODS, parameters
-from sharewise.run import Forecast, RunFolder, SearchConfiguration, forecast, tensorboard
+from sharewise.run import Forecast, RunFolder, SearchConfiguration, foresee, tensorboard
 from sharewise.spaces import load
 from sharewise.supernet import networks_of
 
@@ -27,7 +26,7 @@ def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
 
 
-def _show(screen: Console, found: Forecast, *, as_json: bool) -> None:
+def _show(found: Forecast, *, as_json: bool) -> None:
     """What a search will need."""
     if as_json:
         print_json(found.to_json())
@@ -53,7 +52,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
     if request.dry_run:
-        _show(screen, forecast(configuration), as_json=request.as_json)
+        _show(foresee(configuration), as_json=request.as_json)
         return 0
     folder = RunFolder(request.out)
     screen.print(

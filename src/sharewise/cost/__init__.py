@@ -2,6 +2,7 @@
 
 from sharewise.cost.architectures import ArchitectureCosts
 from sharewise.cost.latency import Latency, latency, measure_latencies
+from sharewise.cost.memory import TrainingMemory, training_memory
 from sharewise.cost.network import Cost, cost
 from sharewise.cost.prices import Prices
 from sharewise.cost.quantity import MultiplyAccumulates, Parameters, Quantity
@@ -16,7 +17,9 @@ __all__ = [
     "Prices",
     "Quantity",
     "SupernetCost",
+    "TrainingMemory",
     "cost",
     "latency",
     "measure_latencies",
+    "training_memory",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import combinations
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from sharewise.space import Architecture, Space, sample
 
 __all__ = ["ArchitectureCosts", "Layered"]
 
-Layered = Callable[[Architecture], Mapping[Hashable, int]]
+Layered = Callable[[Architecture], Mapping[Any, int]]
 """What every part of an architecture's network costs, in whole numbers of a unit."""
 
 _PROBES = 32
@@ -133,7 +133,7 @@ class ArchitectureCosts:
     def _by_layers(self, layered: Layered, unit: float) -> Prices | None:
         sizes = [len(choice.options) for choice in self.space.choices]
 
-        def measure(pattern: Pattern) -> Mapping[Hashable, int]:
+        def measure(pattern: Pattern) -> Mapping[Any, int]:
             return layered(self._at([option for (option,) in pattern]))
 
         found = decomposed(sizes, measure, mixtures=False)

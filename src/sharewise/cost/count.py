@@ -213,11 +213,11 @@ def _known(operation: Any) -> _Known:
 
 
 @final
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of a pass below autograd."""
 
     def __init__(self, running: list[str], meter: Meter | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._meter = meter
         self.units: dict[Unit, int] = {}
         self.written = 0
@@ -287,9 +287,7 @@ class _Counter(TorchDispatchMode):
         return path, name, call
 
 
-def _executed(
-    func: Any, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], mixed: bool
-) -> Any:
+def _executed(func: Any, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], mixed: bool) -> Any:
     """What torch answers; where tensors with and without values meet, none of them has any."""
     if mixed:
         output = func(*_shapes(args), **_shapes(dict(kwargs)))

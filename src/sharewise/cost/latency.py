@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -35,7 +35,7 @@ Group = tuple[tuple[str, ...], tuple[tuple[Option, ...], ...], tuple[float, ...]
 @final
 @dataclass(frozen=True)
 class Latency(Quantity):
-    """Milliseconds of one forward pass by a table: a fixed part, one entry per option, and groups where layers read several.
+    """Milliseconds of one forward pass by a table: a fixed part, entries of options, and groups of choices.
 
     Measured times differ from run to run; a table of them is a value, which a run keeps. How well entries add up is a
     property of the device, so compare the sum with `latency` of the network that was found. A choice that an
@@ -85,7 +85,10 @@ class Latency(Quantity):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` rebuilds the table."""
-        groups = [{"choices": list(c), "options": [list(row) for row in o], "milliseconds": list(t)} for c, o, t in self.groups]
+        groups = [
+            {"choices": list(c), "options": [list(row) for row in o], "milliseconds": list(t)}
+            for c, o, t in self.groups
+        ]
         plain = {"fixed": self.fixed, "options": [[choice, option, ms] for choice, option, ms in self.options]}
         return plain | ({"groups": groups} if groups else {})
 
@@ -173,15 +176,13 @@ def measure_latencies(
         kind = torch.long if integers else tracer.example(()).dtype
         return tracer(torch.zeros(shape, dtype=kind, device="meta")).units
 
-    def measure(pattern: Pattern) -> Mapping[Hashable, int]:
+    def measure(pattern: Pattern) -> Mapping[Any, int]:
         chosen = zip(space.choices, pattern, strict=True)
-        return dict(operations(space.architecture({choice.name: choice.options[o] for choice, (o,) in chosen})))
+        return operations(space.architecture({choice.name: choice.options[o] for choice, (o,) in chosen}))
 
     def whole(architecture: Architecture) -> float:
         network = build(architecture)
-        timed = latency(
-            network, input_shape, batch_size=batch_size, repeats=repeats, device=device, integers=integers
-        )
+        timed = latency(network, input_shape, batch_size=batch_size, repeats=repeats, device=device, integers=integers)
         return timed["minimum_seconds"] * 1e9
 
     rng = np.random.default_rng(0)
@@ -236,7 +237,9 @@ class Clock:
             operations: of every network the times of its operations.
             wholes: the measured times of the networks.
         """
-        rows = np.array([[sum(times) / whole, len(times) / whole] for times, whole in zip(operations, wholes, strict=True)])
+        rows = np.array(
+            [[sum(times) / whole, len(times) / whole] for times, whole in zip(operations, wholes, strict=True)]
+        )
         scale, overhead = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0]
         if not 0.2 < scale < 5:  # networks of one size tell the two apart badly
             scale, overhead = 1 / float(rows[:, 0].mean()), 0.0

@@ -8,10 +8,10 @@ which all that was found must be exact. Parts that are no products are tabulated
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ __all__ = ["Layer", "Measure", "Pattern", "decomposed"]
 
 Pattern = tuple[tuple[int, ...], ...]
 """For every decision its active options, ascending."""
-Measure = Callable[[Pattern], Mapping[Hashable, int]]
+Measure = Callable[[Pattern], Mapping[Any, int]]
 """What every part costs under a pattern; a part that is absent costs nothing."""
 
 _PROBES = 12
@@ -120,7 +120,7 @@ class _Search:
 
     def __init__(self, sizes: tuple[int, ...], measure: Measure) -> None:
         self.sizes, self._measure = sizes, measure
-        self._seen: dict[Pattern, Mapping[Hashable, int]] = {}
+        self._seen: dict[Pattern, Mapping[Any, int]] = {}
         self._anchors: list[Pattern] = []
         self._found: dict[_Part, Layer] = {}
 
@@ -203,7 +203,9 @@ class _Search:
             rows = [self._rows(part, a, place) for a in self._anchors if part.vector[place[a]]]
             reads.add(tuple(sorted({d for row in rows for d in row})))
         reads = {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
-        wanted = [dict(zip(read, o, strict=True)) for read in reads for o in product(*(range(self.sizes[d]) for d in read))]
+        wanted = [
+            dict(zip(read, o, strict=True)) for read in reads for o in product(*(range(self.sizes[d]) for d in read))
+        ]
         joint = _joined(wanted)
         if not joint or len(joint) > _MOST_PASSES:
             return list(failing)
@@ -236,7 +238,10 @@ class _Search:
         """Sums over single decisions that are nearest to what these parts cost together."""
         patterns = list(self._seen)
         values = [sum(part.vector[i] * part.weight for part in failing) for i in range(len(patterns))]
-        rows = [[1.0, *(float(o in a) for a, size in zip(p, self.sizes, strict=True) for o in range(size))] for p in patterns]
+        rows = [
+            [1.0, *(float(o in a) for a, size in zip(p, self.sizes, strict=True) for o in range(size))]
+            for p in patterns
+        ]
         fitted = np.linalg.lstsq(np.array(rows), np.array(values, dtype=np.float64), rcond=None)[0]
         parts = np.split(fitted, np.cumsum([1, *self.sizes])[:-1])
         tables = [np.array(round(parts[0][0])), *(np.round(part) for part in parts[1:])]

@@ -114,13 +114,13 @@ def from_layers(sizes: Sequence[int], layers: Iterable[Layer], scale: float = 1.
         for group, part in _parts(layer.reads, layer.table):
             sums[group] = sums[group] + part if group in sums else part
     fixed = float(sums.pop(())) * scale
-    terms = {group: table * scale for group, table in _gathered(sums).items()}
+    terms: dict[tuple[int, ...], npt.NDArray[np.float64]] = {
+        group: table.astype(np.float64) * scale for group, table in _gathered(sums).items()
+    }
     return Prices(tuple(sizes), fixed, dict(sorted(terms.items(), key=lambda item: (len(item[0]), item[0]))))
 
 
-def _parts(
-    reads: tuple[int, ...], table: npt.NDArray[np.int64]
-) -> list[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:
+def _parts(reads: tuple[int, ...], table: npt.NDArray[np.int64]) -> list[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:
     """A table as the sum of what smaller groups explain and what they do not."""
     if len(reads) < 2:
         return [(reads, table)]

@@ -50,7 +50,7 @@ class Parameters(Quantity):
 
     def layered(self, costs: SupernetCost) -> Layered:
         """By name of the parameter."""
-        return lambda architecture: dict(trainable(costs.network(architecture)))
+        return lambda architecture: trainable(costs.network(architecture))
 
 
 @final
@@ -67,4 +67,4 @@ class MultiplyAccumulates(Quantity):
 
     def layered(self, costs: SupernetCost) -> Layered:
         """By operation."""
-        return lambda architecture: dict(costs.units(architecture))
+        return costs.units

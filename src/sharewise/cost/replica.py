@@ -34,7 +34,9 @@ def shape_copy(module: _Module) -> _Module:
         memo[id(parameter)] = nn.Parameter(shape, requires_grad=parameter.requires_grad)
     for part in module.modules():
         for value in vars(part).values():
-            if isinstance(value, Tensor) and not value.is_leaf:  # as old weight norm leaves them; no copy knows their graph
+            if (
+                isinstance(value, Tensor) and not value.is_leaf
+            ):  # as old weight norm leaves them; no copy knows their graph
                 memo[id(value)] = torch.empty_like(value, device="meta", requires_grad=False)
     return copy.deepcopy(module, memo)
 

@@ -18,7 +18,7 @@ Rule = Callable[[tuple[Any, ...], Any], int]
 def _linear(arguments: tuple[Any, ...], output: Tensor) -> int:
     """in · out, and out for a bias, as the published figures of NAS-Bench-201 count."""
     biased = len(arguments) > 2 and arguments[2] is not None
-    return output.numel() * (arguments[0].shape[-1] + biased)
+    return int(output.numel() * (arguments[0].shape[-1] + biased))
 
 
 def _product(left: int, right: int) -> Rule:
@@ -40,7 +40,7 @@ def _convolution(arguments: tuple[Any, ...], output: Tensor) -> int:
 
 
 def _attention(arguments: tuple[Any, ...], output: Any) -> int:
-    """Queries with keys, and weights with values; a causal mask saves nothing here, as it saves nothing in most kernels."""
+    """Queries with keys, and weights with values; a causal mask saves nothing, as in torch's own counter."""
     queries, keys, values = arguments[:3]
     pairs = queries.numel() // queries.shape[-1] * keys.shape[-2]
     return int(pairs * (queries.shape[-1] + values.shape[-1]))

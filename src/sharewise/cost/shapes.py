@@ -61,7 +61,7 @@ def _pointwise(arguments: tuple[Any, ...]) -> Tensor | None:
         return None
     if first.shape == second.shape:
         return _shaped(first)
-    shape = torch.broadcast_shapes(first.shape, second.shape)
+    shape: torch.Size = torch.broadcast_shapes(first.shape, second.shape)  # type: ignore[no-untyped-call]
     return _shaped(first) if shape == first.shape else torch.empty(shape, dtype=first.dtype, device="meta")
 
 

@@ -4,7 +4,7 @@ from sharewise.run.configuration import SearchConfiguration, TrainConfiguration,
 from sharewise.run.environment import environment, versions
 from sharewise.run.few_shot import FewShot, FewShotOracle, few_shot
 from sharewise.run.folder import RunFolder
-from sharewise.run.forecast import Forecast, forecast
+from sharewise.run.forecast import Forecast, foresee
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.restore import Restored, restore
 from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
@@ -23,7 +23,7 @@ __all__ = [
     "environment",
     "evaluate_test",
     "few_shot",
-    "forecast",
+    "foresee",
     "from_mapping",
     "read_yaml",
     "record_to",

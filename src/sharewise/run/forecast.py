@@ -1,4 +1,4 @@
-"""What a search will need, before it starts: steps, passes, seconds and memory, from a few steps that are really made."""
+"""What a search will need, before it starts: steps, passes, seconds and memory, from a few steps that are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sharewise.run.configuration import SearchConfiguration, threads
 from sharewise.run.search import prepare_search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
-__all__ = ["Forecast", "forecast"]
+__all__ = ["Forecast", "foresee"]
 
 _STEPS, _SECONDS = 24, 12.0
 """Of each kind, as many steps as this and no more seconds than this are made; two at least."""
@@ -54,7 +54,7 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(configuration: SearchConfiguration) -> Forecast:
+def foresee(configuration: SearchConfiguration) -> Forecast:
     """Foresee a search by making a few steps and evaluations of it; nothing is written.
 
     Every kind of step is made up to two dozen times, the measurement between epochs once. The selection runs as it
@@ -87,7 +87,9 @@ def forecast(configuration: SearchConfiguration) -> Forecast:
 
 
 def _foreseen(state: SearchState) -> Forecast:
-    seconds, macs, passes, made = dict.fromkeys(("training", "measurement", "selection"), 0.0), {}, {}, 0
+    seconds = dict.fromkeys(("training", "measurement", "selection"), 0.0)
+    macs, passes = dict.fromkeys(seconds, 0), dict.fromkeys(seconds, 0)
+    made = 0
     counted = _Forwards(state, real=10**9)
     state.supernet.train()
     for (architecture, closing), steps in _kinds(state).items():
@@ -99,8 +101,8 @@ def _foreseen(state: SearchState) -> Forecast:
         made += len(times)
         seconds["training"] += _extrapolated(times, once, steps)
         share = steps / len(times)
-        macs["training"] = macs.get("training", 0) + round(share * (state.ledger.multiply_accumulates - before))
-        passes["training"] = passes.get("training", 0) + round(share * (counted.calls - calls))
+        macs["training"] += round(share * (state.ledger.multiply_accumulates - before))
+        passes["training"] += round(share * (counted.calls - calls))
     epochs = -(-state.total_steps // state.steps_per_epoch)
     parts: list[tuple[str, int, Callable[[], object]]] = [
         ("measurement", epochs, lambda: state.measure and state.measure(state)),
@@ -116,13 +118,13 @@ def _foreseen(state: SearchState) -> Forecast:
             _wait(state)
             elapsed = time.perf_counter() - start
         seconds[part] += times_over * (elapsed + forwards.missing)
-        macs[part] = macs.get(part, 0) + times_over * (state.ledger.multiply_accumulates - before)
-        passes[part] = passes.get(part, 0) + times_over * forwards.calls
+        macs[part] += times_over * (state.ledger.multiply_accumulates - before)
+        passes[part] += times_over * forwards.calls
     return Forecast(state.total_steps, passes, macs, seconds, _peak(state), made)
 
 
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
-    """How many steps there are by whether θ moves in them, and whether they close an epoch, which some levels do last."""
+    """How many steps there are by whether θ moves, and whether they close an epoch, when some levels do more."""
     recipe, kinds = state.recipe, dict[tuple[bool, bool], int]()
     for epoch in range(recipe.epochs):
         steps = min(state.steps_per_epoch, state.total_steps - epoch * state.steps_per_epoch)
@@ -204,7 +206,7 @@ class _Forwards:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch within the block."""
-        self._state.supernet.forward = self  # type: ignore[method-assign, assignment]
+        self._state.supernet.forward = self  # type: ignore[method-assign]
         try:
             yield
         finally:
