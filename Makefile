@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= 2
 
-.PHONY: help install install-dev demo test test-slow lint format bench fidelity clean
+.PHONY: help install install-dev demo test test-slow test-long lint format bench fidelity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,8 +32,11 @@ demo: install ## search, extract, retrain and compare on embedded real images (a
 test: install-dev ## the fast suite, with the examples in docstrings and documents
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-test-slow: install-dev ## reproductions and long checks
-	$(BIN)/python -m pytest -m slow --timeout 3600
+test-slow: install-dev ## reproductions and long checks at one seed or a few, as CI runs them
+	$(BIN)/python -m pytest -m slow --timeout 1800 --numprocesses $(WORKERS) --dist worksteal
+
+test-long: install-dev ## the same checks in full, which take hours
+	$(BIN)/python -m pytest -m 'slow or long' --timeout 7200 --numprocesses $(WORKERS) --dist worksteal
 
 lint: install-dev ## ruff, strict types and the arrows between the rooms
 	$(BIN)/ruff check .

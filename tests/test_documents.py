@@ -48,7 +48,8 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 
 def test_the_list_of_methods_is_up_to_date() -> None:
     generated = runpy.run_path(str(ROOT / "docs" / "generate_methods.py"))["page"]()
-    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == generated
+    written = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert written == generated, "run: python docs/generate_methods.py > docs/methods.md"
 
 
 def test_the_loop_stays_short() -> None:

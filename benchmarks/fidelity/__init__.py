@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.fidelity.plain import RULES, Rule, Search, leaf
+from benchmarks.fidelity.plain import Rule, Search, leaf
 from sharewise.data import digits
 from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, stream, train
 from sharewise.methods import build, parameters
@@ -29,7 +29,6 @@ from sharewise.spaces import load
 BAR = 1e-10
 EPOCHS, BATCH, EXAMPLES, SEED = 3, 16, 64, 0
 ARGUMENTS: dict[str, Any] = {"architecture_every": 2, "controller_steps": 2, "controller_samples": 3}
-OWN_ARGUMENTS: dict[str, dict[str, Any]] = {"darts-second-order, finite difference": {"finite_difference": 0.01}}
 QUANTITIES = ("output", "w gradient", "w", "θ gradient", "θ")
 BEGIN, END = "<!-- begin: fidelity -->", "<!-- end: fidelity -->"
 
@@ -64,6 +63,17 @@ def _gap(a: Tensor | None, b: Tensor | None) -> float:
     return gap if gap == gap else math.inf
 
 
+def comparisons() -> dict[str, tuple[Rule, Mapping[str, Any]]]:
+    """The rule and the arguments of every comparison; two of one method, which has two forms, differ after a comma."""
+    from tests.methods.method_table import ROWS  # which is made of the rules' parts, and so comes after this module
+
+    found: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
+    for method, row in ROWS.items():
+        found[method] = (row.rule, {})
+        found |= {f"{method}, {words}": (form.rule, form.arguments) for words, form in row.forms.items()}
+    return found
+
+
 def method_of(label: str) -> str:
     """The registered method of a row."""
     return label.split(",")[0]
@@ -73,7 +83,7 @@ def prepared(label: str, epochs: int) -> SearchState:
     """The product's search at step 0, with a θ drawn at random."""
     method, data = method_of(label), digits().limited(EXAMPLES, seed=SEED)
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
-    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **OWN_ARGUMENTS.get(label, {})})
+    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **comparisons()[label][1]})
     network = {"channels": 4, "cells": 1}
     supernet = build_supernet(load("nasbench201"), data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
@@ -115,12 +125,12 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
     """Run both sides in step.
 
     Args:
-        label: a key of `RULES`.
+        label: a key of `comparisons()`.
         rule: the plain side, when it is to be another one.
         epochs: of the run, of two steps each (four on a single level), at least two.
         readings: whether to compute other readings of the method as well.
     """
-    state, plain = prepared(label, epochs), twin(label, RULES[label] if rule is None else rule, epochs)
+    state, plain = prepared(label, epochs), twin(label, comparisons()[label][0] if rule is None else rule, epochs)
     plain.readings, found = readings, Comparison()
     start = {name: value.detach().clone() for name, value in state.distribution.named_parameters()}
     outputs: list[Tensor] = []
@@ -183,7 +193,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into the marked block of a document")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    found = {label: compare(label) for label in RULES}
+    found = {label: compare(label) for label in comparisons()}
     text = f"torch {torch.__version__}, float64, one thread; the bar is {BAR:.0e}.\n\n{table(found)}"
     print(text)
     if options.write is not None:

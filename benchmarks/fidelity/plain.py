@@ -126,6 +126,8 @@ class Rule:
     tau: tuple[float, float] = (1.0, 1.0)
     warm_up: float = 0.0
     exclude: tuple[str, ...] = ()
+    penalties: tuple[Callable[[Search], Tensor], ...] = ()
+    """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
 
 
 @dataclass
@@ -187,12 +189,12 @@ class Search:
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
-        """λ/2 ‖θ‖² and λ Σ p log(p k), for a θ that is one matrix."""
+        """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
         theta = self.theta["theta"]
         value = self.rule.l2 / 2 * theta.square().sum()
         if self.rule.entropy:
             value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
-        return value
+        return sum((term(self) for term in self.rule.penalties), value)
 
     def differ(self, reading: str, other: Tensor, own: Tensor) -> None:
         self.aside.setdefault(reading, []).append(float((other - own).norm() / own.norm()))
@@ -348,7 +350,7 @@ def architecture_step(s: Search) -> None:
         scores = network(s.w, batch[0], draw.gates, draw.executed, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
-    penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy else {"theta": 0.0}
+    penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
     s.learn({"theta": gradients["theta"] + penalty["theta"]})
 
 
@@ -505,61 +507,3 @@ def exponentiated(s: Search, gradients: Weights) -> None:
     theta = grown / grown.sum(-1, keepdim=True)
     assert float(theta[s.mask].min()) > 1e-4
     s.theta["theta"] = leaf(theta)
-
-
-_DARTS = Rule(architecture_first, mixture, move=adam, l2=1e-3)
-_GAEA = Rule(architecture_first, simplex_mixture, stretch=2.0, move=exponentiated, theta_rate=0.1, exclude=("none",))
-
-RULES: dict[str, Rule] = {
-    "darts": _DARTS,
-    "darts-erm": _DARTS,
-    "darts-second-order": Rule(unrolled(None), mixture, move=adam, l2=1e-3),
-    "darts-second-order, finite difference": Rule(unrolled(0.01), mixture, move=adam, l2=1e-3),
-    "snas": Rule(joint, relaxed_sample, move=adam, l2=1e-3, tau=(1.0, 0.03)),
-    "gdas": Rule(weights_first, hard_sample, decay=5e-4, nesterov=True, move=adam, l2=1e-3, tau=(10.0, 0.1)),
-    "drnas": Rule(architecture_first, dirichlet_sample, move=adam, l2=1e-3),
-    "gaea-darts": _GAEA,
-    "gaea-erm": _GAEA,
-    "gaea-gdas": Rule(
-        architecture_first,
-        simplex_hard_sample,
-        move=exponentiated,
-        theta_rate=0.01,
-        entropy=0.01,
-        tau=(10.0, 0.1),
-        warm_up=0.5,
-    ),
-    "enas": Rule(
-        rewarded,
-        controlled_path,
-        rate=0.05,
-        last_rate=5e-4,
-        restarts=True,
-        decay=2.5e-4,
-        nesterov=True,
-        move=adam,
-        theta_rate=1e-3,
-        betas=(0.0, 0.999),
-        epsilon=1e-3,
-    ),
-    "proxylessnas": Rule(
-        every_other,
-        probable_path,
-        last_rate=0.0,
-        decay=4e-5,
-        nesterov=True,
-        move=adam_of_pairs,
-        theta_rate=1e-3,
-        betas=(0.0, 0.999),
-        warm_up=0.25,
-    ),
-    "spos": Rule(weights_only, random_path, decay=5e-4),
-    "rs-ws": Rule(weights_only, random_path, clip=1.0),
-    "fairnas": Rule(weights_only, fair_paths, decay=5e-4, summed=True),
-    "tanglenas-drnas": Rule(architecture_first, dirichlet_sample, move=adam, l2=1e-3),
-    "tanglenas-darts": _DARTS,
-    "tanglenas-gdas": Rule(architecture_first, hard_sample, move=adam, l2=1e-3, tau=(10.0, 0.1)),
-    "tanglenas-gaea": Rule(architecture_first, simplex_mixture, move=exponentiated, theta_rate=0.1),
-}
-"""Every method with the settings of its paper or its authors' code; two comparisons for one method where it has two
-forms, told apart by a comma."""

@@ -11,16 +11,17 @@ The public names are fetched when they are first used, so that importing sharewi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sharewise.lazy import lazily
 
 if TYPE_CHECKING:
     from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
-    from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.appraise import Appraisal, appraise
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
@@ -37,30 +38,6 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "sharewise.errors": ["SharewiseError"],
-    "sharewise.oracle": ["TrainingRecipe"],
-    "sharewise.run": ["TrainingResult", "build_network", "build_supernet", "search", "train"],
-    "sharewise.run.appraise": ["Appraisal", "appraise"],
-    "sharewise.engine": ["Recipe", "SearchResult"],
-    "sharewise.space": ["Architecture", "Choice", "Space"],
-    "sharewise.supernet": ["Gate", "export", "extract", "recalibrate"],
-    "sharewise.supernet.elastic": [
-        "Choose",
-        "ElasticConv2d",
-        "ElasticEmbedding",
-        "ElasticLinear",
-        "ElasticModel",
-        "depth",
-        "elastic",
-        "heads",
-        "kernel",
-        "width",
-    ],
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-_ROOMS = ("appraisal", "cost", "data", "distribution", "methods", "space", "spaces", "supernet")
 
 __all__ = [
     "Appraisal",
@@ -101,14 +78,4 @@ __all__ = [
     "width",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"sharewise.{name}")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'sharewise' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, __file__)

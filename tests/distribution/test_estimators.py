@@ -262,7 +262,7 @@ def test_tiny_concentrations_keep_gradients_finite(low: float) -> None:
     for seed in range(20):
         [gates] = made.draw(torch.Generator().manual_seed(seed), ARCHITECTURE)
         made.pullback(gates, {name: torch.arange(5.0) for name in gates})
-        AnchorPenalty(1.0)(made, costs).backward()
+        AnchorPenalty(1.0)(made, costs, ARCHITECTURE).backward()
     assert made.theta.grad is not None
     assert bool(made.theta.grad.isfinite().all())
 
@@ -293,16 +293,18 @@ def test_the_anchor_penalty() -> None:
         - math.lgamma(4)
         + ((beta - 1) * (torch.digamma(beta) - torch.digamma(total)[:, None])).sum(-1)
     ).sum()
-    assert float(AnchorPenalty(0.5)(made, costs).detach()) == pytest.approx(0.5 * float(written), rel=1e-10)
+    assert float(AnchorPenalty(0.5)(made, costs, ARCHITECTURE).detach()) == pytest.approx(
+        0.5 * float(written), rel=1e-10
+    )
     with torch.no_grad():
         made.theta.zero_()
-    penalty = AnchorPenalty(0.5)(made, costs)
+    penalty = AnchorPenalty(0.5)(made, costs, ARCHITECTURE)
     assert float(penalty.detach()) == pytest.approx(0.0, abs=1e-12)
     penalty.backward()
     assert made.theta.grad is not None
     assert float(made.theta.grad.abs().max()) < 1e-12, "the anchor is the minimum"
     with pytest.raises(ConfigurationError, match="use the geometry Concentrations, not SoftmaxLogits"):
-        AnchorPenalty()(factored(TINY, SoftmaxLogits(), Expectation()), costs)
+        AnchorPenalty()(factored(TINY, SoftmaxLogits(), Expectation()), costs, ARCHITECTURE)
 
 
 def test_expected_cost_equals_enumeration() -> None:
@@ -323,13 +325,15 @@ def test_expected_cost_equals_enumeration() -> None:
         chance = math.prod(float(p[d.name][i]) for d, i in zip(space.relaxation.decisions, picks, strict=True))
         expected += chance * price
         largest = max(largest, price)
-    assert float(ExpectedCost(0.7)(made, costs).detach()) == pytest.approx(0.7 * expected / largest, rel=1e-9)
+    assert float(ExpectedCost(0.7)(made, costs, ARCHITECTURE).detach()) == pytest.approx(
+        0.7 * expected / largest, rel=1e-9
+    )
 
 
 def test_expected_cost_needs_costs_that_add_up() -> None:
     costs = SupernetCost(build_supernet(load("toy-tied-width"), (4,), 3), (4,))
     with pytest.raises(ConfigurationError, match="Leave the cost penalty out"):
-        ExpectedCost(1.0)(factored(TINY, SoftmaxLogits(), Expectation()), costs)
+        ExpectedCost(1.0)(factored(TINY, SoftmaxLogits(), Expectation()), costs, ARCHITECTURE)
 
 
 def test_sigmoid_options_do_not_compete() -> None:

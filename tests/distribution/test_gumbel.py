@@ -113,7 +113,7 @@ def test_temperature_must_stay_positive() -> None:
     space = Space("one", (Choice("a", ("x", "y")),))
     estimator = StraightThroughGumbel(Linear(1.0, 0.0))
     distribution = Factored(space.relaxation, SoftmaxLogits(), estimator, torch.Generator())
-    with pytest.raises(ConfigurationError, match=r"temperature must stay positive, got 0\.0 in epoch 2"):
+    with pytest.raises(ConfigurationError, match=r"temperature must be positive and finite, got 0\.0 in epoch 2"):
         distribution.draw(torch.Generator(), Phase("weights", 2, 3))
 
 

@@ -53,9 +53,9 @@ ESTIMATORS: list[Estimator] = [
     DirichletPath(),
     ScoreFunction(),
 ]
-EVERY_CELL = [(g, e) for g, e in itertools.product(GEOMETRIES, ESTIMATORS) if isinstance(g, e.geometry)]
+EVERY_CELL = [(g, e) for g, e in itertools.product(GEOMETRIES, ESTIMATORS) if isinstance(g, e.traits.geometry)]
 EVERY_NAME = [f"{type(g).__name__}-{type(e).__name__}" for g, e in EVERY_CELL]
-CELLS = [(g, e) for g, e in EVERY_CELL if e.gradient == "path"]
+CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 

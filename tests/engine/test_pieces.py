@@ -41,6 +41,7 @@ from sharewise.spaces import load
 from sharewise.supernet import Gates
 
 RELAXATION = load("toy-tied-width").relaxation  # decisions of 4 and 3 options: one row is padded
+PHASE = Phase("architecture")
 COSTS = SupernetCost(build_supernet(load("toy-tied-width"), (4,), 3), (4,))
 
 
@@ -62,7 +63,7 @@ def test_weight_decay_penalty_is_the_weight_decay_of_adam() -> None:
         g = torch.randn(twin.shape, generator=generator, dtype=torch.float64) * made.mask
         ours.zero_grad()
         made.theta.grad = g.clone()
-        WeightDecay(strength)(made, COSTS).backward()
+        WeightDecay(strength)(made, COSTS, PHASE).backward()
         ours.step()
         twin.grad = g.clone()
         theirs.step()
@@ -74,14 +75,14 @@ def test_entropy_penalty(geometry: Geometry) -> None:
     made = distribution(geometry)
     rows = [row.double() for row in made.probabilities().values()]
     expected = 0.3 * sum(float((row * (row * len(row)).log()).sum()) for row in rows)
-    assert float(EntropyPenalty(0.3)(made, COSTS).detach()) == pytest.approx(expected, rel=1e-9)
+    assert float(EntropyPenalty(0.3)(made, COSTS, PHASE).detach()) == pytest.approx(expected, rel=1e-9)
     assert expected > 0
     with torch.no_grad():
         made.theta.copy_(made.mask.double() / made.mask.sum(-1, keepdim=True))
-    assert float(EntropyPenalty(0.3)(made, COSTS).detach()) == pytest.approx(0.0, abs=1e-12)
+    assert float(EntropyPenalty(0.3)(made, COSTS, PHASE).detach()) == pytest.approx(0.0, abs=1e-12)
     with torch.no_grad():  # a corner: finite value and gradient
         made.theta.copy_(torch.eye(4, dtype=torch.float64)[:2])
-    penalty = EntropyPenalty(0.3)(made, COSTS)
+    penalty = EntropyPenalty(0.3)(made, COSTS, PHASE)
     penalty.backward()
     assert bool(penalty.isfinite())
     assert made.theta.grad is not None
@@ -95,7 +96,7 @@ def test_entropy_penalty_keeps_theta_from_collapsing() -> None:
     before = made.entropy()
     for _ in range(50):
         optimizer.zero_grad()
-        EntropyPenalty(1.0)(made, COSTS).backward()
+        EntropyPenalty(1.0)(made, COSTS, PHASE).backward()
         optimizer.step()
     after = made.entropy()
     assert before is not None

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from sharewise.data import Batch, digits
 from sharewise.distribution import Phase
 from sharewise.engine import (
+    Constant,
     SearchState,
     WeightOptimization,
     architecture_step,
@@ -23,7 +24,6 @@ from sharewise.engine import (
     unrolled_step,
     weight_step,
 )
-from sharewise.engine.schedule import Constant
 from sharewise.methods import darts_second_order
 from sharewise.run import build_supernet
 from sharewise.spaces import load

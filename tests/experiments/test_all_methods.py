@@ -66,8 +66,9 @@ def invented_run(plan: Any, judged: dict[str, Any], learns: bool = True) -> dict
 
 
 def test_the_design_has_every_method_and_equal_steps(running: ModuleType, config: dict[str, Any]) -> None:
-    # What is made for entangled spaces has an experiment of its own.
-    assert set(config["methods"]) == {name for name in sw.methods.METHODS if not name.startswith("tanglenas")}
+    # The experiment is finished: methods that came later, or have an experiment of their own, are no part of it.
+    assert set(config["methods"]) <= set(sw.methods.METHODS)
+    assert len(config["methods"]) == 14
     plans = running.all_plans(config, ["defaults"])
     assert len(plans) == 42
     assert [plan.seed for plan in plans] == sorted(plan.seed for plan in plans)  # a part of them is balanced

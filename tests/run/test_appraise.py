@@ -15,11 +15,11 @@ import sharewise as sw
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError
 from sharewise.oracle.table import open_table
-from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
 from sharewise.run.appraise import _supernets
 from sharewise.run.oracles import finished_search
 from sharewise.run.scoring import Score, Scoring
+from sharewise.run.training_cost import training_epochs
 from sharewise.run.truth import truth_of_table
 
 QUICK = ("--examples", 48, "--recalibrate", 1, "--repeats", 30, "--resamples", 20, "--jobs", 1)

@@ -22,6 +22,7 @@ from sharewise.distribution import (
     Phase,
     Simplex,
     Size,
+    Traits,
 )
 from sharewise.engine import Level, SearchState, architecture_step, weight_step
 from sharewise.methods import build
@@ -183,7 +184,10 @@ class Strange(Estimator):
     """An estimator with a fault."""
 
     fault: str
-    sampled: ClassVar[bool] = False
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(sampled=False)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         p = geometry.probabilities(theta, mask)

@@ -49,8 +49,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
 
-    from sharewise.oracle import TrainingRecipe
     from sharewise.run.appraise import STANDALONE, appraise
+    from sharewise.run.standalone import TrainingRecipe
 
     standalone = options.oracle == STANDALONE
     given = {

@@ -222,7 +222,7 @@ def _field(
 ) -> _Field:
     unit, costs, mean_epoch = _unit(options), None, 0.0
     if unit == "multiply-accumulates":
-        from sharewise.oracle.training_cost import training_epochs
+        from sharewise.run.training_cost import training_epochs
 
         costs, mean_epoch = training_epochs(space, dataset)
     oracle = table_oracle(

@@ -19,6 +19,7 @@ from sharewise.cost.replica import real_copy, shape_copy
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.space import Architecture
+from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
@@ -127,7 +128,9 @@ class SupernetCost:
         return sum(trainable(self.network(architecture)).values())
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """The network of an architecture, in shape only."""
+        """The network of an architecture, in shape only, unless what is frozen must be known."""
+        if any(not parameter.requires_grad for parameter in self._replica.parameters()):
+            return extract(self._supernet, architecture)
         with torch.device("meta"):
             return self._replica.plain(architecture)
 

@@ -6,8 +6,9 @@ line can list data sets at once.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sharewise.lazy import lazily
 
 if TYPE_CHECKING:
     from sharewise.data.array_file import arrays
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         Augmentation,
         Cutout,
         HorizontalFlip,
+        Paired,
         RandomCrop,
         Transform,
         normalise,
@@ -28,28 +30,24 @@ if TYPE_CHECKING:
     from sharewise.data.roles import Role, RoleData, Roles, bilevel, held_out, single_level
     from sharewise.data.sources import SOURCES, Source, load
     from sharewise.data.stream import Stream, evaluation_batches
-    from sharewise.data.task import InputKind, Objective, Task, classification, language_modelling, regression
+    from sharewise.data.task import (
+        VOID,
+        InputKind,
+        Moves,
+        Objective,
+        Pooled,
+        Task,
+        classification,
+        language_modelling,
+        pooled,
+        regression,
+        segmentation,
+    )
     from sharewise.data.text_file import text
-
-_HOMES = {
-    "array_file": ["arrays"],
-    "augmentation": ["Augmentation", "Cutout", "HorizontalFlip", "RandomCrop", "Transform", "normalise"],
-    "batch": ["Batch"],
-    "cifar": ["cifar10", "cifar100"],
-    "dataset": ["Dataset", "Sealed"],
-    "embedded": ["digits"],
-    "examples": ["Examples"],
-    "image_files": ["image_folder", "sheets"],
-    "roles": ["Role", "RoleData", "Roles", "bilevel", "held_out", "single_level"],
-    "sources": ["SOURCES", "Source", "load"],
-    "stream": ["Stream", "evaluation_batches"],
-    "task": ["InputKind", "Objective", "Task", "classification", "language_modelling", "regression"],
-    "text_file": ["text"],
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SOURCES",
+    "VOID",
     "Augmentation",
     "Batch",
     "Cutout",
@@ -57,7 +55,10 @@ __all__ = [
     "Examples",
     "HorizontalFlip",
     "InputKind",
+    "Moves",
     "Objective",
+    "Paired",
+    "Pooled",
     "RandomCrop",
     "Role",
     "RoleData",
@@ -79,18 +80,12 @@ __all__ = [
     "language_modelling",
     "load",
     "normalise",
+    "pooled",
     "regression",
+    "segmentation",
     "sheets",
     "single_level",
     "text",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, __file__)

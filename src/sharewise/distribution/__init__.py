@@ -4,6 +4,7 @@ from sharewise.distribution.blueprint import (
     Autoregressive,
     Blueprint,
     Fair,
+    Joined,
     Learned,
     Nothing,
     Proportional,
@@ -21,13 +22,15 @@ from sharewise.distribution.estimator import (
     Gradient,
     ScoreFunction,
     StraightThroughGumbel,
+    Traits,
     TwoPath,
 )
 from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient, exponentiated_step
 from sharewise.distribution.factored import Factored, option_mask
 from sharewise.distribution.geometry import Concentrations, Geometry, SigmoidLogits, Simplex, SoftmaxLogits
 from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
-from sharewise.distribution.phase import Phase, Schedule, Step
+from sharewise.distribution.phase import Phase, Step
+from sharewise.distribution.piece import Piece
 from sharewise.distribution.restriction import Restricted
 from sharewise.distribution.samplers import (
     FairSampler,
@@ -37,13 +40,27 @@ from sharewise.distribution.samplers import (
     UniformSampler,
     host_rng,
 )
+from sharewise.distribution.schedule import (
+    Bounded,
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Linear,
+    Schedule,
+    Setting,
+    value_at,
+)
 
 __all__ = [
     "Autoregressive",
     "Blueprint",
+    "Bounded",
     "Concentrations",
     "Concrete",
+    "Constant",
     "Controller",
+    "Cosine",
+    "CosineRestarts",
     "DirichletPath",
     "Distribution",
     "Drawn",
@@ -55,22 +72,27 @@ __all__ = [
     "FairSampler",
     "Geometry",
     "Gradient",
+    "Joined",
     "Learned",
+    "Linear",
     "MassPreservingAdam",
     "Nothing",
     "Phase",
+    "Piece",
     "Proportional",
     "ProportionalSampler",
     "Restricted",
     "Sampler",
     "Schedule",
     "ScoreFunction",
+    "Setting",
     "SigmoidLogits",
     "Simplex",
     "Size",
     "SoftmaxLogits",
     "Step",
     "StraightThroughGumbel",
+    "Traits",
     "TwoPath",
     "Undecided",
     "Uniform",
@@ -78,4 +100,5 @@ __all__ = [
     "exponentiated_step",
     "host_rng",
     "option_mask",
+    "value_at",
 ]

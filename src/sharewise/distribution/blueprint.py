@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, Protocol, final
 
 import torch
 
@@ -15,12 +15,24 @@ from sharewise.distribution.distribution import Distribution
 from sharewise.distribution.estimator import Estimator, Gradient
 from sharewise.distribution.factored import Factored
 from sharewise.distribution.geometry import Geometry
-from sharewise.distribution.phase import Schedule
+from sharewise.distribution.piece import Piece
 from sharewise.distribution.samplers import FairSampler, ProportionalSampler, Undecided, UniformSampler
+from sharewise.distribution.schedule import Bounded, Schedule
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation
 
-__all__ = ["Autoregressive", "Blueprint", "Fair", "Learned", "Nothing", "Proportional", "Size", "Uniform", "unsized"]
+__all__ = [
+    "Autoregressive",
+    "Blueprint",
+    "Fair",
+    "Joined",
+    "Learned",
+    "Nothing",
+    "Proportional",
+    "Size",
+    "Uniform",
+    "unsized",
+]
 
 Size = Callable[[Architecture], int]
 """The trainable parameters of the plain network of an architecture."""
@@ -31,7 +43,23 @@ def unsized(architecture: Architecture) -> int:
     raise ConfigurationError("this distribution reads the sizes of networks: build it with a function that knows them")
 
 
-class Blueprint(ABC):
+class Joined(Protocol):
+    """What a distribution may ask of the recipe that it is a part of, which lives in a room above."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the examples of the role `weights`."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+
+    @property
+    def exclude(self) -> tuple[Option, ...]:
+        """Options that are masked throughout."""
+
+
+class Blueprint(Piece[Joined]):
     """How to build a distribution for the decisions of a relaxation."""
 
     @property
@@ -44,10 +72,13 @@ class Blueprint(ABC):
         """Whether the distribution has parameters θ that a level must train."""
         return self.gradient is not None
 
+    whole: ClassVar[bool] = False
+    """Whether it draws whole architectures from the space of the relaxation, so that a part of a space will do."""
+
     @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """Values that change over the epochs, by name, so that a recipe can check them before it runs."""
-        return {}
+    def coordinates(self) -> Geometry | None:
+        """What θ is, where the distribution will be `Factored`, with a row of θ for every decision; else `None`."""
+        return None
 
     @abstractmethod
     def build(
@@ -84,21 +115,31 @@ class Learned(Blueprint):
     estimator: Estimator
 
     def __post_init__(self) -> None:
-        if not isinstance(self.geometry, self.estimator.geometry):
+        needed = self.estimator.traits.geometry
+        if not isinstance(self.geometry, needed):
             raise ConfigurationError(
-                f"estimator {type(self.estimator).__name__} needs the geometry {self.estimator.geometry.__name__}, "
+                f"estimator {self.estimator.describe()} needs the geometry {needed.__name__}, "
                 f"got {type(self.geometry).__name__}"
             )
 
     @property
     def gradient(self) -> Gradient:
         """That of the estimator."""
-        return self.estimator.gradient
+        return self.estimator.traits.gradient
 
     @property
-    def schedules(self) -> Mapping[str, Schedule]:
+    def coordinates(self) -> Geometry:
+        """The geometry."""
+        return self.geometry
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
         """Those of the estimator."""
-        return self.estimator.schedules
+        return self.estimator.traits.schedules
+
+    def describe(self) -> str:
+        """Geometry × estimator."""
+        return f"{type(self.geometry).__name__} × {self.estimator.describe()}"
 
     def build(
         self,
@@ -166,6 +207,12 @@ class Uniform(Blueprint):
 
     paths: int = 1
     path_dropout: Schedule | None = None
+    whole: ClassVar[bool] = True
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """The path dropout, where there is one."""
+        return _dropping(self.path_dropout)
 
     def build(
         self,
@@ -185,6 +232,12 @@ class Proportional(Blueprint):
 
     paths: int = 1
     path_dropout: Schedule | None = None
+    whole: ClassVar[bool] = True
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """The path dropout, where there is one."""
+        return _dropping(self.path_dropout)
 
     def build(
         self,
@@ -227,3 +280,7 @@ class Nothing(Blueprint):
     ) -> Distribution:
         """See `Blueprint.build`."""
         return Undecided(relaxation)
+
+
+def _dropping(path_dropout: Schedule | None) -> Mapping[str, Bounded]:
+    return {} if path_dropout is None else {"path dropout": Bounded(path_dropout, below=1.0)}

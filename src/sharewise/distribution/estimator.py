@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from dataclasses import dataclass, field
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from torch.distributions import Dirichlet
 from torch.nn import functional as F
 
 from sharewise.distribution.geometry import Concentrations, Geometry
-from sharewise.distribution.phase import Phase, Schedule
-from sharewise.errors import ConfigurationError
+from sharewise.distribution.phase import Phase
+from sharewise.distribution.schedule import Bounded, Schedule
 
 __all__ = [
     "Concrete",
@@ -25,6 +25,7 @@ __all__ = [
     "Gradient",
     "ScoreFunction",
     "StraightThroughGumbel",
+    "Traits",
     "TwoPath",
 ]
 
@@ -47,23 +48,38 @@ class Drawn:
     log_prob: Tensor | None = None
 
 
+@final
+@dataclass(frozen=True)
+class Traits:
+    """What an estimator is, apart from how it draws: one value, which a wrapper passes on, or changes by `replace`.
+
+    Args:
+        sampled: whether a draw decides on the host (which options run, or by a sampler that the host has); then the
+            distribution stays there, and no step waits for a device.
+        normalised: whether the weights of a gate sum to one in every geometry, also where its options do not compete.
+        gradient: how a gradient reaches θ.
+        geometry: the geometries that the estimator understands.
+        schedules: values that may change over the epochs, by name, with their bounds.
+    """
+
+    sampled: bool
+    normalised: bool = True
+    gradient: Gradient = "path"
+    geometry: type = Geometry
+    schedules: Mapping[str, Bounded] = field(default_factory=dict)
+
+
 class Estimator(ABC):
     """How one set of gates is made from θ in some geometry."""
 
-    sampled: ClassVar[bool]
-    """Whether a draw decides on the host (which options run, or by a sampler that the host has); then the distribution
-    stays there, and no step waits for a device."""
-    normalised: ClassVar[bool] = True
-    """Whether the weights of a gate sum to one in every geometry, also where its options do not compete."""
-    gradient: ClassVar[Gradient] = "path"
-    """How a gradient reaches θ."""
-    geometry: ClassVar[type] = Geometry
-    """The geometries that the estimator understands."""
-
     @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """Values that change over the epochs, by name; all must stay positive."""
-        return {}
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What the estimator is."""
+
+    def describe(self) -> str:
+        """The estimator in a word; a wrapper names what it wraps."""
+        return type(self).__name__
 
     @abstractmethod
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
@@ -90,8 +106,10 @@ class Expectation(Estimator):
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equation 2.
     """
 
-    sampled: ClassVar[bool] = False
-    normalised: ClassVar[bool] = False
+    @property
+    def traits(self) -> Traits:
+        """All options run; their weights are those of the geometry, whatever they sum to."""
+        return Traits(sampled=False, normalised=False)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The mixture weights of the geometry."""
@@ -115,12 +133,11 @@ class Concrete(Estimator):
     """
 
     temperature: Schedule
-    sampled: ClassVar[bool] = False
 
     @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """The temperature."""
-        return {"temperature": self.temperature}
+    def traits(self) -> Traits:
+        """All options run, at a temperature."""
+        return Traits(sampled=False, schedules={"temperature": Bounded(self.temperature, positive=True)})
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The relaxed sample."""
@@ -152,12 +169,11 @@ class StraightThroughGumbel(Estimator):
     """
 
     temperature: Schedule
-    sampled: ClassVar[bool] = True
 
     @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """The temperature."""
-        return {"temperature": self.temperature}
+    def traits(self) -> Traits:
+        """Sampled, at a temperature."""
+        return Traits(sampled=True, schedules={"temperature": Bounded(self.temperature, positive=True)})
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The straight-through weights and the one-hot choice."""
@@ -185,7 +201,10 @@ class TwoPath(Estimator):
         H. Cai, L. Zhu and S. Han, *ProxylessNAS*, ICLR 2019 (arXiv 1812.00332), equations 3 and 4, section 3.2.
     """
 
-    sampled: ClassVar[bool] = True
+    @property
+    def traits(self) -> Traits:
+        """Sampled."""
+        return Traits(sampled=True)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """One option, or two for an architecture step."""
@@ -219,8 +238,10 @@ class DirichletPath(Estimator):
         M. Jankowiak and F. Obermeyer, *Pathwise Derivatives Beyond the Reparameterization Trick*, ICML 2018.
     """
 
-    sampled: ClassVar[bool] = True
-    geometry: ClassVar[type] = Concentrations
+    @property
+    def traits(self) -> Traits:
+        """Sampled on the host, from Dirichlet concentrations."""
+        return Traits(sampled=True, geometry=Concentrations)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The sample."""
@@ -251,8 +272,10 @@ class ScoreFunction(Estimator):
         R. Williams, *Simple Statistical Gradient-Following Algorithms*, Machine Learning 8, 1992.
     """
 
-    sampled: ClassVar[bool] = True
-    gradient: ClassVar[Gradient] = "score"
+    @property
+    def traits(self) -> Traits:
+        """Sampled, with a score."""
+        return Traits(sampled=True, gradient="score")
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """A one-hot choice with its log-probability."""
@@ -273,7 +296,4 @@ def _one_hot(like: Tensor, index: Tensor) -> Tensor:
 
 
 def _at(temperature: Schedule, phase: Phase) -> float:
-    value = temperature(phase.epoch, phase.epochs)
-    if value <= 0:
-        raise ConfigurationError(f"the temperature must stay positive, got {value} in epoch {phase.epoch}")
-    return value
+    return Bounded(temperature, positive=True).at("temperature", phase.epoch, phase.epochs)

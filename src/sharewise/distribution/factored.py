@@ -132,8 +132,8 @@ class Factored(Distribution):
         require_independent(relaxation, "learns a probability for every option of each")
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
-        self.sampled = estimator.sampled
-        self.competing = geometry.competing or estimator.normalised
+        self.sampled = estimator.traits.sampled
+        self.competing = geometry.competing or estimator.traits.normalised
         mask = option_mask(relaxation.decisions, exclude)
         self.space, self.exclude = drawable(relaxation, exclude), exclude
         self.register_buffer("mask", mask)

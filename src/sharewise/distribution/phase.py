@@ -1,25 +1,23 @@
-"""Phase: which step asks for gates, and when; and schedules, which are functions of the epoch."""
+"""Phase: which step asks for gates, and when."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Phase", "Schedule", "Step"]
+from sharewise.distribution.schedule import Setting, value_at
+
+__all__ = ["Phase", "Step"]
 
 Step = Literal["weights", "architecture", "selection"]
-
-Schedule = Callable[[int, int], float]
-"""A value as a function of (epoch, epochs), 0-based; stateless, so that a resume needs to store nothing."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """The moment at which gates are drawn.
+    """The moment at which gates are drawn, or a penalty is taken.
 
     The weight step and the architecture step may treat a distribution differently (perturbation, two paths, a
-    controller), and temperatures depend on progress.
+    controller), and temperatures and strengths depend on progress.
 
     Args:
         step: which step asks.
@@ -30,3 +28,13 @@ class Phase:
     step: Step
     epoch: int = 0
     epochs: int = 1
+
+    def value(self, setting: Setting) -> float:
+        """What a number or a schedule is worth at this moment.
+
+        Example:
+            >>> from sharewise.distribution import Linear
+            >>> Phase("weights", 1, 3).value(Linear(0.0, 50.0))
+            25.0
+        """
+        return value_at(setting, self.epoch, self.epochs)

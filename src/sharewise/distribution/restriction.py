@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 
-from sharewise.distribution.blueprint import Blueprint, Proportional, Size, Uniform, unsized
+from sharewise.distribution.blueprint import Blueprint, Joined, Size, unsized
 from sharewise.distribution.distribution import Distribution
+from sharewise.distribution.schedule import Bounded
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Relaxation
 from sharewise.space.restriction import RestrictedRelaxation, restricted
@@ -32,6 +34,7 @@ class Restricted(Blueprint):
         ConfigurationError: for a distribution that does not draw whole architectures.
 
     Example:
+        >>> from sharewise.distribution import Uniform
         >>> from sharewise.spaces import load
         >>> blueprint = Restricted(Uniform(), "width", (32,))
         >>> sampler = blueprint.build(load("toy-tied-width").relaxation, torch.Generator())
@@ -42,13 +45,23 @@ class Restricted(Blueprint):
     sampler: Blueprint
     choice: str
     options: tuple[Option, ...]
+    whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sampler, Uniform | Proportional):
+        if not self.sampler.whole:
             raise ConfigurationError(
                 f"a part of a space is drawn by samplers of whole architectures, Uniform and Proportional, not by "
                 f"{type(self.sampler).__name__}; use a method such as spos or rs-ws"
             )
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """Those of the sampler."""
+        return self.sampler.schedules
+
+    def fits(self, recipe: Joined) -> None:
+        """Refuse what the sampler refuses."""
+        self.sampler.fits(recipe)
 
     def build(
         self,

@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from sharewise.distribution.distribution import Distribution
 from sharewise.distribution.factored import drawable, option_mask, require_independent
-from sharewise.distribution.phase import Phase, Schedule
+from sharewise.distribution.phase import Phase
+from sharewise.distribution.schedule import Bounded, Schedule
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation, Space, sample
 from sharewise.supernet.gate import Gate, Gates, discrete
@@ -90,9 +91,7 @@ class PathSampler(Sampler):
         paths = [discrete(self.relaxation.encode(self.pick(rng))) for _ in range(self.paths)]
         if self.path_dropout is None or phase.step != "weights":
             return paths
-        rate = self.path_dropout(phase.epoch, phase.epochs)
-        if not 0 <= rate < 1:
-            raise ConfigurationError(f"path dropout is a probability in [0, 1), got {rate} in epoch {phase.epoch}")
+        rate = Bounded(self.path_dropout, below=1.0).at("path dropout", phase.epoch, phase.epochs)
         return [
             {n: _silent(gate) if n in self._optional and rng.random() < rate else gate for n, gate in gates.items()}
             for gates in paths

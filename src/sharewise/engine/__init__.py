@@ -1,6 +1,8 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
     Callback,
@@ -12,7 +14,7 @@ from sharewise.engine.callback import (
     Stepped,
 )
 from sharewise.engine.evaluate import evaluate
-from sharewise.engine.level import Alternating, Joint, Level, Reward, Unrolled, WeightsOnly
+from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
@@ -22,11 +24,12 @@ from sharewise.engine.optimization import (
     RootMeanSquareOptimization,
     WeightOptimization,
 )
+from sharewise.engine.part import Part
 from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
-from sharewise.engine.schedule import Constant, Cosine, CosineRestarts, Linear
-from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, evaluate_gates
+from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
@@ -38,6 +41,8 @@ from sharewise.engine.step import (
     weight_step,
 )
 from sharewise.engine.streams import seeded_modules, stream
+from sharewise.engine.supernet_oracle import SupernetOracle
+from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
     "PRECISIONS",
@@ -46,6 +51,7 @@ __all__ = [
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "ByStrategy",
     "Callback",
     "Constant",
     "Cosine",
@@ -61,16 +67,21 @@ __all__ = [
     "Level",
     "Limit",
     "Linear",
+    "Losses",
     "Measure",
     "Mode",
+    "Moments",
     "Numerics",
     "Optimization",
+    "Part",
     "Penalty",
+    "Pruning",
     "RankSampled",
     "Recipe",
     "Reward",
     "RootMeanSquare",
     "RootMeanSquareOptimization",
+    "Scorer",
     "SearchResult",
     "SearchState",
     "Selected",
@@ -80,6 +91,8 @@ __all__ = [
     "StageEntered",
     "Started",
     "Stepped",
+    "SupernetOracle",
+    "Surgery",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
@@ -92,10 +105,12 @@ __all__ = [
     "numerics",
     "prepare",
     "pruning",
+    "replay",
     "reward_step",
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_scorer",
     "selection_scores",
     "stage_at",
     "stream",

@@ -9,46 +9,107 @@ metric. All are made of the few functions in `sharewise.engine.step`.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from sharewise.data import Role
+from sharewise.data import Batch, Role
 from sharewise.distribution import Gradient
+from sharewise.engine.part import Part
 from sharewise.engine.step import architecture_step, joint_step, reward_step, unrolled_step, weight_step
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.supernet import norms
 
 if TYPE_CHECKING:
+    from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["Alternating", "Joint", "Level", "Reward", "Unrolled", "WeightsOnly"]
+__all__ = ["Alternating", "Joint", "Level", "Losses", "Reward", "Unrolled", "WeightsOnly"]
+
+Losses = Mapping[str, Tensor]
+"""Scalars for the history by name, detached and still on the device."""
+
+_REACHED: Mapping[Gradient, str] = {
+    "path": "through the weights of gates",
+    "score": "through the log-probability of a draw",
+}
+_REMEDY: Mapping[Gradient, str] = {
+    "path": "the level Reward, or a distribution with Expectation, StraightThroughGumbel, …",
+    "score": "the level Alternating, or a distribution with ScoreFunction, Autoregressive",
+}
+"""For a level that needs this gradient and does not get it."""
 
 
-class Level(ABC):
-    """One step of a search."""
+class Level(Part):
+    """One step of a search, on w, on θ, or on both.
+
+    A level owns its two halves, so that whoever doubts it can take them one by one, and `step`, which is their order.
+    """
 
     gradient: ClassVar[Gradient | None]
     """How the level reaches architecture parameters, which the distribution must allow; `None` if it trains none."""
     roles: ClassVar[tuple[Role, ...]]
-    """The data roles that a step draws batches from."""
+    """The data roles that a step draws batches from; the architecture step draws from the last one."""
 
     @property
     def learns(self) -> bool:
         """Whether the level trains architecture parameters, and so needs a distribution that has some."""
         return self.gradient is not None
 
-    @abstractmethod
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
-        """Advance w (and θ, unless `architecture` is false in the present stage).
+    def weight_step(self, state: SearchState) -> Losses:
+        """Advance w by one step; θ is not touched."""
+        return {"weights_loss": weight_step(state)}
+
+    def architecture_step(self, state: SearchState) -> Losses | None:
+        """Advance θ by one step; neither w nor running statistics are touched.
 
         Returns:
-            Scalars for the history, detached and still on the device.
+            Scalars for the history; `None`, and nothing is done, where the level has no step on θ alone.
         """
+        return None
+
+    @abstractmethod
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
+        """Advance w (and θ, unless `architecture` is false in the present stage)."""
+
+    def fits(self, recipe: Recipe) -> None:
+        """Refuse a distribution whose θ nobody would train or reach, and roles without the examples of a step."""
+        level, distribution = type(self).__name__, type(recipe.distribution).__name__
+        offered, whole = recipe.distribution.gradient, recipe.distribution.describe()
+        if offered is None and self.gradient is not None:
+            raise ConfigurationError(
+                f"level {level} trains architecture parameters, but distribution {distribution} has none; "
+                "use Learned(geometry, estimator), or the level WeightsOnly"
+            )
+        if offered is not None and self.gradient is None:
+            raise ConfigurationError(
+                f"distribution {distribution} has architecture parameters that level {level} would never train; "
+                "use the level Alternating, or the distribution Uniform"
+            )
+        if offered is not None and self.gradient is not None and offered != self.gradient:
+            raise ConfigurationError(
+                f"level {level} differentiates {_REACHED[self.gradient]}, but distribution {whole} passes its gradient "
+                f"{_REACHED[offered]}; use {_REMEDY[self.gradient]}"
+            )
+        if "architecture" in self.roles and recipe.roles.architecture is None:
+            raise ConfigurationError(
+                f"level {level} draws from the role 'architecture', which these data roles leave empty; "
+                "use sharewise.data.bilevel() or sharewise.data.single_level()"
+            )
+
+    def check(self, state: SearchState) -> None:
+        """Refuse, before a search begins, batches that are too small for a batch norm."""
+        for role in self.roles if norms(state.supernet) else ():
+            size = state.data.size(role)
+            if min(state.recipe.batch_size, size) < 2:
+                raise ConfigurationError(
+                    f"batch norm needs at least 2 examples per batch, but batch_size is {state.recipe.batch_size} and "
+                    f"role {role!r} has {size} examples; raise the smaller one"
+                )
 
 
 @final
@@ -63,9 +124,9 @@ class WeightsOnly(Level):
     gradient: ClassVar[Gradient | None] = None
     roles: ClassVar[tuple[Role, ...]] = ("weights",)
 
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """One weight step."""
-        return {"weights_loss": weight_step(state)}
+        return self.weight_step(state)
 
 
 @final
@@ -82,9 +143,9 @@ class Joint(Level):
     gradient: ClassVar[Gradient | None] = "path"
     roles: ClassVar[tuple[Role, ...]] = ("weights",)
 
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """Both at once, or the weight step alone during a warm-up."""
-        return {"weights_loss": joint_step(state) if architecture else weight_step(state)}
+        return {"weights_loss": joint_step(state)} if architecture else self.weight_step(state)
 
 
 @final
@@ -118,16 +179,17 @@ class Alternating(Level):
         if self.every < 1:
             raise ConfigurationError(f"an architecture step comes every 1 or more weight steps, got {self.every}")
 
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+    def architecture_step(self, state: SearchState) -> Losses:
+        """One descent step on θ at the present w."""
+        return {"architecture_loss": architecture_step(state)}
+
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """Both steps, or the weight step alone during a warm-up and in between."""
-        losses: dict[str, Tensor] = {}
-        architecture = architecture and (state.step + 1) % self.every == 0
-        if architecture and self.first == "architecture":
-            losses["architecture_loss"] = architecture_step(state)
-        losses["weights_loss"] = weight_step(state)
-        if architecture and self.first == "weights":
-            losses["architecture_loss"] = architecture_step(state)
-        return losses
+        if not architecture or (state.step + 1) % self.every:
+            return self.weight_step(state)
+        steps = (self.architecture_step, self.weight_step)
+        first, second = steps if self.first == "architecture" else reversed(steps)
+        return {**first(state), **second(state)}
 
 
 @final
@@ -163,16 +225,28 @@ class Unrolled(Level):
         if self.radius is not None and not 0 < self.radius < math.inf:
             raise ConfigurationError(f"the radius of a finite difference must be positive, got {self.radius}")
 
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
-        """Both steps, or the weight step alone during a warm-up."""
-        losses: dict[str, Tensor] = {}
-        batch = state.next_batch("weights")
-        if architecture:
-            losses["architecture_loss"] = unrolled_step(
-                state, batch, inner_learning_rate=self.inner_learning_rate, radius=self.radius
+    def fits(self, recipe: Recipe) -> None:
+        """As every level, and the step that is looked ahead is one of stochastic gradient descent."""
+        super().fits(recipe)
+        if not recipe.weights.unrollable:
+            raise ConfigurationError(
+                f"level {type(self).__name__} looks one step of stochastic gradient descent ahead, but the weights "
+                f"move by {type(recipe.weights).__name__}; use WeightOptimization"
             )
-        losses["weights_loss"] = weight_step(state, batch)
-        return losses
+
+    def architecture_step(self, state: SearchState) -> Losses:
+        """One descent step on θ through a weight step on the next batch of the role `weights`."""
+        return self._look_ahead(state, state.next_batch("weights"))
+
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
+        """Both steps on one batch, or the weight step alone during a warm-up."""
+        batch = state.next_batch("weights")
+        ahead = self._look_ahead(state, batch) if architecture else {}
+        return {**ahead, "weights_loss": weight_step(state, batch)}
+
+    def _look_ahead(self, state: SearchState, batch: Batch) -> Losses:
+        loss = unrolled_step(state, batch, inner_learning_rate=self.inner_learning_rate, radius=self.radius)
+        return {"architecture_loss": loss}
 
 
 @final
@@ -219,18 +293,22 @@ class Reward(Level):
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise ConfigurationError(f"the gradient clip must be positive or absent, got {self.gradient_clip}")
 
-    def step(self, state: SearchState, *, architecture: bool) -> Mapping[str, Tensor]:
+    def shortened(self) -> Reward:
+        """Two steps of two samples."""
+        return replace(self, steps=2, samples=2)
+
+    def architecture_step(self, state: SearchState) -> Losses:
+        """One ascent step on θ along the score of rewards."""
+        mean = reward_step(
+            state, samples=self.samples, decay=self.decay, surprise=self.surprise, clip=self.gradient_clip
+        )
+        return {"reward": mean}
+
+    def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """A weight step; after the last one of an epoch, or of the run, all steps on θ."""
-        losses = {"weights_loss": weight_step(state)}
+        losses = self.weight_step(state)
         done = state.step + 1
-        if architecture and (done % state.steps_per_epoch == 0 or done == state.total_steps):
-            ascend = partial(
-                reward_step,
-                samples=self.samples,
-                decay=self.decay,
-                surprise=self.surprise,
-                clip=self.gradient_clip,
-            )
-            rewards = [ascend(state) for _ in range(self.steps)]
-            losses["reward"] = torch.stack(rewards).mean()
-        return losses
+        if not architecture or (done % state.steps_per_epoch and done != state.total_steps):
+            return losses
+        rewards = [self.architecture_step(state)["reward"] for _ in range(self.steps)]
+        return {**losses, "reward": torch.stack(rewards).mean()}

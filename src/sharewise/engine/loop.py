@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from sharewise.distribution import Distribution
 from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
 from sharewise.engine.select import Selected
 from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
+from sharewise.engine.surgery import operate
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
@@ -86,14 +85,14 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
 def _begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
     recipe = state.recipe
-    for group in state.weight_optimizer.param_groups:
-        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
-    if state.on_epoch is not None:
-        state.on_epoch(state.epoch, recipe.epochs)
     target = stage_at(recipe.stages, state.epoch, recipe.epochs)
     while state.stage < target:
         state.stage += 1
         _enter_stage(state)
+    for group in state.weight_optimizer.param_groups:
+        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
+    if state.on_epoch is not None:
+        state.on_epoch(state.epoch, recipe.epochs)
 
 
 def _enter_stage(state: SearchState) -> None:
@@ -104,17 +103,8 @@ def _enter_stage(state: SearchState) -> None:
         "epoch": state.epoch,
         "architecture_steps": stage.architecture_steps,
     }
-    if stage.keep is not None:
-        keep = {}
-        for name, p in state.distribution.probabilities().items():
-            keep[name] = torch.zeros(len(p), dtype=torch.bool)
-            keep[name][p.topk(min(stage.keep, len(p))).indices] = True
-            keep[name] &= p > 0  # where fewer options remain than asked for, masked ones are not among the kept
-        state.distribution.restrict(keep)
-        # Moments of masked entries must not move the others' normalisation; a mask change starts the optimiser anew.
-        state.architecture_optimizer = state.distribution.optimizer()
-        record["kept"] = {name: row.nonzero().flatten().tolist() for name, row in keep.items()}
-    if len(state.recipe.stages) > 1:
+    operate(state, stage.surgeries, record)
+    if len(state.recipe.stages) > 1 or stage.surgeries:
         state.history.append(record)
         state.emit(StageEntered(record))
 

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch.nn import Parameter
 
-from sharewise.distribution import Schedule
+from sharewise.distribution import Bounded, Schedule
+from sharewise.engine.part import Part
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.errors import ConfigurationError
 
 __all__ = ["AdamOptimization", "Optimization", "RootMeanSquareOptimization", "WeightOptimization"]
 
 
-class Optimization(ABC):
+class Optimization(Part):
     """A rule by which the shared weights w descend: what a recipe holds in `weights`."""
 
     learning_rate: Schedule
     gradient_clip: float | None
+
+    unrollable: ClassVar[bool] = False
+    """Whether a step is one of `torch.optim.SGD`, which a level can differentiate (see `unrolled_step`)."""
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """The learning rate, which may fall to zero."""
+        return {"learning rate": Bounded(self.learning_rate)}
 
     @abstractmethod
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
@@ -51,6 +60,7 @@ class WeightOptimization(Optimization):
     weight_decay: float = 3e-4
     nesterov: bool = False
     gradient_clip: float | None = 5.0
+    unrollable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check(self.learning_rate, self.momentum, self.weight_decay, self.gradient_clip)

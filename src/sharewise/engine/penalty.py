@@ -3,32 +3,108 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 from sharewise.cost import Quantity, SupernetCost
-from sharewise.distribution import Concentrations, Factored
+from sharewise.distribution import Bounded, Concentrations, Factored, Geometry, Phase, Setting
+from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sharewise.engine.recipe import Recipe
+    from sharewise.engine.state import SearchState
 
 __all__ = ["AnchorPenalty", "CostTarget", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
 
 
-class Penalty(ABC):
-    """A differentiable scalar of θ."""
+class Penalty(Part):
+    """λ times a differentiable scalar of θ, added to the loss of every architecture step.
+
+    A penalty is its strength and its `value`. For instance β-DARTS, whose λ grows from 0 to 50 over the epochs:
+
+    Example:
+        >>> from sharewise.distribution import Linear
+        >>> @dataclass(frozen=True)
+        ... class LogitPenalty(Penalty):
+        ...     strength: Setting
+        ...
+        ...     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        ...         return distribution.theta.masked_fill(~distribution.mask, -torch.inf).logsumexp(dim=-1).mean()
+        >>> Phase("architecture", 2, 3).value(LogitPenalty(Linear(0.0, 50.0)).strength)
+        50.0
+    """
+
+    strength: Setting
+    """λ, a number or a schedule over the epochs, never negative."""
+
+    geometry: ClassVar[type] = Geometry
+    """The geometries whose θ the penalty understands."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.strength):  # a schedule is checked by the recipe, which knows the number of epochs
+            Bounded(self.strength).check(self._strength_name())
+
+    def __call__(self, distribution: Factored, costs: SupernetCost, phase: Phase) -> Tensor:
+        """The value to be added to the loss: λ at this moment, times `value`.
+
+        Args:
+            distribution: its θ is penalised.
+            costs: of the supernet's options.
+            phase: the moment.
+        """
+        return phase.value(self.strength) * self.value(distribution, costs)
 
     @abstractmethod
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """The value to be added to the loss.
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The penalty at strength one, differentiable; masked entries of θ have no part in it.
 
         Args:
             distribution: its θ is penalised.
             costs: of the supernet's options.
         """
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """The strength."""
+        return {self._strength_name(): Bounded(self.strength)}
+
+    def fits(self, recipe: Recipe) -> None:
+        """Refuse a distribution that has no row of θ for every decision, or has it in another geometry."""
+        found = recipe.distribution.coordinates
+        if found is None:
+            raise ConfigurationError(
+                f"penalties act on the parameters of independent decisions, but distribution "
+                f"{type(recipe.distribution).__name__} has none; remove them"
+            )
+        self.require(found)
+
+    def check(self, state: SearchState) -> None:
+        """Take the value once, before a search begins, so that one that does not fit the space speaks up now."""
+        assert isinstance(state.distribution, Factored)  # see `fits`
+        with torch.no_grad():
+            self(state.distribution, state.costs, state.phase("architecture"))
+
+    def require(self, geometry: Geometry) -> None:
+        """Refuse a geometry whose θ means something else.
+
+        Raises:
+            ConfigurationError: naming both.
+        """
+        if not isinstance(geometry, self.geometry):
+            raise ConfigurationError(
+                f"penalty {type(self).__name__} cannot act on this θ: use the geometry {self.geometry.__name__}, not "
+                f"{type(geometry).__name__}"
+            )
+
+    def _strength_name(self) -> str:
+        return f"strength of penalty {type(self).__name__}"
 
 
 @final
@@ -37,20 +113,17 @@ class WeightDecay(Penalty):
     """λ/2 · Σ θ², whose gradient is λθ: exactly the L2 weight decay of Adam or SGD.
 
     Args:
-        strength: λ, not negative.
+        strength: λ, not negative; a number or a schedule.
 
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), section 3.1 (1e-3 on the logits).
     """
 
-    strength: float = 1e-3
+    strength: Setting = 1e-3
 
-    def __post_init__(self) -> None:
-        _require_non_negative(self.strength)
-
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """See the class."""
-        return 0.5 * self.strength * (distribution.theta * distribution.mask).square().sum()
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """Half the squared norm of what is not masked."""
+        return 0.5 * (distribution.theta * distribution.mask).square().sum()
 
 
 @final
@@ -61,23 +134,20 @@ class EntropyPenalty(Penalty):
     A positive strength therefore keeps the distribution from collapsing.
 
     Args:
-        strength: λ; GAEA uses 0.01 with the Gumbel estimator and 0 otherwise.
+        strength: λ, not negative; a number or a schedule. GAEA uses 0.01 with the Gumbel estimator and 0 otherwise.
 
     References:
         L. Li et al., *Geometry-Aware Gradient Algorithms for NAS*, ICLR 2021 (arXiv 2004.07802), released code.
     """
 
-    strength: float = 0.01
+    strength: Setting = 0.01
 
-    def __post_init__(self) -> None:
-        _require_non_negative(self.strength)
-
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """See the class."""
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The negative entropy, counted from that of the uniform distribution."""
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
         k = distribution.mask.sum(dim=-1, keepdim=True).to(p.dtype)
         value: Tensor = torch.special.xlogy(p, p.clamp_min(torch.finfo(p.dtype).tiny) * k).sum()
-        return self.strength * value
+        return value
 
 
 @final
@@ -86,31 +156,26 @@ class AnchorPenalty(Penalty):
     """λ · Σ_d KL(Dir(β_d) ‖ Dir(1)): holds every Dirichlet distribution near the uniform one, at which it is zero.
 
     Args:
-        strength: λ, not negative.
+        strength: λ, not negative; a number or a schedule.
 
     References:
         X. Chen et al., *DrNAS*, ICLR 2021 (arXiv 2006.10355), equation 2; the KL divergence from the released code.
     """
 
-    strength: float = 1e-3
+    strength: Setting = 1e-3
+    geometry: ClassVar[type] = Concentrations
 
-    def __post_init__(self) -> None:
-        _require_non_negative(self.strength)
-
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """See the class; decisions with a single option left add nothing."""
-        if not isinstance(distribution.geometry, Concentrations):
-            raise ConfigurationError(
-                "the anchor penalty acts on Dirichlet concentrations: use the geometry Concentrations, not "
-                f"{type(distribution.geometry).__name__}"
-            )
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The divergence; decisions with a single option left add nothing."""
+        self.require(distribution.geometry)
+        assert isinstance(distribution.geometry, Concentrations)
         concentrations = distribution.geometry.concentrations(distribution.theta)
         total = distribution.theta.new_zeros(())
         for row, mask in zip(concentrations, distribution.mask, strict=True):
             kept = row[mask]
             if len(kept) > 1:
                 total = total + kl_divergence(Dirichlet(kept), Dirichlet(torch.ones_like(kept)))
-        return self.strength * total
+        return total
 
 
 @final
@@ -123,24 +188,21 @@ class ExpectedCost(Penalty):
     are not masked, so that the value lies in [0, λ].
 
     Args:
-        strength: λ, not negative.
+        strength: λ, not negative; a number or a schedule.
 
     References:
         S. Xie et al., *SNAS*, ICLR 2019 (arXiv 1812.09926), section 2.4; H. Cai et al., *ProxylessNAS*, ICLR 2019
         (arXiv 1812.00332), equation 7 with multiply-accumulates in place of latency.
     """
 
-    strength: float
+    strength: Setting
 
-    def __post_init__(self) -> None:
-        _require_non_negative(self.strength)
-
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """See the class."""
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The expected cost over the largest one."""
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
         prices = replace(costs.paths, fixed=0.0)
         value: Tensor = prices.expected(p) / max(prices.largest(distribution.mask), 1.0)
-        return self.strength * value
+        return value
 
 
 @final
@@ -155,7 +217,7 @@ class CostTarget(Penalty):
     Args:
         quantity: what is bounded.
         target: in its unit, positive.
-        strength: λ, not negative.
+        strength: λ, not negative; a number or a schedule.
         two_sided: whether to take the absolute value.
 
     Raises:
@@ -169,16 +231,16 @@ class CostTarget(Penalty):
 
     quantity: Quantity
     target: float
-    strength: float
+    strength: Setting
     two_sided: bool = False
 
     def __post_init__(self) -> None:
-        _require_non_negative(self.strength)
+        super().__post_init__()
         if not 0 < self.target < math.inf:
             raise ConfigurationError(f"the target of a cost must be positive and finite, got {self.target}")
 
-    def __call__(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        """See the class."""
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """What the expected cost exceeds the target by, as a part of it."""
         decisions = distribution.relaxation.decisions
         table = costs.architectures(self.quantity)
         if [(d.name, d.options) for d in decisions] != [(c.name, c.options) for c in table.space.choices]:
@@ -189,9 +251,4 @@ class CostTarget(Penalty):
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
         rows = {d.name: row[: d.size] for d, row in zip(decisions, p, strict=True)}
         excess = table.expected(rows) / self.target - 1
-        return self.strength * (excess.abs() if self.two_sided else excess.clamp_min(0))
-
-
-def _require_non_negative(strength: float) -> None:
-    if not 0 <= strength < math.inf:
-        raise ConfigurationError(f"the strength of a penalty must be finite and not negative, got {strength}")
+        return excess.abs() if self.two_sided else excess.clamp_min(0)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from sharewise.data import Roles
-from sharewise.distribution import Blueprint, Learned
+from sharewise.distribution import Blueprint, Piece
 from sharewise.engine.budget import Limit
-from sharewise.engine.level import Level, Unrolled
-from sharewise.engine.optimization import Optimization, WeightOptimization
+from sharewise.engine.level import Level
+from sharewise.engine.optimization import Optimization
+from sharewise.engine.part import Part
 from sharewise.engine.penalty import Penalty
 from sharewise.engine.select import Selection
-from sharewise.engine.stage import Stage, stage_at
+from sharewise.engine.stage import Stage, check_stages
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option
 
@@ -68,70 +68,30 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
-        level, distribution = type(self.level).__name__, type(self.distribution).__name__
-        if self.level.learns and not self.distribution.learns:
-            raise ConfigurationError(
-                f"level {level} trains architecture parameters, but distribution {distribution} has none; "
-                "use Learned(geometry, estimator), or the level WeightsOnly"
-            )
-        if self.distribution.learns and not self.level.learns:
-            raise ConfigurationError(
-                f"distribution {distribution} has architecture parameters that level {level} would never train; "
-                "use the level Alternating, or the distribution Uniform"
-            )
-        if self.level.gradient != self.distribution.gradient:
-            words = {"path": "through the weights of gates", "score": "through the log-probability of a draw"}
-            legal = {"path": "Expectation, StraightThroughGumbel, …", "score": "ScoreFunction, Autoregressive"}
-            assert self.level.gradient is not None
-            assert self.distribution.gradient is not None
-            raise ConfigurationError(
-                f"level {level} differentiates {words[self.level.gradient]}, but distribution "
-                f"{_words(self.distribution)} passes its gradient {words[self.distribution.gradient]}; use the level "
-                f"{'Reward' if self.level.gradient == 'path' else 'Alternating'}, or a distribution with "
-                f"{legal[self.level.gradient]}"
-            )
-        if isinstance(self.level, Unrolled) and not isinstance(self.weights, WeightOptimization):
-            raise ConfigurationError(
-                f"level {level} looks one step of stochastic gradient descent ahead, but the weights move by "
-                f"{type(self.weights).__name__}; use WeightOptimization"
-            )
-        if self.selection.reads_probabilities and not self.distribution.learns:
-            raise ConfigurationError(
-                f"selection {type(self.selection).__name__} reads learned probabilities, but distribution "
-                f"{distribution} has none; use RankSampled"
-            )
-        for role in self.level.roles:
-            if role == "architecture" and self.roles.architecture is None:
-                raise ConfigurationError(
-                    f"level {level} draws from the role 'architecture', which these data roles leave empty; "
-                    "use sharewise.data.bilevel() or sharewise.data.single_level()"
-                )
-        if self.penalties and not isinstance(self.distribution, Learned):
-            raise ConfigurationError(
-                f"penalties act on the parameters of independent decisions, but distribution {distribution} has none; "
-                "remove them"
-            )
-        if not self.stages or abs(sum(stage.fraction for stage in self.stages) - 1) > 1e-6:
-            raise ConfigurationError(
-                f"the fractions of the stages must sum to 1, got {[stage.fraction for stage in self.stages]}"
-            )
-        reached = {stage_at(self.stages, epoch, self.epochs) for epoch in range(self.epochs)}
-        for index, stage in enumerate(self.stages):
-            if index not in reached:
-                raise ConfigurationError(
-                    f"stage {index + 1} of {len(self.stages)} has fraction {stage.fraction:g} of {self.epochs} epochs, "
-                    "which rounds to none; use more epochs, or another fraction (warm_up)"
-                )
-        schedules = {"learning rate": self.weights.learning_rate, **self.distribution.schedules}
-        for name, schedule in schedules.items():
-            for epoch in range(self.epochs):
-                value = schedule(epoch, self.epochs)
-                if not (0 <= value < math.inf) or (value == 0 and name != "learning rate"):
-                    raise ConfigurationError(f"the {name} must be positive and finite, got {value} in epoch {epoch}")
-        if not self.distribution.learns and any(s.keep is not None or not s.architecture_steps for s in self.stages):
-            raise ConfigurationError(
-                f"stages that warm up or prune act on architecture parameters, but distribution {distribution} has none"
-            )
+        pieces: tuple[Piece[Recipe], ...] = (self.distribution, *self.parts)
+        for piece in pieces:
+            piece.fits(self)
+            for name, bounded in piece.schedules.items():
+                bounded.check(name, self.epochs)
+        check_stages(self.stages, self.epochs)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All pieces but the distribution, each of which judges for itself whether it fits."""
+        return (self.level, self.selection, self.weights, *self.penalties, *self.stages, *self.limits)
+
+    def shortened(self) -> Recipe:
+        """The same recipe with little to do, for contracts: short pieces, small batches, an epoch for every stage."""
+        return replace(
+            self,
+            level=self.level.shortened(),
+            distribution=self.distribution.shortened(),
+            selection=self.selection.shortened(),
+            weights=self.weights.shortened(),
+            penalties=tuple(penalty.shortened() for penalty in self.penalties),
+            epochs=max(2, len(self.stages)),
+            batch_size=min(self.batch_size, 16),
+        )
 
     def with_epochs(self, epochs: int) -> Recipe:
         """The same recipe over another number of epochs; schedules stretch with it."""
@@ -139,12 +99,7 @@ class Recipe:
 
     def describe(self) -> str:
         """One line that names the pieces."""
-        parts = [self.distribution, self.level, self.selection, *self.penalties]
-        text = " × ".join(_words(part) for part in parts)
+        parts: tuple[Piece[Recipe], ...] = (self.distribution, self.level, self.selection, *self.penalties)
+        text = " × ".join(part.describe() for part in parts)
         shared = self.roles.architecture == self.roles.weights and "architecture" in self.level.roles
         return text + (" (single level: both steps read the same examples)" if shared else "")
-
-
-def _words(piece: object) -> str:
-    inner = [getattr(piece, name) for name in ("geometry", "estimator") if hasattr(piece, name)]
-    return " × ".join(type(part).__name__ for part in inner) if inner else type(piece).__name__

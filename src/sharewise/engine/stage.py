@@ -6,14 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING, final
 
+from sharewise.engine.part import Part
+from sharewise.engine.surgery import Pruning, Surgery
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Stage", "pruning", "stage_at", "warm_up"]
+if TYPE_CHECKING:
+    from sharewise.engine.recipe import Recipe
+    from sharewise.engine.state import SearchState
+
+__all__ = ["Stage", "check_stages", "pruning", "stage_at", "warm_up"]
 
 
+@final
 @dataclass(frozen=True)
-class Stage:
+class Stage(Part):
     """A part of a run.
 
     Args:
@@ -21,6 +29,7 @@ class Stage:
         architecture_steps: whether θ moves; a warm-up holds it still while the weights train.
         keep: on entering, mask all but the `keep` most probable options of every decision; `None` keeps them all. The
             number of options never changes: a mask does, and it is part of every checkpoint.
+        operations: what else changes on entering, after the mask and in this order.
 
     Raises:
         ConfigurationError: when a value is out of range.
@@ -29,12 +38,55 @@ class Stage:
     fraction: float = 1.0
     architecture_steps: bool = True
     keep: int | None = None
+    operations: tuple[Surgery, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise ConfigurationError(f"the fraction of a stage must lie in (0, 1], got {self.fraction}")
-        if self.keep is not None and self.keep < 1:
-            raise ConfigurationError(f"a stage must keep at least 1 option, got keep={self.keep}")
+        _ = self.surgeries  # one that cannot be made speaks up now
+
+    @property
+    def surgeries(self) -> tuple[Surgery, ...]:
+        """All that changes on entering, in order."""
+        return (*([] if self.keep is None else [Pruning(self.keep)]), *self.operations)
+
+    def fits(self, recipe: Recipe) -> None:
+        """Refuse a rest of what never moves, and whatever the surgeries refuse."""
+        if not self.architecture_steps and not recipe.distribution.learns:
+            raise ConfigurationError(
+                "stages that warm up or prune act on architecture parameters, but distribution "
+                f"{type(recipe.distribution).__name__} has none"
+            )
+        for surgery in self.surgeries:
+            surgery.fits(recipe)
+
+    def check(self, state: SearchState) -> None:
+        """Ask every surgery whether it can be done in this search."""
+        for surgery in self.surgeries:
+            surgery.check(state)
+
+
+def check_stages(stages: Sequence[Stage], epochs: int) -> None:
+    """Refuse stages that do not fill the run, or of which one would have no epoch.
+
+    Args:
+        stages: of a recipe.
+        epochs: of the run.
+
+    Raises:
+        ConfigurationError: naming the stage.
+    """
+    if not stages or abs(sum(stage.fraction for stage in stages) - 1) > 1e-6:
+        raise ConfigurationError(
+            f"the fractions of the stages must sum to 1, got {[stage.fraction for stage in stages]}"
+        )
+    reached = {stage_at(tuple(stages), epoch, epochs) for epoch in range(epochs)}
+    for index, stage in enumerate(stages):
+        if index not in reached:
+            raise ConfigurationError(
+                f"stage {index + 1} of {len(stages)} has fraction {stage.fraction:g} of {epochs} epochs, "
+                "which rounds to none; use more epochs, or another fraction (warm_up)"
+            )
 
 
 def stage_at(stages: tuple[Stage, ...], epoch: int, epochs: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -11,16 +12,17 @@ from torch import Tensor
 
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
-from sharewise.distribution import Distribution, Factored, Phase, Step, option_mask
+from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
+from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
-from sharewise.supernet import Gates, Supernet, norms
+from sharewise.supernet import Gates, Supernet
 
 __all__ = ["Measure", "SearchState", "prepare"]
 
@@ -68,7 +70,8 @@ class SearchState:
         self.task: Task = data.dataset.task
         self.loss = self.task.loss if loss is None else loss
         self.max_steps, self.measure, self.on_epoch = max_steps, measure, on_epoch
-        self.weight_optimizer = recipe.weights.build(supernet.parameters())
+        self._weights = dict(supernet.named_parameters())
+        self.weight_optimizer = recipe.weights.build(self._weights.values())
         self.architecture_optimizer = distribution.optimizer()
         self.generators = {name: stream(seed, name) for name in _STREAMS}
         self.streams: dict[Role, Stream] = {
@@ -82,16 +85,7 @@ class SearchState:
             )
             for role in recipe.level.roles
         }
-        self.costs = SupernetCost(
-            supernet,
-            data.dataset.input_shape,
-            integers=not data.dataset.train.inputs.is_floating_point() and data.dataset.input_kind == "text",
-        )
-        self.affordable = (
-            Affordable(recipe.limits, self.costs, distribution.relaxation, self._selectable())
-            if recipe.limits
-            else None
-        )
+        self._price()
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -102,11 +96,28 @@ class SearchState:
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
 
+    def _price(self) -> None:
+        """What the supernet costs, and which architectures keep the limits."""
+        inputs = self.data.dataset.train.inputs
+        self.costs = SupernetCost(
+            self.supernet,
+            self.data.dataset.input_shape,
+            integers=not inputs.is_floating_point() and self.data.dataset.input_kind == "text",
+        )
+        limits = self.recipe.limits
+        self.affordable = (
+            Affordable(limits, self.costs, self.distribution.relaxation, self._selectable()) if limits else None
+        )
+
     def _selectable(self) -> Space:
         """The architectures that the selection may return."""
         space = self.distribution.space
         known = {option for choice in space.choices for option in choice.options}
         return space.without(tuple(o for o in dict.fromkeys(self.recipe.selection.exclude) if o in known))
+
+    def admits(self, architecture: Architecture) -> bool:
+        """Whether a selection may score an architecture: it keeps the budget, where there is one."""
+        return self.affordable is None or self.affordable.admits(architecture)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -160,6 +171,25 @@ class SearchState:
     def fresh_generator(self, name: str) -> torch.Generator:
         """A generator for something that is done once, the same at every call."""
         return stream(self.seed, name)
+
+    def rebind_weights(self, moments: Moments = MappingProxyType({})) -> None:
+        """Let the optimiser and the prices follow parameters that a surgery has replaced, added or removed.
+
+        Moments go on under the names of parameters; new parameters begin without any.
+
+        Args:
+            moments: how the old moments of a parameter become those of the new one, by name; the rest stay as they are.
+
+        Raises:
+            ConfigurationError: when a parameter has another shape than its moments.
+        """
+        self.numerics.place(self.supernet)
+        before, self._weights = self._weights, dict(self.supernet.named_parameters())
+        fresh = self.recipe.weights.build(self._weights.values())
+        for group, old in zip(fresh.param_groups, self.weight_optimizer.param_groups, strict=True):
+            group["lr"] = old["lr"]
+        self.weight_optimizer = carried(self.weight_optimizer, fresh, before, self._weights, moments)
+        self._price()
 
     def charge(self, part: str, gates: Gates, examples: int, passes: int) -> None:
         """Enter a step's cost into the ledger."""
@@ -244,6 +274,7 @@ class SearchState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
+        replay(self, state["history"])  # shapes before values
         self.supernet.load_state_dict(state["supernet"])
         self.distribution.load_state_dict(state["distribution"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
@@ -299,21 +330,8 @@ def prepare(
     if max_steps is not None and max_steps < 1:
         raise ConfigurationError(f"max_steps must be at least 1, got {max_steps}")
     numerics.place(supernet)
-    if norms(supernet):
-        for role in recipe.level.roles:
-            if min(recipe.batch_size, data.size(role)) < 2:
-                raise ConfigurationError(
-                    f"batch norm needs at least 2 examples per batch, but batch_size is {recipe.batch_size} and role "
-                    f"{role!r} has {data.size(role)} examples; raise the smaller one"
-                )
     if recipe.distribution.learns:  # what is neither masked nor barred from the result must leave a choice
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
-        largest = int(option_mask(supernet.relaxation.decisions, recipe.exclude).sum(dim=-1).max())
-        for stage in recipe.stages:
-            if stage.keep is not None and stage.keep >= largest:
-                raise ConfigurationError(
-                    f"a stage that keeps {stage.keep} options prunes nothing, since no decision has more than {largest}"
-                )
 
     def size(architecture: Architecture) -> int:
         with torch.device("meta"):
@@ -333,11 +351,8 @@ def prepare(
         measure=measure,
         on_epoch=on_epoch,
     )
-    if isinstance(distribution, Factored):
-        with torch.no_grad():
-            for penalty in recipe.penalties:  # one that does not fit speaks up now, not in the first step
-                penalty(distribution, state.costs)
-    recipe.selection.check(state)
+    for part in recipe.parts:
+        part.check(state)
     return state
 
 

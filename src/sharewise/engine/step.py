@@ -190,11 +190,11 @@ def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequenc
     paths = [gates for _ in range(draws) for gates in state.distribution.draw(generator, phase)]
     state.architecture_optimizer.zero_grad(set_to_none=True)
     yield paths
-    if isinstance(state.distribution, Factored):
-        for penalty in state.recipe.penalties:
-            value = penalty(state.distribution, state.costs)
-            if value.requires_grad:  # not where pruning has left nothing to penalise
-                torch.autograd.backward(value)
+    for penalty in state.recipe.penalties:
+        assert isinstance(state.distribution, Factored)  # see `Penalty.fits`
+        value = penalty(state.distribution, state.costs, phase)
+        if value.requires_grad:  # not where pruning has left nothing to penalise
+            torch.autograd.backward(value)
     state.architecture_optimizer.step()
     state.moves += 1
 
@@ -246,16 +246,25 @@ def _unrolled_gradients(
     )
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
-    if exact:
+    if radius is None:
         loss = _loss(state, batch, leaves, ahead)
         return loss.detach(), gate_gradients(loss, leaves)
-    assert radius is not None
     ahead = {name: value.detach().requires_grad_() for name, value in ahead.items()}
     loss = _loss(state, batch, leaves, ahead)
     gates = [name for name, gate in leaves.items() if gate.active]
     inputs = [*ahead.values(), *(leaves[name].weights for name in gates)]
     both = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     v, total = dict(zip(ahead, both, strict=False)), dict(zip(gates, both[len(ahead) :], strict=True))
+    for name, product in _finite_difference(state, train, leaves, v, radius):
+        total[name] = total[name] - rate * product
+    return loss.detach(), total
+
+
+def _finite_difference(
+    state: SearchState, train: Batch, leaves: Gates, v: Mapping[str, Tensor], radius: float
+) -> Iterator[tuple[str, Tensor]]:
+    """Terms of c ∂²_{g,w} L_train(w, g) · v by gate: half the difference of ∂_g L_train at w ± ε v, over ε."""
+    w = dict(state.supernet.named_parameters())
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v.values()]))
     epsilon = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     group = state.weight_optimizer.param_groups[0]
@@ -263,8 +272,7 @@ def _unrolled_gradients(
     for sign in (1.0, -1.0):
         shifted = {name: (w[name] + sign * epsilon * v[name]).detach() for name in v}
         for name, g in gate_gradients(_loss(state, train, leaves, shifted), leaves).items():
-            total[name] = total[name] - sign * rate * (1 + momentum) * g / (2 * epsilon)
-    return loss.detach(), total
+            yield name, sign * (1 + momentum) * g / (2 * epsilon)
 
 
 def _update(optimizer: torch.optim.Optimizer, weight: Tensor, gradient: Tensor) -> Tensor:

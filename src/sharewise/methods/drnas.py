@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sharewise.data import bilevel
 from sharewise.distribution import Concentrations, DirichletPath, Learned
 from sharewise.engine import (
@@ -15,12 +17,9 @@ from sharewise.engine import (
     WeightOptimization,
     pruning,
 )
-from sharewise.errors import unknown_name
-from sharewise.methods.registry import method
+from sharewise.methods.registry import method, named
 
 __all__ = ["drnas"]
-
-_ANCHORS: dict[str, type[WeightDecay] | type[AnchorPenalty]] = {"l2": WeightDecay, "kl": AnchorPenalty}
 
 
 @method("drnas")
@@ -77,9 +76,7 @@ def drnas(
         Progressive learning prunes options without widening partial channels, and starts Adam on α anew. The authors'
         code counts the gradient of α into the norm at which it clips the gradient of w; here w is clipped by its own.
     """
-    if anchor not in _ANCHORS:
-        raise unknown_name("anchor", anchor, _ANCHORS)
-    penalty: Penalty = _ANCHORS[anchor](anchor_strength)
+    penalty: Callable[[float], Penalty] = named("anchor", anchor, l2=WeightDecay, kl=AnchorPenalty)
     return Recipe(
         name="drnas",
         distribution=Learned(Concentrations(architecture_learning_rate), DirichletPath()),
@@ -89,7 +86,7 @@ def drnas(
         weights=WeightOptimization(Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
-        penalties=(penalty,),
+        penalties=(penalty(anchor_strength),),
         stages=pruning(keep, warm_up),
         exclude=exclude,
     )

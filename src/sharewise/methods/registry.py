@@ -6,12 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ParamSpec, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from sharewise.engine import Recipe
 from sharewise.errors import ConfigurationError, unknown_name
 
-__all__ = ["METHODS", "build", "method", "parameters", "variant"]
+__all__ = ["METHODS", "build", "method", "named", "parameters", "variant"]
 
 METHODS: dict[str, Callable[..., Recipe]] = {}
 """Method functions by the name that the command line uses."""
@@ -20,6 +20,7 @@ _HINTS: dict[str, dict[str, Any]] = {}
 """Types of the arguments of every method."""
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def method(name: str) -> Callable[[Callable[P, Recipe]], Callable[P, Recipe]]:
@@ -83,6 +84,26 @@ def _registered(name: str, function: Callable[P, Recipe], signature: inspect.Sig
 
 def _hints_of(function: Callable[..., Recipe]) -> dict[str, Any]:
     return next(_HINTS[name] for name, registered in METHODS.items() if registered is function)
+
+
+def named(argument: str, word: str, **values: T) -> T:
+    """The value that an argument of a method names: configuration files hold words, recipes hold pieces.
+
+    Args:
+        argument: its name, for the message.
+        word: what it was given.
+        values: the legal words with what they stand for.
+
+    Raises:
+        ConfigurationError: naming the legal words.
+
+    Example:
+        >>> named("anchor", "kl", l2=2, kl=1)
+        1
+    """
+    if word not in values:
+        raise unknown_name(argument, word, values)
+    return values[word]
 
 
 def parameters(name: str) -> Mapping[str, tuple[Any, Any]]:

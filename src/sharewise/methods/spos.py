@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from sharewise.data import held_out
-from sharewise.distribution import Proportional, Uniform
+from sharewise.distribution import Blueprint, Proportional, Uniform
 from sharewise.engine import (
     AdamOptimization,
     Cosine,
@@ -19,35 +20,11 @@ from sharewise.engine import (
     WeightOptimization,
     WeightsOnly,
 )
-from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.methods.registry import method
-from sharewise.supernet import RecalibratedStatistics
+from sharewise.errors import ConfigurationError
+from sharewise.methods.registry import method, named
+from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 __all__ = ["spos"]
-
-_SAMPLINGS: dict[str, type[Uniform] | type[Proportional]] = {"uniform": Uniform, "proportional": Proportional}
-_OPTIMIZERS: dict[str, Callable[..., Optimization]] = {
-    "sgd": WeightOptimization,
-    "adam": AdamOptimization,
-    "rmsprop": RootMeanSquareOptimization,
-}
-
-
-def _random(candidates: int, population: int, policy: RecalibratedStatistics, examples: int) -> Selection:
-    return RankSampled(candidates, policy, examples)
-
-
-def _evolution(candidates: int, population: int, policy: RecalibratedStatistics, examples: int) -> Selection:
-    if not 2 <= population <= candidates:
-        raise ConfigurationError(f"population must lie between 2 and candidates = {candidates}, got {population}")
-    half = population // 2
-    return Evolution(candidates // population, population, max(1, population // 5), half, half, 0.1, policy, examples)
-
-
-_SELECTIONS: dict[str, Callable[[int, int, RecalibratedStatistics, int], Selection]] = {
-    "random": _random,
-    "evolution": _evolution,
-}
 
 
 @method("spos")
@@ -124,26 +101,33 @@ def spos(
         Path dropout here leaves out decisions of a single path, independently; Bender et al. drop from a supernet in
         which all options run at once.
     """
-    if sampling not in _SAMPLINGS:
-        raise unknown_name("sampling", sampling, _SAMPLINGS)
-    if optimizer not in _OPTIMIZERS:
-        raise unknown_name("optimizer", optimizer, _OPTIMIZERS)
-    if selection not in _SELECTIONS:
-        raise unknown_name("selection", selection, _SELECTIONS)
     if not 0 <= path_dropout < 1:
         raise ConfigurationError(f"path_dropout is a probability in [0, 1), got {path_dropout}")
     if path_dropout and epochs < 2:
         raise ConfigurationError(f"path_dropout rises from 0 over the epochs, which needs at least 2, got {epochs}")
+    sampler: Callable[..., Blueprint] = named("sampling", sampling, uniform=Uniform, proportional=Proportional)
+    mover: Callable[..., Optimization] = named(
+        "optimizer", optimizer, sgd=WeightOptimization, adam=AdamOptimization, rmsprop=RootMeanSquareOptimization
+    )
+    at_random: Callable[..., Selection] = partial(RankSampled, candidates)
+    by_evolution: Callable[..., Selection] = partial(_evolved, candidates, population)
+    best_of = named("selection", selection, random=at_random, evolution=by_evolution)
     return Recipe(
         name="spos",
-        distribution=_SAMPLINGS[sampling](paths, Linear(0.0, path_dropout) if path_dropout else None),
+        distribution=sampler(paths, Linear(0.0, path_dropout) if path_dropout else None),
         level=WeightsOnly(),
         roles=held_out(train_fraction),
-        selection=_SELECTIONS[selection](
-            candidates, population, RecalibratedStatistics(recalibration_batches), selection_examples
-        ),
-        weights=_OPTIMIZERS[optimizer](Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
+        selection=best_of(policy=RecalibratedStatistics(recalibration_batches), examples=selection_examples),
+        weights=mover(Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
         exclude=exclude,
     )
+
+
+def _evolved(candidates: int, population: int, *, policy: NormPolicy, examples: int) -> Evolution:
+    """The evolution of the paper, which scores so many candidates."""
+    if not 2 <= population <= candidates:
+        raise ConfigurationError(f"population must lie between 2 and candidates = {candidates}, got {population}")
+    half = population // 2
+    return Evolution(candidates // population, population, max(1, population // 5), half, half, 0.1, policy, examples)

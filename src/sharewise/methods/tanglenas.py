@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from sharewise.data import bilevel
@@ -26,8 +27,7 @@ from sharewise.engine import (
     WeightOptimization,
 )
 from sharewise.engine import warm_up as stages
-from sharewise.errors import unknown_name
-from sharewise.methods.registry import method, variant
+from sharewise.methods.registry import method, named, variant
 
 __all__ = ["tanglenas_darts", "tanglenas_drnas", "tanglenas_gaea", "tanglenas_gdas"]
 
@@ -217,13 +217,6 @@ def tanglenas_gaea(
     )
 
 
-_OPTIMIZERS: dict[str, type[WeightOptimization] | type[AdamOptimization]] = {
-    "sgd": WeightOptimization,
-    "adam": AdamOptimization,
-}
-
-
-def _optimization(name: str, rate: float, minimum: float, weight_decay: float) -> Optimization:
-    if name not in _OPTIMIZERS:
-        raise unknown_name("optimizer", name, _OPTIMIZERS)
-    return _OPTIMIZERS[name](Cosine(rate, minimum), weight_decay=weight_decay)
+def _optimization(word: str, rate: float, minimum: float, weight_decay: float) -> Optimization:
+    mover: Callable[..., Optimization] = named("optimizer", word, sgd=WeightOptimization, adam=AdamOptimization)
+    return mover(Cosine(rate, minimum), weight_decay=weight_decay)

@@ -8,6 +8,7 @@ from sharewise.run.forecast import Forecast, foresee
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.restore import Restored, restore
 from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
+from sharewise.run.standalone import Standalone, TrainingRecipe
 
 __all__ = [
     "FewShot",
@@ -16,7 +17,9 @@ __all__ = [
     "Restored",
     "RunFolder",
     "SearchConfiguration",
+    "Standalone",
     "TrainConfiguration",
+    "TrainingRecipe",
     "TrainingResult",
     "build_network",
     "build_supernet",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sharewise.engine import SearchResult, SearchState
 from sharewise.engine.streams import derived_seed
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError
-from sharewise.oracle import Table, TrainingRecipe, open_table
+from sharewise.oracle import Table, open_table
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.configuration import SearchConfiguration, from_mapping
 from sharewise.run.environment import environment
@@ -27,6 +27,7 @@ from sharewise.run.judgement import Judgement, Supernets, judge
 from sharewise.run.oracles import finished_search
 from sharewise.run.scoring import Progress, Score, Scoring, score
 from sharewise.run.search import fingerprint
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.trainings import train_each
 from sharewise.run.truth import Truth, draw, require_enough, truth_of_table, truth_of_trainings
 from sharewise.run.workers import cores, one_thread, spread

@@ -20,8 +20,8 @@ from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
-from sharewise.oracle import TrainingRecipe
 from sharewise.run.search import TrainingResult, build_network, network_options, search, train
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of

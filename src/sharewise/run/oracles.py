@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
@@ -11,14 +10,15 @@ import numpy as np
 
 from sharewise.data import Dataset
 from sharewise.engine import SearchState
+from sharewise.engine.score import fitness
+from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.oracle.oracle import Evaluation, Oracle
-from sharewise.oracle.standalone import TrainingRecipe
-from sharewise.oracle.supernet_oracle import SupernetOracle
 from sharewise.run.configuration import SearchConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.search import fingerprint, prepare_search, train
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture, Space
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 __all__ = ["StandaloneOracle", "finished_search", "supernet_oracle"]
 
@@ -81,10 +81,9 @@ class StandaloneOracle(Oracle):
             self.space, architecture, self._dataset, training=training, evaluate_on_test=False, **self._options
         )
         task, state = self._dataset.task, result.state
-        scores = [record["selection"][task.primary] for record in state.history if "selection" in record]
-        score = scores[-1] * (1 if task.higher_is_better else -1)
+        scores = [record["selection"] for record in state.history if "selection" in record]
         cost = float(state.ledger.multiply_accumulates)
-        return Evaluation(architecture, score if math.isfinite(score) else -math.inf, cost, fidelity)
+        return Evaluation(architecture, fitness(task, scores[-1]), cost, fidelity)
 
 
 def supernet_oracle(folder: RunFolder, *, device: str | None = None, examples: int | None = None) -> SupernetOracle:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.data import Dataset
-from sharewise.engine import Numerics, SearchState, numerics
+from sharewise.engine import Numerics, SearchState, numerics, replay
 from sharewise.errors import CheckpointError
 from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
@@ -96,6 +96,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
 def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> None:
     folder.require_same_run(content, fingerprint(state))
     try:
+        replay(state, content["state"]["history"])
         state.supernet.load_state_dict(content["state"]["supernet"])
     except (KeyError, TypeError, AttributeError, RuntimeError):
         raise CheckpointError(

@@ -31,11 +31,11 @@ from sharewise.engine import (
     stream,
 )
 from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
-from sharewise.oracle.standalone import Standalone, TrainingRecipe
 from sharewise.report import write_report
 from sharewise.run.environment import environment, versions
 from sharewise.run.folder import RunFolder
 from sharewise.run.listeners import record_to
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RecalibratedStatistics, Supernet, discrete, networks_of
 

@@ -12,12 +12,12 @@ from typing import Any, final
 from sharewise.cost import cost
 from sharewise.engine import SearchState
 from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
-from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.run.answers import Answers
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.scoring import Progress
 from sharewise.run.search import build_network, fingerprint, train
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.workers import one_thread, spread
 from sharewise.space import Architecture
 from sharewise.supernet import discrete

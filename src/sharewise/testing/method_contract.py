@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,23 +11,15 @@ from torch import Tensor
 
 from sharewise.data import Dataset, digits
 from sharewise.engine import (
-    Alternating,
     Event,
-    RankSampled,
     Recipe,
-    Reward,
     SearchState,
     Stepped,
-    Unrolled,
-    architecture_step,
     numerics,
     prepare,
-    reward_step,
     run,
     seeded_modules,
     stream,
-    unrolled_step,
-    weight_step,
 )
 from sharewise.errors import ConfigurationError
 from sharewise.run import build_supernet
@@ -56,7 +47,7 @@ def check_method(
     and so is a run that is continued from its state dictionary.
 
     Args:
-        recipe: of any method; a few steps of it are run, with at most three candidates to rank.
+        recipe: of any method; it is run in the short form that its pieces state (`Recipe.shortened`).
         space: to search; NAS-Bench-201 when absent.
         dataset: to search on; 96 of the built-in digits when absent.
         network: options of the network by name; the smallest network of NAS-Bench-201 when `space` is absent.
@@ -72,11 +63,7 @@ def check_method(
     network = {"channels": 2, "cells": 1} if space is None and network is None else network
     space = nasbench201() if space is None else space
     dataset = digits().limited(96, seed=0) if dataset is None else dataset
-    recipe = replace(recipe, epochs=max(2, len(recipe.stages)), batch_size=min(recipe.batch_size, 16))
-    if isinstance(recipe.selection, RankSampled):
-        recipe = replace(recipe, selection=replace(recipe.selection, candidates=3))
-    if isinstance(recipe.level, Reward):
-        recipe = replace(recipe, level=replace(recipe.level, steps=2, samples=2))
+    recipe = recipe.shortened()
 
     def fresh() -> SearchState:
         supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
@@ -126,21 +113,19 @@ def _check_steps(state: SearchState) -> None:
         for gates in distribution.draw(generator, state.phase("weights")):
             check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
     weights, theta = _snapshot(supernet), _snapshot(distribution)
-    weight_step(state)
+    recipe.level.weight_step(state)
     _unchanged(theta, distribution, f"a weight step of {recipe.name} changes θ")
     _changed(weights, supernet, f"a weight step of {recipe.name} leaves w as it was")
-    state.recipe.level.step(state, architecture=False)
+    recipe.level.step(state, architecture=False)
     _unchanged(theta, distribution, f"a step of {recipe.name} during a warm-up changes θ")
     if recipe.level.learns:
         weights = _snapshot(supernet)
         moved = False
         state.weight_optimizer.zero_grad(set_to_none=True)
-        separate = _architecture_step(state)
         for _ in range(3):  # a sampled step may draw operations that ignore the gates
-            if separate is None:
-                state.recipe.level.step(state, architecture=True)
+            if recipe.level.architecture_step(state) is None:
+                recipe.level.step(state, architecture=True)
             else:
-                separate()
                 _unchanged(weights, supernet, f"an architecture step of {recipe.name} changes w or running statistics")
                 left = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
                 expect(not left, f"an architecture step of {recipe.name} leaves gradients on w: {left}")
@@ -148,19 +133,6 @@ def _check_steps(state: SearchState) -> None:
         expect(moved, f"three architecture steps of {recipe.name} leave θ as it was")
     for gates in distribution.draw(generator, state.phase("architecture")):
         check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
-
-
-def _architecture_step(state: SearchState) -> Callable[[], object] | None:
-    """The step on θ alone of a level that has one."""
-    match state.recipe.level:
-        case Alternating():
-            return lambda: architecture_step(state)
-        case Unrolled(inner_learning_rate=rate, radius=radius):
-            return lambda: unrolled_step(state, state.next_batch("weights"), inner_learning_rate=rate, radius=radius)
-        case Reward(decay=decay, surprise=surprise, gradient_clip=clip):
-            return lambda: reward_step(state, samples=2, decay=decay, surprise=surprise, clip=clip)
-        case _:
-            return None
 
 
 def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:

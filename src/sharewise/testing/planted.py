@@ -27,8 +27,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +39,6 @@ from sharewise.space import Architecture, Choice, Space, enumerate_architectures
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet
 
 __all__ = [
-    "ARGUMENTS",
     "DECISIONS",
     "FUNCTIONS",
     "NETWORKS",
@@ -60,71 +58,6 @@ _STRENGTHS = (1.0, 0.85, 0.7, 0.55)
 _NOISE = 0.5
 _EXAMPLES = 1024
 _TEST_EXAMPLES = 4096
-
-ARGUMENTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "darts": {"epochs": 20, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "darts-erm": {"epochs": 10, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "darts-second-order": {"epochs": 20, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "gaea-darts": {"epochs": 20},
-        "gaea-erm": {"epochs": 10},
-        "gaea-gdas": {"epochs": 60, "learning_rate": 0.05, "architecture_learning_rate": 0.1},
-        "gdas": {"epochs": 60, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "snas": {"epochs": 40, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "drnas": {"epochs": 30, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
-        "proxylessnas": {
-            "epochs": 60,
-            "batch_size": 64,
-            "learning_rate": 0.05,
-            "architecture_learning_rate": 0.02,
-            "architecture_every": 1,
-        },
-        "enas": {
-            "epochs": 30,
-            "batch_size": 64,
-            "learning_rate": 0.1,
-            "controller_learning_rate": 0.05,
-            "controller_steps": 6,
-            "controller_samples": 10,
-            "baseline_decay": 0.9,
-            "entropy_bonus": 0.5,
-            "warm_up": 0.5,
-            "selection_examples": 512,
-        },
-        "spos": {"epochs": 60, "candidates": 256, "selection_examples": 512},
-        "rs-ws": {"epochs": 40, "learning_rate": 0.05, "candidates": 256, "examples": 128},
-        "fairnas": {"epochs": 20, "candidates": 256, "selection_examples": 512},
-        "tanglenas-darts": {"epochs": 20, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-        "tanglenas-drnas": {"epochs": 30, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
-        "tanglenas-gaea": {"epochs": 20},
-        "tanglenas-gdas": {"epochs": 100, "learning_rate": 0.05, "architecture_learning_rate": 0.02},
-    }
-)
-"""For each method the declared arguments under which it is expected to find the planted architecture.
-
-A run has some 160 steps for a mixture and 480 for a single path, of which each option sees a quarter. Adam must carry
-the logits across the simplex in so few, hence the larger architecture learning rates; the multiplicative update of GAEA
-does so at its default. SPOS, RS-WS and FairNAS rank the whole space. The controller of ENAS begins with nearly the same
-probabilities in every decision, since decisions share embedding and output layer: it takes a large learning rate to
-tell them apart, an entropy bonus so that it does not settle before, and weights that were warmed up; its 100 candidates
-alone, drawn without learning, would contain the planted architecture in 39 % of runs. All other arguments keep their
-defaults.
-
-Measured with these arguments (data and run of the same seed; torch 2.13.0, one CPU thread, float32), the planted
-architecture was found on the seeds 0 to 4, on which the arguments were chosen, and on the untouched seeds 5 to 19 by
-darts 5 and 12, darts-erm 5 and 14, darts-second-order 5 and 12, gaea-darts 5 and 12, gaea-erm 5 and 11, gaea-gdas 4 and
-7, gdas 5 and 11, snas 5 and 15, drnas 5 and 14, proxylessnas 4 and 14, spos 5 and 15, rs-ws 5 and 13 and fairnas 5 and
-15 times of 5 and of 15; tanglenas-darts 5 and 12, tanglenas-drnas 5 and 14, tanglenas-gaea 4 and 11 and tanglenas-gdas
-4 and 11 times of 5 and of 15 (their space is not entangled; they differ from their hosts in settings); by enas
-4 times of 5 and on each of the seeds 5 to 9, beyond which it was not measured. A
-random pick finds it once in 256.
-
-gaea-gdas is an exception: its 4 of 5 flatter it. It is far better than chance (11 times of 20), and all but two of its
-nine errors are a single wrong decision; in the one run that was looked into, absolute value in place of square. There
-the odds between these two were still within 1.2 when the run ended, while the other two options had fallen to 0.06: the
-path is sampled, only half the run moves θ, and the twins differ little. A larger step does not help: with a rate of 0.2
-and 100 epochs it found 1 of the seeds 0 to 4. Its entropy penalty keeps the default: it is too small to matter here.
-"""
 
 
 @cache

@@ -1,14 +1,84 @@
-"""Schedules: values as functions of (epoch, epochs), stateless, so that a resume needs to store nothing."""
+"""Schedules: values as functions of (epoch, epochs), stateless, so that a resume needs to store nothing.
+
+Learning rates, temperatures, strengths and probabilities all speak this one language, and one check (`Bounded`) holds
+each of them against what it may be before a run begins.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Constant", "Cosine", "CosineRestarts", "Linear"]
+__all__ = ["Bounded", "Constant", "Cosine", "CosineRestarts", "Linear", "Schedule", "Setting", "value_at"]
+
+Schedule = Callable[[int, int], float]
+"""A value as a function of (epoch, epochs), 0-based."""
+
+Setting = float | Schedule
+"""A number, or a schedule of numbers."""
+
+
+def value_at(setting: Setting, epoch: int, epochs: int) -> float:
+    """A setting in an epoch.
+
+    Args:
+        setting: a number or a schedule.
+        epoch: 0-based.
+        epochs: total.
+
+    Example:
+        >>> value_at(0.5, 3, 10), value_at(Linear(0.0, 1.0), 1, 3)
+        (0.5, 0.5)
+    """
+    return setting(epoch, epochs) if callable(setting) else setting
+
+
+@final
+@dataclass(frozen=True)
+class Bounded:
+    """A setting beside the values that it may take: finite, not negative, and as follows.
+
+    Args:
+        setting: a number or a schedule.
+        positive: whether zero is refused as well.
+        below: what every value stays under.
+    """
+
+    setting: Setting
+    positive: bool = False
+    below: float = math.inf
+
+    def check(self, name: str, epochs: int = 1) -> None:
+        """Hold every epoch's value against the bounds.
+
+        Args:
+            name: of the setting, for the message.
+            epochs: of the run.
+
+        Raises:
+            ConfigurationError: naming the setting, its value and the epoch.
+
+        Example:
+            >>> Bounded(Linear(10.0, 0.0), positive=True).check("temperature", 3)
+            Traceback (most recent call last):
+            sharewise.errors.ConfigurationError: the temperature must be positive and finite, got 0.0 in epoch 2
+        """
+        for epoch in range(epochs):
+            self.at(name, epoch, epochs)
+
+    def at(self, name: str, epoch: int, epochs: int) -> float:
+        """The value in an epoch, arguments and errors as for `check`."""
+        value = value_at(self.setting, epoch, epochs)
+        if 0 <= value < self.below and (value > 0 or not self.positive):
+            return value
+        kind = "positive" if self.positive else "not negative"
+        bound = "finite" if self.below == math.inf else f"below {self.below:g}"
+        when = f" in epoch {epoch}" if callable(self.setting) else ""
+        raise ConfigurationError(f"the {name} must be {kind} and {bound}, got {value}{when}")
 
 
 @final
