@@ -141,19 +141,19 @@ def test_penalties_pull_the_expected_cost_on_conditional_and_entangled_spaces(sp
     roles = data.assign(recipe.roles, generator=stream(0, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"))
     theta = state.distribution
-    paths = state.costs.paths
+    paths, phase = state.costs.paths, state.phase("architecture")
     for penalty in (ExpectedCost(2.0), CostTarget(MultiplyAccumulates(), 1.0, 2.0)):
-        value = penalty(theta, state.costs)  # type: ignore[arg-type]
+        value = penalty(theta, state.costs, phase)  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(value, theta.theta)  # type: ignore[attr-defined]
         assert float(value.detach()) > 0
         assert gradient.abs().sum() > 0
-    assert float(ExpectedCost(2.0)(theta, state.costs).detach()) <= 2.0  # type: ignore[arg-type]
+    assert float(ExpectedCost(2.0)(theta, state.costs, phase).detach()) <= 2.0  # type: ignore[arg-type]
     rows = [row.double() for row in theta.probabilities().values()]
     rng, total = np.random.default_rng(0), []
     for _ in range(4000):
         drawn = [int(rng.choice(len(row), p=row.numpy() / float(row.sum()))) for row in rows]
         total.append(paths.of(drawn))
-    expected = CostTarget(MultiplyAccumulates(), 1.0, 1.0)(theta, state.costs)  # type: ignore[arg-type]
+    expected = CostTarget(MultiplyAccumulates(), 1.0, 1.0)(theta, state.costs, phase)  # type: ignore[arg-type]
     error = np.std(total) / np.sqrt(len(total))
     assert abs(float(expected.detach()) + 1 - np.mean(total)) < 5 * error + 1e-6
 
