@@ -52,7 +52,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
     if request.dry_run:
-        _show(foresee(configuration), as_json=request.as_json)
+        _show(foresee(configuration.with_latencies().search()), as_json=request.as_json)
         return 0
     folder = RunFolder(request.out)
     screen.print(

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from sharewise.engine import SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.stage import stage_at
-from sharewise.run.configuration import SearchConfiguration, threads
-from sharewise.run.search import prepare_search
+from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
 __all__ = ["Forecast", "foresee"]
@@ -54,7 +53,7 @@ class Forecast:
         return asdict(self)
 
 
-def foresee(configuration: SearchConfiguration) -> Forecast:
+def foresee(search: Search) -> Forecast:
     """Foresee a search by making a few steps and evaluations of it; nothing is written.
 
     Every kind of step is made up to two dozen times, the measurement between epochs once. The selection runs as it
@@ -63,27 +62,22 @@ def foresee(configuration: SearchConfiguration) -> Forecast:
     of the present process.
 
     Args:
-        configuration: of the search.
+        search: before its first step.
 
     Raises:
         ConfigurationError: as the search would.
+
+    Example:
+        >>> import sharewise as sw
+        >>> data = sw.data.digits().limited(64, seed=0)
+        >>> search = Search(sw.spaces.toy_tied_width(), sw.methods.gaea_erm(epochs=2, batch_size=16), data)
+        >>> found = foresee(search)
+        >>> found.steps, found.passes["training"]
+        (8, 16)
     """
-    configuration = configuration.with_latencies()
-    with threads(configuration.threads):
-        space, recipe, dataset = configuration.load_space(), configuration.build_recipe(), configuration.load_data()
-        with seeded_modules(configuration.seed, "modules"):
-            state = prepare_search(
-                space,
-                recipe,
-                dataset,
-                network=configuration.network_options(),
-                seed=configuration.seed,
-                device=configuration.device,
-                precision=configuration.precision,
-                max_steps=configuration.max_steps,
-                gap_examples=configuration.gap_examples,
-            )
-            return _foreseen(state)
+    place = search.setting.place
+    with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
+        return _foreseen(search.prepare())
 
 
 def _foreseen(state: SearchState) -> Forecast:
