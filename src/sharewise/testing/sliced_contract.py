@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharewise.space import Decision
 from sharewise.space.choice import Option
 from sharewise.supernet import Gate, Gates, Shared
-from sharewise.supernet.sliced import Size, dimension
+from sharewise.supernet.slices import Size, dimension
 from sharewise.testing.expect import expect
 from sharewise.testing.supernet_contract import randomise_norms
 
