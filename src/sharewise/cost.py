@@ -411,11 +411,17 @@ class ArchitectureCosts:
         return self.terms is not None and all(len(group) == 1 for group in self.terms)
 
     def of(self, architecture: Architecture) -> float:
-        """The cost of an architecture, by the sum where there is one."""
+        """The cost of an architecture, by the sum where there is one.
+
+        Raises:
+            ConfigurationError: when it is not of the space.
+        """
+        architecture = self.space.own(architecture)
         return self._evaluate(architecture) if self.terms is None else self._sum(self.terms, architecture)
 
     def of_all(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
-        """The costs of many architectures, shape `(n,)`."""
+        """The costs of many architectures, shape `(n,)`; see `of`."""
+        architectures = [self.space.own(a) for a in architectures]
         if self.terms is None:
             return np.array([self._evaluate(a) for a in architectures])
         index = {c.name: {option: i for i, option in enumerate(c.options)} for c in self.space.choices}

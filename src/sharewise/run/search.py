@@ -110,7 +110,7 @@ def build_network(
     networks = networks_of(space)
     options = networks.configure(dict(network or {}))
     with seeded_modules(seed, "initialisation"):
-        return networks.plain(architecture, input_shape, outputs, options)
+        return networks.plain(space.own(architecture), input_shape, outputs, options)
 
 
 def search(
@@ -298,7 +298,7 @@ def train(
         360
     """
     space = space.space if isinstance(space, Supernet) else space
-    training = training or TrainingRecipe()
+    training, architecture = training or TrainingRecipe(), space.own(architecture)
     with seeded_modules(seed, "modules", numerics(device, precision).device):
         state, plain = prepare_training(
             space,

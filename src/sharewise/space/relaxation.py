@@ -145,6 +145,7 @@ class ConditionalRelaxation(Relaxation):
 
     def encode(self, architecture: Architecture) -> Encoding:
         """One-hot vectors, one per choice."""
+        architecture = self.space.own(architecture)
         return {d.name: one_hot(d, architecture.get(d.name, d.options[0])) for d in self.decisions}
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:

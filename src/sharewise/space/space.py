@@ -200,8 +200,7 @@ class Space:
             ConfigurationError: when a choice is missing or unknown, an option is illegal or a constraint is violated.
         """
         for name in values:
-            if name not in self._by_name:
-                raise unknown_name(f"choice of space {self.name!r}:", name, self._by_name)
+            self[name]
         active: dict[str, Option] = {}
         for choice in self.choices:
             if choice.condition is not None and not choice.condition.holds(active):
@@ -362,8 +361,8 @@ class Space:
             kept = tuple(o for o in choice.options if o not in left_out)
             if not kept:
                 raise ConfigurationError(
-                    f"space {self.name!r} without {', '.join(map(repr, left_out))} would leave choice {choice.name!r} "
-                    f"nothing to choose; keep one of its options: {', '.join(map(repr, choice.options))}"
+                    f"choice {choice.name!r} has no options left in space {self.name!r} without "
+                    f"{', '.join(map(repr, left_out))}; keep one of {', '.join(map(repr, choice.options))}"
                 )
             choices.append(replace(choice, options=kept, condition=condition))
         own_listing = None if self.listing_ is None or self.independent else partial(_rows_without, self, left_out)
