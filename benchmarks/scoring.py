@@ -23,11 +23,11 @@ import torch
 
 from sharewise.data import Batch, Examples, evaluation_batches
 from sharewise.engine import SearchState
-from sharewise.run import RunFolder, SearchConfiguration
-from sharewise.run.oracles import finished_search
-from sharewise.run.scoring import Scoring, VariantScorer, score
-from sharewise.run.workers import cores
+from sharewise.run import SearchConfiguration
+from sharewise.run.finished import InFolder
 from sharewise.space import Architecture, sample
+from sharewise.studies.scoring import Scoring, VariantScorer, score
+from sharewise.studies.workers import Workers, cores
 from sharewise.supernet import extract, recalibrate
 
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         SearchConfiguration(
             method="spos", network=network, recipe={"candidates": 1}, max_steps=40, device="cpu", threads=1
         ).execute(path)
-        state, rng = finished_search(RunFolder(path), device="cpu"), np.random.default_rng(0)
+        state, rng = InFolder(path, "cpu").open(), np.random.default_rng(0)
         architectures = [sample(state.supernet.space, rng) for _ in range(options.architectures)]
         seconds: dict[str, list[float]] = {"naive": [], "sharewise": []}
         ours: list[tuple[float, float]] = []
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
             ours = [(values["running"], values["recalibrated"]) for values in found]
         jobs, many = cores(), [sample(state.supernet.space, rng) for _ in range(5 * options.architectures)]
         start = time.perf_counter()
-        score(RunFolder(path), many, scoring, jobs=jobs, device="cpu")
+        score(InFolder(path, "cpu"), many, scoring, workers=Workers(jobs))
         spread = len(many) / (time.perf_counter() - start)
     difference = float(np.abs(np.array(ours) - np.array(theirs)).max())
     rates = {side: options.architectures / statistics.median(values) for side, values in seconds.items()}

@@ -42,11 +42,11 @@ def read_runs(config: Mapping[str, Any], out: Path, table: Mapping[str, float]) 
     """What every finished search found and cost, by its name."""
     runs = {}
     for plan in all_plans(config):
-        folder = out / plan.name
-        if not (folder / "processor.json").exists():  # what `run.py` writes last
+        folder = plan.folder(out)
+        if not (folder / "cell.json").exists():  # what a study writes last
             continue
-        result, processor = (
-            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("result.json", "processor.json")
+        result, noted = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("result.json", "cell.json")
         )
         last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         runs[plan.name] = {
@@ -57,7 +57,7 @@ def read_runs(config: Mapping[str, Any], out: Path, table: Mapping[str, float]) 
             "inherited": round(100 * result["inherited"]["accuracy"], 2),
             "entropy": round(last["entropy"], 4) if "entropy" in last else None,
             **spent(result["ledger"]),
-            "processor_seconds": processor["seconds"],
+            "processor_seconds": noted["processor_seconds"],
         }
     return runs
 
@@ -370,9 +370,9 @@ def draw_accuracies(
 # Writing
 
 
-def environment(out: Path, names: Sequence[str]) -> dict[str, Any]:
+def environment(folders: Sequence[Path]) -> dict[str, Any]:
     """What the runs had in common, and every value of what they had not; paths of the machine are not among it."""
-    records = [json.loads((out / name / "environment.json").read_text(encoding="utf-8")) for name in names]
+    records = [json.loads((folder / "environment.json").read_text(encoding="utf-8")) for folder in folders]
     facts: dict[str, Any] = {}
     for key in dict.fromkeys(itertools.chain.from_iterable(records)):
         if key == "started" or key.startswith("data "):
@@ -402,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = {"config": config, "summary": summarise(config, runs, table), "runs": runs}
     chosen.results.mkdir(parents=True, exist_ok=True)
     save(chosen.results / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    facts = environment(chosen.out, list(runs))
+    facts = environment([plan.folder(chosen.out) for plan in all_plans(config) if plan.name in runs])
     save(chosen.results / "environment.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     draw(results, chosen.results)
     text = markdown(results)

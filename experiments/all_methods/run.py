@@ -1,4 +1,4 @@
-"""Every method of the package at one small size: the queue of searches.
+"""Every method of the package at one small size: two studies.
 
 Every search is a run folder of sharewise below `--out`: what is finished is skipped, what was cut off goes on. Usage,
 from anywhere; `analyse.py` reads the folders at any time::
@@ -11,13 +11,9 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -48,9 +44,18 @@ class Plan:
     seed: int
 
     @property
+    def arm(self) -> str:
+        """All that it shares with the searches of other seeds."""
+        return f"{self.method}{'' if self.part == 'defaults' else f'-{self.part}'}"
+
+    @property
     def name(self) -> str:
         """Also the name of its folder."""
-        return f"{self.method}{'' if self.part == 'defaults' else f'-{self.part}'}-seed{self.seed}"
+        return f"{self.arm}-seed{self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Where the study of its part keeps its run."""
+        return out / self.part / "runs" / self.name
 
 
 def all_plans(config: Mapping[str, Any], parts: Sequence[str] = PARTS) -> list[Plan]:
@@ -88,76 +93,28 @@ def truth(config: Mapping[str, Any], path: Path) -> dict[str, float]:
 # Running
 
 
-def run_one(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> None:
-    """Start or continue one search, in this process and on one thread."""
-    import torch
-
-    import sharewise as sw
-    from sharewise.data import load
-
-    torch.set_num_threads(1)
-    data = config["data"]
-    dataset = load(
-        data["name"],
-        data_root / data["name"],
-        image_size=data["image_size"],
-        train_examples=data["train_examples"],
-        seed=plan.seed,
-    )
-    folder = out / plan.name
-    resume = (folder / "config.yaml").exists()
-    begin = time.process_time()
-    result = sw.search(
-        sw.spaces.load(config["space"]),
-        sw.methods.build(plan.method, method_options(config, plan)),
-        dataset,
-        network=config["network"],
-        seed=plan.seed,
-        device="cpu",
-        gap_examples=config["gap_examples"],
-        out=folder,
-        resume=resume,
-    )
-    # Of a search that was cut off, the processor's time is lost with the process.
-    seconds = None if resume else round(time.process_time() - begin, 1)
-    (folder / "processor.json").write_text(json.dumps({"seconds": seconds}) + "\n", encoding="utf-8")
-    if result.state.step != config["steps"]:
-        raise SystemExit(f"{plan.name} made {result.state.step} steps instead of {config['steps']}")
-
-
-def run_queue(chosen: argparse.Namespace, plans: Sequence[Plan]) -> None:
-    """Run what is not finished, each search in a process of one thread; the place of the code is that of this one."""
-
-    def finished(plan: Plan) -> bool:
-        path: Path = chosen.out / plan.name / "processor.json"
-        return path.exists()
-
-    def work(plan: Plan) -> None:
-        if finished(plan):
-            return
-        begin = time.perf_counter()
-        command = [sys.executable, str(HERE / "run.py"), "--one", plan.name, "--config", str(chosen.config)]
-        command += ["--out", str(chosen.out), "--data-root", str(chosen.data_root)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        state = "done" if done.returncode == 0 else f"FAILED: {done.stderr.strip()[-2000:]}"
-        print(f"{time.strftime('%H:%M:%S')} {plan.name:32s} {time.perf_counter() - begin:7.1f} s  {state}", flush=True)
-
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        list(pool.map(work, plans))
-    missing = [plan.name for plan in plans if not finished(plan)]
-    if missing:
-        raise SystemExit(f"{len(missing)} of {len(plans)} searches are not finished: {', '.join(missing)}")
-
-
-def guard(config: Mapping[str, Any], out: Path) -> None:
-    """Refuse a folder of runs that belongs to another configuration."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.yaml"
-    if path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) != config:
-        raise SystemExit(f"{out} holds runs of another configuration (see {path}); choose another --out")
-    if not path.exists():
-        path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+def study_of(config: Mapping[str, Any], part: str, data_root: Path) -> dict[str, Any]:
+    """A part as the plan of a study: the steps of the configuration are the budget, and set the epochs."""
+    arms = {plan.arm: plan for plan in all_plans(config, [part])}
+    facts = config["data"]
+    sizes = {name: facts[name] for name in ("image_size", "train_examples")}
+    return {
+        "title": "all methods once",
+        "methods": [
+            {
+                "method": plan.method,
+                "name": arm,
+                "options": {k: v for k, v in method_options(config, plan).items() if k != "epochs"},
+            }
+            for arm, plan in arms.items()
+        ],
+        "spaces": [{"space": config["space"], "network": config["network"]}],
+        "data": [{"data": facts["name"], "path": str(data_root / facts["name"]), **sizes}],
+        "seeds": config["seeds"],
+        "budget": {"steps": config["steps"]},
+        "gap_examples": config["gap_examples"],
+        "device": "cpu",
+    }
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -177,19 +134,18 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    import sharewise as sw
+
     options = parser((__doc__ or "").splitlines()[0])
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--part", choices=PARTS, default="defaults", help="the second one is optional")
-    options.add_argument("--one", metavar="NAME", help="run this search alone, in this process")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
-    guard(config, chosen.out)
-    if chosen.one:
-        (plan,) = (plan for plan in all_plans(config) if plan.name == chosen.one)
-        run_one(config, plan, chosen.out, chosen.data_root)
-    else:
-        run_queue(chosen, all_plans(config, [chosen.part]))
-    return 0
+    plan = study_of(config, chosen.part, chosen.data_root)
+    found = sw.study(plan, out=chosen.out / chosen.part, jobs=chosen.jobs)
+    for name, reason in found.failures.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if found.failures else 0
 
 
 if __name__ == "__main__":

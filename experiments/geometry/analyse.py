@@ -44,7 +44,7 @@ def read_runs(config: Mapping[str, Any], out: Path, table: Mapping[str, float]) 
     """The series of every finished search, by its name."""
     runs = {}
     for plan in all_plans(config):
-        folder = out / plan.name
+        folder = plan.folder(out)
         if not (folder / "result.json").exists():
             continue
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -438,9 +438,9 @@ def references(row: Sequence[Any], name: str, exact: Mapping[str, Any]) -> list[
 # Writing
 
 
-def environment(out: Path, names: Sequence[str]) -> dict[str, Any]:
+def environment(folders: Sequence[Path]) -> dict[str, Any]:
     """What the runs had in common, and every value of what they had not; paths of the machine are not among it."""
-    records = [json.loads((out / name / "environment.json").read_text(encoding="utf-8")) for name in names]
+    records = [json.loads((folder / "environment.json").read_text(encoding="utf-8")) for folder in folders]
     facts: dict[str, Any] = {}
     for key in dict.fromkeys(itertools.chain.from_iterable(records)):
         if key == "started" or key.startswith("data "):
@@ -483,7 +483,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.results.mkdir(parents=True, exist_ok=True)
     save(chosen.results / "results.json", compact(results) + "\n")
     seconds = {"search_seconds": round(sum(run["seconds"] for run in runs.values()))}
-    facts = environment(chosen.out, list(runs)) | seconds
+    facts = environment([plan.folder(chosen.out) for plan in all_plans(config) if plan.name in runs]) | seconds
     save(chosen.results / "environment.json", compact(facts) + "\n")
     draw(results, chosen.results)
     text = markdown(results)

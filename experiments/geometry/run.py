@@ -1,4 +1,4 @@
-"""Softmax and Adam against exponentiated gradient on the simplex, bilevel and on one level: the queue of searches.
+"""Softmax and Adam against exponentiated gradient on the simplex, bilevel and on one level: two studies.
 
 Every search is a run folder of sharewise below `--out`: what is finished is skipped, what was cut off goes on. Usage,
 from anywhere; `analyse.py` reads the folders at any time::
@@ -14,11 +14,8 @@ import gzip
 import itertools
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -52,10 +49,23 @@ class Plan:
     seed: int
 
     @property
+    def part(self) -> str:
+        """The study that it belongs to."""
+        return "with-none" if self.with_none else "without-none"
+
+    @property
+    def arm(self) -> str:
+        """All that it shares with the searches of other seeds."""
+        return f"{self.geometry}-{self.level}-{self.part}-rate{self.rate:g}"
+
+    @property
     def name(self) -> str:
         """Also the name of its folder."""
-        options = "with-none" if self.with_none else "without-none"
-        return f"{self.geometry}-{self.level}-{options}-rate{self.rate:g}-seed{self.seed}"
+        return f"{self.arm}-seed{self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Where the study keeps its run."""
+        return out / self.part / "runs" / self.name
 
 
 def all_plans(config: Mapping[str, Any]) -> list[Plan]:
@@ -122,7 +132,7 @@ def truth(config: Mapping[str, Any], data_root: Path) -> dict[str, float]:
 
 def final_architecture(out: Path, plan: Plan) -> str:
     """What a finished search found."""
-    found: str = json.loads((out / plan.name / "result.json").read_text(encoding="utf-8"))["architecture"]
+    found: str = json.loads((plan.folder(out) / "result.json").read_text(encoding="utf-8"))["architecture"]
     return found
 
 
@@ -130,68 +140,43 @@ def final_architecture(out: Path, plan: Plan) -> str:
 # Running
 
 
-def run_one(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> None:
-    """Start or continue one search, in this process and on one thread."""
-    import torch
+def study_of(config: Mapping[str, Any], plans: Sequence[Plan], data_root: Path) -> dict[str, Any]:
+    """Searches as the plan of a study: the steps of the configuration are the budget, and set the epochs."""
+    arms = {plan.arm: plan for plan in plans}
+    return {
+        "title": "geometry and level",
+        "methods": [
+            {
+                "method": config["geometries"][plan.geometry]["methods"][plan.level],
+                "name": arm,
+                "options": {k: v for k, v in method_options(config, plan).items() if k != "epochs"},
+            }
+            for arm, plan in arms.items()
+        ],
+        "spaces": [{"space": config["space"], "network": config["network"]}],
+        "data": [data_of(config, data_root)],
+        "seeds": config["seeds"],
+        "budget": {"steps": config["steps"]},
+        "gap_examples": config["gap_examples"],
+        "device": "cpu",
+    }
 
+
+def data_of(config: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
+    """The data set of the configuration, from its folder."""
+    facts = config["data"]
+    sizes = {name: facts[name] for name in ("image_size", "train_examples")}
+    return {"data": facts["name"], "path": str(data_root / facts["name"]), **sizes}
+
+
+def run(config: Mapping[str, Any], plans: Sequence[Plan], out: Path, data_root: Path, jobs: int) -> None:
+    """Run what is not finished of some searches, all of one part."""
     import sharewise as sw
-    from sharewise.data import load
 
-    torch.set_num_threads(1)
-    data = config["data"]
-    dataset = load(
-        data["name"],
-        data_root / data["name"],
-        image_size=data["image_size"],
-        train_examples=data["train_examples"],
-        seed=plan.seed,
-    )
-    method = config["geometries"][plan.geometry]["methods"][plan.level]
-    folder = out / plan.name
-    result = sw.search(
-        sw.spaces.load(config["space"]),
-        sw.methods.build(method, method_options(config, plan)),
-        dataset,
-        network=config["network"],
-        seed=plan.seed,
-        device="cpu",
-        gap_examples=config["gap_examples"],
-        out=folder,
-        resume=(folder / "config.yaml").exists(),
-    )
-    if result.state.step != config["steps"]:
-        raise SystemExit(f"{plan.name} made {result.state.step} steps instead of {config['steps']}")
-
-
-def run_queue(config_path: Path, plans: Sequence[Plan], out: Path, data_root: Path, jobs: int) -> None:
-    """Run what is not finished, each search in a process of one thread; the place of the code is that of this one."""
-
-    def work(plan: Plan) -> None:
-        if (out / plan.name / "result.json").exists():
-            return
-        begin = time.perf_counter()
-        command = [sys.executable, str(HERE / "run.py"), "--one", plan.name, "--config", str(config_path)]
-        command += ["--out", str(out), "--data-root", str(data_root)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        state = "done" if done.returncode == 0 else f"FAILED: {done.stderr.strip()[-2000:]}"
-        print(f"{time.strftime('%H:%M:%S')} {plan.name:48s} {time.perf_counter() - begin:7.1f} s  {state}", flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, plans))
-    missing = [plan.name for plan in plans if not (out / plan.name / "result.json").exists()]
-    if missing:
-        raise SystemExit(f"{len(missing)} of {len(plans)} searches are not finished: {', '.join(missing)}")
-
-
-def guard(config: Mapping[str, Any], out: Path) -> None:
-    """Refuse a folder of runs that belongs to another configuration."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.yaml"
-    if path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) != config:
-        raise SystemExit(f"{out} holds runs of another configuration (see {path}); choose another --out")
-    if not path.exists():
-        path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    found = sw.study(study_of(config, plans, data_root), out=out / plans[0].part, jobs=jobs)
+    if found.failures:
+        failed = "; ".join(f"{name}: {reason}" for name, reason in found.failures.items())
+        raise SystemExit(f"{len(found.failures)} of {len(plans)} searches have no result: {failed}")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -213,21 +198,13 @@ def parser(description: str) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser((__doc__ or "").splitlines()[0])
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
-    options.add_argument("--one", metavar="NAME", help="run this search alone, in this process")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
-    guard(config, chosen.out)
     table = truth(config, chosen.data_root)
-
-    if chosen.one:
-        (plan,) = (plan for plan in all_plans(config) if plan.name == chosen.one)
-        run_one(config, plan, chosen.out, chosen.data_root)
-        return 0
-
-    run_queue(chosen.config, main_plans(config), chosen.out, chosen.data_root, chosen.jobs)
+    run(config, main_plans(config), chosen.out, chosen.data_root, chosen.jobs)
     rates = best_rates(config, lambda plan: table[final_architecture(chosen.out, plan)])
     print("best rates:", {"-".join(key): rate for key, rate in rates.items()}, flush=True)
-    run_queue(chosen.config, none_plans(config, rates), chosen.out, chosen.data_root, chosen.jobs)
+    run(config, none_plans(config, rates), chosen.out, chosen.data_root, chosen.jobs)
     return 0
 
 

@@ -27,9 +27,9 @@ from sharewise.appraisal import compare_groups, holm, mean_interval, rank_agreem
 from sharewise.atomic import replacing
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.tabulated import final_accuracies
-from sharewise.run.equal_cost import RANDOM, generator, regrets
-from sharewise.run.truth import Truth, truth_of_table
 from sharewise.spaces import load
+from sharewise.studies.equal_cost import RANDOM, generator, regrets
+from sharewise.studies.truth import Truth, truth_of_table
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

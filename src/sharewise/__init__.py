@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
-    from sharewise.run.appraise import Appraisal, appraise
     from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
+    from sharewise.studies.appraise import Appraisal, appraise
+    from sharewise.studies.compare import StrategyComparison, compare
+    from sharewise.studies.contest import Contest
+    from sharewise.studies.plan import StudyPlan
+    from sharewise.studies.study import Study, study
     from sharewise.supernet import Gate, export, extract, recalibrate
     from sharewise.supernet.elastic import (
         Choose,
@@ -44,6 +48,7 @@ __all__ = [
     "Architecture",
     "Choice",
     "Choose",
+    "Contest",
     "ElasticConv2d",
     "ElasticEmbedding",
     "ElasticLinear",
@@ -53,12 +58,16 @@ __all__ = [
     "SearchResult",
     "SharewiseError",
     "Space",
+    "StrategyComparison",
+    "Study",
+    "StudyPlan",
     "TrainingRecipe",
     "TrainingResult",
     "appraisal",
     "appraise",
     "build_network",
     "build_supernet",
+    "compare",
     "cost",
     "data",
     "depth",
@@ -73,6 +82,7 @@ __all__ = [
     "search",
     "space",
     "spaces",
+    "study",
     "supernet",
     "train",
     "width",

@@ -272,7 +272,7 @@ def test_a_comparison_goes_on_where_it_was_cut_off(
         made.append(repeats)
         return run_arena(*arguments, repeats=repeats, **settings)
 
-    monkeypatch.setattr(compare_verb, "run_arena", cut_off)
+    monkeypatch.setattr("sharewise.studies.compare.run_arena", cut_off)
     with pytest.raises(KeyboardInterrupt):
         compare_verb.execute(Parser("sharewise compare"), [*map(str, words), "--out", str(tmp_path / "out")])
     capsys.readouterr()
@@ -291,7 +291,7 @@ def test_a_comparison_goes_on_where_it_was_cut_off(
     assert made == chunks
     made[:] = []
     with monkeypatch.context() as other:
-        other.setattr(compare_verb, "version", lambda name: "0.0.0")
+        other.setattr("sharewise.studies.compare.version", lambda name: "0.0.0")
         with pytest.raises(KeyboardInterrupt):
             compare_verb.execute(Parser("sharewise compare"), [*map(str, words), "--out", str(tmp_path / "out")])
     assert made == [*chunks, chunks[0]]

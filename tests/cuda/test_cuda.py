@@ -15,8 +15,7 @@ import sharewise as sw
 from sharewise.cli import main
 from sharewise.engine import SearchState, architecture_step, weight_step
 from sharewise.methods import METHODS, build
-from sharewise.run import build_supernet
-from sharewise.run.search import prepare_search
+from sharewise.run import Place, Search, Setting, build_supernet
 from sharewise.space import sample
 from sharewise.spaces import SEARCHABLE, load
 from sharewise.supernet import discrete, extract, to_device
@@ -38,9 +37,8 @@ def state_of(method: str, device: str, precision: str) -> SearchState:
     data = sw.data.digits().limited(128, seed=0)
     network = {"channels": 2, "cells": 1}
     recipe = build(method, small_arguments(method))
-    return prepare_search(
-        sw.spaces.nasbench201(), recipe, data, network=network, device=device, precision=precision, gap_examples=0
-    )
+    setting = Setting(network, place=Place(device, precision))
+    return Search(sw.spaces.nasbench201(), recipe, data, setting, gap_examples=0).prepare()
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -156,7 +154,7 @@ def elastic_state(method: str, device: str) -> SearchState:
     space = sw.elastic(Branches(), choices, example=torch.randn(2, 1, 8, 8)).space
     data = sw.data.digits().limited(128, seed=0)
     recipe = build(method, small_arguments(method))
-    return prepare_search(space, recipe, data, device=device, precision="float64", gap_examples=0)
+    return Search(space, recipe, data, Setting(place=Place(device, "float64")), gap_examples=0).prepare()
 
 
 @pytest.mark.parametrize("method", ["spos", "gaea-erm", "tanglenas-drnas"])

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 import sharewise as sw
-from sharewise.data import load
 from sharewise.engine import RankSampled
+from sharewise.errors import CheckpointError
 from sharewise.space import enumerate_architectures
+from sharewise.studies.results import ResultFolder
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "all_methods"
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
@@ -159,35 +160,44 @@ def test_one_search_gives_no_interval(
 
 
 def test_a_run_is_read_as_it_was_written(
-    running: ModuleType,
-    analysis: ModuleType,
-    config: dict[str, Any],
-    table: dict[str, float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    running: ModuleType, analysis: ModuleType, config: dict[str, Any], table: dict[str, float], tmp_path: Path
 ) -> None:
-    small = {**config, "steps": 2, "network": {"channels": 2, "cells": 1}, "options": {"batch_size": 2}}
-    small |= {"methods": {**config["methods"], "spos": {"epochs": 1, "candidates": 2, "selection_examples": 4}}}
-    monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # would stay for the tests after this one
-    monkeypatch.setattr("sharewise.data.load", lambda *_, **__: load("digits", train_examples=8))
-    plan = running.Plan("defaults", "spos", 0)
-    running.run_one(small, plan, tmp_path, tmp_path)
+    small = {**config, "steps": 2, "network": {"channels": 2, "cells": 1}, "options": {"batch_size": 2}, "seeds": [0]}
+    small |= {"methods": {"spos": {"epochs": 1, "candidates": 2, "selection_examples": 4}}}
+    small |= {"faster": {"factor": 10, "argument": {}}}
+    study = running.study_of(small, "defaults", tmp_path)
+    study["data"] = [{"data": "digits", "train_examples": 8}]
+    assert not sw.study(study, out=tmp_path / "defaults").failures
     (run,) = analysis.read_runs(small, tmp_path, table).values()
+    (plan,) = running.all_plans(small)
     assert run["cell"] in table
     assert run["entropy"] is None
     costs = run["multiply_accumulates"]
     assert costs["weights"] > 0 == costs["architecture"]
     assert costs["selection"] > 0
     assert run["processor_seconds"] > 0
-    facts = analysis.environment(tmp_path, [plan.name])
+    facts = analysis.environment([plan.folder(tmp_path)])
     assert not [value for value in facts.values() if isinstance(value, str) and str(tmp_path) in value]
 
 
+@pytest.mark.parametrize("part", ["defaults", "faster"])
+def test_the_study_runs_the_design(running: ModuleType, config: dict[str, Any], tmp_path: Path, part: str) -> None:
+    study = sw.StudyPlan.from_plain(running.study_of(config, part, tmp_path))
+    plans, cells = running.all_plans(config, [part]), study.cells()
+    assert [cell.name for cell in cells] == [plan.name for plan in plans]
+    assert study.budget.steps == config["steps"]
+    for cell, plan in zip(cells, plans, strict=True):
+        wanted = sw.methods.build(plan.method, running.method_options(config, plan))
+        assert cell.configuration.build_recipe().with_epochs(wanted.epochs) == wanted
+        assert plan.folder(tmp_path) == tmp_path / part / "runs" / cell.name
+
+
 def test_runs_of_another_configuration_are_refused(running: ModuleType, config: dict[str, Any], tmp_path: Path) -> None:
-    running.guard(config, tmp_path)
-    running.guard(config, tmp_path)
-    with pytest.raises(SystemExit, match="another configuration"):
-        running.guard(config | {"steps": 1}, tmp_path)
+    folder = ResultFolder(tmp_path, "study")
+    folder.begin(running.study_of(config, "defaults", tmp_path))
+    folder.begin(running.study_of(config, "defaults", tmp_path))
+    with pytest.raises(CheckpointError, match=r"budget\.steps is 800 there and 1 here"):
+        folder.begin(running.study_of(config | {"steps": 1}, "defaults", tmp_path))
 
 
 def test_the_page_keeps_what_is_written_by_hand(analysis: ModuleType) -> None:

@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 import sharewise as sw
+from sharewise.errors import CheckpointError
 from sharewise.space import enumerate_architectures
+from sharewise.studies.results import ResultFolder
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "geometry"
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
@@ -104,11 +106,28 @@ def test_the_best_rate_has_the_highest_mean_and_of_equal_ones_the_smallest(
     assert all(plan.with_none and plan.rate == rates[plan.geometry, plan.level] for plan in extra)
 
 
+def test_the_study_runs_the_design(running: ModuleType, config: dict[str, Any], tmp_path: Path) -> None:
+    for plans in (running.main_plans(config), [plan for plan in running.all_plans(config) if plan.with_none]):
+        study = sw.StudyPlan.from_plain(running.study_of(config, plans, tmp_path))
+        cells = study.cells()
+        assert [cell.name for cell in cells] == [plan.name for plan in plans]
+        assert study.budget.steps == config["steps"]
+        for cell, plan in zip(cells, plans, strict=True):
+            recipe = cell.configuration.build_recipe()
+            wanted = sw.methods.build(
+                config["geometries"][plan.geometry]["methods"][plan.level], running.method_options(config, plan)
+            )
+            assert recipe.with_epochs(wanted.epochs) == wanted
+            assert (cell.configuration.seed, cell.configuration.gap_examples) == (plan.seed, config["gap_examples"])
+            assert plan.folder(tmp_path) == tmp_path / plans[0].part / "runs" / cell.name
+
+
 def test_runs_of_another_configuration_are_refused(running: ModuleType, config: dict[str, Any], tmp_path: Path) -> None:
-    running.guard(config, tmp_path)
-    running.guard(config, tmp_path)
-    with pytest.raises(SystemExit, match="another configuration"):
-        running.guard(config | {"steps": 1}, tmp_path)
+    folder, plans = ResultFolder(tmp_path, "study"), running.main_plans(config)
+    folder.begin(running.study_of(config, plans, tmp_path))
+    folder.begin(running.study_of(config, plans, tmp_path))
+    with pytest.raises(CheckpointError, match=r"budget\.steps is 2000 there and 1 here"):
+        folder.begin(running.study_of(config | {"steps": 1}, plans, tmp_path))
 
 
 def test_the_table_holds_the_whole_space(running: ModuleType, config: dict[str, Any], shared_data: Path) -> None:

@@ -175,7 +175,7 @@ def test_guided_searches_are_charged_their_supernets(
     modules: tuple[ModuleType, ModuleType], config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Supernets that know the truth beat random search; one that failed is counted and left out."""
-    from sharewise.run.truth import Truth
+    from sharewise.studies.truth import Truth
 
     running, analysis = modules
     monkeypatch.setattr(analysis, "REPEATS", 20)

@@ -14,7 +14,6 @@ from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
 from sharewise.oracle.tabulated import table_oracle
 from sharewise.run import RunFolder
-from sharewise.run.oracles import StandaloneOracle, supernet_oracle
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.training_cost import training_epochs
 from sharewise.space import Choice, Space
@@ -28,6 +27,7 @@ from sharewise.strategy import (
     Tournament,
     run_strategy,
 )
+from sharewise.studies.oracles import StandaloneOracle, supernet_oracle
 from sharewise.supernet import RecalibratedStatistics, discrete
 
 

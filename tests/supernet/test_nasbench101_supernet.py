@@ -17,8 +17,7 @@ from sharewise.distribution import Phase, Proportional, Uniform
 from sharewise.engine import weight_step
 from sharewise.errors import ConfigurationError
 from sharewise.methods import build
-from sharewise.run import build_supernet
-from sharewise.run.search import prepare_search
+from sharewise.run import Place, Search, Setting, build_supernet
 from sharewise.space import Architecture, Probabilities, Relaxation, sample
 from sharewise.spaces import load
 from sharewise.spaces.nasbench101 import SUBSPACES, cell_of, subspace
@@ -312,7 +311,7 @@ def test_proportional_sampling_respects_excluded_operations() -> None:
 def test_average_of_three_cells_is_the_mean_of_their_gradients() -> None:
     options = {"batch_size": 8, "paths": 3, "learning_rate": 1.0, "weight_decay": 0.0}
     data = sw.data.digits().limited(64, seed=0)
-    state = prepare_search(A4, build("spos", options), data, network={"channels": 5, "cells": 1}, device="cpu")
+    state = Search(A4, build("spos", options), data, Setting({"channels": 5, "cells": 1}, place=Place("cpu"))).prepare()
     before = copy.deepcopy(state.supernet).train()
     batches, paths = [], []
     stream, draw = state.next_batch, state.distribution.draw
@@ -341,12 +340,12 @@ def test_method_contract(options: dict[str, Any]) -> None:
 def test_methods_that_treat_decisions_one_by_one_are_refused(method: str) -> None:
     data = sw.data.digits().limited(64, seed=0)
     with pytest.raises(ConfigurationError, match=r"searched by whole architectures.* spos .*or rs-ws"):
-        prepare_search(A4, build(method), data, network={"channels": 4, "cells": 1}, device="cpu")
+        Search(A4, build(method), data, Setting({"channels": 4, "cells": 1}, place=Place("cpu"))).prepare()
 
 
 def test_path_dropout_is_refused() -> None:
     data = sw.data.digits().limited(64, seed=0)
+    setting = Setting({"channels": 4, "cells": 1}, place=Place("cpu"))
+    search = Search(A4, build("spos", {"path_dropout": 0.1}), data, setting)
     with pytest.raises(ConfigurationError, match="no such decision"):
-        prepare_search(
-            A4, build("spos", {"path_dropout": 0.1}), data, network={"channels": 4, "cells": 1}, device="cpu"
-        )
+        search.prepare()

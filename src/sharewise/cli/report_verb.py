@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sharewise.cli.parser import Parser
 from sharewise.report import write_report
+from sharewise.report.appraisal_page import write_appraisal
+from sharewise.report.comparison_page import write_comparison
+from sharewise.report.study_page import write_study
 from sharewise.run import RunFolder
 
 __all__ = ["execute"]
 
+_PAGES: Mapping[str, Callable[[Path], Path]] = {
+    "appraisal.json": write_appraisal,
+    "results.json": write_comparison,
+    "study.json": write_study,
+}
+"""What shows a folder of results, by the document that it holds."""
+
 
 def execute(parser: Parser, words: list[str]) -> int:
-    """Write the report of a run, or of an appraisal."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run, finished or not, or of an appraisal")
+    """Write the page of a run, an appraisal, a comparison or a study."""
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of a run, finished or not, or of an appraisal, a comparison, a study"
+    )
     options = parser.parse(words)
-    if (Path(options.run) / "appraisal.json").is_file():
-        from sharewise.report.appraisal_page import write_appraisal
-
-        print(write_appraisal(Path(options.run)))
-        return 0
-    folder = RunFolder(options.run)
+    run = Path(options.run)
+    for name, write in _PAGES.items():
+        if (run / name).is_file():
+            print(write(run))
+            return 0
+    folder = RunFolder(run)
     folder.read_config()
     print(write_report(folder.path))
     return 0

@@ -1,7 +1,7 @@
 """Tables of benchmarks as oracles: what an architecture is worth, and what it cost to find out; no torch in this room.
 
 What an oracle is stands in `sharewise.strategy`, since strategies ask it; those that train or score with torch are
-`sharewise.engine.SupernetOracle` and `sharewise.run.oracles.StandaloneOracle`.
+`sharewise.engine.SupernetOracle` and `sharewise.studies.oracles.StandaloneOracle`.
 """
 
 from sharewise.oracle.table import Measurement, Reporter, Table, open_table

@@ -2,28 +2,36 @@
 
 from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
 from sharewise.run.environment import environment, versions
-from sharewise.run.few_shot import FewShot, FewShotOracle, few_shot
+from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
 from sharewise.run.listeners import record_to, tensorboard
+from sharewise.run.networks import build_network, build_supernet
+from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.restore import Restored, restore
-from sharewise.run.search import TrainingResult, build_network, build_supernet, evaluate_test, search, train
+from sharewise.run.result import evaluate_test
+from sharewise.run.search import Search, search
 from sharewise.run.standalone import Standalone, TrainingRecipe
+from sharewise.run.train import Training, TrainingResult, train
 
 __all__ = [
-    "FewShot",
-    "FewShotOracle",
+    "Finished",
+    "Keep",
+    "Place",
     "Restored",
     "RunFolder",
+    "Search",
     "SearchConfiguration",
+    "Setting",
     "Standalone",
     "TrainConfiguration",
+    "Training",
     "TrainingRecipe",
     "TrainingResult",
     "build_network",
     "build_supernet",
     "environment",
     "evaluate_test",
-    "few_shot",
+    "finished",
     "from_mapping",
     "read_yaml",
     "record_to",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, final, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -20,8 +20,11 @@ from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
-from sharewise.run.search import TrainingResult, build_network, network_options, search, train
+from sharewise.run.networks import build_network, network_options
+from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
@@ -90,6 +93,19 @@ class Configuration:
         """All options of the network, with defaults filled in."""
         return network_options(self.load_space(), self.network)
 
+    @property
+    def place(self) -> Place:
+        """Where the run computes."""
+        return Place(self.device, self.precision, self.threads)
+
+    def setting(self) -> Setting:
+        """What the run starts from, beside its space, recipe and data."""
+        return Setting(self.network_options(), self.seed, self.place, self.max_steps)
+
+    def keep(self, out: str | Path, resume: bool) -> Keep:
+        """Where the run is kept."""
+        return Keep(Path(out), resume, self.checkpoint_every)
+
 
 @final
 @dataclass(frozen=True)
@@ -148,6 +164,10 @@ class SearchConfiguration(Configuration):
     def _latencies(self) -> Latency:
         return Latency(0.0, ()) if self.latency is None else Latency.from_json(self.latency)
 
+    def legal_recipe(self) -> tuple[str, dict[str, Any]]:
+        """Whose the options of `recipe` are, and their types by name."""
+        return self.method, {name: kind for name, (kind, _) in parameters(self.method).items()}
+
     def with_latencies(self) -> SearchConfiguration:
         """The same search with a latency table, measured here and now on the device of the run, if it needs one."""
         if self.max_latency is None or self.latency is not None:
@@ -158,7 +178,7 @@ class SearchConfiguration(Configuration):
             outputs = dataset.task.outputs
             return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
 
-        with _threads(self.threads):
+        with self.place.entered():
             table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
         return replace(self, latency=table.to_json())
 
@@ -170,23 +190,11 @@ class SearchConfiguration(Configuration):
         """Run the search in a folder, or continue it there."""
         if self.max_latency is not None and self.latency is None:
             return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
-        with _threads(self.threads):
-            return search(
-                self.load_space(),
-                self.build_recipe(),
-                self.load_data(),
-                network=self.network_options(),
-                seed=self.seed,
-                device=self.device,
-                precision=self.precision,
-                max_steps=self.max_steps,
-                gap_examples=self.gap_examples,
-                out=out,
-                resume=resume,
-                checkpoint_every=self.checkpoint_every,
-                callbacks=callbacks,
-                configuration=self.complete(),
-            )
+        return self.search().run(self.keep(out, resume), callbacks, self.complete())
+
+    def search(self) -> Search:
+        """The search before its first step, space and data loaded."""
+        return Search(self.load_space(), self.build_recipe(), self.load_data(), self.setting(), self.gap_examples)
 
 
 @final
@@ -199,6 +207,10 @@ class TrainConfiguration(Configuration):
     """
 
     architecture: str = ""
+
+    def legal_recipe(self) -> tuple[str, dict[str, Any]]:
+        """Whose the options of `recipe` are, and their types by name."""
+        return "the training", {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
 
     def parse_architecture(self) -> Architecture:
         """The architecture as a value."""
@@ -221,34 +233,12 @@ class TrainConfiguration(Configuration):
 
     def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
         """Run the training in a folder, or continue it there."""
-        with _threads(self.threads):
-            return train(
-                self.load_space(),
-                self.parse_architecture(),
-                self.load_data(),
-                training=self.training(),
-                network=self.network_options(),
-                seed=self.seed,
-                device=self.device,
-                precision=self.precision,
-                max_steps=self.max_steps,
-                out=out,
-                resume=resume,
-                checkpoint_every=self.checkpoint_every,
-                callbacks=callbacks,
-                configuration=self.complete(),
-            )
+        return self.train().run(self.keep(out, resume), callbacks, self.complete())
 
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads within the block, or as many as torch takes by itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def train(self, *, evaluate_on_test: bool = True) -> Training:
+        """The training before its first step, space and data loaded."""
+        data, setting = self.load_data(), self.setting()
+        return Training(self.load_space(), self.parse_architecture(), data, self.training(), setting, evaluate_on_test)
 
 
 _COMMANDS: Mapping[str, type[SearchConfiguration | TrainConfiguration]] = {
@@ -307,22 +297,19 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
     draft = cls(**plain)
-    networks = networks_of(draft.load_space())
-    network_hints = get_type_hints(networks.options)
-    for name in nested["network"]:
-        if name not in network_hints:
-            raise unknown_name(f"network option of {draft.space}:", name, network_hints)
-    network = {name: checked(name, network_hints[name], value) for name, value in nested["network"].items()}
-    if isinstance(draft, SearchConfiguration):
-        recipe_hints = {name: kind for name, (kind, _) in parameters(draft.method).items()}
-    else:
-        recipe_hints = {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
-    for name in nested["recipe"]:
-        if name not in recipe_hints:
-            owner = draft.method if isinstance(draft, SearchConfiguration) else "the training"
-            raise unknown_name(f"recipe option of {owner}:", name, recipe_hints)
-    recipe = {name: checked(name, recipe_hints[name], value) for name, value in nested["recipe"].items()}
+    legal = get_type_hints(networks_of(draft.load_space()).options)
+    network = _options(f"network option of {draft.space}:", nested["network"], legal)
+    owner, legal = draft.legal_recipe()
+    recipe = _options(f"recipe option of {owner}:", nested["recipe"], legal)
     return cls(**plain, **tables, network=network, recipe=recipe)
+
+
+def _options(kind: str, given: Mapping[str, Any], legal: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested options, each of its legal type."""
+    for name in given:
+        if name not in legal:
+            raise unknown_name(kind, name, legal)
+    return {name: checked(name, legal[name], value) for name, value in given.items()}
 
 
 def _is_mapping(name: str, given: Mapping[str, Any]) -> bool:
@@ -370,15 +357,23 @@ def checked(name: str, kind: Any, value: Any) -> Any:
         raise unknown_name(f"value of option {name}:", value, arguments)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(checked(name, arguments[0], item) for item in value)
-    if kind is bool and isinstance(value, bool):
+    found = _scalar(kind, value)
+    if found is None:
+        words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
+        raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
+    return found
+
+
+def _scalar(kind: Any, value: Any) -> bool | str | int | float | None:
+    """A word, a number or a truth value of the wanted type; `None` where it is of another."""
+    if kind in (bool, str) and isinstance(value, kind):
+        return cast("bool | str", value)
+    if isinstance(value, bool):
+        return None
+    if kind is int and isinstance(value, int):
         return value
-    if kind is str and isinstance(value, str):
-        return value
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is float and not isinstance(value, bool):
+    if kind is float:
         with suppress(TypeError, ValueError):
             if math.isfinite(float(value)):
                 return float(value)
-    words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
-    raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
+    return None

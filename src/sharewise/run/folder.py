@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, TYPE_CHECKING, Any, final
 
 import torch
 import yaml
@@ -24,6 +24,9 @@ import yaml
 from sharewise.atomic import replacing
 from sharewise.data.sources import relocated
 from sharewise.errors import CheckpointError, SharewiseError
+
+if TYPE_CHECKING:
+    from sharewise.engine import SearchState
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
 
@@ -283,6 +286,17 @@ class RunFolder:
                 f"{CHECKPOINT_FORMAT}; use the version named in {self.environment}"
             )
         return content
+
+    def restore(self, state: SearchState, saved: dict[str, Any]) -> None:
+        """Bring a state to where a checkpoint says that it stood.
+
+        Raises:
+            CheckpointError: when the checkpoint does not hold what the state needs.
+        """
+        try:
+            state.load_state_dict(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{self.checkpoint} is damaged: {type(error).__name__}: {error}") from None
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to the history.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sharewise.data import Dataset
-from sharewise.engine import Numerics, SearchState, numerics, replay
+from sharewise.engine import Numerics, SearchState, replay
 from sharewise.errors import CheckpointError
-from sharewise.run.configuration import SearchConfiguration, TrainConfiguration, from_mapping
+from sharewise.run.configuration import TrainConfiguration, from_mapping
+from sharewise.run.execute import fingerprint
 from sharewise.run.folder import RunFolder
-from sharewise.run.search import fingerprint, prepare_search, prepare_training, without_auxiliary
+from sharewise.run.networks import without_auxiliary
 from sharewise.space import Architecture
 from sharewise.supernet import RecalibratedStatistics, discrete, extract, recalibrate, to_device
 
@@ -60,23 +61,18 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     if content is None:
         raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
     configuration = from_mapping(stored["command"], stored)
-    place = numerics(device or configuration.device, configuration.precision)
-    space, dataset = configuration.load_space(), configuration.load_data()
-    architecture = space.parse(result["architecture"])
-    common: dict[str, Any] = {
-        "network": configuration.network_options(),
-        "seed": configuration.seed,
-        "device": device or configuration.device,
-        "precision": configuration.precision,
-        "max_steps": configuration.max_steps,
-    }
+    architecture = configuration.load_space().parse(result["architecture"])
+    if device is not None:
+        configuration = replace(configuration, device=device)
+    place = configuration.place.numerics()
     if isinstance(configuration, TrainConfiguration):
-        state, network = prepare_training(space, architecture, dataset, configuration.training(), **common)
+        training = replace(configuration, architecture=str(architecture)).train()
+        state, network = training.prepare()
         _load(state, content, folder)
         network = without_auxiliary(network.eval()).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return Restored(network, architecture, dataset, place, "trained from scratch")
-    assert isinstance(configuration, SearchConfiguration)
-    state = prepare_search(space, configuration.build_recipe(), dataset, **common)
+        return Restored(network, architecture, training.dataset, place, "trained from scratch")
+    search = configuration.search()
+    state = search.prepare()
     _load(state, content, folder)
     gates = to_device(discrete(state.supernet.relaxation.encode(architecture)), place.device, place.dtype)
     policy = RecalibratedStatistics()
@@ -90,7 +86,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     recalibrate(state.supernet, forward, batches)
     network = extract(state.supernet, architecture).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     origin = f"inherited from the supernet, batch norm recalibrated on {len(batches)} training batches"
-    return Restored(network, architecture, dataset, place, origin)
+    return Restored(network, architecture, search.dataset, place, origin)
 
 
 def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
 from sharewise.supernet.gate import Gates, discrete
 from sharewise.supernet.supernet import Shared, Supernet
@@ -65,6 +66,11 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
         >>> sum(p.numel() for p in extract(supernet, a).parameters())
         5230
     """
+    if not isinstance(supernet, Supernet):
+        raise ConfigurationError(
+            f"extract needs a supernet, such as sharewise.elastic(…) or result.state.supernet, got a "
+            f"{type(supernet).__name__}"
+        )
     architecture = supernet.space.own(architecture)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
         network = supernet.plain(architecture)

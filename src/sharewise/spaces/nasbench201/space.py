@@ -265,7 +265,9 @@ class NasBench201Listing(Listing):
     def index(self, architecture: Architecture) -> int:
         """See `Listing.index`."""
         try:
-            if architecture.space == "nasbench201" and len(dict(architecture.items_)) == len(architecture) == len(EDGES):
+            if architecture.space == "nasbench201" and len(dict(architecture.items_)) == len(architecture) == len(
+                EDGES
+            ):
                 return int(_official_index()[sum(map(_WEIGHTS.__getitem__, architecture.items_))])
         except KeyError:
             pass

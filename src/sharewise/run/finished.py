@@ -1,0 +1,248 @@
+"""Finished searches, wherever they lie: one value for a run's folder and for a result in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, final
+
+from sharewise.cost import cost
+from sharewise.engine import SearchResult, SearchState
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
+from sharewise.run.execute import fingerprint
+from sharewise.run.folder import RunFolder
+from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.train import Training
+from sharewise.space import Architecture
+from sharewise.supernet import discrete
+
+__all__ = ["Finished", "InFolder", "InMemory", "finished", "finished_search"]
+
+
+class Finished(ABC):
+    """A search that has ended, with all that one may ask of it afterwards."""
+
+    most_jobs: int | None = None
+    """Processes that can look at it; `None` for any number."""
+
+    def require_jobs(self, jobs: int) -> None:
+        """Refuse more processes than can look at it.
+
+        Raises:
+            ConfigurationError: when there are too many.
+        """
+        if self.most_jobs is not None and jobs > self.most_jobs:
+            raise ConfigurationError(
+                "a search in memory is followed in this process: set jobs to 1, or give its folder"
+            )
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Of every random stream."""
+
+    @property
+    @abstractmethod
+    def path(self) -> Path | None:
+        """Its folder; `None` in memory."""
+
+    @abstractmethod
+    def configuration(self) -> SearchConfiguration | None:
+        """The settings from which it can be repeated; `None` where it was made of objects that no file can name."""
+
+    @abstractmethod
+    def open(self) -> SearchState:
+        """The final state; nothing in a folder is changed."""
+
+    @abstractmethod
+    def ledger(self) -> Mapping[str, Any]:
+        """What each part of it has spent, as plain numbers."""
+
+    @abstractmethod
+    def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
+        """Everything that a training with its network and data depends on, but for the architecture."""
+
+    @abstractmethod
+    def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
+        """Train an architecture on its own with the network and the data of the search; the test set stays sealed.
+
+        Args:
+            architecture: of its space.
+            recipe: of the training.
+            seed: of the training.
+            out: folder of the training, which goes on there; searches in memory keep none.
+
+        Raises:
+            NonFiniteError: when the training diverges.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class InFolder(Finished):
+    """A finished search in its folder, which is read when it is asked; other processes may ask as well.
+
+    Args:
+        folder: of the run.
+        device: overrides the run's.
+    """
+
+    folder: Path
+    device: str | None = None
+
+    @property
+    def seed(self) -> int:
+        """See `Finished.seed`."""
+        return self.configuration().seed
+
+    @property
+    def path(self) -> Path:
+        """See `Finished.path`."""
+        return self.folder
+
+    def configuration(self) -> SearchConfiguration:
+        """See `Finished.configuration`.
+
+        Raises:
+            CheckpointError: when the folder holds no search.
+        """
+        stored = RunFolder(self.folder).read_config()
+        found = from_mapping(stored["command"], stored)
+        if not isinstance(found, SearchConfiguration):
+            raise CheckpointError(f"{self.folder} is no search; only a search leaves a supernet")
+        return found
+
+    def open(self) -> SearchState:
+        """See `Finished.open`."""
+        return finished_search(RunFolder(self.folder), device=self.device)
+
+    def ledger(self) -> Mapping[str, Any]:
+        """See `Finished.ledger`."""
+        found = RunFolder(self.folder).read_result().get("ledger", {})
+        if not isinstance(found, Mapping):
+            raise CheckpointError(f"{self.folder / 'result.json'} is damaged: its ledger is no mapping")
+        return found
+
+    def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
+        """See `Finished.facts_of_training`."""
+        values = asdict(self._training("", recipe, seed))
+        return {"configuration": {n: v for n, v in values.items() if n not in ("architecture", "device")}}
+
+    def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
+        """See `Finished.train`."""
+        configuration = self._training(str(architecture), recipe, seed)
+        training = configuration.train(evaluate_on_test=False)
+        return training.run(Keep.at(out), configuration=configuration.complete()).state
+
+    def _training(self, architecture: str, recipe: TrainingRecipe, seed: int) -> TrainConfiguration:
+        searched = self.configuration()
+        shared: dict[str, Any] = {f.name: getattr(searched, f.name) for f in fields(Configuration)}
+        shared |= {"network": searched.network_options(), "recipe": asdict(recipe), "seed": seed, "threads": 1}
+        shared |= {"max_steps": None, "device": self.device or searched.device}
+        return TrainConfiguration(**shared, architecture=architecture)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class InMemory(Finished):
+    """A finished search in memory, which is looked at in this process.
+
+    Args:
+        state: at its end.
+        network: options of the network as the search had them, for trainings of single architectures.
+    """
+
+    most_jobs = 1
+    state: SearchState
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """See `Finished.seed`."""
+        return self.state.seed
+
+    @property
+    def path(self) -> None:
+        """See `Finished.path`."""
+
+    def configuration(self) -> None:
+        """See `Finished.configuration`."""
+
+    def open(self) -> SearchState:
+        """See `Finished.open`."""
+        return self.state
+
+    def ledger(self) -> Mapping[str, Any]:
+        """See `Finished.ledger`."""
+        return self.state.ledger.to_json()
+
+    def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
+        """See `Finished.facts_of_training`."""
+        return {"fingerprint": fingerprint(self.state), "network": dict(self.network)}
+
+    def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
+        """See `Finished.train`.
+
+        Raises:
+            ConfigurationError: when `network` is not that of the search.
+        """
+        state = self.state
+        place = Place(str(state.numerics.device), state.numerics.precision)
+        setting = Setting(dict(self.network), seed, place)
+        dataset, space = state.data.dataset, state.supernet.space
+        training = Training(space, architecture, dataset, recipe, setting, evaluate_on_test=False)
+        wanted = state.costs.of(discrete(state.supernet.relaxation.encode(architecture)))
+        plain = training.network()
+        found = cost(plain, dataset.input_shape, integers=dataset.input_kind == "text").multiply_accumulates
+        if found != wanted:
+            raise ConfigurationError(
+                f"a network of options {dict(self.network)} is not of the size of the search's ({found:,} "
+                f"multiply-accumulates instead of {wanted:,}): give network= as it was given to the search"
+            )
+        return training.run().state
+
+
+def finished(
+    runs: str | Path | SearchResult | Iterable[str | Path | SearchResult],
+    *,
+    device: str | None = None,
+    network: Mapping[str, Any] | None = None,
+) -> list[Finished]:
+    """Finished searches as a user names them.
+
+    Args:
+        runs: a folder or a result, or several.
+        device: overrides that of searches in folders.
+        network: options of the network of results in memory.
+    """
+    given = [runs] if isinstance(runs, str | Path | SearchResult) else list(runs)
+    return [
+        InMemory(run.state, dict(network or {})) if isinstance(run, SearchResult) else InFolder(Path(run), device)
+        for run in given
+    ]
+
+
+def finished_search(folder: RunFolder, *, device: str | None = None) -> SearchState:
+    """The final state of a search, from its folder; nothing in the folder is changed.
+
+    Args:
+        folder: of the run.
+        device: overrides the run's.
+
+    Raises:
+        CheckpointError: when the run is no search, not finished, or damaged.
+    """
+    folder.read_config()
+    folder.read_result()
+    configuration = InFolder(folder.path).configuration()
+    content = folder.read_checkpoint()
+    if content is None:
+        raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
+    state = replace(configuration, device=device or configuration.device).search().prepare()
+    folder.require_same_run(content, fingerprint(state))
+    folder.restore(state, content["state"])
+    return state

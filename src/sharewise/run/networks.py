@@ -1,0 +1,120 @@
+"""The networks of a run: supernets and plain networks, initialised from a seed, with or without an auxiliary head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from sharewise.data import Dataset
+from sharewise.engine import seeded_modules
+from sharewise.errors import ConfigurationError
+from sharewise.space import Architecture, Space
+from sharewise.supernet import Supernet, networks_of
+
+__all__ = [
+    "build_network",
+    "build_supernet",
+    "network_options",
+    "require_input_kind",
+    "with_auxiliary",
+    "without_auxiliary",
+]
+
+
+def build_supernet(
+    space: Space,
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Supernet:
+    """The shared network of a space, initialised from the stream `initialisation` of a seed.
+
+    Args:
+        space: any space that has networks.
+        input_shape: of one example.
+        outputs: number of classes or targets.
+        network: network options by name (`{"channels": 16, "cells": 5}`).
+        seed: of the initialisation.
+
+    Returns:
+        The supernet on the CPU.
+
+    Raises:
+        ConfigurationError: for an unknown or illegal option.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> supernet = build_supernet(load("toy-tied-width"), (4,), outputs=3)
+        >>> type(supernet).__name__
+        'TiedWidthSupernet'
+    """
+    networks = networks_of(space)
+    options = networks.configure(dict(network or {}))
+    with seeded_modules(seed, "initialisation"):
+        return networks.supernet(space, input_shape, outputs, options)
+
+
+def build_network(
+    architecture: Architecture,
+    space: Space,
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """The plain network of an architecture with weights of its own; arguments as for `build_supernet`.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> space = load("toy-tied-width")
+        >>> a = space.architecture({"width": 8, "activation": "relu"})
+        >>> sum(p.numel() for p in build_network(a, space, (4,), outputs=3).parameters())
+        67
+    """
+    networks = networks_of(space)
+    options = networks.configure(dict(network or {}))
+    with seeded_modules(seed, "initialisation"):
+        return networks.plain(space.own(architecture), input_shape, outputs, options)
+
+
+def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All options of a space's network, with defaults filled in."""
+    return asdict(networks_of(space).configure(dict(network or {})))
+
+
+def without_auxiliary(network: nn.Module) -> nn.Module:
+    """The network without its auxiliary head, which serves in training alone; the same object where it has none."""
+    configuration: dict[str, Any] = getattr(network, "configuration", {})
+    if not configuration.get("auxiliary"):
+        return network
+    with torch.device("meta"):
+        plain = type(network)(**{**configuration, "auxiliary": False})
+    kept = {name: value.clone() for name, value in network.state_dict().items() if name in plain.state_dict()}
+    plain.load_state_dict(kept, strict=True, assign=True)
+    return plain.requires_grad_(True).train(network.training)
+
+
+def require_input_kind(space: Space, dataset: Dataset) -> None:
+    """Refuse data that the networks of a space cannot take."""
+    kinds = networks_of(space).input_kinds
+    if dataset.input_kind not in kinds:
+        raise ConfigurationError(
+            f"networks of space {space.name!r} take {' or '.join(kinds)} inputs, but data {dataset.name!r} "
+            f"holds {dataset.input_kind} inputs"
+        )
+
+
+def with_auxiliary(network: nn.Module, seed: int) -> nn.Module:
+    """The same kind of network with its auxiliary head, which is how a plain network's class offers one."""
+    configuration: dict[str, Any] = getattr(network, "configuration", {})
+    if "auxiliary" not in configuration:
+        raise ConfigurationError(f"{type(network).__name__} has no auxiliary head; set auxiliary_weight to 0")
+    with seeded_modules(seed, "initialisation"):
+        return type(network)(**{**configuration, "auxiliary": True})

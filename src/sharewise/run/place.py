@@ -1,0 +1,104 @@
+"""Where a run computes, where it is kept, and what it starts from: three values in place of a corridor of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from sharewise.engine import Numerics, numerics
+from sharewise.errors import ConfigurationError
+
+__all__ = ["NOWHERE", "Keep", "Place", "Setting"]
+
+
+@final
+@dataclass(frozen=True)
+class Place:
+    """Where a run computes, and how precisely.
+
+    Args:
+        device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, …
+        precision: `"float32"`, `"float64"` or `"bfloat16"`.
+        threads: of the CPU; `None` for as many as torch takes by itself.
+
+    Example:
+        >>> Place("cpu").numerics().dtype
+        torch.float32
+    """
+
+    device: str = "auto"
+    precision: str = "float32"
+    threads: int | None = None
+
+    def numerics(self) -> Numerics:
+        """Device and precision as the engine reads them.
+
+        Raises:
+            ConfigurationError: when the device is unknown or absent, or the precision unknown.
+        """
+        return numerics(self.device, self.precision)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Compute with so many threads within the block."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@final
+@dataclass(frozen=True)
+class Keep:
+    """Where a run is kept.
+
+    Args:
+        folder: of the run; `None` keeps nothing.
+        resume: whether the folder holds the run, to be continued.
+        every: steps between checkpoints within an epoch; one is always written after each epoch.
+
+    Raises:
+        ConfigurationError: when something is to be kept nowhere.
+    """
+
+    folder: Path | None = None
+    resume: bool = False
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is None and (self.resume or self.every is not None):
+            raise ConfigurationError("resume and checkpoint_every need a run folder: give out=")
+
+    @classmethod
+    def at(cls, folder: Path | None, every: int | None = None) -> Keep:
+        """Begin in a folder, or go on there if it holds a run already."""
+        return cls(folder, folder is not None and (folder / "config.yaml").exists(), every)
+
+
+NOWHERE = Keep()
+"""Nothing is kept."""
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """What a run starts from, beside its space, recipe and data.
+
+    Args:
+        network: options of the network by name; missing ones take their defaults.
+        seed: of every random stream.
+        place: where it computes.
+        max_steps: stop after so many steps.
+    """
+
+    network: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    place: Place = field(default_factory=Place)
+    max_steps: int | None = None

@@ -1,0 +1,201 @@
+"""Trainings as runs: one architecture from scratch, evaluated on the test examples once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+from torch import nn
+
+from sharewise.data import Dataset
+from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
+from sharewise.run.execute import Record, execute
+from sharewise.run.folder import RunFolder
+from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
+from sharewise.run.place import NOWHERE, Keep, Place, Setting
+from sharewise.run.result import evaluate_test, result_of_training
+from sharewise.run.standalone import Standalone, TrainingRecipe
+from sharewise.space import Architecture, Space
+from sharewise.supernet import Supernet
+
+__all__ = ["Training", "TrainingResult", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A network that was trained on its own.
+
+    Args:
+        network: the trained plain network, in evaluation mode.
+        architecture: which one.
+        test: loss and metrics on the test examples, opened once; `None` where that was not asked for.
+        state: the final state of the loop, with history and ledger.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    test: dict[str, float] | None
+    state: SearchState
+
+
+def train(
+    space: Space | Supernet,
+    architecture: Architecture,
+    dataset: Dataset,
+    *,
+    training: TrainingRecipe | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    max_steps: int | None = None,
+    evaluate_on_test: bool = True,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    configuration: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Train one architecture from scratch and evaluate it on the test examples, once.
+
+    Args:
+        space: of the architecture, or a model of your own that `sharewise.elastic` has made one.
+        architecture: what to train.
+        dataset: its training examples train, its test examples are opened at the end.
+        training: the recipe; the default is the schedule of NAS-Bench-201.
+        network: options of the network by name.
+        seed: of every random stream.
+        device: `"auto"`, `"cpu"`, `"cuda"`, …
+        precision: `"float32"`, `"float64"` or `"bfloat16"`.
+        max_steps: stop after so many steps.
+        evaluate_on_test: whether to open the test examples at the end.
+        out: a folder for the run; without one nothing is written.
+        resume: continue the run in `out`.
+        checkpoint_every: steps between checkpoints within an epoch.
+        callbacks: told of every event.
+        configuration: what to store as the run's configuration; by default the arguments in words.
+
+    Returns:
+        The trained network and its scores.
+
+    Raises:
+        ConfigurationError: when settings clash.
+        CheckpointError: when `out` holds a run already, or one that does not fit.
+        NonFiniteError: when training diverges.
+
+    Example:
+        >>> import sharewise as sw
+        >>> space = sw.spaces.toy_tied_width()
+        >>> a = space.architecture({"width": 8, "activation": "relu"})
+        >>> result = sw.train(space, a, sw.data.digits(), max_steps=2, device="cpu")
+        >>> result.test["examples"]
+        360
+    """
+    found = Training(
+        space.space if isinstance(space, Supernet) else space,
+        architecture,
+        dataset,
+        training or TrainingRecipe(),
+        Setting(dict(network or {}), seed, Place(device, precision), max_steps),
+        evaluate_on_test,
+    )
+    keep = Keep(None if out is None else Path(out), resume, checkpoint_every)
+    return found.run(keep, callbacks, configuration)
+
+
+@final
+@dataclass(frozen=True)
+class Training:
+    """A training before its first step.
+
+    Args:
+        space: of the architecture.
+        architecture: what to train.
+        dataset: to train on.
+        recipe: how.
+        setting: network, seed, place and limit.
+        evaluate_on_test: whether to open the test examples at the end.
+    """
+
+    space: Space
+    architecture: Architecture
+    dataset: Dataset
+    recipe: TrainingRecipe
+    setting: Setting = field(default_factory=Setting)
+    evaluate_on_test: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", self.space.own(self.architecture))
+
+    def prepare(self) -> tuple[SearchState, nn.Module]:
+        """The state at step 0, and the plain network in it."""
+        require_input_kind(self.space, self.dataset)
+        seed, training, dataset = self.setting.seed, self.recipe, self.dataset
+        place = self.setting.place.numerics()
+        plain = self.network()
+        if training.auxiliary_weight:
+            plain = with_auxiliary(plain, seed)
+        dataset = replace(dataset, augmentation=training.augmentation(dataset.augmentation, dataset.input_kind))
+        recipe = training.recipe(self.architecture)
+        state = prepare(
+            Standalone(plain),
+            recipe,
+            dataset.assign(recipe.roles, generator=stream(seed, "data")),
+            numerics=place,
+            seed=seed,
+            max_steps=self.setting.max_steps,
+            measure=selection_scores if training.validation_fraction else None,
+            loss=training.loss(dataset.task),
+            on_epoch=training.on_epoch(plain),
+        )
+        return state, plain
+
+    def network(self) -> nn.Module:
+        """The plain network before its first step, without an auxiliary head."""
+        shape, outputs = self.dataset.input_shape, self.dataset.task.outputs
+        setting = self.setting
+        return build_network(self.architecture, self.space, shape, outputs, network=setting.network, seed=setting.seed)
+
+    def run(
+        self,
+        keep: Keep = NOWHERE,
+        callbacks: Sequence[Callback] = (),
+        configuration: Mapping[str, Any] | None = None,
+    ) -> TrainingResult:
+        """Train, or go on where the folder stands; `configuration` as for `train`."""
+        place = self.setting.place
+        with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
+            state, plain = self.prepare()
+            scores: dict[str, float] | None = None
+
+            def finish(result: SearchResult) -> dict[str, Any]:
+                nonlocal scores
+                plain.eval()
+                if self.evaluate_on_test:
+                    reader = f"final evaluation of {self.architecture}"
+                    scores = evaluate_test(plain, self.dataset, state.numerics, reader=reader)
+                return result_of_training(self, plain, result.state, scores)
+
+            result = execute(state, keep, Record(configuration or self._facts(state), finish), callbacks)
+            if scores is None and keep.folder is not None:  # it had ended before: the test examples stay closed
+                scores = RunFolder(keep.folder).read_result()["test"]
+        return TrainingResult(without_auxiliary(plain.eval()), self.architecture, scores, result.state)
+
+    def _facts(self, state: SearchState) -> dict[str, Any]:
+        """The arguments in words, for a training of objects that no configuration can name."""
+        setting = self.setting
+        return {
+            "command": "train",
+            "space": self.space.name,
+            "architecture": str(self.architecture),
+            "data": self.dataset.name,
+            "network": network_options(self.space, setting.network),
+            "recipe": state.recipe.arguments,
+            "seed": setting.seed,
+            "device": setting.place.device,
+            "precision": setting.place.precision,
+            "max_steps": setting.max_steps,
+            "origin": "library",
+        }

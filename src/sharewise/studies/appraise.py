@@ -1,0 +1,350 @@
+"""Appraise: should you share? Supernets beside the truth, from scores to a verdict, in a folder that survives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sharewise.engine import SearchResult, SearchState
+from sharewise.engine.streams import derived_seed
+from sharewise.errors import ConfigurationError
+from sharewise.oracle import Table, open_table
+from sharewise.report.appraisal_page import write_appraisal
+from sharewise.run.environment import environment
+from sharewise.run.finished import Finished, finished
+from sharewise.run.folder import RunFolder
+from sharewise.run.standalone import TrainingRecipe
+from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
+from sharewise.studies.judgement import Supernets, judge
+from sharewise.studies.results import ResultFolder
+from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
+from sharewise.studies.scoring import Score, Scoring, score
+from sharewise.studies.siblings import by_seed, missing_siblings
+from sharewise.studies.trainings import train_each
+from sharewise.studies.truth import Truth, require_enough
+from sharewise.studies.workers import Progress, Workers, cores, one_thread, silent
+
+__all__ = ["STANDALONE", "Appraisal", "appraise"]
+
+STANDALONE = "standalone"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Appraisal:
+    """What an appraisal found.
+
+    Args:
+        verdict: in one sentence.
+        document: verdict and evidence as plain values, as `appraisal.json` holds them.
+        out: the folder with figures and report; `None` where none was asked for.
+    """
+
+    verdict: str
+    document: Mapping[str, Any]
+    out: Path | None = None
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def appraise(
+    runs: str | Path | SearchResult | Sequence[str | Path | SearchResult],
+    oracle: str | Path | Table = STANDALONE,
+    *,
+    dataset: str | None = None,
+    architectures: int | None = None,
+    recalibrate: int = 4,
+    examples: int | None = None,
+    fine_tune: int = 0,
+    fine_tune_rate: float | None = None,
+    seeds: int | None = None,
+    training: TrainingRecipe | None = None,
+    epochs: int | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    repeats: int = 500,
+    resamples: int = 1000,
+    jobs: int | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Appraisal:
+    """Say whether sharing weights helps in a space: rank agreement, biases, and regret at equal cost.
+
+    A sample of architectures is scored by every supernet on held-out examples, with running and with recalibrated
+    batch-norm statistics, and compared with what each architecture is worth when it is trained on its own: by a table,
+    or by trainings that are made here. A search that trains the k best by score is charged the supernet's training,
+    the scoring of the sample and its k trainings; random search and, with a table, regularized evolution get the same.
+
+    Args:
+        runs: finished searches that differ in nothing but the seed: folders, or results in memory.
+        oracle: a table, or its file; or `"standalone"`.
+        dataset: of the table; may be left out where there is one.
+        architectures: in the sample, at least 3; by default 300 from a table, 12 that are trained here.
+        recalibrate: mini-batches for an architecture's own batch-norm statistics; 0 scores with the running ones alone.
+        examples: held-out examples that each score rests on; `None` for all.
+        fine_tune: steps on an architecture's weights before it is scored once more; 0 for none.
+        fine_tune_rate: their learning rate; `None` for a tenth of the search's first.
+        seeds: supernets in all; those that are missing are trained with the first run's configuration and the next
+            seeds, in `out`.
+        training: of an architecture on its own, for `"standalone"`.
+        epochs: overrides those of `training`.
+        network: options of the network as the search had them; for results in memory with `"standalone"`.
+        seed: of the sample, the trainings, the bootstrap and the searches beside.
+        repeats: of each search beside.
+        resamples: of the bootstrap over architectures.
+        jobs: processes; by default one per core for folders on a CPU, else one. Results do not depend on it.
+        device: overrides the runs'.
+        out: folder for scores, trainings, figures and the report; an appraisal that was cut off goes on there.
+        progress: told what is being done.
+
+    Returns:
+        The verdict with its evidence.
+
+    Raises:
+        ConfigurationError: when runs differ in more than the seed, the table is of another space, or a number is out of
+            range.
+        CheckpointError: when a run is damaged, or `out` holds another appraisal.
+
+    Example:
+        >>> import sharewise as sw
+        >>> options = {"channels": 2, "cells": 1}
+        >>> result = sw.search(sw.spaces.nasbench201(), sw.methods.spos(candidates=1), sw.data.digits(),
+        ...                    network=options, max_steps=4, device="cpu")
+        >>> found = sw.appraise(result, architectures=3, epochs=1, examples=64, network=options, resamples=20)
+        >>> found.document["n"], found.document["verdict"]["answer"]
+        (3, 'cannot tell')
+
+    References:
+        A. Pourchot, A. Ducarouge and O. Sigaud, *To Share or Not To Share: An Extensive Appraisal of Weight-Sharing*
+        (arXiv 2002.04289).
+    """
+    began = time.perf_counter()
+    given = finished(runs, device=device, network=network)
+    if not given:
+        raise ConfigurationError("there is nothing to appraise: give at least one finished search")
+    design = _Design(
+        _source(oracle, dataset, training, epochs),
+        architectures,
+        Scoring(recalibrate, examples, fine_tune, fine_tune_rate),
+        seeds,
+        seed,
+        repeats,
+        resamples,
+    )
+    by_seed(given)  # before anything is trained
+    workers = Workers(_default_jobs(given, device) if jobs is None else jobs, progress or silent)
+    appraising = _Appraising(design, given, workers, device, None if out is None else Path(out))
+    return appraising.run(began)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The question
+
+
+def _source(
+    oracle: str | Path | Table, dataset: str | None, training: TrainingRecipe | None, epochs: int | None
+) -> TruthSource:
+    """Where the truth comes from; whatever is wrong with it is an error before anything is done."""
+    if oracle == STANDALONE:
+        recipe = training or TrainingRecipe(epochs=5, validation_fraction=0.2)
+        return from_trainings(recipe if epochs is None else replace(recipe, epochs=epochs))
+    if training is not None or epochs is not None:
+        raise ConfigurationError("trainings are for the oracle standalone; a table states what its own were")
+    return from_table(oracle if isinstance(oracle, Table) else open_table(oracle), dataset)
+
+
+@final
+@dataclass(frozen=True)
+class _Design:
+    """What is asked; arguments as for `appraise`."""
+
+    source: TruthSource
+    architectures: int | None
+    scoring: Scoring
+    seeds: int | None
+    seed: int
+    repeats: int
+    resamples: int
+
+    def __post_init__(self) -> None:
+        require_enough(self.count)
+        if self.seed < 0 or self.repeats < 2 or self.resamples < 20:
+            raise ConfigurationError(
+                f"the seed must not be negative, repeats at least 2 and resamples at least 20; got {self.seed}, "
+                f"{self.repeats} and {self.resamples}"
+            )
+        if self.seeds is not None and self.seeds < 1:
+            raise ConfigurationError(f"seeds is the number of supernets in all, at least 1; got {self.seeds}")
+
+    @property
+    def count(self) -> int:
+        """Architectures in the sample."""
+        return self.source.count if self.architectures is None else self.architectures
+
+    def plan(self, first: SearchState) -> dict[str, Any]:
+        """What the folder of an appraisal depends on."""
+        return {
+            "kind": "appraisal",
+            "space": first.supernet.space.name,
+            "method": first.recipe.name,
+            "data": first.data.dataset.name,
+            "oracle": self.source.oracle,
+            "architectures": self.count,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "resamples": self.resamples,
+            "scoring": asdict(self.scoring),
+            "training": self.source.training,
+        }
+
+
+def _default_jobs(runs: Sequence[Finished], device: str | None) -> int:
+    """One process per core for folders on a CPU, else one."""
+    on_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
+    return cores() if on_cpu and all(run.most_jobs is None for run in runs) else 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The answer
+
+
+@final
+@dataclass(frozen=True)
+class _Appraising:
+    """Runs, and what is done with them.
+
+    Args:
+        design: the question.
+        runs: that were given.
+        workers: do what takes long.
+        device: overrides the runs'.
+        folder: of the results; `None` keeps nothing.
+    """
+
+    design: _Design
+    runs: Sequence[Finished]
+    workers: Workers
+    device: str | None
+    folder: Path | None
+
+    def run(self, began: float) -> Appraisal:
+        """From the sample to the verdict."""
+        design, first = self.design, self.runs[0].open()
+        if self.folder is not None:
+            ResultFolder(self.folder, "appraisal").begin(design.plan(first))
+        sample = self._sample(first)
+        siblings = missing_siblings(self.runs, design.seeds, self.folder, self.device, self.workers)
+        named = by_seed([*self.runs, *siblings])
+        with one_thread() if first.numerics.device.type == "cpu" else nullcontext():
+            scores = {name: self._scores(name, run, sample) for name, run in named.items()}
+            truth = sample.reveal()
+            described = describe(first, truth.architectures)
+            ledgers = {name: spent_on_training(run) for name, run in named.items()}
+            kept = {name: _kept(sample, column, truth) for name, column in scores.items()}
+            supernets, spent = supernets_of(design.scoring, kept, ledgers)
+            judgement = judge(
+                truth, supernets, described, seed=design.seed, repeats=design.repeats, resamples=design.resamples
+            )
+        document = {
+            **self._facts(first),
+            "runs": [
+                {"seed": name, "run": None if run.path is None else str(run.path), **spent[name]}
+                for name, run in named.items()
+            ],
+            **judgement.document,
+        }
+        document["notes"] = [*design.source.notes(first, truth), *document["notes"]]
+        if self.folder is not None:
+            _write(self.folder, document, _rows(truth, supernets), described)
+            effort = {"jobs": self.workers.jobs, "seconds": time.perf_counter() - began}
+            facts = {**environment(first.numerics.device), **effort}
+            RunFolder(self.folder).write_json(self.folder / "environment.json", facts)
+        return Appraisal(judgement.verdict.sentence, document, self.folder)
+
+    def _sample(self, first: SearchState) -> Sample:
+        design, run = self.design, self.runs[0]
+        train = partial(
+            train_each,
+            run,
+            # Not a seed of the runs, which would hold out the very examples on which their supernets score.
+            seed=derived_seed(design.seed, "standalone trainings") % 2**31,
+            folder=None if self.folder is None else self.folder / "trainings",
+            workers=self.workers.at_most(run.most_jobs),
+        )
+        return design.source.draw(first, design.count, np.random.default_rng([design.seed, 1]), train)
+
+    def _scores(self, name: str, run: Finished, sample: Sample) -> list[Score]:
+        return score(
+            run,
+            sample.architectures,
+            self.design.scoring,
+            store=None if self.folder is None else self.folder / "scores" / f"seed-{name}.jsonl",
+            workers=self.workers.at_most(run.most_jobs),
+            title=f"scored with seed {name}",
+        )
+
+    def _facts(self, first: SearchState) -> dict[str, Any]:
+        design = self.design
+        return {
+            "kind": "appraisal",
+            "space": first.supernet.space.name,
+            "method": first.recipe.name,
+            "description": first.recipe.describe(),
+            "data": first.data.dataset.name,
+            "scored_on": scored_on(first, design.scoring),
+            "scoring": asdict(design.scoring),
+            "training": design.source.training,
+        }
+
+
+def _kept(sample: Sample, scores: Sequence[Score], truth: Truth) -> list[Score]:
+    """Scores of those architectures of which something is true: trainings may have diverged."""
+    known = set(truth.architectures)
+    return [found for architecture, found in zip(sample.architectures, scores, strict=True) if architecture in known]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def _rows(truth: Truth, supernets: Supernets) -> list[dict[str, Any]]:
+    """The numbers of every architecture."""
+    return [
+        {
+            "architecture": str(architecture),
+            "truth": float(truth.test[place]),
+            "signal": float(truth.signal[place]),
+            "cost": None if truth.costs is None else float(truth.costs[place]),
+            "scores": {
+                variant: {name: _number(column[place]) for name, column in seeds.items()}
+                for variant, seeds in supernets.scores.items()
+            },
+        }
+        for place, architecture in enumerate(truth.architectures)
+    ]
+
+
+def _write(
+    folder: Path, document: dict[str, Any], rows: list[dict[str, Any]], described: Mapping[str, NDArray[Any]]
+) -> None:
+    """The numbers of every architecture, the document, and last the page that shows them."""
+    run = RunFolder(folder)
+    features = {name: column.tolist() for name, column in described.items()}
+    run.write_json(folder / "architectures.json", {"architectures": rows, "features": features})
+    run.write_json(folder / "appraisal.json", document)
+    write_appraisal(folder)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,199 @@
+"""Cells of a study as run folders: how long each search is, how it is run, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from sharewise.engine import train
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.run.configuration import SearchConfiguration, from_mapping
+from sharewise.run.folder import RunFolder
+from sharewise.studies.plan import Budget, Cell
+from sharewise.studies.points import spent_until_chosen
+
+__all__ = ["CellTask", "Price", "Step", "Trail", "price_of", "read_trail", "run_cell"]
+
+_PROBED_EPOCHS = 20
+"""Of one step each, over which the whole schedule of a method is run to learn what its steps cost."""
+
+
+@final
+@dataclass(frozen=True)
+class Price:
+    """What a search costs in passes × multiply-accumulates.
+
+    Args:
+        step: the mean over the schedule.
+        selection: of choosing the architecture at the end.
+    """
+
+    step: float
+    selection: float
+
+    def steps(self, budget: float) -> int:
+        """How many a budget allows, at least 1.
+
+        Raises:
+            ConfigurationError: when the budget allows none.
+        """
+        count = math.floor((budget - self.selection) / self.step)
+        if count < 1:
+            raise ConfigurationError(
+                f"the budget of {budget:.3g} multiply-accumulates allows no step: choosing the architecture costs "
+                f"{self.selection:.3g} and a step {self.step:.3g}; give more, or let the method score fewer candidates"
+            )
+        return count
+
+
+def price_of(configuration: SearchConfiguration) -> Price:
+    """What a step and the selection of a search cost, found by a short run on a few examples and one real selection.
+
+    The schedule is run as a whole, a step an epoch, since warm-up and pruning change what a step costs.
+
+    Args:
+        configuration: of the search; its seed draws the examples.
+    """
+    search = replace(configuration, gap_examples=0, checkpoint_every=None).search()
+    recipe = search.recipe
+    few = min(len(search.dataset.train), math.ceil(recipe.batch_size / min(recipe.roles.parts)) + 10)
+    limited = search.dataset.limited(few, seed=configuration.seed)
+    short = replace(search, dataset=limited, recipe=recipe.with_epochs(_PROBED_EPOCHS))
+    state = short.prepare()
+    train(state)
+    steps = spent_until_chosen(state.ledger.to_json()) / state.step
+    whole = search.prepare()
+    whole.recipe.selection.select(whole)
+    return Price(steps, spent_until_chosen(whole.ledger.to_json()))
+
+
+def _with_budget(configuration: SearchConfiguration, budget: Budget, price: Price | None) -> SearchConfiguration:
+    """A search of as many steps as the budget says; its schedules stretch over the epochs that these steps take."""
+    if budget.free:
+        return configuration
+    steps = budget.steps
+    if steps is None:
+        assert price is not None
+        assert budget.multiply_accumulates is not None
+        steps = price.steps(budget.multiply_accumulates)
+    an_epoch = configuration.search().prepare().steps_per_epoch
+    recipe = {**configuration.recipe, "epochs": math.ceil(steps / an_epoch)}
+    return replace(configuration, recipe=recipe, max_steps=steps if steps % an_epoch else None)
+
+
+@final
+@dataclass(frozen=True)
+class CellTask:
+    """A cell with what is needed to run it.
+
+    Args:
+        cell: of the plan.
+        folder: of its run.
+        budget: of every search.
+        price: of its steps, where the budget is in multiply-accumulates.
+    """
+
+    cell: Cell
+    folder: Path
+    budget: Budget
+    price: Price | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return (self.folder / "cell.json").exists()
+
+
+def run_cell(task: CellTask) -> None:
+    """Start a search, or go on where its folder stands, and note the processor's time.
+
+    Of a search that was cut off, that time is lost with its process.
+    """
+    folder = RunFolder(task.folder)
+    resume, began = folder.config.exists(), time.process_time()
+    if resume:
+        stored = from_mapping("search", folder.read_config())
+        assert isinstance(stored, SearchConfiguration)
+        configuration = stored
+    else:
+        configuration = _with_budget(task.cell.configuration, task.budget, task.price)
+    configuration.execute(task.folder, resume=resume)
+    spent = None if resume else round(time.process_time() - began, 3)
+    folder.write_json(task.folder / "cell.json", {"processor_seconds": spent})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """Where a search stood.
+
+    Args:
+        cost: passes × multiply-accumulates so far, measurements left out.
+        architecture: that it would have handed over; `None` for methods that decide at the end.
+        inherited: its score with the shared weights, where it was measured.
+    """
+
+    cost: float
+    architecture: str | None
+    inherited: Mapping[str, float] | None
+
+
+@final
+@dataclass(frozen=True)
+class Trail:
+    """What a finished search did.
+
+    Args:
+        cell: of the plan.
+        result: as its folder holds it.
+        steps: of its epochs, and last the choice.
+        processor_seconds: of the search; `None` where it was cut off.
+    """
+
+    cell: Cell
+    result: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    processor_seconds: float | None
+
+    @property
+    def architecture(self) -> str:
+        """What it found."""
+        return str(self.result["architecture"])
+
+    @property
+    def metric(self) -> str:
+        """The primary metric of its task."""
+        return str(self.result["task"]["primary"])
+
+
+def read_trail(cell: Cell, folder: Path) -> Trail:
+    """A finished search from its folder.
+
+    Raises:
+        CheckpointError: when a file is damaged.
+    """
+    result = RunFolder(folder).read_result()
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        epochs = [record for record in map(json.loads, lines) if record["event"] == "epoch"]
+        steps = [_step(record) for record in epochs]
+        last = Step(spent_until_chosen(result["ledger"]), str(result["architecture"]), result["inherited"])
+        noted = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+        return Trail(cell, result, (*steps, last), noted["processor_seconds"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder} is damaged: {error!r}") from None
+
+
+def _step(record: Mapping[str, Any]) -> Step:
+    gap = record.get("gap")
+    found = record.get("architecture")
+    return Step(spent_until_chosen(record["ledger"]), found, None if gap is None else gap["architecture"])

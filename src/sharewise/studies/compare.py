@@ -1,0 +1,276 @@
+"""Compare: regret against cost for strategies on a benchmark's table, and for finished searches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from sharewise.appraisal import mean_interval
+from sharewise.appraisal.claims import Scale, claims
+from sharewise.appraisal.plain import to_plain
+from sharewise.atomic import replacing
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.oracle import Table, open_table
+from sharewise.report.comparison_page import write_comparison
+from sharewise.report.regret_figure import draw_regret
+from sharewise.space import Space
+from sharewise.spaces import load
+from sharewise.strategy.comparison import checkpoints_of, run_arena, summarise
+from sharewise.strategy.registry import build_strategy
+from sharewise.strategy.repeats import Repeats
+from sharewise.studies.contest import Contest, Field
+from sharewise.studies.points import Point, points_of
+from sharewise.studies.results import ResultFolder
+
+__all__ = ["StrategyComparison", "compare"]
+
+_FORMAT = 2
+"""Of stored repeats; a new number makes older ones be computed again."""
+_CHUNK = 50
+"""Repeats that are stored together: what a comparison that is cut off can lose."""
+_SCALE = Scale("regret", "points", higher_is_better=False, paired=False)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StrategyComparison:
+    """What a comparison found.
+
+    Args:
+        document: plan and curves as plain values, as `results.json` holds them.
+        sentences: what may be said about every two strategies, by data set.
+        out: the folder with figure and page; `None` where none was asked for.
+    """
+
+    document: Mapping[str, Any]
+    sentences: Mapping[str, Sequence[str]]
+    out: Path | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {sentence}" for name, found in self.sentences.items() for sentence in found)
+
+
+def compare(
+    table: str | Path | Table,
+    contest: Contest,
+    *,
+    space: str | Space | None = None,
+    runs: Sequence[str | Path] = (),
+    jobs: int = 1,
+    out: str | Path | None = None,
+) -> StrategyComparison:
+    """Draw regret against cost for strategies, and for finished searches.
+
+    Every strategy is repeated with random numbers of its own. Regret is the best test accuracy of the table less that
+    of the incumbent, which was chosen by the signal; it is read at 25 costs up to the budget.
+
+    Args:
+        table: a benchmark, or its file.
+        contest: strategies, signals, budget and repeats.
+        space: a part of the table's, such as `"nasbench101:A_4"`; `None` for all of it.
+        runs: folders of finished searches, shown as points in the same unit.
+        jobs: processes; results do not depend on them.
+        out: folder for results, figure and page; a comparison that was cut off goes on there.
+
+    Returns:
+        Curves with intervals, and what may be said.
+
+    Raises:
+        ConfigurationError: when strategies, data sets, signals or budget do not fit.
+        CheckpointError: when a run is damaged, or `out` holds another comparison.
+
+    Example:
+        >>> import sharewise as sw
+        >>> sw.compare("absent.table", sw.Contest(evaluations=100))
+        Traceback (most recent call last):
+        sharewise.errors.DataError: ...absent.table...
+    """
+    if jobs < 1:
+        raise ConfigurationError("--repeats and --jobs must be at least 1, and --seed not negative")
+    contest.require_budget(runs)
+    opened = table if isinstance(table, Table) else open_table(table)
+    named = load(space) if isinstance(space, str) else space or opened.space
+    contest.require_strategies(named)
+    signals, points = contest.signals(opened), points_of(runs, named)
+    fields = {name: contest.field(opened, named, name, epochs, points) for name, epochs in signals.items()}
+    plan = {**contest.plan(opened, named, signals), "runs": {point.label: point.checksum for point in points}}
+    began = time.perf_counter()
+    with _folder(out) as folder:
+        folder.begin(plan)
+        found = {name: _repeated(folder.path / "repeats", field, contest, jobs) for name, field in fields.items()}
+        panels = {name: _panel(field, contest, found[name], points) for name, field in fields.items()}
+        said = _verdicts(fields, found)
+        document = {"plan": plan, "datasets": {name: {**panels[name], "verdicts": said[name]} for name in panels}}
+        sentences = {name: [claim["sentence"] for claim in claims_] for name, claims_ in said.items()}
+        if out is not None:
+            facts = {**_environment(), "seconds": round(time.perf_counter() - began, 1), "jobs": jobs}
+            _write(folder, document, facts)
+    return StrategyComparison(document, sentences, None if out is None else folder.path)
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[ResultFolder]:
+    """The folder that was asked for, or one that is forgotten."""
+    if out is not None:
+        yield ResultFolder(Path(out), "comparison")
+        return
+    with tempfile.TemporaryDirectory() as place:
+        yield ResultFolder(Path(place), "comparison")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Repeats
+
+
+def _repeated(folder: Path, field: Field, contest: Contest, jobs: int) -> dict[str, Repeats]:
+    """All repeats of every strategy, of which earlier sittings may have stored a part."""
+    folder.mkdir(exist_ok=True)
+    return {name: _repeats_of(folder, field, contest, name, jobs) for name in contest.strategies}
+
+
+def _repeats_of(folder: Path, field: Field, contest: Contest, strategy: str, jobs: int) -> Repeats:
+    arena, budget, seed = field.arena, field.budget, contest.seed
+    checkpoints = checkpoints_of(budget, arena)
+    built = build_strategy(strategy, arena.oracle.space)
+    facts = [_FORMAT, _versions(), arena.name, arena.fingerprint(), strategy, repr(built), seed, repr(budget)]
+    identity = hashlib.sha256(json.dumps([*facts, checkpoints]).encode()).hexdigest()[:16]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", arena.name)  # names of a table are not trusted as names of files
+    parts = []
+    for first in range(0, contest.repeats, _CHUNK):
+        numbers = range(first, min(first + _CHUNK, contest.repeats))
+        path = folder / f"{name}-{strategy}-{identity}-{numbers[0]}-{numbers[-1]}.npz"
+        if path.exists():
+            found = _read(path, checkpoints, len(numbers), len(arena.test))
+        else:
+            found = run_arena(arena, strategy, budget, checkpoints, repeats=numbers, seed=seed, jobs=jobs)
+            arrays = {"incumbents": found.incumbents, "evaluations": found.evaluations, "spent": found.spent}
+            ResultFolder(folder, "comparison").write(path.name, lambda file, arrays=arrays: np.savez(file, **arrays))  # type: ignore[misc]
+        parts.append(found)
+    return Repeats.joined(parts)
+
+
+def _read(path: Path, checkpoints: tuple[float, ...], repeats: int, architectures: int) -> Repeats:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
+        shapes = [array.shape for array in (found.incumbents, found.evaluations, found.spent)]
+        kinds = [array.dtype.kind for array in (found.incumbents, found.evaluations, found.spent)]
+        if shapes != [(repeats, len(checkpoints)), (repeats,), (repeats,)] or kinds != ["i", "i", "f"]:
+            raise ValueError("of another comparison")
+        if not -1 <= int(found.incumbents.min()) <= int(found.incumbents.max()) < architectures:
+            raise ValueError("an incumbent is no architecture")
+        return found
+    except (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it to compute it again") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Documents
+
+
+def _panel(field: Field, contest: Contest, found: Mapping[str, Repeats], points: Sequence[Point]) -> dict[str, Any]:
+    """The curves of a data set, and finished searches beside them."""
+    summary = summarise(field.arena, field.budget, found)
+    if contest.latency:
+        summary["notes"].append(
+            f"{field.arena.name}: tpe and nsga2 also lower the latency of {contest.latency}, which regret does not show"
+        )
+    return {
+        **summary,
+        "scale": field.scale,
+        "unit_shown": field.unit_shown,
+        "budget": {"cost": field.budget.cost, "evaluations": field.budget.evaluations},
+        **_judged(field, points),
+    }
+
+
+def _judged(field: Field, points: Sequence[Point]) -> dict[str, Any]:
+    """Every finished search as a point, and the mean over the searches of each method."""
+    arena = field.arena
+    listing = arena.oracle.space.listing
+    shown: list[dict[str, Any]] = [
+        {
+            "run": point.label,
+            "method": point.method,
+            "seed": point.seed,
+            "searched_on": point.searched_on,
+            "architecture": str(point.architecture),
+            "cost": point.cost,
+            "cost_shown": point.cost / field.scale,
+            "regret": arena.optimum - float(arena.test[listing.index(point.architecture)]),
+        }
+        for point in points
+    ]
+    methods = {}
+    for method in dict.fromkeys(point["method"] for point in shown):
+        members = [point for point in shown if point["method"] == method]
+        interval = mean_interval([point["regret"] for point in members])
+        finite = np.isfinite(interval.half_width)
+        methods[method] = {
+            "n": interval.n,
+            "mean": interval.mean,
+            "interval": [interval.low, interval.high] if finite else None,
+            "mean_cost": float(np.mean([point["cost"] for point in members])),
+        }
+    return {"runs": shown, "methods": methods}
+
+
+def _verdicts(fields: Mapping[str, Field], found: Mapping[str, Mapping[str, Repeats]]) -> dict[str, list[Any]]:
+    """What may be said about every two strategies at the whole budget, corrected over all data sets."""
+    families = {}
+    for name, field in fields.items():
+        arena = field.arena
+        last = {s: arena.optimum - repeats.scored(arena.test)[:, -1] for s, repeats in found[name].items()}
+        families[name] = {s: dict(enumerate(column.tolist())) for s, column in last.items()}
+    known = {
+        name: {s: {str(n): regret for n, regret in column.items() if np.isfinite(regret)} for s, column in f.items()}
+        for name, f in families.items()
+    }
+    return {name: to_plain(found_) for name, found_ in claims(known, _SCALE).items()}
+
+
+def _write(folder: ResultFolder, document: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    plan, panels = document["plan"], document["datasets"]
+    signal = " and ".join(dict.fromkeys(str(e) for epochs in plan["datasets"].values() for e in epochs))
+    title = f"{plan['table']['benchmark']}, signal: {signal} epochs; mean regret of {plan['repeats']} repeats"
+    folder.write_json("results.json", document)
+    for ending in ("png", "svg"):
+        target = folder.path / f"figure.{ending}"
+        with replacing(target, suffix=target.suffix) as temporary:
+            draw_regret(panels, f"{title}, 95 % t interval", [temporary])
+    folder.write_json("environment.json", facts)
+    write_comparison(folder.path)
+
+
+def _versions() -> dict[str, str | None]:
+    """Of the programs that decide what a repeat finds."""
+    found: dict[str, str | None] = {}
+    for name in ("sharewise", "numpy", "optuna"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        **_versions(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+    }

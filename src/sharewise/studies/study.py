@@ -1,0 +1,263 @@
+"""Study: many searches planned as one question, each a run folder that resumes, and what may be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from sharewise.appraisal import mean_interval, regret_curve
+from sharewise.appraisal.claims import Scale, claims
+from sharewise.appraisal.plain import to_plain
+from sharewise.appraisal.regret import at_checkpoints
+from sharewise.errors import ConfigurationError
+from sharewise.report.study_page import write_study
+from sharewise.run.configuration import SearchConfiguration
+from sharewise.run.environment import environment
+from sharewise.studies.cells import CellTask, Price, Trail, price_of, read_trail, run_cell
+from sharewise.studies.judge import Judge, Judged, judge_of
+from sharewise.studies.plan import Cell, StudyPlan
+from sharewise.studies.results import ResultFolder
+from sharewise.studies.workers import Failure, Progress, attempt, silent
+
+__all__ = ["Study", "study"]
+
+_CHECKPOINTS = 25
+_TOLERANCE = 0.05
+"""Part of the budget by which the mean cost of an arm may miss it before the page says so."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a study found.
+
+    Args:
+        document: everything as plain values, as `study.json` holds it.
+        sentences: what may be said about every two arms, by space and data.
+        failures: why a cell has no result, in one line each, by its name.
+        out: the folder with runs, document and page.
+    """
+
+    document: Mapping[str, Any]
+    sentences: Mapping[str, Sequence[str]]
+    failures: Mapping[str, str]
+    out: Path
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {sentence}" for name, found in self.sentences.items() for sentence in found)
+
+
+def study(
+    plan: StudyPlan | str | Path | Mapping[str, Any],
+    *,
+    out: str | Path,
+    jobs: int = 1,
+    progress: Progress = silent,
+) -> Study:
+    """Run all searches of a plan, judge what they found, and say what may be said.
+
+    Every search is a run folder below `out/runs`. A study that was cut off goes on when it is called again: what is
+    finished is left alone, what had begun resumes with the same bits. A search that fails is named and left out, and
+    the others go on.
+
+    Args:
+        plan: as a value, as plain values, or in a YAML file.
+        out: folder of the study.
+        jobs: processes of one thread each; results do not depend on them.
+        progress: told what is being done.
+
+    Returns:
+        Intervals, comparisons paired by seed, and sentences as strong as they allow.
+
+    Raises:
+        ConfigurationError: when the plan is wrong.
+        CheckpointError: when `out` holds another study.
+
+    Example:
+        >>> import tempfile
+        >>> import sharewise as sw
+        >>> plan = {"methods": ["gaea-erm", "rs-ws"], "spaces": ["toy-tied-width"], "seeds": [0, 1],
+        ...         "data": [{"data": "digits", "train_examples": 128}], "budget": {"steps": 2}}
+        >>> found = sw.study(plan, out=tempfile.mkdtemp())
+        >>> list(found.document["panels"]), found.failures
+        (['toy-tied-width, digits'], {})
+    """
+    if isinstance(plan, str | Path):
+        plan = StudyPlan.read(plan)
+    elif isinstance(plan, Mapping):
+        plan = StudyPlan.from_plain(plan)
+    if jobs < 1:
+        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
+    cells, folder = plan.cells(), ResultFolder(Path(out), "study")
+    judge = judge_of(plan, folder.path, jobs)
+    folder.begin({"kind": "study", **plan.to_plain()})
+    failures = _run(plan, cells, folder, jobs, progress)
+    finished = [cell for cell in cells if cell.name not in failures]
+    trails = [read_trail(cell, folder.path / "runs" / cell.name) for cell in finished]
+    judged = judge.judged(trails, progress) if trails else []
+    failures |= {t.cell.name: j.reason for t, j in zip(trails, judged, strict=True) if j.reason}
+    known = [(t, j) for t, j in zip(trails, judged, strict=True) if not j.reason]
+    document = {"kind": "study", "plan": plan.to_plain(), **_document(plan, judge, known), "failures": failures}
+    folder.write_json("study.json", to_plain(document))
+    folder.write_json("environment.json", {**environment(torch.device("cpu")), "jobs": jobs})
+    write_study(folder.path)
+    sentences = {name: [one["sentence"] for one in panel["verdicts"]] for name, panel in document["panels"].items()}
+    return Study(document, sentences, failures, folder.path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Running
+
+
+def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, jobs: int, progress: Progress) -> dict[str, str]:
+    """Run what is not finished; why cells failed, by their names."""
+    prices, failures = _prices(plan, cells, folder, jobs, progress)
+    tasks = [
+        CellTask(cell, folder.path / "runs" / cell.name, plan.budget, prices.get(_arm_of(cell)))
+        for cell in cells
+        if cell.name not in failures
+    ]
+    missing = [task for task in tasks if not task.finished]
+    done = len(tasks) - len(missing)
+    progress("searched", done, len(tasks))
+    for task, found in attempt(run_cell, missing, min(jobs, len(missing)) or 1):
+        done += 1
+        progress("searched", done, len(tasks))
+        if isinstance(found, Failure):
+            failures[task.cell.name] = found.reason
+    return failures
+
+
+def _arm_of(cell: Cell) -> str:
+    return f"{cell.panel}: {cell.arm}"
+
+
+def _prices(
+    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, jobs: int, progress: Progress
+) -> tuple[dict[str, Price], dict[str, str]]:
+    """What the steps of every arm cost, where a budget of multiply-accumulates asks for it; found once and kept."""
+    if plan.budget.multiply_accumulates is None:
+        return {}, {}
+    stored = folder.read_json("prices.json")
+    prices = {name: Price(**price) for name, price in stored.items()}
+    first: dict[str, SearchConfiguration] = {}
+    for cell in cells:
+        first.setdefault(_arm_of(cell), cell.configuration)
+    missing = [name for name in first if name not in prices]
+    reasons: dict[str, str] = {}
+    progress("priced", len(prices), len(first))
+    for (name, _), found in attempt(_priced, [(name, first[name]) for name in missing], min(jobs, len(missing)) or 1):
+        if isinstance(found, Failure):
+            reasons[name] = f"its steps could not be priced: {found.reason}"
+            continue
+        prices[name] = found
+        folder.write_json("prices.json", {name: asdict(prices[name]) for name in first if name in prices})
+        progress("priced", len(prices), len(first))
+    return prices, {cell.name: reasons[_arm_of(cell)] for cell in cells if _arm_of(cell) in reasons}
+
+
+def _priced(task: tuple[str, SearchConfiguration]) -> Price:
+    return price_of(task[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The document
+
+_Known = Sequence[tuple[Trail, Judged]]
+
+
+def _document(plan: StudyPlan, judge: Judge, known: _Known) -> dict[str, Any]:
+    """Panels of arms, compared at the end of their searches, with one correction for all pairs of all panels."""
+    scale = judge.scale([trail for trail, _ in known]) if known else Scale()
+    panels = dict.fromkeys(cell.panel for cell in plan.cells())
+    grouped = {panel: {arm.name: _of_arm(known, panel, arm.name) for arm in plan.arms()} for panel in panels}
+    values = {panel: {arm: _values(found) for arm, found in arms.items()} for panel, arms in grouped.items()}
+    said = claims(values, scale)
+    return {
+        "metric": {"what": scale.what, "unit": scale.unit, "higher_is_better": scale.higher_is_better},
+        "judge": judge.facts(),
+        "panels": {
+            panel: {
+                "arms": {arm: _arm(found) for arm, found in arms.items()},
+                **_curves({arm: found for arm, found in arms.items() if found}),
+                "verdicts": to_plain(said[panel]),
+                "notes": list(_notes(plan, arms)),
+            }
+            for panel, arms in grouped.items()
+        },
+        "cells": [_cell(trail, found) for trail, found in known],
+    }
+
+
+def _of_arm(known: _Known, panel: str, arm: str) -> list[tuple[Trail, Judged]]:
+    return [(trail, found) for trail, found in known if (trail.cell.panel, trail.cell.arm) == (panel, arm)]
+
+
+def _values(found: _Known) -> dict[str, float]:
+    return {str(trail.cell.seed): judged.values[-1] for trail, judged in found}
+
+
+def _arm(found: _Known) -> dict[str, Any]:
+    """Mean, interval and costs of an arm over its seeds."""
+    if not found:
+        return {"n": 0, "interval": None, "values": {}, "cost": None, "seconds": None, "architectures": 0}
+    return {
+        "n": len(found),
+        "interval": to_plain(mean_interval(list(_values(found).values()))),
+        "values": _values(found),
+        "cost": float(np.mean([judged.costs[-1] for _, judged in found])),
+        "seconds": float(np.mean([trail.result["cost"]["seconds"] for trail, _ in found])),
+        "architectures": len({trail.architecture for trail, _ in found}),
+    }
+
+
+def _curves(arms: Mapping[str, _Known]) -> dict[str, Any]:
+    """Mean values against cost with t intervals, from the first known value of every seed to the end of the last."""
+    if not arms:
+        return {"checkpoints": [], "curves": {}}
+    every = [judged for found in arms.values() for _, judged in found]
+    ends = {arm: max(judged.costs[-1] for _, judged in found) for arm, found in arms.items()}
+    grid = np.geomspace(min(j.costs[0] for j in every), max(ends.values()), _CHECKPOINTS).tolist()
+    checkpoints = sorted({*grid, *ends.values()})
+    curves = {}
+    for arm, found in arms.items():
+        table = np.stack([at_checkpoints(judged.costs, judged.values, checkpoints) for _, judged in found])
+        table[:, np.array(checkpoints) > ends[arm]] = np.nan
+        curve = regret_curve(table, checkpoints)
+        curves[arm] = {"n": curve.n, "mean": list(curve.mean), "mean_interval": to_plain(curve.mean_interval)}
+    return {"checkpoints": checkpoints, "curves": curves}
+
+
+def _notes(plan: StudyPlan, arms: Mapping[str, _Known]) -> Iterator[str]:
+    """What a reader must know of a panel."""
+    budget = plan.budget.multiply_accumulates
+    for arm, found in arms.items():
+        if len(found) < len(plan.seeds):
+            lost = [str(seed) for seed in plan.seeds if str(seed) not in _values(found)]
+            yield f"{arm} has no result with seed {', '.join(lost)}: it is compared on the others"
+        if budget is not None and found:
+            mean = float(np.mean([judged.costs[-1] for _, judged in found]))
+            if abs(mean / budget - 1) > _TOLERANCE:
+                yield f"{arm} spent {mean:.3g} multiply-accumulates on average, {mean / budget - 1:+.0%} of the budget"
+    if len(plan.seeds) == 1:
+        yield "one seed shows no spread: nothing can be claimed; give more seeds"
+
+
+def _cell(trail: Trail, judged: Judged) -> dict[str, Any]:
+    return {
+        "cell": trail.cell.name,
+        "arm": trail.cell.arm,
+        "panel": trail.cell.panel,
+        "seed": trail.cell.seed,
+        "architecture": trail.architecture,
+        "value": judged.values[-1],
+        "cost": judged.costs[-1],
+        "seconds": trail.result["cost"]["seconds"],
+        "processor_seconds": trail.processor_seconds,
+        "curve": {"costs": list(judged.costs), "values": list(judged.values)},
+    }

@@ -1,0 +1,107 @@
+"""Trainings of many architectures, each on its own: the truth where no benchmark has a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+from sharewise.engine import SearchState
+from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
+from sharewise.run.finished import Finished
+from sharewise.run.standalone import TrainingRecipe
+from sharewise.space import Architecture
+from sharewise.studies.answers import Answers
+from sharewise.studies.workers import HERE, Workers
+
+__all__ = ["Trained", "train_each"]
+
+
+@final
+@dataclass(frozen=True)
+class Trained:
+    """What became of an architecture that was trained on its own.
+
+    Args:
+        value: the task's metric on examples that were held out, negated where lower is better; not a number where the
+            training diverged.
+        multiply_accumulates: passes × multiply-accumulates of the training; evaluation is left out.
+        seconds: of the training, measured here on one core.
+    """
+
+    value: float
+    multiply_accumulates: int
+    seconds: float
+
+
+def train_each(
+    source: Finished,
+    architectures: Sequence[Architecture],
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    workers: Workers = HERE,
+) -> list[Trained]:
+    """Train architectures with the network and the data of a search, and score them on held-out examples.
+
+    All are trained with one seed, hence on the same examples, and scored on the same others. The test examples stay
+    sealed.
+
+    Args:
+        source: a finished search.
+        architectures: different ones, of its space.
+        recipe: of the trainings; its `validation_fraction` must be positive.
+        seed: of every training.
+        folder: where the trainings of a search from a folder are kept as runs, so that each goes on where it was cut
+            off; without one nothing is kept.
+        workers: processes, each training on one core; one for a search in memory.
+
+    Returns:
+        In the order of the architectures.
+
+    Raises:
+        ConfigurationError: when nothing is held out, or there are more processes than can look at the search.
+        CheckpointError: when `folder` holds other trainings.
+    """
+    if not recipe.validation_fraction:
+        raise ConfigurationError("trainings are scored on held-out examples: set validation_fraction > 0")
+    source.require_jobs(workers.jobs)
+    store = None if folder is None else folder / "trainings.jsonl"
+    facts = {**source.facts_of_training(recipe, seed), "training": asdict(recipe), "seed": seed}
+    answers = Answers(store, "trainings", facts)
+    places = {a: None if folder is None else folder / f"{place:04d}" for place, a in enumerate(architectures)}
+
+    def ask(missing: list[Architecture]) -> Iterator[tuple[Architecture, Any]]:
+        work, tasks = partial(_train, source, recipe, seed), [(a, places[a]) for a in missing]
+        for (architecture, _), answer in workers.do("trained", work, tasks, done=len(places) - len(missing)):
+            yield architecture, answer
+
+    found = answers.to_all(architectures, ask)
+    try:
+        return [_trained(answer) for answer in found]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{store} is damaged ({error}); delete it to begin again") from None
+
+
+def _train(source: Finished, recipe: TrainingRecipe, seed: int, task: tuple[Architecture, Path | None]) -> list[Any]:
+    architecture, out = task
+    try:
+        return _answer(source.train(architecture, recipe, seed, out))
+    except NonFiniteError:
+        return [None, 0, 0.0]
+
+
+def _trained(answer: Any) -> Trained:
+    value, macs, seconds = answer
+    return Trained(math.nan if value is None else float(value), int(macs), float(seconds))
+
+
+def _answer(state: SearchState) -> list[Any]:
+    task, entries = state.task, state.ledger.entries
+    followed = [record["selection"] for record in state.history if "selection" in record]
+    value = followed[-1][task.primary] * (1 if task.higher_is_better else -1)
+    return [value if math.isfinite(value) else None, entries["weights"].multiply_accumulates, entries["search"].seconds]

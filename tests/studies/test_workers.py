@@ -1,0 +1,62 @@
+"""Work is spread over processes that end with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sharewise.errors import ConfigurationError
+from sharewise.studies.workers import one_thread, spread
+
+PROGRAM = """
+import multiprocessing, time
+from sharewise.studies.workers import spread
+if __name__ == "__main__":
+    for _ in spread(time.sleep, [0.0, 300.0, 300.0], jobs=2):
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+"""
+
+
+def test_one_job_needs_no_process() -> None:
+    assert list(spread(lambda x: x * x, [3, 2], jobs=1)) == [(3, 9), (2, 4)]
+    assert list(spread(abs, [], jobs=4)) == []
+    with pytest.raises(ConfigurationError, match="jobs must be at least 1"):
+        list(spread(abs, [1], jobs=0))
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_was_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(children) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while children and time.monotonic() < deadline:
+        children = [pid for pid in children if _alive(pid)]
+        time.sleep(0.1)
+    assert not children
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
