@@ -88,11 +88,7 @@ def rows_of_space(table: Table, space: Space | None) -> tuple[Space, NDArray[np.
         ConfigurationError: when the table is of another space.
     """
     whole = table.space
-    if space is None or (space.name, space.choices, space.constraints) == (
-        whole.name,
-        whole.choices,
-        whole.constraints,
-    ):
+    if space is None or _rules(space) == _rules(whole):
         return whole, np.arange(table.rows)
     if space.name.partition(":")[0] != whole.name:
         raise ConfigurationError(f"the table holds space {whole.name!r}, of which {space.name!r} is no part")
@@ -101,6 +97,11 @@ def rows_of_space(table: Table, space: Space | None) -> tuple[Space, NDArray[np.
         return space, listing.rows.astype(np.int64)
     rows = [whole.listing.index(whole.own(listing.at(row))) for row in range(len(listing))]
     return space, np.array(rows, dtype=np.int64)
+
+
+def _rules(space: Space) -> tuple[object, ...]:
+    """What tells a space from its parts of the same name."""
+    return space.name, space.choices, space.constraints
 
 
 def _by_seed(table: Table, key: Mapping[str, Any]) -> dict[Any, bool]:

@@ -330,7 +330,8 @@ def _feeding(degree: int, values: Mapping[str, Option]) -> bool:
 
 
 def _fed_by(degree: int, cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    return output_degrees(cells) == degree
+    fed: npt.NDArray[np.bool_] = output_degrees(cells) == degree
+    return fed
 
 
 def _no_skips(cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:

@@ -247,13 +247,8 @@ def _alternatives(options: object) -> dict[str, nn.Module]:
 
 def _require_module(name: str, module: object) -> None:
     if not isinstance(module, nn.Module):
-        hint = {
-            True: "call the class",
-            False: "put several into nn.Sequential, and a function into a module of its own",
-        }
-        raise ConfigurationError(
-            f"option {name!r} of Choose must be an nn.Module, got {module!r}; {hint[isinstance(module, type)]}"
-        )
+        hint = "put several into nn.Sequential, a function into a module of its own, and call a class"
+        raise ConfigurationError(f"option {name!r} of Choose must be an nn.Module, got {module!r}; {hint}")
     if not name or "." in name or hasattr(_RESERVED, name):
         raise ConfigurationError(
             f"torch cannot give a module the name {name!r}; take another one without dots for this option of Choose"

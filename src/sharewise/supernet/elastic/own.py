@@ -91,21 +91,19 @@ def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
         if not isinstance(value, kind):
             raise ConfigurationError(f"the {name} of elastic must be a {kind.__name__}, got a {type(value).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
-        raise ConfigurationError(
-            "a model of torch.jit cannot be made elastic, since it is no Python; give the original"
-        )
+        raise ConfigurationError("a model of torch.jit cannot be made elastic, which is no Python; give the original")
     if not example.numel():
         raise ConfigurationError(f"the example must hold at least one input, got the shape {tuple(example.shape)}")
     try:
-        shared, example = copy.deepcopy(model), example.detach().clone()
+        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), example.detach().clone()
     except Exception as error:
         raise ConfigurationError(
             f"{type(model).__name__} cannot be copied: {_first_line(error)}. Where that is an old weight or spectral "
             "norm, take the one of torch.nn.utils.parametrizations"
         ) from error
     try:
-        with torch.no_grad(), evaluating(shared):
-            shared(example)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(probe):
+            probe(example.clone())
     except ConfigurationError:
         pass  # Choose modules run under gates alone
     except Exception as error:
@@ -147,7 +145,7 @@ class _Builder:
         if space is not None and space.choices != self.supernet.space.choices:
             raise ConfigurationError(
                 f"space {space.name!r} offers other options than the model was made elastic with; make it elastic "
-                "again, with those options alone"
+                "again with those options alone, or leave options out by the recipe (exclude)"
             )
 
     def shared(self, space: Space, input_shape: Sequence[int], outputs: int, options: ElasticOptions) -> Supernet:

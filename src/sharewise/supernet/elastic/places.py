@@ -88,8 +88,8 @@ def expanded(model: nn.Module, choices: Chosen) -> tuple[Place, ...]:
 def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
     if not isinstance(choices, Mapping):
         raise ConfigurationError(
-            f"choices are a mapping from patterns of module paths, such as {{'blocks.*.mlp': sharewise.width([64, 128])}}, "
-            f"got {choices!r}"
+            "choices map patterns of module paths, such as {'blocks.*.mlp': sharewise.width([64, 128])}; got "
+            f"{choices!r}"
         )
     for key, given in choices.items():
         pattern = str(key)  # the modules of a Sequential are counted
