@@ -50,7 +50,7 @@ def test_every_part_has_a_supernet_whose_architectures_are_its_slices(name: str)
     inputs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     for options in left_out(name):
         part = load(name).without(options)
-        if part.relaxation.decisions[0].options != ("none", "skip_connect"):  # of which the suite leaves one out
+        if name != "toy-two-inputs" or part.relaxation.decisions[0].size > 2:  # of which the suite leaves one out
             check_relaxation(part, samples=5)
         for network in NETWORKS[name]:
             supernet = sw.build_supernet(part, shape, 3, network=network).eval()

@@ -29,7 +29,14 @@ from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
 
-__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "checked", "from_mapping", "read_yaml"]
+__all__ = [
+    "Configuration",
+    "SearchConfiguration",
+    "TrainConfiguration",
+    "checked",
+    "from_mapping",
+    "read_yaml",
+]
 
 
 @dataclass(frozen=True)
