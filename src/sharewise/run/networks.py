@@ -81,7 +81,7 @@ def build_network(
     networks = networks_of(space)
     options = networks.configure(dict(network or {}))
     with seeded_modules(seed, "initialisation"):
-        return networks.plain(architecture, input_shape, outputs, options)
+        return networks.plain(space.own(architecture), input_shape, outputs, options)
 
 
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:
