@@ -87,7 +87,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     if not np.isfinite(comparison.interval.half_width):
         result["comparison"].pop("interval")
     result["test_openings"] = list(dataset.openings)
-    folder.write_json(folder.result, result)
+    folder.write_result(result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
     screen.print(f"   found cell:    {mean_interval(scores['found'])}", markup=False)

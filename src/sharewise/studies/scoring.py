@@ -22,7 +22,7 @@ from sharewise.data import Batch
 from sharewise.engine import Numerics, SearchState, evaluate, seeded_modules, stream
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.ledger import EVALUATION, TRAINING
-from sharewise.run.execute import fingerprint
+from sharewise.run.identity import fingerprint
 from sharewise.run.finished import Finished
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
