@@ -6,12 +6,15 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TextIO
 
 from sharewise.cli.parser import Parser
-from sharewise.errors import SharewiseError, unknown_name
+from sharewise.errors import SharewiseError, SharewiseWarning, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -47,18 +50,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="replace")  # a terminal without × shows a question mark
     try:
-        return _dispatch(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return _dispatch(words)
     except SharewiseError as error:
         if "--json" in words:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; a run with a folder continues with --resume", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interruption:
+        # A run with a folder says itself where it stands and how to go on.
+        print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print what is worth a line as one, and other warnings as Python does."""
+    said = issubclass(category, SharewiseWarning)
+    text = f"warning: {printable(message)}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -12,9 +12,9 @@ from sharewise.cli.display import console, progress, show_picture
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import TrainingRecipe
 from sharewise.report import write_report
 from sharewise.run import RunFolder, SearchConfiguration, train
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import sample
 
 __all__ = ["execute"]

@@ -78,17 +78,7 @@ def read_request(
         ConfigurationError: when options clash.
     """
     common = dataclass_fields(cls, skip=(*_NESTED, *_TABLES))
-    run = parser.add_argument_group("run")
-    run.add_argument("--out", metavar="DIR", help="folder of the run, to be created")
-    run.add_argument("--resume", metavar="DIR", help="continue the run in this folder; other options may be left out")
-    run.add_argument("--config", metavar="FILE", help="YAML file with any of these options, as --print-config shows")
-    run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
-    run.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
-    if command == "search":
-        run.add_argument(
-            "--latency-table", metavar="FILE", help="JSON file of milliseconds by option, in place of a measurement"
-        )
+    _add_run_options(parser, command)
     group = parser.add_argument_group("what to run")
     add_fields(group, common)
     first = Parser(parser.prog, add_help=False)
@@ -132,6 +122,20 @@ def read_request(
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
     )
+
+
+def _add_run_options(parser: Parser, command: str) -> None:
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", metavar="DIR", help="folder of the run, to be created")
+    run.add_argument("--resume", metavar="DIR", help="continue the run in this folder; other options may be left out")
+    run.add_argument("--config", metavar="FILE", help="YAML file with any of these options, as --print-config shows")
+    run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
+    if command == "search":
+        run.add_argument(
+            "--latency-table", metavar="FILE", help="JSON file of milliseconds by option, in place of a measurement"
+        )
 
 
 def _read_table(path: str) -> Any:

@@ -11,8 +11,8 @@ from sharewise.cli.display import console, progress
 from sharewise.cli.options import Field, dataclass_fields
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
-from sharewise.oracle import TrainingRecipe
 from sharewise.run import RunFolder, TrainConfiguration, tensorboard
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
 from sharewise.supernet import networks_of
 

@@ -11,12 +11,12 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
-from sharewise.oracle.standalone import Standalone, TrainingRecipe
 from sharewise.run.execute import Record, execute
 from sharewise.run.folder import RunFolder
 from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
 from sharewise.run.place import NOWHERE, Keep, Place, Setting
 from sharewise.run.result import evaluate_test, result_of_training
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import Architecture, Space
 from sharewise.supernet import Supernet
 

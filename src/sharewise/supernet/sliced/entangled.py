@@ -108,15 +108,22 @@ class EntangledConvolution(Shared):
         lifted = weights + _SPECK
         return Gate(lifted / lifted.sum(), active), weights.sum()
 
-    def forward(self, x: Tensor, gates: Gates) -> Tensor | None:
-        """The group's term of the mixture, or `None` where none of its options is active."""
+    def share(self, gates: Gates) -> tuple[Gates, Tensor | None] | None:
+        """The gates of its layers, and the mass that scales its norm (`None` for one); nothing where none is active."""
         gate = gates[self.decision.name]
         active = self._active(gate)
         if not active:
             return None
         kernel, mass = self._split(gate, active)
+        return {**gates, self.kernel.name: kernel}, mass
+
+    def forward(self, x: Tensor, gates: Gates) -> Tensor | None:
+        """The group's term of the mixture, or `None` where none of its options is active."""
+        share = self.share(gates)
+        if share is None:
+            return None
+        inner, mass = share
         *body, norm = self.layers.layers
-        inner = {**gates, self.kernel.name: kernel}
         for layer in body:
             x = layer(x, inner) if isinstance(layer, Shared) else layer(x)
         assert isinstance(norm, _BatchNorm)

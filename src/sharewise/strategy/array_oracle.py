@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.space import Architecture, Space
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 __all__ = ["ArrayOracle"]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import numpy as np
 
-from sharewise.engine import SearchState, evaluate_gates
+from sharewise.engine.score import fitness, selection_scorer
+from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.space import Architecture
-from sharewise.supernet import NormPolicy, RecalibratedStatistics, discrete
+from sharewise.strategy.oracle import Evaluation, Oracle
+from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 __all__ = ["SupernetOracle"]
 
@@ -43,18 +43,14 @@ class SupernetOracle(Oracle):
 
     def __init__(self, state: SearchState, policy: NormPolicy | None = None, examples: int | None = None) -> None:
         self.space = state.supernet.space
-        self._state, self._policy = state, policy or RecalibratedStatistics()
-        self._batches = state.evaluation_batches("selection", examples)
-        self._calibration = state.calibration_batches(self._policy.batches)
+        self._scorer = selection_scorer(state, policy or RecalibratedStatistics(), examples, part="oracle")
 
     def evaluate(self, architecture: Architecture, fidelity: int, rng: np.random.Generator) -> Evaluation:
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity != 0:
             raise ConfigurationError(f"a supernet has no fidelities, got {fidelity}")
-        state = self._state
-        gates = discrete(state.supernet.relaxation.encode(architecture))
-        before = state.ledger.multiply_accumulates
-        scores = evaluate_gates(state, gates, self._batches, self._policy, self._calibration, part="oracle")
-        score = scores[state.task.primary] * (1 if state.task.higher_is_better else -1)
-        cost = float(state.ledger.multiply_accumulates - before)
-        return Evaluation(architecture, score if math.isfinite(score) else -math.inf, cost)
+        ledger, task = self._scorer.state.ledger, self._scorer.state.task
+        before = ledger.multiply_accumulates
+        with self._scorer.opened() as score:
+            scores = score(self._scorer.gates(architecture))
+        return Evaluation(architecture, fitness(task, scores), float(ledger.multiply_accumulates - before))

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from sharewise.data import Augmentation, Objective, Roles, Task, classification, held_out, single_level
+from sharewise.data import Augmentation, Objective, Roles, Task, held_out, single_level
 from sharewise.distribution import Nothing
 from sharewise.engine import (
     AdamOptimization,
@@ -152,11 +152,7 @@ class TrainingRecipe:
         Raises:
             ConfigurationError: when labels shall be smoothed in a task that has none.
         """
-        objective: Objective = task.loss
-        if self.label_smoothing:
-            if task.name != "classification":
-                raise ConfigurationError(f"label_smoothing needs a classification task, not {task.name}")
-            objective = classification(task.outputs, label_smoothing=self.label_smoothing).loss
+        objective: Objective = task.smoothed(self.label_smoothing) if self.label_smoothing else task.loss
 
         def combined(outputs: Tensor | tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
             if isinstance(outputs, tuple):
