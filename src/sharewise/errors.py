@@ -34,7 +34,8 @@ def printable(text: object) -> str:
         RUN\x1b[31m
     """
     return "".join(
-        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in str(text)
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+        for character in str(text)
     )
 
 
@@ -62,7 +63,9 @@ class SharewiseError(Exception):
     def __str__(self) -> str:
         text = super().__str__()
         if len(text) > _LONGEST:
-            text = f"{text[: _LONGEST // 2]} … ({len(text) - _LONGEST:,} characters left out) … {text[-_LONGEST // 2 :]}"
+            text = (
+                f"{text[: _LONGEST // 2]} … ({len(text) - _LONGEST:,} characters left out) … {text[-_LONGEST // 2 :]}"
+            )
         return printable(text)
 
 

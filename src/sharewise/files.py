@@ -44,10 +44,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) 
         if error.errno in _ODD:
             raise _no_file(path) from None
         raise
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind):
+    refusal = _refusal(os.fstat(descriptor), path, writing=bool(flags & os.O_WRONLY))
+    if refusal is not None:
         os.close(descriptor)
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path)) if stat.S_ISDIR(kind) else _no_file(path)
+        raise refusal
     mode = {os.O_RDONLY: "rb", os.O_WRONLY: "ab", os.O_RDWR: "r+b"}[flags & (os.O_WRONLY | os.O_RDWR)]
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
@@ -77,6 +77,17 @@ def append(path: Path, content: bytes) -> None:
     """
     with open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
         file.write(content)
+
+
+def _refusal(found: os.stat_result, path: Path, *, writing: bool) -> OSError | None:
+    if stat.S_ISDIR(found.st_mode):
+        return IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        return _no_file(path)
+    if writing and found.st_nlink > 1:
+        reason = "it has a second name on this disk (a hard link), under which it would change too; copy it first"
+        return OSError(errno.EMLINK, reason, str(path))
+    return None
 
 
 def _no_file(path: Path) -> OSError:

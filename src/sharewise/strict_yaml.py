@@ -38,21 +38,23 @@ class _Strict(yaml.SafeLoader):
         return node
 
     def _mark(self) -> Any:
-        return self.peek_event().start_mark
+        return self.peek_event().start_mark  # type: ignore[no-untyped-call]
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         """A plain value; what looks like a date is the text that it is."""
         if node.tag == "tag:yaml.org,2002:timestamp":
             node.tag = _TEXT
         if node.tag not in _PLAIN:
-            raise ConstructorError(None, None, f"tag {shown(node.tag)} is not read; write a plain value", node.start_mark)
+            raise ConstructorError(
+                None, None, f"tag {shown(node.tag)} is not read; write a plain value", node.start_mark
+            )
         return super().construct_object(node, deep=deep)
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose names are texts, each given once."""
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, ScalarNode):
+            if not isinstance(key, ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 raise ConstructorError(None, None, "a name must be a plain text", key.start_mark)
             if key.value in seen:
                 raise ConstructorError(None, None, f"the name {shown(key.value)} is given twice", key.start_mark)
@@ -63,8 +65,10 @@ class _Strict(yaml.SafeLoader):
         """A number in decimals; versions of YAML disagree on `010` (8 or 10), `12:30` (750 or a text) and `1_000`."""
         text = node.value
         kind = int if node.tag.endswith(":int") else float
-        if kind is int and not _DECIMAL.fullmatch(text) or ":" in text or "_" in text:
-            message = f"{shown(text)} is read differently by different versions of YAML; write a decimal number, or quote it"
+        if (kind is int and not _DECIMAL.fullmatch(text)) or ":" in text or "_" in text:
+            message = (
+                f"{shown(text)} is read differently by different versions of YAML; write a decimal number, or quote it"
+            )
             raise ConstructorError(None, None, message, node.start_mark)
         if kind is int and len(text) > 40:
             raise ConstructorError(None, None, f"the number {shown(text)} is too long", node.start_mark)
@@ -88,7 +92,7 @@ def parse_yaml(text: str | bytes) -> Any:
     """
     try:
         content = text.decode() if isinstance(text, bytes) else text
-        return yaml.load(content, Loader=_Strict)  # noqa: S506 (a safe loader)
+        return yaml.load(content, Loader=_Strict)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f"line {mark.line + 1}: "

@@ -77,7 +77,11 @@ def _show(
 ) -> None:
     """Print what is worth a line as one, and other warnings as Python does."""
     said = issubclass(category, SharewiseWarning)
-    text = f"warning: {printable(message)}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    text = (
+        f"warning: {printable(message)}\n"
+        if said
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     (file or sys.stderr).write(text)
 
 

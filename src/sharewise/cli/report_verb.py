@@ -35,5 +35,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             return 0
     folder = RunFolder(run)
     folder.read_config()
+    if folder.result.exists():
+        folder.read_result()  # which says so where it cannot be verified
     print(write_report(folder.path))
     return 0

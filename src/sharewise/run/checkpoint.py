@@ -80,7 +80,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
     def write(file: IO[bytes]) -> None:
         through = _Digested(file)
-        torch.save({"format": CHECKPOINT_FORMAT, **content}, through)
+        torch.save({"format": CHECKPOINT_FORMAT, **content}, through)  # type: ignore[arg-type]
         file.write(_SEAL + through.digest.digest())
 
     write_atomically(path, write)

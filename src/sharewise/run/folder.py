@@ -153,14 +153,17 @@ class RunFolder:
         text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
 
+    def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file with a digest of its content."""
+        self.write_json(path, sealed(json.loads(json.dumps(finite(value)))))
+
     def write_result(self, value: Mapping[str, Any]) -> None:
         """Write the result with its own digest and that of the history that stands beside it."""
         if self.metrics.exists():
             with open_regular(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
                 os.fsync(file.fileno())  # no result may vouch for lines that a power cut can take
         history = hashlib.sha256(self._history()).hexdigest()
-        plain = json.loads(json.dumps(finite({**value, "history": f"sha256:{history}"})))
-        self.write_json(self.result, sealed(plain))
+        self.write_sealed(self.result, {**value, "history": f"sha256:{history}"})
 
     def has_result(self) -> bool:
         """Whether the run has ended and its result is whole; one that is torn or was changed can be made again."""
@@ -252,8 +255,8 @@ class RunFolder:
         differs = difference(content["configuration"], self.read_stored_config(), edited=True)
         if differs is not None:
             raise CheckpointError(
-                f"{self.config} was edited since {self.checkpoint.name} was written: {differs}. Put it back, or start a "
-                "new run with --out; device and threads may change beside --resume"
+                f"{self.config} was edited since {self.checkpoint.name} was written: {differs}. Put it back, or start "
+                "a new run with --out; device and threads may change beside --resume"
             )
 
     def read_checkpoint(self) -> dict[str, Any] | None:
@@ -290,6 +293,26 @@ class RunFolder:
             append(self.metrics, _line(record))
         except OSError as error:
             raise unwritable(self.metrics, error) from None
+
+    def read_history(self, result: Mapping[str, Any]) -> list[Any]:
+        """The lines of a finished run, of which its result holds the digest; older ones hold none.
+
+        Args:
+            result: of the run.
+
+        Raises:
+            CheckpointError: when they are damaged or were changed.
+        """
+        content = self._history()
+        known = result.get("history")
+        if known is not None and known != f"sha256:{hashlib.sha256(content).hexdigest()}":
+            raise CheckpointError(
+                f"{self.metrics} is not what the run wrote; --resume {self.path} writes it again from the checkpoint"
+            )
+        try:
+            return [parse_json(line) for line in content.split(b"\n") if line.strip()]
+        except ValueError as error:
+            raise CheckpointError(f"{self.metrics} is damaged: {error}") from None
 
     def _history(self) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""Interruption: Ctrl-C and SIGTERM let the running step end and its checkpoint be written; a second one ends at once."""
+"""Interruption: Ctrl-C and SIGTERM wait for the step and its checkpoint; a second one ends at once."""
 
 from __future__ import annotations
 

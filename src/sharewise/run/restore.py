@@ -94,7 +94,7 @@ def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> Non
     try:
         replay(state, content["state"]["history"])
         state.supernet.load_state_dict(content["state"]["supernet"])
-    except (KeyError, TypeError, AttributeError, RuntimeError):
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
         raise CheckpointError(
             f"{folder.checkpoint} does not fit the network that {folder.config} describes; was the file replaced?"
         ) from None
