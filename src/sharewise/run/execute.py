@@ -67,7 +67,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         ended = keep.resume and _resume(state, folder, identity, asked)
         listener = record_to(folder, identity, interruption, keep.every)
         result = run(state, (listener, *callbacks))
-        folder.write_result(folder.read_result() if ended else _result(folder, record.finish(result)))
+        folder.finish(folder.read_result() if ended else _result(folder, record.finish(result)))
         write_report(folder.path)
     return result
 

@@ -158,12 +158,16 @@ class RunFolder:
         self.write_json(path, sealed(json.loads(json.dumps(finite(value)))))
 
     def write_result(self, value: Mapping[str, Any]) -> None:
-        """Write the result with its own digest and that of the history that stands beside it."""
+        """Write the result; what it vouches for stays as it is."""
+        self.write_sealed(self.result, value)
+
+    def finish(self, value: Mapping[str, Any]) -> None:
+        """Write the result of a run that has ended, which vouches for the history that stands beside it."""
         if self.metrics.exists():
             with open_regular(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
                 os.fsync(file.fileno())  # no result may vouch for lines that a power cut can take
         history = hashlib.sha256(self._history()).hexdigest()
-        self.write_sealed(self.result, {**value, "history": f"sha256:{history}"})
+        self.write_result({**value, "history": f"sha256:{history}"})
 
     def has_result(self) -> bool:
         """Whether the run has ended and its result is whole; one that is torn or was changed can be made again."""
