@@ -59,8 +59,8 @@ from sharewise.supernet import (
     depthwise,
     discrete,
 )
-from sharewise.supernet.sliced import convolution_layers
-from sharewise.supernet.sliced.attention import attend
+from sharewise.supernet.slices import convolution_layers
+from sharewise.supernet.slices.attention import attend
 
 NETWORKS = ("convolutional", "transformer")
 CHOICES = (2, 4, 8)

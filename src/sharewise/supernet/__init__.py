@@ -17,7 +17,7 @@ from sharewise.supernet.gate import Gate, Gates, cut, discrete, to_device
 from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
 from sharewise.supernet.partial import GatedOperation, PartialOperation, shuffled
-from sharewise.supernet.sliced import (
+from sharewise.supernet.slices import (
     Dimension,
     EntangledConvolution,
     RegroupedAttention,

@@ -27,11 +27,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
-from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.norm import scaled_batch_norm
+from sharewise.supernet.gate import Gates, add
+from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
 
-__all__ = ["Join", "Mixture", "Step", "Term", "add", "alone", "execute", "term", "terms_of"]
+__all__ = ["Join", "Mixture", "Step", "Term", "alone", "execute", "term", "terms_of"]
 
 _SETTINGS: Mapping[type[nn.Module], Callable[[nn.Module], Hashable]] = {
     nn.ReLU: attrgetter("inplace"),
@@ -330,10 +330,3 @@ def _accumulate(sums: dict[int, Tensor], more: _Lanes) -> None:
     """Add to sums by lane; a function, so that nobody keeps what has been added in memory."""
     for lane, value in more.items():
         sums[lane] = sums[lane] + value if lane in sums else value
-
-
-def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
-    """The sum of two terms of which each may be absent, absent meaning zero."""
-    if total is None or more is None:
-        return more if total is None else total
-    return total + more

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.execution import Mixture, Term, add, term
-from sharewise.supernet.gate import Gates
+from sharewise.supernet.execution import Mixture, Term, term
+from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.sliced import EntangledConvolution
+from sharewise.supernet.slices import EntangledConvolution
 
 __all__ = ["GroupedOperation"]
 

@@ -9,15 +9,10 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.execution import Mixture, Term, add, term
-from sharewise.supernet.gate import Gate, Gates
+from sharewise.supernet.execution import Mixture, Term, term
+from sharewise.supernet.gate import Gate, Gates, add, weighted
 
-__all__ = ["MixedOperation", "add", "weighted"]
-
-
-def weighted(gate: Gate, index: int, output: Tensor) -> Tensor:
-    """`gate.weights[index] * output`, without the multiplication where the gate promises a constant one."""
-    return output if gate.unit else gate.weights[index].to(output.dtype) * output
+__all__ = ["MixedOperation"]
 
 
 @final

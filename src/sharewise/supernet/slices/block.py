@@ -11,8 +11,9 @@ from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.extract import inherited_state
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Size, is_slice
-from sharewise.supernet.sliced.linear import SlicedLinear
+from sharewise.supernet.slices.depth import active_depths, with_prefix
+from sharewise.supernet.slices.dimension import Size
+from sharewise.supernet.slices.linear import SlicedLinear
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["SlicedDepth", "SlicedMLP", "SlicedResidual", "SlicedSequential"]
@@ -168,23 +169,15 @@ class SlicedDepth(Shared):
         self.blocks = nn.ModuleList(blocks)
 
     def _depths(self, gates: Gates) -> dict[int, int]:
-        """Index of the option by depth, for the active ones."""
-        active = gates[self.decision.name].active
-        if not active:
-            raise ConfigurationError(f"decision {self.decision.name!r} has no active option; a stack needs a depth")
-        return {self._numbers[index]: index for index in active}
+        return active_depths(self._numbers, gates[self.decision.name], self.decision.name)
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map the shape of one block's input to itself."""
         depths, gate = self._depths(gates), gates[self.decision.name]
-        constant = is_slice((self.decision,), gates)
-        total: Tensor | None = None
-        for depth in range(max(depths) + 1):
-            if depth > 0:
-                x = self.blocks[depth - 1](x, gates)
-            if depth in depths:
-                term = x if constant else gate.weights[depths[depth]].to(x.dtype) * x
-                total = term if total is None else total + term
+        total = with_prefix(None, x, 0, depths, gate)
+        for number in range(max(depths)):
+            x = self.blocks[number](x, gates)
+            total = with_prefix(total, x, number + 1, depths, gate)
         assert total is not None
         return total
 

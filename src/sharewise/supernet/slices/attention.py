@@ -12,8 +12,9 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.extract import inherited_state
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Dimension, Size, combinations, dimension, is_slice, joint_weights
-from sharewise.supernet.sliced.linear import SlicedLinear
+from sharewise.supernet.slices.dimension import Dimension, Size, combinations, dimension
+from sharewise.supernet.slices.linear import SlicedLinear
+from sharewise.supernet.slices.nesting import is_slice, joint_weights
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["RegroupedAttention", "SlicedAttention", "attend"]

@@ -12,8 +12,11 @@ from torch.nn import functional as F
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Dimension, Mask, Size, combinations, dimension, full_precision
-from sharewise.supernet.sliced.plane import Applies, Plane
+from sharewise.supernet.slices.axis import Mask
+from sharewise.supernet.slices.dimension import Dimension, Size, combinations, dimension
+from sharewise.supernet.slices.kernels import centre, padding_of, require_nested, rings
+from sharewise.supernet.slices.nesting import full_precision
+from sharewise.supernet.slices.plane import Applies, Plane
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["SlicedConv2d", "depthwise"]
@@ -99,7 +102,7 @@ class SlicedConv2d(Shared):
         fewest = min(self.groups.sizes) if group_size is None else self.plane.inputs.largest // group_size
         plain = nn.Conv2d(self.plane.inputs.largest, self.plane.outputs.largest, largest, groups=fewest, bias=bias)
         self.weight, self.bias = plain.weight, plain.bias
-        self.rings = Mask(self.kernel.decisions, _rings(self.kernel))
+        self.rings = Mask(self.kernel.decisions, rings(self.kernel.sizes))
         rows, columns = self.weight.shape[:2] if self.groups.decisions else (1, 1)
         self.blocks = Mask(self.groups.decisions, _blocks(self.groups, rows, columns))
         sizes = sorted(set(self.kernel.sizes), reverse=True) if transforms else [largest]
@@ -107,37 +110,17 @@ class SlicedConv2d(Shared):
 
     def _check(self) -> None:
         largest, smallest = self.kernel.largest, min(self.kernel.sizes)
-        if len({size % 2 for size in self.kernel.sizes}) > 1:
-            raise ConfigurationError(
-                f"kernels nest about a centre only if all are odd or all even: {self.kernel.sizes}"
-            )
-        least = self.dilation * (largest - smallest) // 2
-        if self.padding < least:
+        require_nested(self.kernel.sizes)
+        if padding_of(self.padding, self.dilation, largest, smallest) < 0:
             raise ConfigurationError(
                 f"padding {self.padding} of the kernel of {largest} leaves less than none for that of {smallest}; it "
-                f"must be at least {least}"
+                f"must be at least {self.dilation * (largest - smallest) // 2}"
             )
         read, written = self.plane.inputs.dimension, self.plane.outputs.dimension
         if self.group_size is not None:
-            per_group = written.largest * self.group_size // read.largest
-            if (
-                read.decisions != written.decisions
-                or any(size % self.group_size for size in read.sizes)
-                or any(w * self.group_size != r * per_group for r, w in zip(read.sizes, written.sizes, strict=True))
-            ):
-                raise ConfigurationError(
-                    f"with groups of {self.group_size} input channels as many groups are written as read: inputs and "
-                    f"outputs need one decision and proportional sizes, got {read.sizes} and {written.sizes}"
-                )
+            _require_groups_of(self.group_size, read, written)
         elif max(self.groups.sizes) > 1:
-            numbers = sorted(self.groups.sizes)
-            if read.decisions or written.decisions or any(read.largest % g or written.largest % g for g in numbers):
-                raise ConfigurationError(
-                    f"{self.groups.sizes} groups need fixed channels that they divide, got {read.sizes} and "
-                    f"{written.sizes}; where channels are searched give group_size"
-                )
-            if any(larger % smaller for smaller, larger in pairwise(numbers)):
-                raise ConfigurationError(f"groups nest only if each number divides the larger ones, got {numbers}")
+            _require_groups(self.groups.sizes, read, written)
 
     def _active_groups(self, gates: Gates) -> int:
         """Groups that are executed: those of the one active option, else the fewest, whose blocks contain all."""
@@ -161,16 +144,12 @@ class SlicedConv2d(Shared):
         diagonal = blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1)
         return diagonal.flatten(0, 2)
 
-    def _crop(self, weight: Tensor, size: int) -> Tensor:
-        margin = (weight.shape[-1] - size) // 2
-        return weight if margin == 0 else weight[..., margin : margin + size, margin : margin + size]
-
     def _transformed(self, weight: Tensor, size: int) -> Tensor:
         """The kernel of `size`: through all matrices on the way from the largest."""
         for smaller in sorted(set(self.kernel.sizes), reverse=True)[1:]:
             if smaller < size or not self.transforms:
                 break
-            flat = self._crop(weight, smaller).flatten(2)
+            flat = centre(weight, smaller).flatten(2)
             # Automatic mixed precision would round the kernel twice.
             with full_precision(weight.device):
                 weight = torch.unflatten(flat @ self.transforms[str(smaller)].T, 2, (smaller, smaller))
@@ -180,9 +159,9 @@ class SlicedConv2d(Shared):
         """The weight with its kernels superposed, cropped to the largest active size."""
         size = self.kernel.size(gates)
         if not self.transforms:
-            rings = self.rings(gates)
-            weight = self._crop(weight, size)
-            return weight if rings is None else weight * self._crop(rings, size).to(weight.dtype)
+            covered = self.rings(gates)
+            weight = centre(weight, size)
+            return weight if covered is None else weight * centre(covered, size).to(weight.dtype)
         if not self.kernel.decisions or self.rings(gates) is None:
             return self._transformed(weight, size)
         gate = gates[self.kernel.decisions[0].name]
@@ -226,7 +205,7 @@ class SlicedConv2d(Shared):
         bias = self._bias(gates)
         if bias is not None and scale is not None:
             bias = bias * scale.to(bias.dtype)
-        padding = self.padding - self.dilation * (self.kernel.largest - self.kernel.size(gates)) // 2
+        padding = padding_of(self.padding, self.dilation, self.kernel.largest, self.kernel.size(gates))
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self._active_groups(gates))
 
     def _bias(self, gates: Gates) -> Tensor | None:
@@ -236,9 +215,35 @@ class SlicedConv2d(Shared):
         """The state of a plain `nn.Conv2d`: leading channels, the kernel's centre, the blocks of the groups."""
         with torch.no_grad():
             weight = self._transformed(self._channels(gates), self.kernel.size(gates))
-            weight = self._crop(weight, self.kernel.size(gates))
+            weight = centre(weight, self.kernel.size(gates))
         bias = self._bias(gates)
         return {"weight": weight.detach()} | ({} if bias is None else {"bias": bias.detach()})
+
+
+def _require_groups_of(size: int, read: Dimension, written: Dimension) -> None:
+    """Groups of one size, whose number follows the channels."""
+    per_group = written.largest * size // read.largest
+    if (
+        read.decisions != written.decisions
+        or any(channels % size for channels in read.sizes)
+        or any(w * size != r * per_group for r, w in zip(read.sizes, written.sizes, strict=True))
+    ):
+        raise ConfigurationError(
+            f"with groups of {size} input channels as many groups are written as read: inputs and outputs need one "
+            f"decision and proportional sizes, got {read.sizes} and {written.sizes}"
+        )
+
+
+def _require_groups(numbers: tuple[int, ...], read: Dimension, written: Dimension) -> None:
+    """Searched numbers of groups of fixed channels."""
+    ascending = sorted(numbers)
+    if read.decisions or written.decisions or any(read.largest % g or written.largest % g for g in ascending):
+        raise ConfigurationError(
+            f"{numbers} groups need fixed channels that they divide, got {read.sizes} and {written.sizes}; where "
+            "channels are searched give group_size"
+        )
+    if any(larger % smaller for smaller, larger in pairwise(ascending)):
+        raise ConfigurationError(f"groups nest only if each number divides the larger ones, got {ascending}")
 
 
 def depthwise(
@@ -280,14 +285,6 @@ def depthwise(
         applies=applies,
         published=published,
     )
-
-
-def _rings(kernel: Dimension) -> Tensor:
-    """Which positions of the largest kernel each size covers: shape `(K, K, options)`."""
-    margins = torch.tensor([(kernel.largest - size) // 2 for size in kernel.sizes], device="cpu")
-    line = torch.arange(kernel.largest, device="cpu")[:, None]
-    inside = (line >= margins) & (line < kernel.largest - margins)
-    return inside[:, None] & inside[None, :]
 
 
 def _blocks(groups: Dimension, rows: int, columns: int) -> Tensor:

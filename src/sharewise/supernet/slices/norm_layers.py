@@ -1,8 +1,8 @@
-"""Norms over a searched dimension."""
+"""Norms over a searched dimension, as layers."""
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -11,46 +11,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Axis, Size, combinations, full_precision
-from sharewise.supernet.sliced.plane import Applies, applied
+from sharewise.supernet.slices.axis import Axis
+from sharewise.supernet.slices.dimension import Size, combinations
+from sharewise.supernet.slices.norms import scaled_batch_norm, weighted_layer_norm, weighted_rms_norm
+from sharewise.supernet.slices.plane import Applies, applied
 from sharewise.supernet.supernet import Shared
 
-__all__ = ["SlicedBatchNorm1d", "SlicedBatchNorm2d", "SlicedLayerNorm", "SlicedRMSNorm", "scaled_batch_norm"]
-
-
-def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channels: int | None = None) -> Tensor:
-    """s · BN(x) in one pass, with s folded into the norm's own scale and shift.
-
-    A scale before a norm is erased by it, BN(s·x) ≈ BN(x); this is the scale that follows it.
-
-    Args:
-        norm: a batch norm, whose mode, momentum and running statistics are respected.
-        x: shape `(n, channels, …)`.
-        scale: s, shape `()` or `(channels,)`; `None` for one.
-        channels: use the leading channels of the norm only.
-
-    Returns:
-        The shape of `x`.
-    """
-    channels = x.shape[1] if channels is None else channels
-    track = norm.training and norm.track_running_stats
-    momentum = 0.0 if norm.momentum is None else norm.momentum
-    if track and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:  # a cumulative average
-            momentum = 1.0 / float(norm.num_batches_tracked)
-    weight = None if norm.weight is None else norm.weight[:channels]
-    bias = None if norm.bias is None else norm.bias[:channels]
-    if scale is not None:
-        like = weight if weight is not None else norm.running_mean if norm.running_mean is not None else x
-        scale = scale.to(like.dtype)
-        # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
-        weight = scale.expand(channels).contiguous() if weight is None else weight * scale
-        bias = None if bias is None else bias * scale
-    keep = not norm.training or norm.track_running_stats
-    mean = norm.running_mean[:channels] if keep and norm.running_mean is not None else None
-    variance = norm.running_var[:channels] if keep and norm.running_var is not None else None
-    return F.batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+__all__ = ["SlicedBatchNorm1d", "SlicedBatchNorm2d", "SlicedLayerNorm", "SlicedRMSNorm"]
 
 
 class _SlicedBatchNorm(Shared, _BatchNorm):
@@ -127,64 +94,6 @@ class SlicedBatchNorm2d(_SlicedBatchNorm):
 
 
 @final
-class _WeightedNorm(torch.autograd.Function):
-    """y = γ x̂ + β with x̂ = r (x − μ), r = 1 / √(v + ε), and μ and v weighted by p = s / Σ_j s_j; μ = 0 if not centred.
-
-    Written out, since the graph of its parts would keep five activations for the backward pass where this keeps the
-    input, which the network keeps anyway. With u = γ dy, and sums over features,
-
-        dx_j = r (u_j − p_j (Σ u + x̂_j Σ u x̂)),   dp_j = −x̂_j Σ u − ½ x̂_j² Σ u x̂   (up to what Σ_j p_j = 1 removes),
-
-    the terms in Σ u only if centred. The backward pass consists of differentiable functions of the inputs, so that
-    second derivatives exist.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, s: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centred: bool
-    ) -> Tensor:
-        ctx.save_for_backward(x, s, weight)
-        ctx.eps, ctx.centred = eps, centred
-        y = _standardised(x, s / s.sum(), eps, centred)[0] * weight
-        return y if bias is None else y.add_(bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [dy] = gradients
-        x, s, weight = ctx.saved_tensors
-        total = s.sum()
-        p = s / total
-        normal, r = _standardised(x, p, ctx.eps, ctx.centred)
-        positions = tuple(range(x.dim() - 1))
-        u = dy * weight
-        sum_u, sum_un = u.sum(-1, keepdim=True), (u * normal).sum(-1, keepdim=True)
-        pull = normal * sum_un + sum_u if ctx.centred else normal * sum_un
-        dx = (u - p * pull) * r if ctx.needs_input_grad[0] else None
-        ds = None
-        if ctx.needs_input_grad[1]:
-            half = normal.square() * (0.5 * sum_un)
-            dp = -(half + normal * sum_u if ctx.centred else half).sum(positions)
-            ds = (dp - (dp * p).sum()) / total
-        dweight = (dy * normal).sum(positions) if ctx.needs_input_grad[2] else None
-        dbias = dy.sum(positions) if ctx.needs_input_grad[3] else None
-        return dx, ds, dweight, dbias, None, None
-
-
-def _standardised(x: Tensor, p: Tensor, eps: float, centred: bool) -> tuple[Tensor, Tensor]:
-    """x̂ and r."""
-    with full_precision(x.device):
-        if centred:
-            x = x - (x @ p)[..., None]
-        r = torch.rsqrt((x.square() @ p)[..., None] + eps)
-    return x * r, r
-
-
-def _weighted_norm(x: Tensor, s: Tensor, weight: Tensor, bias: Tensor | None, eps: float, *, centred: bool) -> Tensor:
-    y: Tensor = _WeightedNorm.apply(x, s, weight, bias, eps, centred)  # type: ignore[no-untyped-call]
-    return y
-
-
-@final
 class SlicedLayerNorm(Shared, nn.LayerNorm):
     """Layer norm over a searched dimension.
 
@@ -232,7 +141,7 @@ class SlicedLayerNorm(Shared, nn.LayerNorm):
         s = None if s is None else s.to(weight.dtype)
         scale = s if "outputs" in self.applies else None
         if s is not None and not self.published and len(combinations(self.features.decisions, gates)) > 1:
-            y = _weighted_norm(x.to(s.dtype), s, weight, bias, self.eps, centred=True)
+            y = weighted_layer_norm(x, s, weight, bias, self.eps)
             return y if scale is None else y * scale
         if scale is not None:
             weight, bias = weight * scale, None if bias is None else bias * scale
@@ -280,7 +189,7 @@ class SlicedRMSNorm(Shared, nn.RMSNorm):
             weight = weight * s
         if s is not None and not self.published and len(combinations(self.features.decisions, gates)) > 1:
             eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-            return _weighted_norm(x.to(s.dtype), s, weight, None, eps, centred=False)
+            return weighted_rms_norm(x, s, weight, eps)
         return F.rms_norm(x, (size,), weight, self.eps)
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Axis, Size
-from sharewise.supernet.sliced.plane import Applies, Plane, applied
+from sharewise.supernet.slices.axis import Axis
+from sharewise.supernet.slices.dimension import Size
+from sharewise.supernet.slices.plane import Applies, Plane, applied
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["SlicedEmbedding", "SlicedLinear"]

@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gate, Gates
-from sharewise.supernet.sliced.block import SlicedSequential
-from sharewise.supernet.sliced.convolution import SlicedConv2d, depthwise
-from sharewise.supernet.sliced.norm import scaled_batch_norm
+from sharewise.supernet.slices.block import SlicedSequential
+from sharewise.supernet.slices.convolution import SlicedConv2d, depthwise
+from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["EntangledConvolution", "convolution_layers", "separable_layers"]

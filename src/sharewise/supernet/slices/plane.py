@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.sliced.dimension import Axis, Mask, Size, full_precision, is_slice
+from sharewise.supernet.slices.axis import Axis, Mask
+from sharewise.supernet.slices.dimension import Size
+from sharewise.supernet.slices.nesting import full_precision, is_slice
 
 __all__ = ["Applies", "Plane", "applied"]
 
