@@ -35,6 +35,7 @@ class Request:
         print_config: whether to print the configuration and stop.
         as_json: whether to print one JSON object instead of words.
         tensorboard: whether to write TensorBoard scalars as well.
+        dry_run: whether to say what the search will need, and stop.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Request:
         print_config: bool,
         as_json: bool,
         tensorboard: bool,
+        dry_run: bool = False,
     ) -> None:
-        self.configuration, self.out = configuration, out
+        self.configuration, self.out, self.dry_run = configuration, out, dry_run
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -115,7 +117,7 @@ def read_request(
         out = folder.path
     else:
         configuration = from_mapping(command, asked)
-        if namespace.out is None and not namespace.print_config:
+        if namespace.out is None and not (namespace.print_config or getattr(namespace, "dry_run", False)):
             raise ConfigurationError("give a folder for the run: --out DIR (or continue one: --resume DIR)")
         out = Path(namespace.out or ".")
     return Request(
@@ -125,6 +127,7 @@ def read_request(
         print_config=namespace.print_config,
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
+        dry_run=getattr(namespace, "dry_run", False),
     )
 
 
@@ -139,6 +142,9 @@ def _add_run_options(parser: Parser, command: str) -> None:
     if command == "search":
         run.add_argument(
             "--latency-table", metavar="FILE", help="JSON file of milliseconds by option, in place of a measurement"
+        )
+        run.add_argument(
+            "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )
 
 

@@ -13,7 +13,7 @@ from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
 from sharewise.errors import printable
 from sharewise.methods import METHODS, parameters
-from sharewise.run import RunFolder, SearchConfiguration, tensorboard
+from sharewise.run import Forecast, RunFolder, SearchConfiguration, foresee, tensorboard
 from sharewise.spaces import load
 from sharewise.supernet import networks_of
 
@@ -27,6 +27,22 @@ def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
 
 
+def _show(found: Forecast, *, as_json: bool) -> None:
+    """What a search will need."""
+    if as_json:
+        print_json(found.to_json())
+        return
+    parts = ("training", "measurement", "selection")
+    print(f"steps:        {found.steps:>14,}   (this forecast made {found.made} of them)")
+    for part in parts:
+        print(
+            f"{part + ':':13s} {found.seconds.get(part, 0.0):>13,.1f} s   {found.passes.get(part, 0):>10,} forward "
+            f"passes   {found.multiply_accumulates.get(part, 0):.3g} passes × multiply-accumulates"
+        )
+    print(f"in all:       {sum(found.seconds.values()):>13,.1f} s   on this machine as it is now")
+    print(f"peak memory:  {found.peak_bytes / 2**20:>12,.0f} MiB")
+
+
 def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
     request = read_request("search", SearchConfiguration, parser, words, _nested)
@@ -36,6 +52,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
+    if request.dry_run:
+        _show(foresee(configuration.with_latencies().search()), as_json=request.as_json)
+        return 0
     folder = RunFolder(request.out)
     screen.print(
         f"[bold]{escape(configuration.method)}[/bold] on [bold]{escape(configuration.space)}[/bold] with data "

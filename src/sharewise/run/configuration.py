@@ -30,7 +30,14 @@ from sharewise.spaces import load as load_space
 from sharewise.strict_yaml import parse_yaml
 from sharewise.supernet import networks_of
 
-__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "checked", "from_mapping", "read_yaml"]
+__all__ = [
+    "Configuration",
+    "SearchConfiguration",
+    "TrainConfiguration",
+    "checked",
+    "from_mapping",
+    "read_yaml",
+]
 
 
 @dataclass(frozen=True)
