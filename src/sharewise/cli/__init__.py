@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from importlib import import_module
 from typing import TextIO
 
 from sharewise.cli.parser import Parser
-from sharewise.errors import DataWarning, SharewiseError, unknown_name
+from sharewise.errors import SharewiseError, SharewiseWarning, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -57,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; a run with a folder continues with --resume", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interruption:
+        # A run with a folder says itself where it stands and how to go on.
+        print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -73,9 +75,13 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print what was skipped or changed in the user's data as one line, and other warnings as Python does."""
-    said = issubclass(category, DataWarning)
-    text = f"warning: {message}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    """Print what is worth a line as one, and other warnings as Python does."""
+    said = issubclass(category, SharewiseWarning)
+    text = (
+        f"warning: {printable(message)}\n"
+        if said
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     (file or sys.stderr).write(text)
 
 

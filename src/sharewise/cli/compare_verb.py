@@ -8,6 +8,7 @@ from typing import Any
 
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
+from sharewise.errors import printable
 from sharewise.strategy.registry import STRATEGIES
 from sharewise.studies.compare import compare
 from sharewise.studies.contest import Contest
@@ -78,4 +79,4 @@ def _show(panels: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             print(f"  {claim['sentence']}")
         for note in panel["notes"]:
             print(f"  note: {note}")
-    print("\n".join(str(out / name) for name in ("results.json", "figure.png", "report.html")))
+    print("\n".join(printable(out / name) for name in ("results.json", "figure.png", "report.html")))

@@ -11,7 +11,7 @@ from sharewise.appraisal import compare, mean_interval
 from sharewise.cli.display import console, progress, show_picture
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, printable
 from sharewise.report import write_report
 from sharewise.run import RunFolder, SearchConfiguration, train
 from sharewise.run.standalone import TrainingRecipe
@@ -87,14 +87,14 @@ def execute(parser: Parser, words: list[str]) -> int:
     if not np.isfinite(comparison.interval.half_width):
         result["comparison"].pop("interval")
     result["test_openings"] = list(dataset.openings)
-    folder.write_json(folder.result, result)
+    folder.write_result(result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
     screen.print(f"   found cell:    {mean_interval(scores['found'])}", markup=False)
     screen.print(f"   random cells:  {mean_interval(scores['random'])}", markup=False)
     screen.print(f"   {comparison.sentence}", markup=False)
     screen.print("   (one search, one test set of 360 small images: another --seed may find another cell)")
-    screen.print(f"\nreport: {folder.report.resolve()}", markup=False)
+    screen.print(f"\nreport: {printable(folder.report.resolve())}", markup=False)
     if options.json:
         print_json(result)
     return 0

@@ -10,6 +10,7 @@ import torch
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json
 from sharewise.cost import cost
+from sharewise.errors import printable
 from sharewise.run import RunFolder, restore, versions
 from sharewise.supernet import export
 from sharewise.supernet.export import FORMATS
@@ -53,7 +54,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(written)
         return 0
     for line in _WORDS[options.format](path):
-        print(line)
+        print(printable(line))
     if "difference" in written:
         print(f"outputs equal those of the network up to {written['difference']:.1e}, relative to the largest")
     return 0

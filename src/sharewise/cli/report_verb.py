@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sharewise.cli.parser import Parser
+from sharewise.errors import printable
 from sharewise.report import write_report
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.report.comparison_page import write_comparison
@@ -31,9 +32,11 @@ def execute(parser: Parser, words: list[str]) -> int:
     run = Path(options.run)
     for name, write in _PAGES.items():
         if (run / name).is_file():
-            print(write(run))
+            print(printable(write(run)))
             return 0
     folder = RunFolder(run)
     folder.read_config()
-    print(write_report(folder.path))
+    if folder.result.exists():
+        folder.read_result()  # which says so where it cannot be verified
+    print(printable(write_report(folder.path)))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,17 @@ from sharewise.cli.options import Field, add_fields, dataclass_fields, given
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError
+from sharewise.files import read_bytes
 from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, read_yaml
+from sharewise.sealed_json import parse_json
 
 __all__ = ["Request", "print_json", "read_request"]
 
 _NESTED = ("network", "recipe")
 _TABLES = ("latency",)
 """Read from files of their own, not from the command line."""
+_PLACE = ("device", "threads")
+"""What a run may go on with that it was not started with: they change the last bits of sums, and nothing else."""
 
 
 class Request:
@@ -109,7 +112,8 @@ def read_request(
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
     if folder is not None:
         _require_agreement(command, stored, asked, folder.path, namespace.out)
-        configuration = from_mapping(command, stored)
+        elsewhere = {name: asked[name] for name in _PLACE if asked.get(name) is not None}
+        configuration = from_mapping(command, {**stored, **elsewhere})
         out = folder.path
     else:
         configuration = from_mapping(command, asked)
@@ -147,7 +151,7 @@ def _add_run_options(parser: Parser, command: str) -> None:
 def _read_table(path: str) -> Any:
     """A latency table from a file; its form is checked with the configuration."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(read_bytes(Path(path), follow=True))
     except OSError as error:
         raise ConfigurationError(f"cannot read the latency table {path}: {error.strerror}") from None
     except ValueError as error:
@@ -174,7 +178,7 @@ def _require_mappings(values: Mapping[str, Any], kind: type[SharewiseError], whe
 def _require_agreement(
     command: str, stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None
 ) -> None:
-    """Options beside `--resume` may repeat what the run was started with, and nothing else."""
+    """Options beside `--resume` may repeat what the run was started with, or say where it goes on; nothing else."""
     if out is not None and Path(out).resolve() != path.resolve():
         raise ConfigurationError(
             f"--out {out} and --resume {path} name different folders; a resumed run stays in its own"
@@ -184,8 +188,8 @@ def _require_agreement(
     before = _flat(from_mapping(command, stored).complete())
     now = _flat(from_mapping(command, {**plain, **asked}).complete())
     differences = []
-    for name, value in _flat(asked).items():
-        if name == "threads" and value is None:  # as many as torch takes, which is not a number to compare
+    for name in _flat(asked):
+        if name in _PLACE:  # the history says where it goes on
             continue
         if name not in before:
             differences.append(f"{name} was not part of the run and is now {now[name]!r}")

@@ -11,6 +11,7 @@ from sharewise.cli.display import console, progress, show_picture
 from sharewise.cli.options import Field, dataclass_fields, fields_of_function
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
+from sharewise.errors import printable
 from sharewise.methods import METHODS, parameters
 from sharewise.run import Forecast, RunFolder, SearchConfiguration, foresee, tensorboard
 from sharewise.spaces import load
@@ -76,5 +77,5 @@ def execute(parser: Parser, words: list[str]) -> int:
         markup=False,
     )
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

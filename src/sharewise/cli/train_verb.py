@@ -11,6 +11,7 @@ from sharewise.cli.display import console, progress
 from sharewise.cli.options import Field, dataclass_fields
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import print_json, read_request
+from sharewise.errors import printable
 from sharewise.run import RunFolder, TrainConfiguration, tensorboard
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
@@ -46,5 +47,5 @@ def execute(parser: Parser, words: list[str]) -> int:
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, Union, cast, final, get_args, get_origin, get_type_hints
 
 import torch
-import yaml
 from torch import nn
 
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
@@ -19,6 +18,7 @@ from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
 from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
@@ -27,6 +27,7 @@ from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
+from sharewise.strict_yaml import parse_yaml
 from sharewise.supernet import networks_of
 
 __all__ = [
@@ -333,11 +334,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigurationError: when the file is absent or is no mapping in YAML.
     """
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = parse_yaml(read_bytes(Path(path), most=CONFIGURATION_BYTES, follow=True))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")
     return value
