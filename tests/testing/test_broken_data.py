@@ -82,6 +82,28 @@ def with_targets(change: Callable[[Tensor], Tensor]) -> Dataset:
     return replace(data, train=Examples(data.train.inputs, change(data.train.targets)))
 
 
+def sideways() -> Dataset:
+    train = made().train
+    return made(train=Examples(train.inputs.transpose(-1, -2).contiguous(), train.targets))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: with_targets(lambda targets: targets.flip(0)), "target of training example 0 .*: 3 in place of 0"),
+        (sideways, "input of training example 0 .*: it is transposed"),
+    ],
+)
+def test_a_known_example_tells_what_counts_do_not(wrong: Callable[[], Dataset], message: str) -> None:
+    """Transposed images and labels of other images have the same numbers, statistics and classes."""
+    train = made().train
+    known = {place: (train.inputs[place], int(train.targets[place])) for place in (0, 1, 79)}
+    check_dataset(made, known=known)
+    check_dataset(wrong)
+    with pytest.raises(AssertionError, match=message):
+        check_dataset(wrong, known=known)
+
+
 BROKEN_SETS: list[tuple[str, Callable[[], Dataset], str]] = [
     ("shuffled at every reading", shuffled, "draws from torch's global generator"),
     ("labels drawn at every reading", relabelled, "differ in the training targets"),
