@@ -76,8 +76,8 @@ def check_estimator(
         estimator: to be checked.
         geometries: of which those that the estimator understands are used.
         follows: p, for an estimator that does not draw by the probabilities of the geometry; differentiable in θ.
-        unbiased: whether the mean gradient of a hard gate is claimed to be that of c · p in these geometries, as it is in
-            logits for second-order estimators that ask for every option.
+        unbiased: whether the mean gradient of a hard gate is claimed to be that of c · p in these geometries, as it is
+            in logits for second-order estimators that ask for every option.
         draws: of each decision.
         seed: of θ and the draws.
 
