@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import types
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, final, get_type_hints
 
 import torch
 import yaml
@@ -21,6 +18,7 @@ from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
 from sharewise.oracle import TrainingRecipe
+from sharewise.run.arguments import checked
 from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
@@ -29,7 +27,7 @@ from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
 
-__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "checked", "from_mapping", "read_yaml"]
+__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
 
 
 @dataclass(frozen=True)
@@ -329,38 +327,3 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")
     return value
-
-
-def checked(name: str, kind: Any, value: Any) -> Any:
-    """A value of the wanted type, or an error that names option, value and type.
-
-    Integers serve as floats, lists as tuples, and numbers in words such as `1e-3` (text to YAML) as numbers.
-
-    Example:
-        >>> checked("epochs", int, "five")
-        Traceback (most recent call last):
-        sharewise.errors.ConfigurationError: option epochs must be of type int, got 'five'
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return checked(name, next(a for a in arguments if a is not type(None)), value)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise unknown_name(f"value of option {name}:", value, arguments)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(checked(name, arguments[0], item) for item in value)
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str):
-        return value
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is float and not isinstance(value, bool):
-        with suppress(TypeError, ValueError):
-            if math.isfinite(float(value)):
-                return float(value)
-    words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
-    raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
