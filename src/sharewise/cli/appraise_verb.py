@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sharewise.cli.lines import Lines
+from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
+from sharewise.cli.running import require_run
 from sharewise.errors import ConfigurationError
 
 __all__ = ["execute"]
@@ -40,9 +42,17 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
     add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
     add("--device", help="where to compute (default: as the runs)")
-    add("--out", required=True, metavar="DIR", help="folder of the results; an appraisal that was cut off goes on")
+    add(
+        "--out",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="folder of the results; an appraisal that was cut off goes on",
+    )
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
+    for run in options.runs:
+        require_run(run)
 
     from sharewise.oracle import TrainingRecipe
     from sharewise.studies.appraise import STANDALONE, appraise

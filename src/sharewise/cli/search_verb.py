@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from rich.markup import escape
-
-from sharewise.cli.display import console, progress, show_picture
-from sharewise.cli.options import Field, dataclass_fields, fields_of_function
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json, read_request
-from sharewise.methods import METHODS, parameters
-from sharewise.run import RunFolder, SearchConfiguration, tensorboard
-from sharewise.spaces import load
-from sharewise.supernet import networks_of
+from sharewise.cli.running import read_request
 
 __all__ = ["execute"]
 
 
-def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
-    space = str(values.get("space", SearchConfiguration.space))
-    method = str(values.get("method", SearchConfiguration.method))
-    signature = parameters(method)
-    return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
-
-
 def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
-    request = read_request("search", SearchConfiguration, parser, words, _nested)
+    request = read_request("search", parser, words)
     if request.print_config:
         request.show_config()
         return 0
+    from rich.markup import escape
+
+    from sharewise.cli.display import console, progress, show_picture
+    from sharewise.run import RunFolder, SearchConfiguration, tensorboard
+
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)

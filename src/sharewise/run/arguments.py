@@ -66,7 +66,7 @@ def space_of(given: AnySpace) -> Space:
         12
         >>> space_of(nn.Linear(4, 3))
         Traceback (most recent call last):
-        sharewise.errors.ConfigurationError: expected a space, ... got a Linear: make a model of your own a space ...
+        sharewise.errors.ConfigurationError: expected a space, got a Linear: make a model of your own a space by ...
     """
     if isinstance(given, Supernet):
         return given.space
