@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("search_step", "scoring", "table_queries", "table_formats", "entanglement")
+NAMES = ("search_step", "scoring", "table_queries", "table_formats", "entanglement", "elastic_step")
 
 if __name__ == "__main__":
     words = sys.argv[1:]

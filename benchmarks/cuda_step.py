@@ -20,8 +20,8 @@ from benchmarks.search_step import images
 from sharewise.data import Dataset
 from sharewise.engine import SearchState, architecture_step, numerics, prepare, stream, weight_step
 from sharewise.methods import build
-from sharewise.oracle import Standalone, TrainingRecipe
 from sharewise.run import build_network, build_supernet
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.spaces import load
 
 LARGEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"

@@ -59,8 +59,8 @@ from sharewise.supernet import (
     depthwise,
     discrete,
 )
-from sharewise.supernet.sliced import convolution_layers
-from sharewise.supernet.sliced.attention import attend
+from sharewise.supernet.slices import convolution_layers
+from sharewise.supernet.slices.attention import attend
 
 NETWORKS = ("convolutional", "transformer")
 CHOICES = (2, 4, 8)
@@ -389,8 +389,8 @@ def steps_of_space(space: str) -> dict[str, Step]:
     """A weight step and an architecture step of drnas, which runs all options, with every sharing of a space."""
     data, recipe = images(), build("drnas", {"batch_size": 32, "epochs": 100})
     options = {name: {**SPACES[space], **sharing} for name, sharing in SHARINGS.items()}
-    if space == "nasbench201":  # the cell that shares work among its edges has no entangled counterpart
-        options["disjoint, edge by edge"] = {**options["disjoint"], "fused": False}
+    for name in ("disjoint", "entangled"):
+        options[f"{name}, edge by edge"] = {**options[name], "fused": False}
 
     def steps(network: dict[str, Any]) -> Step:
         supernet = build_supernet(load(space), data.input_shape, 10, network=network)

@@ -26,7 +26,7 @@ from sharewise.engine import SearchState
 from sharewise.run import SearchConfiguration
 from sharewise.run.finished import InFolder
 from sharewise.space import Architecture, sample
-from sharewise.studies.scoring import Scorer, Scoring, score
+from sharewise.studies.scoring import Scoring, VariantScorer, score
 from sharewise.studies.workers import Workers, cores
 from sharewise.supernet import extract, recalibrate
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
             theirs = [naive(state, architecture, scoring) for architecture in architectures]
             seconds["naive"].append(time.process_time() - start)
             start = time.process_time()
-            with Scorer(state, scoring).opened() as here:
+            with VariantScorer(state, scoring).opened() as here:
                 found = [here(architecture).values for architecture in architectures]
             seconds["sharewise"].append(time.process_time() - start)
             ours = [(values["running"], values["recalibrated"]) for values in found]

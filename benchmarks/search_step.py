@@ -28,8 +28,8 @@ from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.distribution import host_rng
 from sharewise.engine import SearchState, architecture_step, numerics, prepare, stream, unrolled_step, weight_step
 from sharewise.methods import build
-from sharewise.oracle import Standalone, TrainingRecipe
 from sharewise.run import build_network, build_supernet
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import sample
 from sharewise.spaces import load
 from sharewise.supernet import discrete, extract

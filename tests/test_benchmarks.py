@@ -57,3 +57,13 @@ def test_scoring_is_measured_and_gives_the_scores_of_the_naive_loop() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["difference"] <= 1 / 718
     assert min(result["rates"].values()) > 0
+
+
+@pytest.mark.slow
+def test_the_cost_of_elastic_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks", "elastic_step", "--rounds", "15", "--twins", "0", "3"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert max(result["exactness"].values()) < 1e-10
+    assert len(result["ratios"]) == 12
+    assert max(result["ratios"].values()) < 1.1, "a step of elastic costs more than one of layers written by hand"

@@ -31,14 +31,19 @@ def loaded(program: str) -> str:
             "    assert s.relaxation.project(s.relaxation.encode(a)) == a and s.parse(str(a)) == a\n"
         ),
         "import sharewise.errors, sharewise.ledger",
+        "import sharewise.oracle, sharewise.strategy; sharewise.strategy.RegularizedEvolution()",
     ],
-    ids=["package", "spaces", "data", "use-of-spaces", "ledger"],
+    ids=["package", "spaces", "data", "use-of-spaces", "ledger", "tables-and-strategies"],
 )
 def test_no_torch(program: str) -> None:
     assert loaded(program) == "[]"
 
 
-@pytest.mark.parametrize("package", ["sharewise", "sharewise.data", "sharewise.oracle"])
+def test_a_search_loads_no_statistics() -> None:
+    assert loaded("import sharewise.methods; sharewise.methods.spos()") == "['torch']"
+
+
+@pytest.mark.parametrize("package", ["sharewise", "sharewise.data", "sharewise.strategy"])
 def test_every_lazy_name_has_a_home(package: str) -> None:
     module = importlib.import_module(package)
     assert set(dir(module)) == set(module.__all__), "imports under TYPE_CHECKING and __all__ name the same"

@@ -27,8 +27,8 @@ from sharewise.appraisal import (
     worth_in_trainings,
 )
 from sharewise.errors import SharewiseError
-from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.spaces import load as load_space
+from sharewise.strategy.array_oracle import ArrayOracle
 from sharewise.strategy.history import Budget
 from sharewise.strategy.registry import build_strategy
 from sharewise.strategy.repeats import repeat

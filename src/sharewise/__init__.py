@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
-    from sharewise.oracle import TrainingRecipe
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
     from sharewise.studies.appraise import Appraisal, appraise
     from sharewise.studies.compare import StrategyComparison, compare

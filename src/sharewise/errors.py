@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "DataError",
+    "DataWarning",
     "NonFiniteError",
     "SharewiseError",
     "unknown_name",
@@ -29,6 +30,10 @@ class ConfigurationError(SharewiseError, ValueError):
 
 class DataError(SharewiseError, ValueError):
     """A data file is missing, damaged, or of another kind than asked for."""
+
+
+class DataWarning(UserWarning):
+    """Data were read, but not all of what lies there, or not as it lies there."""
 
 
 class CheckpointError(SharewiseError, RuntimeError):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import csv
+import gzip
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,3 +174,53 @@ def test_bootstrap_intervals_cover_as_often_as_they_say(n: int) -> None:
     found = coverage(n=n, trials=300, resamples=300)
     assert found["spearman"] == pytest.approx(0.95, abs=0.03), found
     assert found["kendall"] == pytest.approx(0.95, abs=0.03), found
+
+
+def best_of_k_coverage(truth: np.ndarray, noise: float, *, n: int, k: int, trials: int) -> tuple[float, float]:
+    """How often the intervals of regret and precision at top k hold the expectations over samples of a population."""
+    rng = np.random.default_rng(11)
+    proxy = truth + noise * truth.std() * rng.normal(size=len(truth))
+    drawn = [rng.choice(len(truth), n, replace=False) for _ in range(2000)]
+    regret = float(np.mean([top_regret(proxy[i], truth[i], k) for i in drawn]))
+    precision = float(np.mean([top_precision(proxy[i], truth[i], k) for i in drawn]))
+    hits = []
+    for _ in range(trials):
+        picked = rng.choice(len(truth), n, replace=False)
+        found = rank_agreement(proxy[picked], truth[picked], generator=rng, tops=[k], resamples=100).at(k)
+        assert found is not None
+        hits.append((regret in found.regret, precision in found.precision))
+    return float(np.mean([hit[0] for hit in hits])), float(np.mean([hit[1] for hit in hits]))
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_intervals_of_the_best_hold_the_expectation(k: int) -> None:
+    truth = -np.random.default_rng(0).gamma(1.2, 1.5, 15_000)  # accuracies crowd below a ceiling
+    regret, precision = best_of_k_coverage(truth, 1.0, n=100, k=k, trials=60)
+    assert regret >= 0.83  # 0.92, less 2.6 standard errors of 60 trials
+    assert precision >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("k", "noise"), [(1, 0.5), (10, 0.5), (1, 1.5), (10, 1.5)])
+def test_intervals_of_the_best_hold_the_expectation_on_nasbench201(shared_data: Path, k: int, noise: float) -> None:
+    with gzip.open(shared_data / "nasbench201" / "nasbench201.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    truth = np.array([float(row["cifar10_test_200"]) for row in rows])
+    regret, precision = best_of_k_coverage(truth, noise, n=300, k=k, trials=300)
+    print(f"k = {k}, noise {noise}: regret {regret:.3f}, precision {precision:.3f}")
+    assert regret >= 0.88
+    assert precision >= 0.93
+
+
+@pytest.mark.parametrize("different", [1, 2, 4, 20])
+def test_an_interval_holds_its_own_estimate(different: int) -> None:
+    """Scores that are nearly all the same leave out of many resamples what makes them differ."""
+    proxy, truth = np.zeros(40), np.arange(40.0)
+    proxy[3 : 3 + different] = 1
+    found = rank_agreement(proxy, truth, generator=np.random.default_rng(0), resamples=300)
+    for estimate in (found.spearman, found.kendall, found.weighted_tau_by_truth, found.weighted_tau_by_proxy):
+        assert estimate is not None
+        assert estimate.value in estimate
+    assert found.spearman is not None
+    assert math.isinf(found.spearman.high) == (different < 4)
+    assert ("no agreement of ranks can be claimed" in found.sentence) == (different < 4)

@@ -26,7 +26,9 @@ def study(
         "max-pooling on the first node": rng.random(n) < 0.3,
         "vertices": np.full(n, 7),
     }
-    return find_biases(features, proxy, truth, generator=rng, permutations=permutations, resamples=resamples)
+    return find_biases(
+        features, proxy, truth, generator=rng, permutations=permutations, resamples=resamples, reliability=1.0
+    )
 
 
 def test_a_planted_bias_is_found_and_nothing_else() -> None:

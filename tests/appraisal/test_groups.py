@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sharewise.appraisal import benjamini_hochberg, compare_groups, holm
+from sharewise.appraisal import benjamini_hochberg, compare, compare_groups, holm, mean_interval
 from sharewise.appraisal.groups import (
     achieved_power,
     cohens_d,
@@ -200,3 +200,21 @@ def test_bad_groups_are_refused() -> None:
         needed_size(0)
     with pytest.raises(ConfigurationError, match="finite effect"):
         achieved_power(0.5, 0, 5)
+
+
+def test_values_whose_squares_are_no_numbers_are_refused() -> None:
+    with pytest.raises(NonFiniteError, match=r"a\[1\] is 1e\+300, beyond 1e\+150"):
+        compare_groups([1.0, 1e300, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(NonFiniteError, match="diverged"):
+        compare([1.0, -1e300], [1.0, 2.0])
+    with pytest.raises(NonFiniteError, match="diverged"):
+        mean_interval([1e200, 1.0])
+
+
+@pytest.mark.parametrize("gap", [1e5, 1e9, 1e15])
+def test_effects_far_beyond_chance_keep_an_interval_that_holds_them(gap: float) -> None:
+    found = compare_groups([gap, gap + 1, gap + 2], [0.0, 1.0, 2.0]).cohens_d
+    near = compare_groups([5e3, 5e3 + 1, 5e3 + 2], [0.0, 1.0, 2.0]).cohens_d
+    assert found.low < found.value < found.high
+    assert found.low / found.value == pytest.approx(near.low / near.value, rel=1e-4)
+    assert found.high / found.value == pytest.approx(near.high / near.value, rel=1e-4)

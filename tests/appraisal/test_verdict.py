@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from sharewise.appraisal import Answer, rank_association, sharing_verdict
-from sharewise.appraisal.groups import needed_size, welch_test
+from sharewise.appraisal.claim_power import needed_supernets
+from sharewise.appraisal.groups import welch_test
 from sharewise.errors import ConfigurationError, NonFiniteError
 
 RIVAL = [0.5, 0.6, 0.4, 0.7, 0.5, 0.6, 0.3, 0.8]
@@ -27,7 +28,7 @@ def test_the_answer_follows_the_interval() -> None:
     assert f"{interval.low:.3f} to {interval.high:.3f}" in helps.sentence
     assert (helps.needed, unsure.needed) == (None, None)  # eight repeats of the rival are too few for this effect
     many = sharing_verdict([0.31, 0.72, 0.28, 0.65], RIVAL * 10)
-    assert many.needed == needed_size(many.comparison.cohens_d.value, other=80)  # type: ignore[union-attr]
+    assert many.needed == needed_supernets(many.comparison.cohens_d.value, 80)  # type: ignore[union-attr]
     assert f"about {many.needed} supernets would tell" in many.sentence
 
 

@@ -18,8 +18,8 @@ from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_
 from sharewise.cli.options import Field
 from sharewise.cli.parser import Parser
 from sharewise.methods import METHODS, parameters
-from sharewise.oracle import TrainingRecipe
 from sharewise.run import SearchConfiguration, TrainConfiguration
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import SPACES, load
 from sharewise.strategy.registry import STRATEGIES
 from sharewise.supernet import networks_of

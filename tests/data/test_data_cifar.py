@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import struct
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,10 @@ import pytest
 import torch
 
 from sharewise.data import cifar10, cifar100
-from sharewise.errors import ConfigurationError, DataError
+from sharewise.errors import ConfigurationError, DataError, DataWarning
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore:these are not the published files")
 
 NAMES = ["airplane", "automobile", "bird"]
 
@@ -215,3 +218,110 @@ def test_a_file_that_is_no_archive_gets_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as caught:
         cifar10(tmp_path / "noise.tar.gz")
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_not_the_published_ones_are_said_to_be(
+    official: tuple[Path, npt.NDArray[np.uint8], list[int]],
+) -> None:
+    with pytest.warns(DataWarning, match="not the published files of cifar10"):
+        data = cifar10(official[0])
+    assert data.provenance["files"] == "not the published ones, by their MD5 sums"
+
+
+def test_a_file_of_the_published_size_must_have_the_published_sum(tmp_path: Path) -> None:
+    pixels = np.zeros((10_000, 3072), np.uint8)
+    for name in ("train", "test"):
+        (tmp_path / name).write_bytes(python2({"fine_labels": integers([0, 1] * 5_000), "data": array(pixels, False)}))
+    (tmp_path / "meta").write_bytes(python2({"fine_label_names": strings(NAMES)}))
+    with pytest.raises(DataError, match=r"'test' has the MD5 sum [0-9a-f]{32}, the published one has f0ef6b0ae62326"):
+        cifar100(tmp_path)
+
+
+def test_one_published_file_among_others_is_refused(official: tuple[Path, npt.NDArray[np.uint8], list[int]]) -> None:
+    meta = python2_kept({"num_cases_per_batch": b"M\x10'", "label_names": CIFAR10_NAMES, "num_vis": b"M\x00\x0c"})
+    assert hashlib.md5(meta).hexdigest() == "5ff9c542aee3614f3951f8cda6e48888"  # the published batches.meta, rebuilt
+    (official[0] / "batches.meta").write_bytes(meta)
+    with pytest.raises(DataError, match="'data_batch_1' has the MD5 sum"):
+        cifar10(official[0])
+
+
+CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def python2_kept(entries: dict[str, bytes | list[str]]) -> bytes:
+    """A dictionary as Python 2 wrote it, with its values kept under numbers that begin at 1."""
+    kept = iter(b"q" + bytes([number]) for number in range(1, 256))
+    content = b"\x80\x02}" + next(kept) + b"("
+    for key, value in entries.items():
+        content += short(key) + next(kept)
+        if isinstance(value, list):
+            content += b"]" + next(kept) + b"(" + b"".join(short(name) + next(kept) for name in value) + b"e"
+        else:
+            content += value
+    return content + b"u."
+
+
+def packed(folder: Path, path: Path, mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        tar.add(folder, "cifar-10-batches-py")
+    return path
+
+
+def test_a_flipped_bit_of_a_compressed_archive_never_changes_a_pixel(
+    official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path
+) -> None:
+    path = packed(official[0], tmp_path / "packed.tar.gz")
+    content, expected = path.read_bytes(), cifar10(path).provenance["checksum"]
+    rng, accepted = np.random.default_rng(0), 0
+    for place in rng.integers(30, len(content), 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with suppress(DataError):
+            assert cifar10(path).provenance["checksum"] == expected
+            accepted += 1
+    assert accepted < 10
+
+
+@pytest.mark.parametrize("mode", ["w", "w:bz2", "w:xz"])
+def test_other_compressions_are_read(
+    official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path, mode: str
+) -> None:
+    path = packed(official[0], tmp_path / "packed.tar", mode)
+    assert cifar10(path).provenance["checksum"] == cifar10(official[0]).provenance["checksum"]
+
+
+def test_an_archive_that_unpacks_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharewise.data.cifar._MOST", 1 << 22)
+    path = tmp_path / "bomb.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        member.size = 1 << 23
+        tar.addfile(member, io.BytesIO(bytes(1 << 23)))
+    assert path.stat().st_size < 1 << 16
+    with pytest.raises(DataError, match="unpacks to more than 4,194,304 bytes"):
+        cifar10(path)
+
+
+def test_a_file_twice_in_an_archive_is_refused(
+    official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for _ in range(2):
+            tar.add(official[0], "cifar-10-batches-py")
+    with pytest.raises(DataError, match=r"holds 'cifar-10-batches-py/.*' twice"):
+        cifar10(tmp_path / "twice.tar")
+
+
+def test_links_and_pipes_in_the_place_of_files_are_refused(
+    official: tuple[Path, npt.NDArray[np.uint8], list[int]], tmp_path: Path
+) -> None:
+    folder = official[0]
+    (folder / "test_batch").rename(tmp_path / "elsewhere")
+    (folder / "test_batch").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"test_batch': a link is not followed"):
+        cifar10(folder)
+    (folder / "test_batch").unlink()
+    os.mkfifo(folder / "test_batch")
+    with pytest.raises(DataError, match="lacks test_batch"):
+        cifar10(folder)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharewise.data import Dataset, Examples, Sealed, classification, digits, language_modelling
+from sharewise.data import Dataset, Examples, Sealed, classification, digits, language_modelling, regression
 from sharewise.errors import ConfigurationError, DataError
 
 torch.set_num_threads(1)
@@ -129,3 +129,19 @@ def test_text_has_no_classes_to_balance() -> None:
     data = Dataset("text", language_modelling(2), "text", tokens, Sealed(tokens))
     assert len(data.limited(2, seed=0).train) == 2
     assert data.input_shape == (4,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+def test_values_that_no_network_can_compute_with_are_refused(value: float) -> None:
+    good = Examples(torch.zeros(4, 2, dtype=torch.float64), torch.zeros(4, 1, dtype=torch.float64))
+    for part in ("inputs", "targets"):
+        bad = replace(good, **{part: getattr(good, part) + value})
+        for which, train, test in (("training", bad, good), ("test", good, bad)):
+            with pytest.raises(DataError, match=f"the {which} {part} of data set 'mine' have values that are infinite"):
+                Dataset("mine", regression(), "table", train, Sealed(test))
+
+
+def test_tokens_are_not_negative() -> None:
+    tokens = Examples(torch.full((2, 4), -1), torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(DataError, match="the training tokens of data set 'text' must not be negative, got -1"):
+        Dataset("text", language_modelling(2), "text", tokens, Sealed(tokens))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from sharewise.data import arrays, image_folder, sheets, text
-from sharewise.errors import ConfigurationError, DataError
+from sharewise.errors import ConfigurationError, DataError, DataWarning
 
 torch.set_num_threads(1)
 
@@ -292,3 +293,204 @@ def test_bad_texts_are_refused(tmp_path: Path) -> None:
     assert len(text(path).test) == 1
     with pytest.raises(ConfigurationError, match="at least 1 character, got 0"):
         text(path, length=0)
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 20, 3), (6, 3, 20, 1), (6, 1, 28, 1), (6, 3, 3, 3)])
+def test_a_shape_that_can_be_read_in_two_ways_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="can be read in two ways, with channels first or last"):
+        arrays(npz(tmp_path, np.zeros(shape, np.uint8), LABELS))
+
+
+def test_a_strip_of_grey_is_read_where_its_shape_says_so(tmp_path: Path) -> None:
+    strip = RNG.integers(256, size=(6, 20, 3), dtype=np.uint8)
+    assert arrays(npz(tmp_path, strip, LABELS)).input_shape == (1, 20, 3)
+
+
+@pytest.mark.parametrize("power", [-170, -300, 160, 300])
+def test_columns_of_any_size_are_standardised(tmp_path: Path, power: int) -> None:
+    train = np.column_stack([TABLE[:, 0], TABLE[:, 1] * 10.0**power])
+    data = arrays(npz(tmp_path, train, LABELS))
+    expected = (TABLE[:, :2] - TABLE[:, :2].mean(0)) / TABLE[:, :2].std(0)
+    np.testing.assert_allclose(data.train.inputs.numpy(), expected, atol=1e-6)
+
+
+def test_scaling_by_powers_of_two_changes_no_bit(tmp_path: Path) -> None:
+    data = arrays(npz(tmp_path, TABLE, LABELS))
+    np.testing.assert_array_equal(
+        data.train.inputs.numpy(), ((TABLE - TABLE.mean(0)) / TABLE.std(0)).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_column_of_rounding_noise_is_constant(tmp_path: Path, dtype: type) -> None:
+    noise = np.array([0.3, 0.3, np.nextafter(dtype(0.3), dtype(1)), 0.3, 0.3, 0.3], dtype)
+    train = np.column_stack([TABLE.astype(dtype), noise])
+    with pytest.warns(DataWarning, match=r"columns 4 of x_train in 'mine.npz' vary no more than their own rounding"):
+        data = arrays(npz(tmp_path, train, LABELS))
+    assert data.train.inputs[:, 4].abs().max() < 1e-6
+    assert data.provenance["constant features"] == "4"
+
+
+def test_a_narrow_column_is_stretched_and_said_to_be(tmp_path: Path) -> None:
+    seconds = np.column_stack([1.7e9 + np.arange(6.0)])
+    with pytest.warns(DataWarning, match="columns 0 .* less than a millionth of their size"):
+        data = arrays(npz(tmp_path, seconds, LABELS))
+    assert data.train.inputs.std(correction=0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "changes", "message"),
+    [
+        (TABLE * 1e-170, LABELS, {"x_test": TABLE}, "column 0 of x_test .* beyond what float32 .* once it is standard"),
+        (TABLE, TABLE[:, 0] * 1e300, {}, "column 0 of y_train .* beyond what float32 can hold"),
+        (PIXELS, LABELS + 1, {}, "labels in 'mine.npz' begin at 1, .* number the classes from 0"),
+        (PIXELS, LABELS.astype(np.uint64) + 2**63, {}, "no more than training examples"),
+        (TABLE.astype(np.complex128), LABELS, {}, "holds no plain numbers"),
+        (PIXELS, LABELS, {"x_train": np.zeros(6, [("a", "u1")])}, "holds no plain numbers"),
+    ],
+)
+def test_more_bad_arrays_are_refused(tmp_path: Path, x: Any, y: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        arrays(npz(tmp_path, x, y, **changes))
+
+
+def test_a_class_without_an_example_is_said(tmp_path: Path) -> None:
+    with pytest.warns(DataWarning, match="nothing in y_train of 'mine.npz' has the label 1,"):
+        arrays(npz(tmp_path, PIXELS, np.array([0, 0, 2, 2, 3, 3])))
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
+    assert arrays(npz(tmp_path, PIXELS, LABELS, index=LABELS)).provenance["skipped"] == "arrays index"
+
+
+def member(header: str, content: bytes = b"") -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -6), }", b"123456"),
+        member("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"cos\nsystem\n(S'true'\ntR."),
+        member("{'descr': '<U0', 'fortran_order': False, 'shape': (99999999999,), }"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (6,), }", b"123456 and more"),
+        member("__import__('os').system('true')"),
+        b"\x93NUMPY\x01\x00\xff\xff",
+    ],
+)
+def test_a_header_gets_no_more_than_the_bytes_that_are_there(tmp_path: Path, first: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            archive.writestr(f"{key}.npy", first)
+    with pytest.raises(DataError, match=r"cannot be read as \.npz"):
+        arrays(tmp_path / "mine.npz")
+
+
+def test_an_array_twice_is_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path, PIXELS, LABELS)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("y_train.npy", archive.read("y_test.npy"))
+    with pytest.raises(DataError, match="holds y_train twice"):
+        arrays(path)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharewise.data.reading._FREE", 1 << 20)
+    zeros = np.zeros((6, 600, 600), np.uint8)
+    np.savez_compressed(tmp_path / "mine.npz", x_train=zeros, y_train=LABELS, x_test=zeros, y_test=LABELS)
+    with pytest.raises(DataError, match=r"mine\.npz' unpacks to 2,160,128 bytes or more"):
+        arrays(tmp_path)
+
+
+def test_hidden_copies_do_not_count_and_pipes_do_not_hang(tmp_path: Path) -> None:
+    npz(tmp_path, PIXELS, LABELS)
+    (tmp_path / "._mine.npz").write_bytes(b"\x00\x05\x16\x07")
+    assert arrays(tmp_path).name == "mine"
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match="it is a pipe or device"):
+        text(tmp_path / "pipe.txt")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "mine.npz")
+    assert arrays(tmp_path / "link.npz").name == "link"  # the user named it
+
+
+WORDS = "the cat sat on the mat\nand the dog ran\n" * 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WORDS.replace("\n", "\r\n").encode(),
+        WORDS.replace("\n", "\r").encode(),
+        WORDS.encode("utf-8-sig"),
+        WORDS.encode("utf-8-sig").replace(b"\nand", b"\n\xef\xbb\xbfand"),
+    ],
+    ids=["windows", "old mac", "mark", "marks of joined files"],
+)
+def test_a_text_is_the_same_from_every_system(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "plain.txt").write_bytes(WORDS.encode())
+    (tmp_path / "other.txt").write_bytes(content)
+    plain, other = text(tmp_path / "plain.txt", length=8), text(tmp_path / "other.txt", length=8)
+    assert other.class_names == plain.class_names
+    assert torch.equal(other.train.inputs, plain.train.inputs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (WORDS.encode("utf-16"), "it begins like UTF-16"),
+        (WORDS.encode("utf-16-le"), "it has zero bytes"),
+        (WORDS.encode() + b"\0", "it has zero bytes"),
+        (WORDS.encode() + "é".encode("latin1"), "byte 780 is 0xe9"),
+        (b"\xed\xa0\x80" + WORDS.encode(), "byte 0 is 0xed"),
+    ],
+)
+def test_other_encodings_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"is no text in UTF-8 \({message}"):
+        text(tmp_path / "a.txt", length=8)
+
+
+def test_masks_make_a_segmentation(tmp_path: Path) -> None:
+    masks = RNG.integers(-1, 3, size=(6, 8, 10)).astype(">i2")
+    data = arrays(npz(tmp_path, PIXELS, masks))
+    assert (data.task.name, data.task.outputs, data.class_names) == ("segmentation", 3, ("0", "1", "2"))
+    np.testing.assert_array_equal(data.train.targets.numpy(), masks)
+
+
+@pytest.mark.parametrize(
+    ("x", "change", "message"),
+    [
+        (PIXELS, {"dtype": np.uint8}, "signed integers of shape"),
+        (PIXELS, {"add": -2}, "must hold 2 to 4,096 classes"),
+        (PIXELS, {"times": 2**40}, "must hold 2 to 4,096 classes"),
+        (PIXELS, {"add": 1}, "begin at 1"),
+        (PIXELS[:, :4], {}, "as high and wide as their images"),
+        (TABLE, {}, "as high and wide as their images"),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path: Path, x: Any, change: dict[str, Any], message: str) -> None:
+    masks = np.resize([0, 1, 2], (6, 8, 10)) * change.get("times", 1) + change.get("add", 0)
+    with pytest.raises(DataError, match=message):
+        arrays(npz(tmp_path, x, masks.astype(change.get("dtype", np.int64))))
+
+
+def test_a_link_that_nobody_named_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.npz").symlink_to(npz(tmp_path / "elsewhere", PIXELS, LABELS))
+    with pytest.raises(DataError, match=r"mine\.npz' is a link, which is not followed in a folder"):
+        arrays(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\x1b[31m"])
+def test_a_class_whose_name_cannot_be_printed_is_refused(tmp_path: Path, name: bytes) -> None:
+    for place in ("train", "test"):
+        for label in (b"ant", name):
+            os.makedirs(os.fsencode(tmp_path / place) + b"/" + label)
+    with pytest.raises(DataError, match="cannot be printed; rename it") as caught:
+        image_folder(tmp_path)
+    assert str(caught.value).isprintable()

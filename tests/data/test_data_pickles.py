@@ -58,8 +58,44 @@ def test_object_arrays_are_refused() -> None:
 def test_a_stand_in_cannot_be_changed(name: str) -> None:
     state = pickle.dumps((None, {"__name__": "changed"}), protocol=2)[2:-1]
     content = b"\x80\x02}(U\x01acnumpy.core." + name.encode() + b"\n" + state + b"bu."
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(DataError, match="asks to change a function"):
         read_pickle(content, "batch")
+
+
+def numbered(shape: bytes, content: bytes) -> bytes:
+    state = (
+        b"(K\x01"
+        + shape
+        + b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    )
+    head = b"\x80\x02}U\x01dcnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    return head + state + b"U" + bytes([len(content)]) + content + b"tbs."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02\x8e\x00\x00\x00\x00\x01\x00\x00\x00.", "text of 4294967296 bytes, in a file of"),
+        (b"\x80\x02r\xff\xff\xff\x7f.", "damaged"),
+        (b"\x80\x02]" + b"".join(b"\x86q" + bytes([n]) + b"h" + bytes([n]) for n in range(100)) + b"}.", "damaged"),
+        (numbered(b"J\x00\x00\x00\x40J\x00\x00\x00\x40\x86", b"abc"), r"shape \(1073741824, 1073741824\) in 3 bytes"),
+        (numbered(b"J\xff\xff\xff\xffJ\xfd\xff\xff\xff\x86", b"abc"), r"shape \(-1, -3\) in 3 bytes"),
+        (numbered(b"K\x03K\x01\x86", b"ab"), r"shape \(3, 1\) in 2 bytes"),
+        (numbered(b"(" + b"K\x01" * 9 + b"t", b"a"), "no tuple of up to 8 integers"),
+        (b"\x80\x02}U\x01dcnumpy.core.multiarray\n_reconstruct\n)Rs.", "array without its numbers"),
+        (b"\x80\x02}cnumpy\nndarray\n)Rs.", "damaged"),
+        (b"\x80\x02}K\x01K\x02s.", "keys are text"),
+    ],
+)
+def test_little_cannot_ask_for_much(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_pickle(content, "batch")
+
+
+def test_keys_that_double_with_every_level_end() -> None:
+    doubled = b"N" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(1, 60))
+    with pytest.raises(DataError, match="keys that grow far beyond"):
+        read_pickle(b"\x80\x02}" + doubled + b"Ns.", "batch")
 
 
 def test_a_pickle_that_is_no_dictionary_is_refused() -> None:

@@ -31,7 +31,7 @@ def test_listing_sources_does_not_import_torch() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    assert sorted(sharewise.data._HOME) == sorted(sharewise.data.__all__) == dir(sharewise.data)
+    assert sorted(sharewise.data.__all__) == sorted(dir(sharewise.data))
     for name in sharewise.data.__all__:
         assert getattr(sharewise.data, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,11 @@ from sharewise.cost import (
 from sharewise.data import digits
 from sharewise.engine import (
     Affordable,
+    ByStrategy,
     CostTarget,
     Evolution,
     Limit,
+    Scorer,
     SearchState,
     budget,
     numerics,
@@ -42,6 +45,7 @@ from sharewise.methods import METHODS, build
 from sharewise.run import RunFolder, SearchConfiguration, build_network, build_supernet, from_mapping
 from sharewise.space import Choice, Condition, Space, enumerate_architectures, sample
 from sharewise.spaces import load
+from sharewise.strategy import LocalSearch, RegularizedEvolution, Tournament
 from sharewise.supernet import discrete, extract
 from sharewise.testing import small_arguments
 
@@ -324,12 +328,17 @@ def score_by(monkeypatch: pytest.MonkeyPatch, score: Callable[[Any], float]) -> 
     """Let selections score architectures by a function; what they score, in order."""
     met: list[Any] = []
 
-    def scored(state: Any, gates: Any, *arguments: Any) -> dict[str, float]:
-        a = state.distribution.relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
-        met.append(a)
-        return {"loss": 0.0, "accuracy": score(a), "examples": 1}
+    @contextmanager
+    def opened(scorer: Scorer) -> Iterator[Any]:
+        def scored(gates: Any) -> dict[str, float]:
+            relaxation = scorer.state.distribution.relaxation
+            a = relaxation.project({n: g.weights.tolist() for n, g in gates.items()})
+            met.append(a)
+            return {"loss": 0.0, "accuracy": score(a), "examples": 1}
 
-    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", scored)
+        yield scored
+
+    monkeypatch.setattr(Scorer, "opened", opened)
     return met
 
 
@@ -355,6 +364,17 @@ def test_evolution_never_scores_what_breaks_a_budget(monkeypatch: pytest.MonkeyP
     found = selection.select(state)
     milliseconds = [scores["accuracy"] for _, scores in found.candidates]
     assert len(milliseconds) == 5 * 12
+    assert max(milliseconds) == 8.0
+
+
+@pytest.mark.parametrize("strategy", [LocalSearch(), RegularizedEvolution(4, Tournament(2))])
+def test_no_strategy_asks_about_what_breaks_a_budget(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = load("toy-separable-cell").choices
+    table = Latency(1.0, tuple((c.name, option, float(i)) for c in choices for i, option in enumerate(c.options)))
+    state = state_of("toy-separable-cell", "spos", (Limit(table, 8.0),), selection=ByStrategy(strategy, 60))
+    score_by(monkeypatch, state.costs.architectures(table).of)
+    milliseconds = [scores["accuracy"] for _, scores in state.recipe.selection.select(state).candidates]
+    assert len(milliseconds) > 20
     assert max(milliseconds) == 8.0
 
 

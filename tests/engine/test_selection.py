@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,9 +17,12 @@ from sharewise.data import digits
 from sharewise.distribution import Factored
 from sharewise.engine import (
     Alternating,
+    ByStrategy,
     DartsRule,
+    Evolution,
     Mode,
     RankSampled,
+    Scorer,
     SearchState,
     Selection,
     Stage,
@@ -24,13 +30,23 @@ from sharewise.engine import (
     numerics,
     prepare,
     rounding_gap,
+    selection_scorer,
     stream,
     train,
 )
 from sharewise.errors import ConfigurationError
+from sharewise.ledger import Ledger
 from sharewise.methods import build
 from sharewise.run import build_supernet
 from sharewise.spaces import load
+from sharewise.strategy import (
+    LocalSearch,
+    RandomSearch,
+    RegularizedEvolution,
+    Strategy,
+    SuccessiveHalving,
+    Tournament,
+)
 from sharewise.supernet import (
     BatchStatistics,
     Gates,
@@ -187,11 +203,12 @@ def test_a_final_score_that_is_no_number_does_not_win(monkeypatch: pytest.Monkey
     state = state_of("rs-ws", selection=RankSampled(5, RunningStatistics(), examples=16, finalists=1, rounds=1))
     everything = state.data.size("selection")
 
-    def broken(*arguments: Any, **_: Any) -> dict[str, float]:
-        size = sum(len(batch.inputs) for batch in arguments[2])
-        return {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
+    @contextmanager
+    def broken(scorer: Scorer) -> Iterator[Any]:
+        size = sum(len(batch.inputs) for batch in scorer.batches)
+        yield lambda gates: {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
 
-    monkeypatch.setattr("sharewise.engine.select.evaluate_gates", broken)
+    monkeypatch.setattr(Scorer, "opened", broken)
     candidates = state.recipe.selection.select(state).candidates
     assert [score["accuracy"] for _, score in candidates[:4]] == [0.5] * 4
     assert math.isnan(candidates[4][1]["accuracy"])
@@ -214,6 +231,81 @@ def test_candidates_come_from_the_learned_distribution() -> None:
     candidates = [a for a, _ in state.recipe.selection.select(state).candidates]
     assert len(candidates) == 20
     assert {option for a in candidates for option in a.values()} == {"skip_connect", "nor_conv_3x3"}
+
+
+@pytest.mark.parametrize("strategy", [LocalSearch(), RegularizedEvolution(3, Tournament(2)), RandomSearch()])
+def test_any_strategy_selects(strategy: Strategy[Any]) -> None:
+    state = state_of("spos", "toy-tied-width", selection=ByStrategy(strategy, 10, RunningStatistics(), 16))
+    train(state)
+    seen: list[tuple[int, ...]] = []
+    handle = state.supernet.register_forward_pre_hook(
+        lambda module, arguments: seen.append(tuple(g.active[0] for g in arguments[1].values()))
+    )
+    selected = state.recipe.selection.select(state)
+    handle.remove()
+    assert len(seen) == len(set(seen)) == len(selected.candidates) <= 10, "no architecture is scored twice"
+    scores = [found["accuracy"] for _, found in selected.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert selected.architecture == selected.candidates[0][0]
+    assert type(strategy).__name__ in selected.rule
+    assert state.recipe.selection.select(state).candidates == selected.candidates
+    scorer = selection_scorer(state, RunningStatistics(), 16)
+    for architecture, found in selected.candidates:
+        assert evaluate_gates(state, scorer.gates(architecture), scorer.batches, scorer.policy) == found
+
+
+@pytest.mark.parametrize("kind", [RankSampled, Evolution, partial(ByStrategy, LocalSearch())])
+def test_one_example_is_not_normalised_by_itself(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match="needs at least 2 selection examples, got 1"):
+        state_of("spos", selection=kind(policy=BatchStatistics(), examples=1))
+
+
+def test_a_strategy_that_does_not_fit_is_refused_before_the_search() -> None:
+    with pytest.raises(ConfigurationError, match="at least two lengths"):
+        state_of("spos", selection=ByStrategy(SuccessiveHalving(), 10))
+    with pytest.raises(ConfigurationError, match="at least 1 evaluation"):
+        ByStrategy(LocalSearch(), 0)
+
+
+def test_a_scorer_serves_many_and_leaves_nothing_behind_after_each() -> None:
+    state = state_of("spos", selection=RankSampled(1))
+    train(state)
+    state.supernet.train()
+    before = {name: value.clone() for name, value in state.supernet.state_dict().items()}
+    scorer, ledger = selection_scorer(state, RecalibratedStatistics(2), 70), Ledger()
+    architectures = [state.distribution.sample(torch.Generator().manual_seed(i)) for i in range(4)]
+    alone = [
+        evaluate_gates(state, scorer.gates(a), scorer.batches, scorer.policy, scorer.calibration) for a in architectures
+    ]
+    spent = state.ledger.multiply_accumulates
+    with replace(scorer, ledger=ledger).opened() as score:
+        for architecture, expected in zip(architectures, alone, strict=True):
+            assert score(scorer.gates(architecture)) == expected
+            assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
+        with pytest.raises(RuntimeError, match="broken"), score_broken(state, "broken"):
+            score(scorer.gates(architectures[0]))
+        assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
+        assert score(scorer.gates(architectures[0])) == alone[0]
+    assert all(module.training for module in state.supernet.modules())
+    assert state.ledger.multiply_accumulates == spent
+    assert ledger.multiply_accumulates > 0
+
+
+@contextmanager
+def score_broken(state: SearchState, words: str) -> Iterator[None]:
+    """The second batch of an evaluation fails."""
+    left = [1]
+
+    def fail(module: torch.nn.Module, arguments: tuple[torch.Tensor, Gates]) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError(words)
+
+    handle = state.supernet.register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_a_run_without_a_step_on_theta_says_so() -> None:

@@ -8,17 +8,25 @@ import torch
 from scipy import stats
 
 import sharewise as sw
-from sharewise.engine import evaluate_gates
+from sharewise.engine import SupernetOracle, evaluate_gates
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.oracle import ArrayOracle, SupernetOracle, TrainingRecipe
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
 from sharewise.oracle.tabulated import table_oracle
-from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
+from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.training_cost import training_epochs
 from sharewise.space import Choice, Space
 from sharewise.spaces import load
-from sharewise.strategy import Budget, LocalSearch, RandomSearch, RegularizedEvolution, Tournament, run_strategy
+from sharewise.strategy import (
+    ArrayOracle,
+    Budget,
+    LocalSearch,
+    RandomSearch,
+    RegularizedEvolution,
+    Tournament,
+    run_strategy,
+)
 from sharewise.studies.oracles import StandaloneOracle, supernet_oracle
 from sharewise.supernet import RecalibratedStatistics, discrete
 

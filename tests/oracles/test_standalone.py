@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import sharewise as sw
 from sharewise.data import classification, digits, language_modelling, regression
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Standalone, TrainingRecipe
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.spaces import load
 from sharewise.spaces.nasbench201.network import Network, drop_path
 from sharewise.testing import check_supernet

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 from sharewise.errors import DataError, SharewiseError
 from sharewise.oracle.draft import Draft
 from sharewise.oracle.readers import import_benchmark, read_benchmark
-from sharewise.oracle.readers.nasbench101 import _arrays, _metrics
+from sharewise.oracle.readers.archive import arrays_of
+from sharewise.oracle.readers.model_metrics import model_metrics
 from sharewise.oracle.readers.nats import _table, _unpacked
 from sharewise.oracle.readers.text_table import PERCENT, TextTable
 from sharewise.oracle.readers.tfrecord import crc32c, frames, masked
@@ -277,7 +278,7 @@ def test_metrics_of_any_bytes(content: bytes | tuple[int, int]) -> None:
         changed[content[0]] ^= content[1]
         content = bytes(changed)
     try:
-        evaluations, parameters, _ = _metrics(content)
+        evaluations, parameters, _ = model_metrics(content)
     except (ValueError, struct.error, IndexError):  # what the reader turns into a DataError
         return
     assert len(evaluations) == 3
@@ -592,15 +593,15 @@ NPZ = npz(a=np.arange(5, dtype=np.uint16), b=np.ones((4, 3), np.float32))
 
 def test_numpy_archives(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(NPZ)
-    found = _arrays(tmp_path / "x.npz", {"a": "u2", "b": "f4"})
+    found = arrays_of(tmp_path / "x.npz", {"a": "u2", "b": "f4"})
     assert found["a"].tolist() == [0, 1, 2, 3, 4]
     assert found["b"].shape == (4, 3)
     for kinds, message in (({"c": "u2"}, "lacks the array"), ({"a": "u4"}, "should hold uint32")):
         with pytest.raises(DataError, match=message):
-            _arrays(tmp_path / "x.npz", kinds)
+            arrays_of(tmp_path / "x.npz", kinds)
     (tmp_path / "x.npz").write_bytes(npz(a=np.array([print], object)))
     with pytest.raises(DataError, match="should hold uint16"):
-        _arrays(tmp_path / "x.npz", {"a": "u2"})
+        arrays_of(tmp_path / "x.npz", {"a": "u2"})
 
 
 @given(st.integers(0, len(NPZ) - 1), st.integers(0, 255), st.integers(0, len(NPZ)))
@@ -613,7 +614,7 @@ def test_changed_numpy_archives_never_crash(
     for candidate in (bytes(content), bytes(content[:cut])):
         path.write_bytes(candidate)
         with contextlib.suppress(DataError):
-            _arrays(path, {"a": "u2", "b": "f4"})
+            arrays_of(path, {"a": "u2", "b": "f4"})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.oracle.quantity import PARTS, Key
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
-from sharewise.oracle.unpickle import read_record
+from sharewise.unpickle import read_record
 
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16": "ImageNet16-120"}
 SEEDS = (777, 888, 999)

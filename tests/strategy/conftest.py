@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharewise.oracle import ArrayOracle
 from sharewise.space import Choice, Space
 from sharewise.spaces import nasbench201
+from sharewise.strategy import ArrayOracle
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle
 from sharewise.space import Choice, Condition, Constraint, Space
 from sharewise.spaces import load, nasbench201, nats_size
+from sharewise.strategy import ArrayOracle
 from sharewise.strategy.bridges import (
     categories,
     from_parameters,

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle
 from sharewise.space import Space
-from sharewise.strategy import Budget
+from sharewise.strategy import ArrayOracle, Budget
 from sharewise.strategy.comparison import Arena, checkpoints_of, run_arena, summarise
 
 TEST = np.arange(24.0)[::-1].copy()  # the best test value belongs to index 0

@@ -7,10 +7,17 @@ import pytest
 from scipy import stats
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle
 from sharewise.spaces import load, nasbench201
 from sharewise.spaces.nasbench101.cell import EDGES, INNER, VERTICES, Cell, bit
-from sharewise.strategy import Budget, RegularizedEvolution, Tournament, build_strategy, represent, run_strategy
+from sharewise.strategy import (
+    ArrayOracle,
+    Budget,
+    RegularizedEvolution,
+    Tournament,
+    build_strategy,
+    represent,
+    run_strategy,
+)
 from sharewise.strategy.nasbench101 import EdgesAndOperations, RawCells
 
 LABELS = 3**INNER

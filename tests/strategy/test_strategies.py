@@ -12,14 +12,13 @@ import pytest
 from scipy import stats
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle
-from sharewise.oracle.oracle import Evaluation, Oracle
 from sharewise.space import Architecture, Choice, Condition, Constraint, Space, neighbours
 from sharewise.spaces import load, nasbench201, nats_size
 from sharewise.strategy import (
     NATS_SIZE,
     NATS_TOPOLOGY,
     STRATEGIES,
+    ArrayOracle,
     Budget,
     Hyperband,
     LocalSearch,
@@ -38,6 +37,7 @@ from sharewise.strategy import (
     represent,
     run_strategy,
 )
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 SIMPLE = ["random", "random-without-replacement", "evolution", "local", "local-first", "reinforce"]
 

@@ -7,9 +7,8 @@ import pytest
 
 from sharewise.appraisal import pareto_front
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import ArrayOracle
 from sharewise.space import Choice, Condition, Constraint, Space
-from sharewise.strategy import Budget, RandomSearch, Trial, build_strategy, represent, run_strategy
+from sharewise.strategy import ArrayOracle, Budget, RandomSearch, Trial, build_strategy, represent, run_strategy
 from sharewise.strategy.with_optuna import nsga2, suggest, tree_parzen_estimator
 
 optuna = pytest.importorskip("optuna")

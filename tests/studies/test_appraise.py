@@ -15,9 +15,9 @@ import sharewise as sw
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError
 from sharewise.oracle.table import open_table
-from sharewise.oracle.training_cost import training_epochs
 from sharewise.run import RunFolder
 from sharewise.run.finished import InFolder
+from sharewise.run.training_cost import training_epochs
 from sharewise.studies.evidence import supernets_of
 from sharewise.studies.scoring import Score, Scoring
 from sharewise.studies.truth import truth_of_table

@@ -12,10 +12,9 @@ import torch
 
 import sharewise as sw
 from sharewise.distribution import Phase, Proportional, Restricted, Uniform
-from sharewise.engine import Recipe
+from sharewise.engine import Recipe, SupernetOracle
 from sharewise.errors import ConfigurationError
 from sharewise.methods import build
-from sharewise.oracle import SupernetOracle
 from sharewise.space import Choice, Condition, Space, enumerate_architectures, groups_of, restricted, sample
 from sharewise.spaces import load
 from sharewise.studies.few_shot import FewShot, few_shot

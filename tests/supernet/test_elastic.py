@@ -779,3 +779,13 @@ def test_a_search_in_a_folder_is_resumed_and_its_result_trained(tmp_path: object
     assert isinstance(trained.network, Dense)
     with pytest.raises(ConfigurationError, match=r"inputs of shape \(1, 8, 8\)"):
         sw.search(supernet, recipe, data.resized(16), device="cpu")
+
+
+def test_a_frozen_layer_stays_frozen_through_extraction_and_counts_as_such() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    model[1].requires_grad_(False)
+    space = sw.elastic(model, {"1": sw.width([8, 16])}, example=torch.randn(2, 1, 8, 8))
+    for width in (8, 16):
+        network = sw.extract(space, space.space.architecture({"layer_1_width": width}))
+        assert [p.requires_grad for p in network.parameters()] == [False, False, True, True]
+        assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 10 * width + 10

@@ -1,21 +1,26 @@
-"""The fused NAS-Bench-201 cell against the cell that runs edge by edge."""
+"""The fused cells of NAS-Bench-201 against those that run edge by edge."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from sharewise.spaces import load
-from sharewise.spaces.nasbench201.supernet import SharedCell
+from sharewise.spaces.nasbench201.supernet import NasBench201Options, SharedCell
 from sharewise.supernet import Gate, Gates, frozen_statistics, recalibrate
 from sharewise.testing import randomise_norms
 
 DECISIONS = load("nasbench201").relaxation.decisions
 MakeGates = Callable[[torch.Generator], dict[str, Gate]]
+
+
+def cell_of(channels: int, **options: Any) -> SharedCell:
+    return SharedCell(DECISIONS, channels, NasBench201Options(**options))
 
 
 def mixture(generator: torch.Generator) -> dict[str, Gate]:
@@ -61,12 +66,13 @@ def outcome(cell: SharedCell, x: Tensor, gates: Gates, frozen: bool) -> dict[str
     return result | {f"buffer {name}": value for name, value in cell.named_buffers()}
 
 
+@pytest.mark.parametrize("sharing", ["disjoint", "entangled"])
 @pytest.mark.parametrize("affine", [False, True], ids=["plain-norm", "affine-norm"])
 @pytest.mark.parametrize("mode", ["training", "evaluation", "frozen", "cumulative"])
 @pytest.mark.parametrize("make", [mixture, some_active, single])
-def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool) -> None:
+def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool, sharing: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    fused = SharedCell(DECISIONS, 3, affine, True).double()
+    fused = cell_of(3, affine=affine, sharing=sharing).double()
     randomise_norms(fused, generator)
     if mode == "cumulative":
         for module in fused.modules():
@@ -85,10 +91,11 @@ def test_fused_equals_plain(make: MakeGates, mode: str, affine: bool) -> None:
             torch.testing.assert_close(a[name], b[name], rtol=1e-10, atol=1e-10, check_dtype=False, msg=name)
 
 
+@pytest.mark.parametrize("sharing", ["disjoint", "entangled"])
 @pytest.mark.parametrize("training", [True, False])
-def test_unit_gates_give_equal_bits(training: bool) -> None:
+def test_unit_gates_give_equal_bits(training: bool, sharing: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    fused = SharedCell(DECISIONS, 4, True, True)
+    fused = cell_of(4, affine=True, sharing=sharing)
     randomise_norms(fused, generator)
     plain = copy.deepcopy(fused)
     plain.fused = False
@@ -103,7 +110,7 @@ def test_unit_gates_give_equal_bits(training: bool) -> None:
 
 def test_recalibration_reaches_the_fused_norms() -> None:
     generator = torch.Generator().manual_seed(0)
-    fused = SharedCell(DECISIONS, 3, False, True).double()
+    fused = cell_of(3).double()
     plain = copy.deepcopy(fused)
     plain.fused = False
     gates = mixture(generator)
@@ -117,7 +124,7 @@ def test_recalibration_reaches_the_fused_norms() -> None:
 
 def test_fused_cell_shares_the_rectified_and_pooled_node() -> None:
     """Six edges leave three nodes: three ReLUs and three poolings instead of twelve and six."""
-    cell = SharedCell(DECISIONS, 3, False, True)
+    cell = cell_of(3)
     calls = {torch.nn.ReLU: 0, torch.nn.AvgPool2d: 0, torch.nn.Conv2d: 0, torch.nn.BatchNorm2d: 0}
     for module in cell.modules():
         if type(module) in calls:
@@ -134,7 +141,7 @@ def test_fused_cell_shares_the_rectified_and_pooled_node() -> None:
 def test_fused_equals_plain_with_channels_last(make: MakeGates, affine: bool) -> None:
     """Memory order must not matter: torch's channels-last kernel once read an expanded scale beyond its end."""
     generator = torch.Generator().manual_seed(0)
-    plain = SharedCell(DECISIONS, 8, affine, False).double()
+    plain = cell_of(8, affine=affine, fused=False).double()
     randomise_norms(plain, generator)
     fused = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fused.fused = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -86,6 +87,38 @@ def test_recalibration_needs_a_batch_and_restores_momentum() -> None:
     assert [layer.momentum for layer in norms(module)] == [0.1, 0.1]
     with pytest.raises(ConfigurationError, match="at least 1 mini-batch, got 0"):
         RecalibratedStatistics(0)
+
+
+@pytest.mark.parametrize("kind", ["exhausted", "one example", "unreadable", "interrupted"])
+def test_recalibration_changes_nothing_unless_it_succeeds(kind: str) -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    for _ in range(3):
+        module(torch.randn(8, 4) + 2)
+    before = snapshot(module)
+
+    def interrupted() -> Iterator[Tensor]:
+        yield torch.randn(8, 4)
+        raise KeyboardInterrupt
+
+    inputs: Any = {
+        "exhausted": iter(()),
+        "one example": [torch.randn(8, 4), torch.randn(1, 4)],
+        "unreadable": [torch.randn(8, 4), torch.randn(8, 5)],
+        "interrupted": interrupted(),
+    }[kind]
+    with pytest.raises((ConfigurationError, RuntimeError, KeyboardInterrupt)) as caught:
+        recalibrate(module, module, inputs)
+    assert same(before, snapshot(module))
+    if kind == "one example":
+        assert "mini-batch 2 of a recalibration has a single example" in str(caught.value)
+
+
+def test_recalibration_takes_the_inputs_of_pairs() -> None:
+    first, second, x = network(), network(), batches(2)
+    second.load_state_dict(first.state_dict())
+    recalibrate(first, first, x)
+    recalibrate(second, second, [(batch, torch.zeros(len(batch))) for batch in x])
+    assert same(snapshot(first), snapshot(second))
 
 
 def snapshot(module: nn.Module) -> tuple[dict[str, Tensor], list[bool], list[tuple[float | None, bool]]]:

@@ -39,6 +39,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("toy-separable-cell", {"channels": 4}),
     ("toy-separable-cell", {"channels": 4, "affine": True, "published": True}),
     ("toy-separable-cell", {"channels": 4, "sharing": "disjoint"}),
+    ("toy-separable-cell", {"channels": 4, "fused": False}),
+    ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "fused": False}),
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
@@ -108,6 +110,22 @@ def test_extracted_network_stands_alone() -> None:
             p.zero_()
     assert torch.equal(network(x), before)
     assert not extract(supernet.eval(), a).training
+
+
+@pytest.mark.parametrize(
+    ("space", "network", "part"),
+    [
+        ("nasbench201", {"channels": 4, "cells": 1}, "stem"),
+        ("nasbench201", {"channels": 4, "cells": 1}, "stages.1.0"),
+        ("conv-macro", {"divisor": 8}, ""),
+    ],
+)
+def test_what_is_frozen_stays_frozen(space: str, network: dict[str, Any], part: str) -> None:
+    supernet, _ = supernet_of(space, network)
+    supernet.get_submodule(part).requires_grad_(False)
+    a = sample(supernet.space, np.random.default_rng(3))
+    frozen = {name for name, p in extract(supernet, a).named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, _ in supernet.plain(a).named_parameters() if name.startswith(part)}
 
 
 def test_extraction_draws_no_random_numbers() -> None:

@@ -42,8 +42,8 @@ from sharewise.supernet import (
     norms,
     recalibrate,
 )
-from sharewise.supernet.sliced import attend, convolution_layers, separable_layers
-from sharewise.supernet.sliced.plane import Plane
+from sharewise.supernet.slices import attend, convolution_layers, separable_layers
+from sharewise.supernet.slices.plane import Plane
 from sharewise.testing import check_sliced, randomise_norms
 
 WIDTH = Decision("width", (2, 4, 6))

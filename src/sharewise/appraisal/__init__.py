@@ -9,6 +9,7 @@ from sharewise.appraisal.pareto import pareto_front
 from sharewise.appraisal.plain import to_plain
 from sharewise.appraisal.regret import RegretCurve, regret_curve
 from sharewise.appraisal.seeds import OverSeeds, over_seeds
+from sharewise.appraisal.truth_error import reliability
 from sharewise.appraisal.verdict import Answer, Association, Verdict, rank_association, sharing_verdict
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "rank_agreement",
     "rank_association",
     "regret_curve",
+    "reliability",
     "sharing_verdict",
     "to_plain",
     "worth_in_trainings",

@@ -7,7 +7,7 @@ Kendall), with more weight on the best (weighted tau), and among the best alone 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -58,7 +58,7 @@ class TopAgreement:
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How well one supernet ranks one sample of architectures; intervals say how it would be with other samples.
+    """How well one supernet ranks one sample of architectures; intervals hold the expectation over such samples.
 
     Other seeds of the supernet are another matter: they are the unit of replication of `over_seeds`.
 
@@ -111,8 +111,14 @@ def rank_agreement(
 ) -> RankAgreement:
     """Measure how a supernet's scores rank architectures beside their true values.
 
-    Intervals are those of the percentile bootstrap: architectures are drawn with replacement, pairs kept, and every
-    statistic is computed anew. An architecture drawn twice ties with itself, and ties are kept.
+    Intervals are meant to hold the expectation of a statistic over samples of this size. Those of correlations are of
+    the percentile bootstrap: architectures are drawn with replacement, pairs kept, and every statistic is computed
+    anew. An architecture drawn twice ties with itself, and ties are kept.
+
+    The best of a sample is no smooth function of it, and the bootstrap alone is too narrow there (it held the expected
+    regret at k = 10 of 300 in 84 to 90 of 100 samples, precision at k = 1 in 9 to 48). So the interval of regret spans
+    those of the bootstrap and of samples of half the size drawn without replacement (90 to 98 of 100), and that of a
+    precision is Clopper and Pearson's for k trials, which errs on the wide side (97 to 100 of 100).
 
     Args:
         proxy: scores with shared weights, `(n,)`; higher is better.
@@ -141,11 +147,8 @@ def rank_agreement(
 
     References:
         B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, chapter 13 (percentile intervals);
-        S. Vigna, *A Weighted Correlation Index for Rankings with Ties*, WWW 2015 (weighted tau).
-
-    Deviations:
-        The bootstrap of a best value is rough, since a resample misses the best architecture with probability 1/e;
-        the intervals of `regret` show what other samples of the same size would give and promise no exact coverage.
+        S. Vigna, *A Weighted Correlation Index for Rankings with Ties*, WWW 2015 (weighted tau); C. Clopper and
+        E. Pearson, Biometrika 26, 1934; D. Politis and J. Romano, Annals of Statistics 22, 1994 (subsamples).
     """
     scores, values = paired(proxy, truth)
     n = len(scores)
@@ -170,10 +173,16 @@ def rank_agreement(
         )
         return RankAgreement(n, True, None, None, None, None, (), *ties, sentence)
     statistics: list[Callable[[Floats, Floats], float]] = [spearman, kendall, _tau_by_truth, _tau_by_proxy]
-    for k in sizes:
-        statistics += [partial(top_precision, k=k), partial(top_regret, k=k)]
-    found = _bootstrapped(statistics, scores, values, generator, resamples, confidence)
-    top = tuple(TopAgreement(k, found[4 + 2 * place], k / n, found[5 + 2 * place]) for place, k in enumerate(sizes))
+    regrets: list[Callable[[Floats, Floats], float]] = [partial(top_regret, k=k) for k in sizes]
+    found = _bootstrapped([*statistics, *regrets], scores, values, generator, resamples, confidence)
+    top = tuple(
+        TopAgreement(k, _precision(scores, values, k, confidence), k / n, regret)
+        for k, regret in zip(
+            sizes,
+            _widened(found[4:], sizes, scores, values, generator, resamples, confidence),
+            strict=True,
+        )
+    )
     whole, kendalls, by_truth, by_proxy = found[:4]
     sentence = _sentence(whole, ties[0], n)
     return RankAgreement(n, False, whole, kendalls, by_truth, by_proxy, top, *ties, sentence)
@@ -333,7 +342,11 @@ def _bootstrapped(
     resamples: int,
     confidence: float,
 ) -> list[Estimate]:
-    """Every statistic with its percentile interval; all of them share the resamples."""
+    """Every statistic with its percentile interval; all of them share the resamples.
+
+    Resamples in which one side is constant have no statistic. Where these are not rare, as with scores of which all but
+    one are the same, no interval exists: those that are left would all lean to one side.
+    """
     n = len(proxy)
     drawn = np.full((resamples, len(statistics)), np.nan)
     for row in drawn:
@@ -343,11 +356,46 @@ def _bootstrapped(
             row[:] = [statistic(scores, values) for statistic in statistics]
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     kept = drawn[~np.isnan(drawn).any(axis=1)]
-    low, high = np.quantile(kept, ends, axis=0) if len(kept) else np.full((2, len(statistics)), [[-np.inf], [np.inf]])
+    enough = len(kept) > 0 and len(kept) >= (1 - ends[0]) * resamples
+    low, high = np.quantile(kept, ends, axis=0) if enough else np.full((2, len(statistics)), [[-np.inf], [np.inf]])
     how = "percentile bootstrap over architectures"
     return [
         Estimate(statistic(proxy, truth), float(a), float(b), n, confidence, how)
         for statistic, a, b in zip(statistics, low, high, strict=True)
+    ]
+
+
+def _precision(proxy: Floats, truth: Floats, k: int, confidence: float) -> Estimate:
+    """Precision at top k with Clopper and Pearson's interval for k trials."""
+    found, tail = top_precision(proxy, truth, k), (1 - confidence) / 2
+    hits = found * k
+    low = float(stats.beta.ppf(tail, hits, k - hits + 1)) if hits > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, hits + 1, k - hits)) if hits < k else 1.0
+    return Estimate(found, low, high, len(proxy), confidence, f"Clopper and Pearson's for {k} trials")
+
+
+def _widened(
+    regrets: Sequence[Estimate],
+    sizes: Sequence[int],
+    proxy: Floats,
+    truth: Floats,
+    generator: np.random.Generator,
+    resamples: int,
+    confidence: float,
+) -> list[Estimate]:
+    """Regrets whose intervals span that of the bootstrap and that of samples of half the size without replacement."""
+    half = len(proxy) // 2
+    drawn = np.full((resamples, len(sizes)), np.nan)
+    for row in drawn:
+        picked = generator.choice(len(proxy), half, replace=False)
+        row[:] = [top_regret(proxy[picked], truth[picked], min(k, half)) for k in sizes]
+    if not resamples:
+        return list(regrets)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    how = "bootstrap and half samples of architectures"
+    return [
+        replace(found, low=min(found.low, float(a)), high=max(found.high, float(b)), how=how)
+        for found, a, b in zip(regrets, low, high, strict=True)
     ]
 
 

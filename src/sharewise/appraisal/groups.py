@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from sharewise.appraisal.interval import Estimate
+from sharewise.appraisal.interval import Estimate, require_squares
 from sharewise.errors import ConfigurationError, NonFiniteError
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+_FAR = 1e4
+"""Beyond it the noncentral t is a scaled χ to seven digits, and its own computation soon has none."""
 EXACT_PAIRS = 400
 """Up to so many pairs, and without ties, the distribution of Mann and Whitney's U is counted and not approximated."""
 
@@ -94,6 +96,24 @@ class GroupComparison:
     smaller_by_rank: Estimate
     power: float
     detectable_d: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether Welch's interval of the difference of the means leaves out zero."""
+        assert self.welch.difference is not None
+        return 0 not in self.welch.difference
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a difference may be claimed: the means are apart, and ranks point the same way at the same level.
+
+        A few runs may agree by luck, and then show less spread than there is: Welch's interval alone is far too narrow
+        for regrets, which are skewed.
+        """
+        assert self.welch.difference is not None
+        favoured = self.smaller_by_rank.value - 0.5
+        confirmed = self.mann_whitney.p_value < 1 - self.welch.difference.confidence
+        return self.apart and confirmed and favoured * self.welch.difference.value < 0
 
 
 def compare_groups(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> GroupComparison:
@@ -405,6 +425,7 @@ def _group(values: ArrayLike, name: str) -> Floats:
     if not np.isfinite(array).all():
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise NonFiniteError(f"{name}[{at}] is {array[at]}; leave failed runs out on purpose, not by averaging them")
+    require_squares(array, name)
     return array
 
 
@@ -446,6 +467,10 @@ def _noncentral_ends(t: float, freedom: float, confidence: float) -> tuple[float
     if t < 0:  # the mirror image, since the far tail of negative values is where implementations lose digits
         low, high = _noncentral_ends(-t, freedom, confidence)
         return -high, -low
+    if t > _FAR:  # the normal part is lost in rounding: t = centre / √(χ²/ν), whose quantiles are those of χ²
+        tail = (1 - confidence) / 2
+        low, high = (t * math.sqrt(float(stats.chi2.ppf(q, freedom)) / freedom) for q in (tail, 1 - tail))
+        return low, high
 
     def root(share: float) -> float:
         def excess(centre: float) -> float:

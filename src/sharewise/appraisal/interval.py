@@ -16,7 +16,18 @@ from scipy import stats
 
 from sharewise.errors import ConfigurationError, NonFiniteError
 
-__all__ = ["Comparison", "Estimate", "Interval", "compare", "difference_interval", "mean_interval"]
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Interval",
+    "compare",
+    "difference_interval",
+    "mean_interval",
+    "require_squares",
+]
+
+_LARGEST = 1e150
+"""The square of a value beyond it may be infinite."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +262,23 @@ def _checked(values: Sequence[float], name: str) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise NonFiniteError(f"{name}[{at}] is {array[at]}; leave failed runs out on purpose, not by averaging them")
+    require_squares(array, name)
     return array
+
+
+def require_squares(values: NDArray[np.float64], name: str) -> None:
+    """Refuse values whose squares are no numbers: no spread could be told.
+
+    Raises:
+        NonFiniteError: naming the first one.
+    """
+    large = np.flatnonzero(np.abs(values) > _LARGEST)
+    if len(large):
+        at = int(large[0])
+        raise NonFiniteError(
+            f"{name}[{at}] is {values[at]:.3g}, beyond {_LARGEST:g}, where spreads cannot be computed; leave diverged "
+            "runs out on purpose"
+        )
 
 
 def _mean(array: NDArray[np.float64]) -> float:

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from sharewise.appraisal.agreement import spearman
-from sharewise.appraisal.groups import GroupComparison, compare_groups, needed_size
+from sharewise.appraisal.claim_power import needed_supernets
+from sharewise.appraisal.groups import GroupComparison, compare_groups
 from sharewise.errors import ConfigurationError, NonFiniteError
 
 __all__ = ["Answer", "Association", "Verdict", "rank_association", "sharing_verdict"]
@@ -38,8 +39,9 @@ class Verdict:
         guided_n: supernets.
         rival_n: repeats of the rival.
         failed: supernets that failed and are left out.
-        needed: supernets that would find an effect of the size seen with probability 0.8; `None` where the answer is
-            known, no effect was seen, or no number suffices.
+        needed: supernets with which this verdict would claim an effect of the size seen with probability 0.8, beside as
+            many repeats of the rival (see `needed_supernets`); `None` where the answer is known, no effect was seen, or
+            no number suffices.
     """
 
     answer: Answer
@@ -64,8 +66,7 @@ def sharing_verdict(
     """Compare the regrets of searches guided by supernets with those of another search, and say what follows.
 
     Sharing helps, or hurts, where Welch's interval of the difference of the mean regrets leaves out 0 and Mann and
-    Whitney's test of ranks finds the same. A few supernets may agree by luck, and then show less spread than there is:
-    Welch's interval alone is far too narrow for regrets, which are skewed.
+    Whitney's test of ranks finds the same (`GroupComparison.claimed`).
 
     Args:
         guided: regrets, one a supernet.
@@ -88,70 +89,76 @@ def sharing_verdict(
         >>> sharing_verdict([0.31], [0.5, 0.6, 0.4, 0.7]).answer
         <Answer.CANNOT_TELL: 'cannot tell'>
     """
-    ours, theirs = np.asarray(guided, dtype=np.float64), np.asarray(rival, dtype=np.float64)
-    for name, side in (("guided", ours), ("rival", theirs)):
-        if not np.isfinite(side).all():
-            raise NonFiniteError(f"{name} holds a regret that is not finite; leave out failed supernets and count them")
+    ours, theirs = _checked(guided, "guided"), _checked(rival, "rival")
     if len(theirs) == 0:
         raise ConfigurationError(f"there is no regret of {against} to compare with; give at least two repeats")
     note = f"; {failed} failed and {'is' if failed == 1 else 'are'} left out" if failed else ""
     sizes = f"n = {len(ours)} supernet{'' if len(ours) == 1 else 's'} against {len(theirs)}{note}"
+    comparison, needed, answer = None, None, Answer.CANNOT_TELL
     if min(len(ours), len(theirs)) < 2:
-        if len(ours) == 0:
-            reason = "every supernet failed"
-        elif len(ours) == 1:
-            share = float((theirs > ours[0]).mean() + 0.5 * (theirs == ours[0]).mean())
-            reason = (
-                f"{what} of one supernet is {ours[0]:.3g} {unit}, lower than {share:.0%} of {against}, but no interval "
-                "over seeds exists; train more seeds"
+        words = f"{_too_few(ours, theirs, what, against, unit)} ({sizes})"
+    else:
+        comparison = compare_groups(ours, theirs, confidence=confidence)
+        interval = comparison.welch.difference
+        assert interval is not None
+        if interval.low == interval.high:
+            words = (
+                f"{what} differs by {interval.value:.3g} {unit} from {against}, but neither side varies, so chance "
+                f"cannot be judged ({sizes})"
             )
         else:
-            reason = f"one repeat of {against} shows no spread"
-        sentence = f"{Answer.CANNOT_TELL.value}: {reason} ({sizes})"
-        return Verdict(Answer.CANNOT_TELL, sentence, None, len(ours), len(theirs), failed, None)
-    comparison = compare_groups(ours, theirs, confidence=confidence)
+            if comparison.claimed:
+                answer = Answer.HELPS if interval.value < 0 else Answer.HURTS
+            elif not comparison.apart and interval.value:
+                needed = needed_supernets(comparison.cohens_d.value, len(theirs), confidence=confidence)
+                needed = needed if needed and needed > len(ours) else None
+            words = _finding(comparison, what, against, unit, sizes) + _advice(comparison, needed)
+    return Verdict(answer, f"{answer.value}: {words}", comparison, len(ours), len(theirs), failed, needed)
+
+
+def _checked(regrets: Sequence[float], name: str) -> np.ndarray:
+    found = np.asarray(regrets, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise NonFiniteError(f"{name} holds a regret that is not finite; leave out failed supernets and count them")
+    return found
+
+
+def _too_few(ours: np.ndarray, theirs: np.ndarray, what: str, against: str, unit: str) -> str:
+    """Why sides of which one has fewer than two values tell nothing."""
+    if len(ours) == 0:
+        return "every supernet failed"
+    if len(ours) > 1:
+        return f"one repeat of {against} shows no spread"
+    share = float((theirs > ours[0]).mean() + 0.5 * (theirs == ours[0]).mean())
+    return (
+        f"{what} of one supernet is {ours[0]:.3g} {unit}, lower than {share:.0%} of {against}, but no interval "
+        "over seeds exists; train more seeds"
+    )
+
+
+def _finding(comparison: GroupComparison, what: str, against: str, unit: str, sizes: str) -> str:
+    """The difference with its interval, in words as strong as what is claimed."""
     interval = comparison.welch.difference
     assert interval is not None
-    effect = comparison.cohens_d.value
-    if interval.low == interval.high:
-        sentence = (
-            f"{Answer.CANNOT_TELL.value}: {what} differs by {interval.value:.3g} {unit} from {against}, but neither "
-            f"side varies, so chance cannot be judged ({sizes})"
-        )
-        return Verdict(Answer.CANNOT_TELL, sentence, comparison, len(ours), len(theirs), failed, None)
     digits = max(0, 2 - math.floor(math.log10((interval.high - interval.low) / 2)))
-    span = (
-        f"{100 * confidence:g} % interval of the difference {interval.low:.{digits}f} to {interval.high:.{digits}f} "
-        f"(p = {comparison.welch.p_value:.2g}, {sizes})"
+    if comparison.claimed:
+        word = "lower" if interval.value < 0 else "higher"
+        size = f"{what} {abs(interval.value):.{digits}f} {unit} {word} than {against}"
+    else:
+        size = f"{what} differs by {interval.value:.{digits}f} {unit} from {against}"
+    return (
+        f"{size}, d = {comparison.cohens_d.value:.2f}, {100 * interval.confidence:g} % interval of the difference "
+        f"{interval.low:.{digits}f} to {interval.high:.{digits}f} (p = {comparison.welch.p_value:.2g}, {sizes})"
     )
-    apart, ranks = 0 not in interval, comparison.mann_whitney.p_value
-    favoured = comparison.smaller_by_rank.value - 0.5
-    if apart and ranks < 1 - confidence and favoured * interval.value < 0:
-        answer, word = (Answer.HELPS, "lower") if interval.value < 0 else (Answer.HURTS, "higher")
-        size = f"{abs(interval.value):.{digits}f} {unit} {word} than {against}"
-        return Verdict(
-            answer,
-            f"{answer.value}: {what} {size}, d = {effect:.2f}, {span}",
-            comparison,
-            len(ours),
-            len(theirs),
-            failed,
-            None,
+
+
+def _advice(comparison: GroupComparison, needed: int | None) -> str:
+    """What would settle a question that is open."""
+    if comparison.apart and not comparison.claimed:
+        return (
+            f", but ranks do not confirm it (Mann-Whitney p = {comparison.mann_whitney.p_value:.2g}); train more seeds"
         )
-    needed = needed_size(effect, alpha=1 - confidence, other=len(theirs)) if effect and not apart else None
-    more = f"; about {needed} supernets would tell an effect of this size" if needed and needed > len(ours) else ""
-    if apart:
-        more = f", but ranks do not confirm it (Mann-Whitney p = {ranks:.2g}); train more seeds"
-    return Verdict(
-        Answer.CANNOT_TELL,
-        f"{Answer.CANNOT_TELL.value}: {what} differs by {interval.value:.{digits}f} {unit} from {against}, "
-        f"d = {effect:.2f}, {span}{more}",
-        comparison,
-        len(ours),
-        len(theirs),
-        failed,
-        needed if more and not apart else None,
-    )
+    return f"; about {needed} supernets would tell an effect of this size" if needed else ""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TextIO
 
 from sharewise.cli.parser import Parser
-from sharewise.errors import SharewiseError, unknown_name
+from sharewise.errors import DataWarning, SharewiseError, unknown_name
 
 __all__ = ["main"]
 
@@ -47,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="replace")  # a terminal without × shows a question mark
     try:
-        return _dispatch(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return _dispatch(words)
     except SharewiseError as error:
         if "--json" in words:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
@@ -59,6 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print what was skipped or changed in the user's data as one line, and other warnings as Python does."""
+    said = issubclass(category, DataWarning)
+    text = f"warning: {message}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
 
 
 def _dispatch(words: list[str]) -> int:

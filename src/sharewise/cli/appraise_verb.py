@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
@@ -11,11 +13,49 @@ from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
 from sharewise.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from sharewise.run.standalone import TrainingRecipe
+    from sharewise.studies.appraise import Appraisal
+
 __all__ = ["execute"]
 
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Compare supernets with the truth, and say whether sharing helps."""
+    _add_options(parser)
+    options = parser.parse(words)
+    for run in options.runs:
+        require_run(run)
+
+    from sharewise.studies.appraise import appraise
+
+    found = appraise(
+        options.runs,
+        options.oracle,
+        dataset=options.dataset,
+        architectures=options.architectures,
+        recalibrate=options.recalibrate,
+        examples=options.examples,
+        fine_tune=options.fine_tune,
+        fine_tune_rate=options.fine_tune_rate,
+        seeds=options.seeds,
+        training=_training(options),
+        seed=options.seed,
+        repeats=options.repeats,
+        resamples=options.resamples,
+        jobs=options.jobs,
+        device=options.device,
+        out=options.out,
+        progress=Lines(),
+    )
+    if options.json:
+        print_json(dict(found.document))
+    else:
+        _show(found)
+    return 0
+
+
+def _add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folders of finished searches that differ in nothing but the seed")
     add("--oracle", default="standalone", metavar="TABLE", help="a table that `sharewise benchmark import` wrote, or "
@@ -50,12 +90,12 @@ def execute(parser: Parser, words: list[str]) -> int:
         help="folder of the results; an appraisal that was cut off goes on",
     )
     add("--json", action="store_true", help="print the results as one JSON object")
-    options = parser.parse(words)
-    for run in options.runs:
-        require_run(run)
 
-    from sharewise.oracle import TrainingRecipe
-    from sharewise.studies.appraise import STANDALONE, appraise
+
+def _training(options: argparse.Namespace) -> TrainingRecipe | None:
+    """How the sample is trained; `None` where a table knows."""
+    from sharewise.run.standalone import TrainingRecipe
+    from sharewise.studies.appraise import STANDALONE
 
     standalone = options.oracle == STANDALONE
     given = {
@@ -75,28 +115,10 @@ def execute(parser: Parser, words: list[str]) -> int:
         )
     if standalone and options.dataset is not None:
         raise ConfigurationError("--dataset names a data set of a table; standalone trainings use that of the runs")
-    found = appraise(
-        options.runs,
-        options.oracle,
-        dataset=options.dataset,
-        architectures=options.architectures,
-        recalibrate=options.recalibrate,
-        examples=options.examples,
-        fine_tune=options.fine_tune,
-        fine_tune_rate=options.fine_tune_rate,
-        seeds=options.seeds,
-        training=replace(TrainingRecipe(epochs=5, validation_fraction=0.2), **given) if standalone else None,
-        seed=options.seed,
-        repeats=options.repeats,
-        resamples=options.resamples,
-        jobs=options.jobs,
-        device=options.device,
-        out=options.out,
-        progress=Lines(),
-    )
-    if options.json:
-        print_json(dict(found.document))
-        return 0
+    return replace(TrainingRecipe(epochs=5, validation_fraction=0.2), **given) if standalone else None
+
+
+def _show(found: Appraisal) -> None:
     document = found.document
     for variant in document["variants"]:
         print(f"{variant}: {document['agreement'][variant]['over_seeds']['spearman']['sentence']}")
@@ -108,4 +130,3 @@ def execute(parser: Parser, words: list[str]) -> int:
         print(f"note: {note}")
     assert found.out is not None
     print(f"{found.verdict}\n{found.out / 'report.html'}")
-    return 0

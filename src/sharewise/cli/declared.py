@@ -75,7 +75,7 @@ def fields_of_class(module: str, name: str, *, skip: tuple[str, ...] = ()) -> li
     """The fields of a dataclass, documented by its docstring and those of its parents.
 
     Example:
-        >>> fields_of_class("sharewise.oracle.standalone", "TrainingRecipe")[0].text
+        >>> fields_of_class("sharewise.run.standalone", "TrainingRecipe")[0].text
         'passes over the training examples.'
     """
     return [field for field in _fields(*_definition(module, name)) if field.name not in skip]

@@ -37,9 +37,9 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     from sharewise.appraisal import compare, mean_interval
     from sharewise.cli.display import console, progress, show_picture
-    from sharewise.oracle import TrainingRecipe
     from sharewise.report import write_report
     from sharewise.run import RunFolder, SearchConfiguration, train
+    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import sample
 
     folder = RunFolder(options.out or _next_free(Path("runs")))

@@ -168,7 +168,7 @@ def _nested(command: str, values: Mapping[str, Any]) -> tuple[list[Field], list[
     """The options of network and recipe, which depend on space and method."""
     network = fields_of_network(load(str(values["space"])))
     if command == "train":
-        return network, fields_of_class("sharewise.oracle.standalone", "TrainingRecipe")
+        return network, fields_of_class("sharewise.run.standalone", "TrainingRecipe")
     return network, fields_of_method(str(values["method"]))
 
 

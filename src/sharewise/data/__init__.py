@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Augmentation,
         Cutout,
         HorizontalFlip,
+        Paired,
         RandomCrop,
         Transform,
         normalise,
@@ -29,11 +30,24 @@ if TYPE_CHECKING:
     from sharewise.data.roles import Role, RoleData, Roles, bilevel, held_out, single_level
     from sharewise.data.sources import SOURCES, Source, load
     from sharewise.data.stream import Stream, evaluation_batches
-    from sharewise.data.task import InputKind, Objective, Task, classification, language_modelling, regression
+    from sharewise.data.task import (
+        VOID,
+        InputKind,
+        Moves,
+        Objective,
+        Pooled,
+        Task,
+        classification,
+        language_modelling,
+        pooled,
+        regression,
+        segmentation,
+    )
     from sharewise.data.text_file import text
 
 __all__ = [
     "SOURCES",
+    "VOID",
     "Augmentation",
     "Batch",
     "Cutout",
@@ -41,7 +55,10 @@ __all__ = [
     "Examples",
     "HorizontalFlip",
     "InputKind",
+    "Moves",
     "Objective",
+    "Paired",
+    "Pooled",
     "RandomCrop",
     "Role",
     "RoleData",
@@ -63,7 +80,9 @@ __all__ = [
     "language_modelling",
     "load",
     "normalise",
+    "pooled",
     "regression",
+    "segmentation",
     "sheets",
     "single_level",
     "text",

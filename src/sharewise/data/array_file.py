@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sharewise.data.array_bytes import read_npz
 from sharewise.data.augmentation import Augmentation
 from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
 from sharewise.data.image_files import default_augmentation
 from sharewise.data.sources import locate, single_file
-from sharewise.data.task import Task, classification, regression
-from sharewise.errors import DataError
+from sharewise.data.task import VOID, Task, classification, regression, segmentation
+from sharewise.errors import DataError, DataWarning
 
 __all__ = ["arrays"]
 
+_CLASSES = 4096  # of the pixels of a mask
+_NARROW = 1e-6  # of the size of a column
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -29,9 +31,10 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
 
     The inputs say what they are: uint8 of shape `(n, height, width, channels)`, `(n, channels, height,
     width)` or `(n, height, width)` with 1 or 3 channels are images; floating point of shape `(n, features)`
-    is a table, whose features are standardised by the training examples. So do the targets: integers of shape
-    `(n,)` are classes from 0, floating point of shape `(n,)` or `(n, outputs)` are values for regression,
-    which are left as they are.
+    is a table, whose features are standardised by the training examples; a feature that is constant in them, or
+    varies no more than its own rounding, becomes 0. So do the targets: integers of shape `(n,)` are classes from 0,
+    floating point of shape `(n,)` or `(n, outputs)` are values for regression, which are left as they are, and signed
+    integers of shape `(n, height, width)` are masks for segmentation, with -1 where the class of a pixel is not known.
 
     Args:
         path: the file, or a folder that holds one `.npz`; `None` for `$SHAREWISE_DATA/arrays`.
@@ -42,8 +45,11 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
 
     Raises:
         ConfigurationError: when no path is known.
-        DataError: when the file is damaged, an array is missing, or arrays are of another kind or do not fit
-            together.
+        DataError: when the file is damaged, an array is missing, arrays are of another kind or do not fit together, or
+            a shape can be read in two ways.
+
+    Warns:
+        DataWarning: when a feature varies no more than its own rounding, or a class has no training example.
 
     Example:
         >>> import tempfile
@@ -55,7 +61,7 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
         ('mine', 'table', (3,), 'classification')
     """
     file = single_file(locate("arrays", path), ".npz")
-    found = _read(file)
+    found, others = _read(file)
     for split in ("train", "test"):
         count, labelled = len(found[f"x_{split}"]), len(found[f"y_{split}"])
         if not count == labelled > 0:
@@ -64,11 +70,13 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
                 f"one, got {count} and {labelled}"
             )
     targets, task, names = _targets(file, found)
+    notes = {"skipped": f"arrays {', '.join(others)}"} if others else {}
     if found["x_train"].dtype == np.uint8:
         inputs: dict[str, npt.NDArray[Any]] = {key: _images(file, key, found[key]) for key in ("x_train", "x_test")}
         augmentation = default_augmentation(min(inputs["x_train"].shape[2:]))
     else:
-        inputs = {**_table(file, found["x_train"], found["x_test"])}
+        inputs, constant = _table(file, found["x_train"], found["x_test"])
+        notes |= {"constant features": ", ".join(map(str, constant))} if constant else {}
         augmentation = Augmentation()
     if inputs["x_train"].shape[1:] != inputs["x_test"].shape[1:]:
         raise DataError(
@@ -87,33 +95,18 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
         test=Sealed(test),
         class_names=names,
         augmentation=augmentation,
-        provenance=provenance(f"the user's file {file.name!r}", "not stated", train, test),
+        provenance=provenance(f"the user's file {file.name!r}", "not stated", train, test) | notes,
     )
 
 
-def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with file.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{str(file)!r} holds a single array; save all four with numpy.savez")
-            missing = [key for key in _KEYS if key not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{str(file)!r} lacks {', '.join(missing)}; it must hold {', '.join(_KEYS)}, it has "
-                    f"{', '.join(archive.files) or 'nothing'}"
-                )
-            found = {key: archive[key] for key in _KEYS}
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{str(file)!r} cannot be read as .npz ({error}); write it again with numpy.savez") from error
+def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
+    found, others = read_npz(file, _KEYS)
     for key, values in found.items():
         if values.ndim == 0:
             raise DataError(f"{key} in {file.name!r} must be an array with one entry for each example, got a scalar")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise DataError(f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them")
-    return found
+    return found, others
 
 
 def _targets(
@@ -123,7 +116,7 @@ def _targets(
     train, test = found["y_train"], found["y_test"]
     if train.dtype.kind in "iu" and test.dtype.kind in "iu" and train.ndim == test.ndim == 1:
         classes = int(train.max()) + 1
-        low, high = min(train.min(), test.min()), max(train.max(), test.max())
+        low, high = min(int(train.min()), int(test.min())), max(int(train.max()), int(test.max()))
         if low < 0 or high >= classes or not 2 <= classes <= len(train):
             raise DataError(
                 f"the labels in {file.name!r} must run from 0 to the largest one of y_train, with at least 2 "
@@ -131,37 +124,93 @@ def _targets(
                 f"{train.max()} at most in y_train; number the classes from 0"
             )
         labels = {key: np.asarray(found[key], np.int64) for key in ("y_train", "y_test")}
+        _check_numbering(file, np.bincount(labels["y_train"], minlength=classes), low)
         return labels, classification(classes), tuple(map(str, range(classes)))
     if (
         train.dtype.kind == test.dtype.kind == "f"
         and train.ndim == test.ndim <= 2
         and train.shape[1:] == test.shape[1:]
     ):
-        values = {key: np.asarray(found[key], np.float32).reshape(len(found[key]), -1) for key in ("y_train", "y_test")}
+        values = {key: _single(file, key, found[key]).reshape(len(found[key]), -1) for key in ("y_train", "y_test")}
         return values, regression(values["y_train"].shape[1]), ()
+    if train.dtype.kind == test.dtype.kind == "i" and train.ndim == test.ndim == 3 and train.size * test.size:
+        return _masks(file, train, test)
     raise DataError(
-        f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, or floating point "
-        f"of shape (n,) or (n, outputs) for regression, got {train.dtype} {train.shape} and {test.dtype} "
-        f"{test.shape}"
+        f"y_train and y_test in {file.name!r} must be integers of shape (n,) for classes, floating point of shape (n,) "
+        f"or (n, outputs) for regression, or signed integers of shape (n, height, width) for masks, got {train.dtype} "
+        f"{train.shape} and {test.dtype} {test.shape}"
     )
+
+
+def _masks(
+    file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> tuple[dict[str, npt.NDArray[Any]], Task, tuple[str, ...]]:
+    masks = {"y_train": train.astype(np.int64), "y_test": test.astype(np.int64)}
+    classes = int(train.max()) + 1
+    low, high = min(int(train.min()), int(test.min())), max(int(train.max()), int(test.max()))
+    if low < VOID or high >= classes or not 2 <= classes <= _CLASSES:
+        raise DataError(
+            f"the masks in {file.name!r} must hold 2 to {_CLASSES:,} classes from 0 to the largest one of y_train, and "
+            f"{VOID} where none is known, got {low} to {high} in y_train and y_test, {train.max()} at most in y_train"
+        )
+    _check_numbering(file, np.bincount(masks["y_train"].ravel() - VOID, minlength=classes - VOID)[-VOID:], low)
+    return masks, segmentation(classes), tuple(map(str, range(classes)))
+
+
+def _check_numbering(file: Path, counts: npt.NDArray[np.intp], low: int) -> None:
+    empty = np.flatnonzero(counts == 0).tolist()
+    if low > 0 and empty == list(range(low)):
+        raise DataError(
+            f"the labels in {file.name!r} begin at {low}, so that class 0 would have no example; number the classes "
+            "from 0"
+        )
+    if empty:
+        warnings.warn(
+            f"nothing in y_train of {file.name!r} has the label {', '.join(map(str, empty[:5]))}"
+            f"{', …' * (len(empty) > 5)}, and a network still has an output for it",
+            DataWarning,
+            stacklevel=4,
+        )
+
+
+def _single(file: Path, key: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Bring numbers to float32, which is what networks compute in, or say that they do not fit."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if not np.isfinite(single).all():
+        columns = np.flatnonzero(~np.isfinite(single.reshape(len(single), -1)).all(0))
+        raise DataError(
+            f"column {columns[0]} of {key} in {file.name!r} goes beyond what float32 can hold (3.4e38)"
+            f"{' once it is standardised' * key.startswith('x')}; rescale or remove it"
+        )
+    return single
 
 
 def _images(file: Path, key: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Bring images to the order `(n, channels, height, width)`."""
+    form = f"{key} as {values.dtype} of shape {values.shape}"
+    last, first = (values.ndim == 4 and values.shape[axis] in (1, 3) for axis in (3, 1))
+    if last and first:
+        raise DataError(
+            f"images in {file.name!r} can be read in two ways, with channels first or last, got {form}; save grey "
+            "images as (n, height, width), and colour images so that no side but that of the channels is 1 or 3"
+        )
     if values.dtype == np.uint8 and values.ndim == 3:
         return np.ascontiguousarray(values[:, None])
-    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[3] in (1, 3):
+    if values.dtype == np.uint8 and last:
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[1] in (1, 3):
+    if values.dtype == np.uint8 and first:
         return np.ascontiguousarray(values)
     raise DataError(
         f"images in {file.name!r} must be uint8 of shape (n, height, width, channels) or (n, channels, "
-        f"height, width) with 1 or 3 channels, got {key} as {values.dtype} of shape {values.shape}"
+        f"height, width) with 1 or 3 channels, got {form}"
     )
 
 
-def _table(file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
-    """Standardise features by the training examples."""
+def _table(
+    file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> tuple[dict[str, npt.NDArray[Any]], list[int]]:
+    """Standardise features by the training examples, and say which of them are constant."""
     for key, values in (("x_train", train), ("x_test", test)):
         if values.dtype.kind != "f" or values.ndim != 2 or not values.shape[1]:
             raise DataError(
@@ -169,12 +218,27 @@ def _table(file: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[
                 f"point with shape (n, features), got {values.dtype} of shape {values.shape}; convert it"
             )
     if train.shape[1] != test.shape[1]:
-        return {"x_train": train, "x_test": test}
+        return {"x_train": train, "x_test": test}, []
     exact = train.astype(np.float64)
-    mean = exact.mean(0)
-    deviation = exact.std(0)
-    deviation[exact.min(0) == exact.max(0)] = 1.0
-    return {
-        "x_train": ((exact - mean) / deviation).astype(np.float32),
-        "x_test": ((test.astype(np.float64) - mean) / deviation).astype(np.float32),
-    }
+    largest = np.abs(train).max(0)
+    spread = exact.max(0) / 2 - exact.min(0) / 2
+    noise = (spread > 0) & (spread <= 2 * np.spacing(largest))
+    _warn(file, noise, "vary no more than their own rounding: read as constant")
+    narrow = ~noise & (spread > 0) & (spread <= _NARROW * largest)
+    _warn(file, narrow, "vary by less than a millionth of their size, and are stretched to deviation 1 like all others")
+    constant = (spread == 0) | noise
+    # a power of two changes no digit, and keeps squares in range
+    powers = np.where(constant, 0, -np.frexp(largest.astype(np.float64))[1])
+    exact = np.ldexp(np.where(noise, exact[0], exact), powers)
+    mean, deviation = exact.mean(0), exact.std(0)
+    deviation[constant] = 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        tested = np.ldexp(test.astype(np.float64), powers)
+        inputs = {"x_train": (exact - mean) / deviation, "x_test": (tested - mean) / deviation}
+    return {key: _single(file, key, values) for key, values in inputs.items()}, np.flatnonzero(constant).tolist()
+
+
+def _warn(file: Path, columns: npt.NDArray[np.bool_], what: str) -> None:
+    if columns.any():
+        names = ", ".join(map(str, np.flatnonzero(columns)[:5])) + ", …" * bool(columns.sum() > 5)
+        warnings.warn(f"columns {names} of x_train in {file.name!r} {what}", DataWarning, stacklevel=4)

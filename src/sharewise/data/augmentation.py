@@ -4,23 +4,48 @@ A transform is any callable that maps `(inputs, generator)` to inputs of the sam
 from a CPU generator, in an amount that depends on the shape of the batch only, and are moved to the device
 without waiting for it: the same seed augments alike on every device, and a restored generator continues
 exactly.
+
+Where the targets of a task are masks, a transform must also say what it does to them: see `Paired`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sharewise.data.task import VOID
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Augmentation", "Cutout", "HorizontalFlip", "RandomCrop", "Transform", "moved", "normalise"]
+__all__ = ["Augmentation", "Cutout", "HorizontalFlip", "Paired", "RandomCrop", "Transform", "moved", "normalise"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A transform that knows what becomes of masks when it changes their images.
+
+    Example:
+        >>> isinstance(RandomCrop(1), Paired), isinstance(lambda images, generator: images, Paired)
+        (True, False)
+    """
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Change images, and move their masks as the pixels move.
+
+        Args:
+            inputs: shape `(n, channels, height, width)`.
+            masks: shape `(n, height, width)`, signed integers.
+            generator: of the random numbers; as many are drawn as for the images alone.
+
+        Returns:
+            Images and masks; a pixel that comes from nowhere is `VOID` in the mask.
+        """
 
 
 def moved(values: Tensor, device: torch.device) -> Tensor:
@@ -69,11 +94,22 @@ class RandomCrop:
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Crop images of shape `(n, channels, height, width)`, each at its own place."""
-        n, _, height, width = inputs.shape
-        place = torch.randint(2 * self.padding + 1, (2, n), generator=generator)
-        top, left = moved(place, inputs.device)
-        windows = F.pad(inputs, (self.padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-        return windows[torch.arange(n, device=inputs.device), :, top, left]
+        return self._cropped(inputs, self._places(inputs, generator), 0)
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crop images and masks at the same places; beyond the border a mask is `VOID`."""
+        places = self._places(inputs, generator)
+        return self._cropped(inputs, places, 0), self._cropped(masks[:, None], places, VOID)[:, 0]
+
+    def _places(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Top and left of each window, shape `(2, n)`."""
+        return moved(torch.randint(2 * self.padding + 1, (2, len(inputs)), generator=generator), inputs.device)
+
+    def _cropped(self, maps: Tensor, places: Tensor, beyond: int) -> Tensor:
+        n, _, height, width = maps.shape
+        top, left = places
+        windows = F.pad(maps, (self.padding,) * 4, value=beyond).unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(n, device=maps.device), :, top, left]
 
 
 @final
@@ -101,8 +137,19 @@ class HorizontalFlip:
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Flip images of shape `(n, channels, height, width)`, each by its own coin."""
+        return self._flipped(inputs, self._coins(inputs, generator))
+
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Flip each mask together with its image."""
+        coins = self._coins(inputs, generator)
+        return self._flipped(inputs, coins), self._flipped(masks, coins)
+
+    def _coins(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         flip = torch.rand(len(inputs), generator=generator) < self.probability
-        return torch.where(moved(flip, inputs.device)[:, None, None, None], inputs.flip(-1), inputs)
+        return moved(flip, inputs.device)
+
+    def _flipped(self, maps: Tensor, coins: Tensor) -> Tensor:
+        return torch.where(coins.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)
 
 
 @final
@@ -144,6 +191,10 @@ class Cutout:
         hole = inside(top, height)[:, None, :, None] & inside(left, width)[:, None, None, :]
         return inputs.masked_fill(hole, 0)
 
+    def paired(self, inputs: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Erase in the images alone: what is behind the square is still there."""
+        return self(inputs, generator), masks
+
 
 @final
 @dataclass(frozen=True)
@@ -161,6 +212,23 @@ class Augmentation:
 
     before: tuple[Transform, ...] = ()
     after: tuple[Transform, ...] = ()
+
+    def check_paired(self) -> None:
+        """Refuse transforms that do not say what becomes of masks.
+
+        Raises:
+            ConfigurationError: when a transform has no method `paired`.
+
+        Example:
+            >>> Augmentation(before=(RandomCrop(4),)).check_paired()
+        """
+        for transform in (*self.before, *self.after):
+            if not isinstance(transform, Paired):
+                name = getattr(transform, "__name__", type(transform).__name__)
+                raise ConfigurationError(
+                    f"the transform {name!r} does not say what becomes of the masks when it changes their images; give "
+                    "it a method paired(inputs, masks, generator) that returns both, or leave it out"
+                )
 
     def with_cutout(self, size: int) -> Augmentation:
         """Add cutout as the last step, because methods differ in it while the rest belongs to the data.

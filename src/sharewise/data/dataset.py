@@ -9,21 +9,17 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sharewise.data.augmentation import Augmentation
 from sharewise.data.examples import Examples
+from sharewise.data.forms import check_examples
+from sharewise.data.reading import check_memory
+from sharewise.data.resizing import bilinear, nearest
 from sharewise.data.roles import RoleData, Roles, deal
 from sharewise.data.task import InputKind, Task
 from sharewise.errors import ConfigurationError, DataError
 
 __all__ = ["Dataset", "Examples", "Sealed", "channel_statistics", "provenance"]
-
-_FORMS: dict[InputKind, tuple[int, str]] = {
-    "image": (4, "uint8 of shape (n, channels, height, width)"),
-    "table": (2, "floating point of shape (n, features)"),
-    "text": (2, "int64 of shape (n, length)"),
-}
 
 
 @final
@@ -126,6 +122,10 @@ class Dataset:
     def __post_init__(self) -> None:
         self._checked(self.train)
         self.test._mapped(self._checked)
+        if self.task.moves == "masks":
+            self.augmentation.check_paired()
+        elif self.input_kind == "image" and self.augmentation != Augmentation():
+            self._check_still("augmented")
         if self.input_kind == "image" and not self.mean and not self.std:
             mean, std = channel_statistics(self.train.inputs)
             object.__setattr__(self, "mean", mean)
@@ -216,14 +216,17 @@ class Dataset:
                 f"cannot keep {examples} training examples of data set {self.name!r}; give a number from 1 to {n}"
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        if self._has_classes:
-            order = order[_turn_in_class(self.train.targets[order]).argsort(stable=True)]
+        labels = self._labels
+        if labels is not None:
+            order = order[_turn_in_class(labels[order]).argsort(stable=True)]
         kept = order[:examples].sort().values
         notes = {**self.provenance, "training examples": f"{examples} of {n}, seed {seed}"}
         return replace(self, train=self.train.subset(kept), provenance=notes)
 
     def resized(self, size: int) -> Dataset:
         """Bring all images, training and test, to another size by antialiased bilinear interpolation.
+
+        Where targets are masks, they follow: each new pixel takes the class of the nearest old one.
 
         Args:
             size: new height and width in pixels, at least 1.
@@ -232,7 +235,9 @@ class Dataset:
             The data set with images of `size` × `size`, still uint8, and statistics of its own.
 
         Raises:
-            ConfigurationError: when the inputs are no images, or `size` is below 1.
+            ConfigurationError: when the inputs are no images, `size` is below 1, or the task does not say what of its
+                targets moves with an image.
+            DataError: when the machine has too little memory for images of that size.
 
         Example:
             >>> from sharewise.data import digits
@@ -248,9 +253,15 @@ class Dataset:
             raise ConfigurationError(f"the image size must be at least 1 pixel, got {size}")
         if self.input_shape[1:] == (size, size):
             return self
+        count = len(self.train) + len(self.test)
+        check_memory(count * self.input_shape[0] * size**2, f"{count:,} images of {size}x{size} pixels")
+
+        if self.task.moves != "masks":
+            self._check_still("resized")
 
         def change(examples: Examples) -> Examples:
-            return Examples(_resize(examples.inputs, size), examples.targets)
+            targets = nearest(examples.targets, size) if self.task.moves == "masks" else examples.targets
+            return Examples(bilinear(examples.inputs, size), targets)
 
         notes = {
             **self.provenance,
@@ -261,35 +272,28 @@ class Dataset:
         )
 
     @property
-    def _has_classes(self) -> bool:
-        return self.task.name == "classification" and self.train.targets.ndim == 1
+    def _labels(self) -> Tensor | None:
+        """The class of each training example, where targets are that, whatever the task is called."""
+        targets = self.train.targets
+        one_each = not targets.is_floating_point() and targets.numel() == len(targets) and self.task.moves != "masks"
+        return targets.flatten().long() if one_each else None
+
+    def _check_still(self, done: str) -> None:
+        """Refuse to move images whose targets may have to move with them."""
+        if self.task.moves is None and self._labels is None:
+            raise ConfigurationError(
+                f"the images of data set {self.name!r} cannot be {done}: the task {self.task.name!r} does not say what "
+                f"of its targets of shape {tuple(self.train.targets.shape)} moves with them; give the task "
+                "moves='nothing' or 'masks', or leave the images as they are (Augmentation())"
+            )
 
     def _checked(self, examples: Examples) -> Examples:
         """Refuse examples of another form than the input kind, the task and the training examples ask for."""
         which = "training" if examples is self.train else "test"
         if not len(examples):
             raise DataError(f"data set {self.name!r} has no {which} examples; it needs at least one")
-        dimensions, form = _FORMS[self.input_kind]
-        inputs = examples.inputs
-        fits = {
-            "image": inputs.dtype == torch.uint8,
-            "table": inputs.is_floating_point(),
-            "text": inputs.dtype == torch.int64,
-        }
-        alike = inputs.shape[1:] == self.train.inputs.shape[1:]
-        if not (fits[self.input_kind] and alike and inputs.ndim == dimensions and inputs.numel()):
-            raise DataError(
-                f"the {which} inputs of data set {self.name!r} must be {form}, alike in training and test, "
-                f"got {inputs.dtype} of shape {tuple(inputs.shape)}"
-            )
-        targets = examples.targets
-        if not targets.is_floating_point():
-            low, high = int(targets.min()), int(targets.max())
-            if low < 0 or high >= self.task.outputs:
-                raise DataError(
-                    f"the {which} labels of data set {self.name!r} must lie in 0 to {self.task.outputs - 1}, "
-                    f"got values from {low} to {high}"
-                )
+        shape = tuple(self.train.inputs.shape[1:])
+        check_examples(examples, which, self.name, kind=self.input_kind, task=self.task, shape=shape)
         return examples
 
 
@@ -349,11 +353,3 @@ def _turn_in_class(labels: Tensor) -> Tensor:
     turns = torch.empty_like(by_class)
     turns[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
     return turns
-
-
-def _resize(images: Tensor, size: int) -> Tensor:
-    def change(chunk: Tensor) -> Tensor:
-        resized = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
-        return resized.round().clamp(0, 255).to(torch.uint8)
-
-    return torch.cat([change(images[start : start + 1024]) for start in range(0, len(images), 1024)])

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import warnings
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
+from sharewise.data.array_bytes import read_npy
 from sharewise.data.augmentation import Augmentation, RandomCrop
 from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
+from sharewise.data.listing import class_folders, in_words, may_be_data, pictures
+from sharewise.data.picture import SUFFIXES, read_picture
+from sharewise.data.reading import Budget, check_memory, read_text
 from sharewise.data.sources import locate
 from sharewise.data.task import classification
-from sharewise.errors import ConfigurationError, DataError
+from sharewise.errors import ConfigurationError, DataError, DataWarning
 
 __all__ = ["class_names", "default_augmentation", "image_folder", "sheet_examples", "sheets"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+_HELD_OUT = ("test", "val", "valid")
+_NAMES = 1 << 24  # bytes of a list of names
 
 
 def default_augmentation(size: int) -> Augmentation:
@@ -40,13 +48,14 @@ def default_augmentation(size: int) -> Augmentation:
 
 
 def image_folder(root: str | os.PathLike[str] | None = None, size: int | None = None) -> Dataset:
-    """Read your own images from `train/<class>/*` and `test/<class>/*` (or `val`, `valid`).
+    """Read your own images from `train/<class>/**` and `test/<class>/**` (or `val`, `valid`).
 
-    All images are held in memory in colour, in an order that is shuffled once and for all, because files come
-    sorted by class.
+    All images are held in memory in colour of eight bits a channel, in an order that is shuffled once and for all,
+    because files come sorted by class. Sub-folders of a class belong to it; hidden files do not count. Sixteen bits a
+    channel are scaled, photographs are turned upright. What was skipped or changed stands in `provenance`.
 
     Args:
-        root: the folder; `None` for `$SHAREWISE_DATA/folder`.
+        root: the folder; `None` for `$SHAREWISE_DATA/folder`. It may be a link, but what it holds may not.
         size: height and width in pixels to which every image is brought; `None` when all have the same size.
 
     Returns:
@@ -55,11 +64,15 @@ def image_folder(root: str | os.PathLike[str] | None = None, size: int | None = 
 
     Raises:
         ConfigurationError: when no path is known, or `size` is below 1.
-        DataError: when folders are missing or empty, an image cannot be read, or sizes differ and none is
-            given.
+        DataError: when folders are missing or empty, there are links, an image cannot be read or has no single meaning
+            (transparent pixels, several frames, real numbers), or sizes differ and none is given.
+
+    Warns:
+        DataWarning: when something is skipped that may have been meant as an example.
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> with tempfile.TemporaryDirectory() as root:
         ...     for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
         ...         (Path(root) / place).mkdir(parents=True)
@@ -71,30 +84,100 @@ def image_folder(root: str | os.PathLike[str] | None = None, size: int | None = 
     if size is not None and size < 1:
         raise ConfigurationError(f"the image size must be at least 1 pixel, got {size}")
     place = locate("folder", root)
-    held_out = next((name for name in ("test", "val", "valid") if (place / name).is_dir()), None)
-    if not (place / "train").is_dir() or held_out is None:
+    there = [name for name in _HELD_OUT if (place / name).is_dir()]
+    if not (place / "train").is_dir() or not there:
         raise DataError(
             f"{str(place)!r} must hold the folders 'train' and 'test' (or 'val', 'valid'), each with one "
             "folder a class; make both, with different images"
         )
-    names = tuple(_class_folders(place / "train"))
-    strangers = sorted(set(_class_folders(place / held_out)) - set(names))
+    folder = _Folder(place, size)
+    folder.skipped += [place / name for name in there[1:]]
+    names, beside = class_folders(folder.split("train"))
+    tested, beside_too = class_folders(folder.split(there[0]))
+    folder.skipped += beside + beside_too
+    strangers = sorted(set(tested) - set(names))
     if len(names) < 2 or strangers:
         raise DataError(
-            f"{str(place)!r} needs at least 2 classes in 'train' and no others in {held_out!r}, got "
+            f"{str(place)!r} needs at least 2 classes in 'train' and no others in {there[0]!r}, got "
             f"{len(names)} ({', '.join(names) or 'none'}) and beside them {', '.join(strangers) or 'none'}; "
             "one folder is one class"
         )
-    train, test = (
-        _folder_examples(place / "train", names, size),
-        _folder_examples(place / held_out, names, size),
-    )
+    train, test = folder.examples("train", names), folder.examples(there[0], names)
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise DataError(
             f"training and test images of {str(place)!r} differ in size ({tuple(train.inputs.shape[2:])} and "
             f"{tuple(test.inputs.shape[2:])} pixels); give a common size by --image-size"
         )
-    return _image_dataset(place.name, names, train, test)
+    return _image_dataset(place.name, tuple(names), train, test, folder.notes())
+
+
+@final
+class _Folder:
+    """A folder of images while it is read: what it may still unpack to, and what is to be said about it."""
+
+    def __init__(self, root: Path, size: int | None) -> None:
+        self.root, self.size = root, size
+        self.budget = Budget(f"the folder {str(root)!r}")
+        self.skipped: list[Path] = []
+        self.changes: Counter[str] = Counter()
+
+    def split(self, name: str) -> Path:
+        """The folder of a split, which must be no link."""
+        path = self.root / name
+        if path.is_symlink():
+            raise DataError(f"{str(path)!r} is a link, which is not followed; put the folder itself there")
+        return path
+
+    def examples(self, split: str, names: list[str]) -> Examples:
+        """Read all images of a split, in the order in which they are kept."""
+        folder, listed = self.root / split, []
+        for label, name in enumerate(names):
+            found, others = pictures(folder / name) if (folder / name).is_dir() else ([], [])
+            self.skipped += others
+            if not found and split == "train":
+                raise DataError(
+                    f"the class folder {str(folder / name)!r} holds no images ({', '.join(sorted(SUFFIXES))})"
+                )
+            listed += [(path, label) for path in found]
+        if not listed:
+            raise DataError(f"{str(folder)!r} holds no images; put them into one folder a class")
+        if self.size is not None:
+            check_memory(3 * len(listed) * self.size**2, f"{len(listed):,} images of {self.size}x{self.size} pixels")
+        images = self._read([path for path, _ in listed], folder)
+        order = np.random.default_rng(0).permutation(len(images))
+        inputs = np.stack([images[index].transpose(2, 0, 1) for index in order])
+        labels = np.array([label for _, label in listed], np.int64)
+        return Examples(torch.from_numpy(inputs), torch.from_numpy(labels[order]))
+
+    def _read(self, paths: list[Path], folder: Path) -> list[npt.NDArray[np.uint8]]:
+        images: list[npt.NDArray[np.uint8]] = []
+        for path in paths:
+            image, changes = read_picture(path, self.budget, self.size)
+            self.changes.update(changes)
+            if images and image.shape != images[0].shape:
+                raise DataError(
+                    f"the image {str(path)!r} has {image.shape[1]}x{image.shape[0]} pixels, others in "
+                    f"{str(folder)!r} have {images[0].shape[1]}x{images[0].shape[0]}; give a common size by "
+                    "--image-size"
+                )
+            images.append(image)
+        return images
+
+    def notes(self) -> dict[str, str]:
+        """What was skipped and changed; a warning where that may be examples."""
+        notes = {}
+        if self.skipped:
+            notes["skipped"] = in_words(self.skipped, self.root)
+        if missed := [path for path in self.skipped if may_be_data(path)]:
+            warnings.warn(
+                f"skipped {in_words(missed, self.root)} in {str(self.root)!r}: only {', '.join(sorted(SUFFIXES))} in "
+                "folders of classes are read",
+                DataWarning,
+                stacklevel=3,
+            )
+        if self.changes:
+            notes["changed"] = "; ".join(f"{count:,} images {change}" for change, count in self.changes.items())
+        return notes
 
 
 def sheets(root: str | os.PathLike[str] | None = None, tile: int | None = None) -> Dataset:
@@ -117,6 +200,7 @@ def sheets(root: str | os.PathLike[str] | None = None, tile: int | None = None) 
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> with tempfile.TemporaryDirectory() as root:
         ...     for split in ("train", "test"):
         ...         Image.new("RGB", (16, 8)).save(Path(root) / f"{split}_00.png")
@@ -151,13 +235,12 @@ def class_names(root: Path) -> tuple[str, ...]:
         sharewise.errors.DataError: cannot read 'no/such/folder/class_names.txt' ...
     """
     path = root / "class_names.txt"
-    try:
-        names = tuple(path.read_text(encoding="utf-8").split("\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {str(path)!r} ({error}); write one class name a line there") from error
-    names = tuple(name.strip() for name in names if name.strip())
+    names = tuple(name.strip() for name in read_text(path, _NAMES).split("\n") if name.strip())
     if len(names) < 2:
         raise DataError(f"{str(path)!r} must name at least 2 classes, one a line, got {len(names)}")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{str(path)!r} names {twice[0]!r} more than once; give each class a name of its own")
     return names
 
 
@@ -182,10 +265,9 @@ def sheet_examples(root: Path, split: str, tile: int | None = None) -> Examples:
         sharewise.errors.DataError: cannot read 'no/such/folder/train_labels.npy' ...
     """
     labels = _labels(root / f"{split}_labels.npy")
-    paths = sorted(root.glob(f"{split}_*.webp")) or sorted(root.glob(f"{split}_*.png"))
-    if not paths:
-        raise DataError(f"{str(root)!r} holds no sheets for {split!r}; expected {split}_00.webp, … (or .png)")
-    images = [_read_image(path) for path in paths]
+    paths = _sheets(root, split)
+    budget = Budget(f"the folder {str(root)!r}")
+    images = [read_picture(path, budget)[0] for path in paths]
     side = tile or math.isqrt(sum(image.shape[0] * image.shape[1] for image in images) // len(labels))
     for path, image in zip(paths, images, strict=True):
         if not side or image.shape[0] % side or image.shape[1] % side:
@@ -204,7 +286,27 @@ def sheet_examples(root: Path, split: str, tile: int | None = None) -> Examples:
     return Examples(torch.from_numpy(np.concatenate(tiles)[: len(labels)]), torch.from_numpy(labels))
 
 
-def _image_dataset(name: str, names: tuple[str, ...], train: Examples, test: Examples) -> Dataset:
+def _sheets(root: Path, split: str) -> list[Path]:
+    """The sheets of a split in the order of their numbers, of which none may be missing or there twice."""
+    found: dict[int, Path] = {}
+    for path in sorted((*root.glob(f"{split}_*.webp"), *root.glob(f"{split}_*.png"))):
+        number = re.fullmatch(rf"{split}_([0-9]{{1,9}})", path.stem)
+        if number is None or int(number[1]) in found:
+            raise DataError(
+                f"the sheet {str(path)!r} must have a number of its own, as {split}_00.webp; rename or remove it"
+            )
+        found[int(number[1])] = path
+    if not found:
+        raise DataError(f"{str(root)!r} holds no sheets for {split!r}; expected {split}_00.webp, … (or .png)")
+    for one, next_one in pairwise(sorted(found)):
+        if next_one != one + 1:
+            raise DataError(f"{str(root)!r} lacks the sheets between {found[one].name!r} and {found[next_one].name!r}")
+    return [found[number] for number in sorted(found)]
+
+
+def _image_dataset(
+    name: str, names: tuple[str, ...], train: Examples, test: Examples, notes: dict[str, str] | None = None
+) -> Dataset:
     return Dataset(
         name=name,
         task=classification(len(names)),
@@ -213,62 +315,20 @@ def _image_dataset(name: str, names: tuple[str, ...], train: Examples, test: Exa
         test=Sealed(test),
         class_names=names,
         augmentation=default_augmentation(min(train.inputs.shape[2:])),
-        provenance=provenance(f"the user's folder {name!r}", "not stated", train, test),
+        provenance=provenance(f"the user's folder {name!r}", "not stated", train, test) | (notes or {}),
     )
 
 
 def _labels(path: Path) -> npt.NDArray[np.int64]:
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {str(path)!r} ({error}); it must be an array of integers") from error
+    labels = read_npy(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise DataError(f"{str(path)!r} must hold integers of shape (n,), got {labels.dtype} of shape {labels.shape}")
+    if int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{str(path)!r} holds the label {labels.max()}; number the classes from 0")
     return np.asarray(labels, np.int64)
-
-
-def _read_image(path: Path, size: int | None = None) -> npt.NDArray[np.uint8]:
-    """Decode a picture to colour, shape `(height, width, 3)`."""
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-        if size is not None:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image {str(path)!r} cannot be read ({error}); replace or remove it") from error
-    return np.asarray(image)
 
 
 def _tiles(sheet: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     height, width, channels = sheet.shape
     grid = sheet.reshape(height // side, side, width // side, side, channels)
     return np.ascontiguousarray(grid.transpose(0, 2, 4, 1, 3)).reshape(-1, channels, side, side)
-
-
-def _class_folders(folder: Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _folder_examples(folder: Path, names: tuple[str, ...], size: int | None) -> Examples:
-    images: list[npt.NDArray[Any]] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        files = (folder / name).iterdir() if (folder / name).is_dir() else ()
-        paths = sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
-        if not paths and folder.name == "train":
-            raise DataError(f"the class folder {str(folder / name)!r} holds no images ({', '.join(sorted(_SUFFIXES))})")
-        for path in paths:
-            image = _read_image(path, size)
-            if images and image.shape != images[0].shape:
-                raise DataError(
-                    f"the image {str(path)!r} has {image.shape[1]}x{image.shape[0]} pixels, others in "
-                    f"{str(folder)!r} have {images[0].shape[1]}x{images[0].shape[0]}; give a common size by "
-                    "--image-size"
-                )
-            images.append(image)
-            labels.append(label)
-    if not images:
-        raise DataError(f"{str(folder)!r} holds no images; put them into one folder a class")
-    order = np.random.default_rng(0).permutation(len(images))
-    inputs = np.stack([images[index].transpose(2, 0, 1) for index in order])
-    return Examples(torch.from_numpy(inputs), torch.from_numpy(np.asarray(labels, np.int64)[order]))

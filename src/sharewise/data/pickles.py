@@ -1,108 +1,156 @@
-"""A pickle reader that builds containers and numeric arrays, and nothing else.
+"""Pickled dictionaries of numeric arrays, read by a machine that runs nothing.
 
-The official CIFAR archives are pickles, and a pickle is a program: the ordinary reader would run whatever it
-names. This one knows no class and no function but stand-ins for the two by which NumPy writes an array.
+The official CIFAR archives are pickles, and a pickle is a program: the ordinary reader would run whatever it names.
+`sharewise.unpickle` has the machine; here is what it knows of NumPy: stand-ins for the two ways in which an array is
+written.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, cast, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import DataError
+from sharewise.unpickle import Dialect, Function, Machine, RefusedError, StandIn, latin1, no_bytes, unpickle
 
 __all__ = ["read_pickle"]
+
+_DIMENSIONS = 8
 
 
 def read_pickle(content: bytes, where: str) -> dict[str, Any]:
     """Read a pickled dictionary from a stranger without running anything that it contains.
 
     Args:
-        content: the bytes of the pickle, from Python 2 or 3.
+        content: the bytes of the pickle, of protocol 2 to 5, from Python 2 or 3.
         where: name of the file, for errors.
 
     Returns:
-        The dictionary; keys are text, strings of Python 2 are bytes, arrays are numeric NumPy arrays.
+        The dictionary; keys are text, arrays are numeric NumPy arrays that cannot be written to, and the strings of
+        Python 2 are text.
 
     Raises:
-        DataError: when the pickle is damaged, is no dictionary, or asks for anything but containers and
-            arrays.
+        DataError: when the pickle is damaged, is no dictionary, asks for anything but containers and arrays, or would
+            take more time or memory than a file of its size should.
 
     Example:
+        >>> import pickle
         >>> read_pickle(pickle.dumps({"labels": [1, 2], "data": np.arange(3)}), "batch")
         {'labels': [1, 2], 'data': array([0, 1, 2])}
         >>> read_pickle(pickle.dumps({"labels": print}), "batch")
         Traceback (most recent call last):
         sharewise.errors.DataError: the pickle 'batch' asks for 'builtins.print', which ...
     """
-    try:
-        content_read = _Reader(io.BytesIO(content), encoding="bytes").load()
-    except DataError as error:
-        raise DataError(f"the pickle {where!r} {error}") from None
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise DataError(f"the pickle {where!r} is damaged ({error}); fetch it again") from error
-    if not isinstance(content_read, dict):
-        raise DataError(f"the pickle {where!r} must hold a dictionary, got {type(content_read).__name__}")
-    arrays = {_text(key): value.array for key, value in content_read.items() if isinstance(value, _Array)}
-    return {_text(key): value for key, value in content_read.items()} | arrays
+    found = unpickle(content, where, _ARRAYS)
+    if not isinstance(found, dict):
+        raise DataError(f"the pickle {where!r} must hold a dictionary, got {type(found).__name__}")
+    if not all(isinstance(key, str | bytes) for key in found):
+        raise DataError(f"the pickle {where!r} must hold a dictionary whose keys are text")
+    return {_text(key): _filled(value, where) if isinstance(value, _Array) else value for key, value in found.items()}
 
 
-def _text(key: object) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+def _text(key: str | bytes) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else key
+
+
+def _filled(array: _Array, where: str) -> npt.NDArray[Any]:
+    if array.values is None:
+        raise DataError(f"the pickle {where!r} is damaged: an array without its numbers")
+    return array.values
 
 
 @final
-class _Dtype:
+class _Dtype(StandIn):
     """Stands in for `numpy.dtype`: a numeric type, and its byte order once the state arrives."""
 
-    def __init__(self, kind: str | bytes, *flags: object) -> None:
-        self.kind = _text(kind)
-        self.order = "="
-        if not re.fullmatch(r"[uif][1248]|b1", self.kind):
-            raise DataError(f"holds an array of type {self.kind!r}; only numbers are read")
+    __slots__ = ("kind", "order")
 
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        self.order = _text(state[1])
+    def __init__(self, kind: str) -> None:
+        self.kind, self.order = kind, "="
+
+    def change(self, machine: Machine, state: object) -> None:
+        order = state[1] if type(state) is tuple and len(state) > 1 else None
+        if not isinstance(order, str | bytes) or _text(order) not in ("<", ">", "|", "="):
+            raise RefusedError("is damaged: a type of numbers without a byte order")
+        self.order = _text(order)
 
 
 @final
-class _Array:
-    """Stands in for what makes a `numpy.ndarray`: from a buffer, or empty until the state arrives."""
+class _Array(StandIn):
+    """Stands in for a `numpy.ndarray`, which is empty until its state arrives."""
 
-    def __init__(self, *arguments: Any) -> None:
-        from_buffer = len(arguments) == 4
-        self.array: npt.NDArray[Any] = _filled(*arguments) if from_buffer else np.empty(0)
+    __slots__ = ("values",)
 
-    def __setstate__(self, state: Sequence[Any]) -> None:
+    def __init__(self, values: npt.NDArray[Any] | None = None) -> None:
+        self.values = values
+
+    def change(self, machine: Machine, state: object) -> None:
+        if self.values is not None or type(state) is not tuple or len(state) != 5:
+            raise RefusedError("is damaged: the state of an array is none")
         _, shape, dtype, fortran, content = state
-        self.array = _filled(content, dtype, shape, "F" if fortran else "C")
+        self.values = _array(machine, content, dtype, shape, "F" if fortran else "C")
 
 
-def _filled(content: bytes, dtype: _Dtype, shape: Sequence[int], order: str) -> npt.NDArray[Any]:
-    flat = np.frombuffer(content, np.dtype(dtype.kind).newbyteorder(cast("Literal['=']", dtype.order)))
-    return flat.reshape(shape, order="F" if order == "F" else "C")
+def _array(machine: Machine, content: object, dtype: object, shape: object, order: object) -> npt.NDArray[Any]:
+    """An array over bytes of the file, of exactly the size that shape and type ask for."""
+    if type(content) is str:  # as Python 2 wrote bytes
+        machine.producing(len(content))
+        content = content.encode("latin1")
+    if type(content) is not bytes or type(dtype) is not _Dtype:
+        raise RefusedError("is damaged: an array of something else than numbers")
+    if type(shape) is not tuple or len(shape) > _DIMENSIONS or not all(type(side) is int for side in shape):
+        raise RefusedError(f"is damaged: an array whose shape is no tuple of up to {_DIMENSIONS} integers")
+    numbers = np.dtype(dtype.kind).newbyteorder(dtype.order)  # type: ignore[arg-type]
+    size = math.prod(shape) * numbers.itemsize
+    if min(shape, default=1) < 0 or size != len(content):
+        raise RefusedError(f"is damaged: an array of shape {shape} in {len(content):,} bytes")
+    return np.frombuffer(content, numbers).reshape(shape, order="F" if order == "F" else "C")
 
 
-_STAND_INS: dict[tuple[str, str], object] = {
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): "ndarray",  # only ever an argument
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Array for core in ("core", "_core")},
-}
+def _dtype(machine: Machine, kind: object, *flags: object) -> _Dtype:
+    name = _text(kind) if isinstance(kind, str | bytes) else ""
+    if not re.fullmatch(r"[uif][1248]|b1", name) or name == "f1":
+        raise RefusedError(f"holds an array of type {name[:40]!r}; only numbers are read")
+    machine.container()
+    return _Dtype(name)
 
 
-@final
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
-            raise DataError(
-                f"asks for {f'{module}.{name}'!r}, which is no part of a data file; it may be an attack: do "
-                "not open it by other means, fetch the data from its official place"
-            )
-        return _STAND_INS[module, name]
+def _reconstruct(machine: Machine, *arguments: object) -> _Array:
+    machine.container()
+    return _Array()
+
+
+def _from_buffer(machine: Machine, content: object, dtype: object, shape: object, order: object) -> _Array:
+    machine.container()
+    return _Array(_array(machine, content, dtype, shape, order))
+
+
+def _not_called(machine: Machine, *arguments: object) -> None:
+    raise RefusedError("is damaged: it makes an array without its numbers")
+
+
+def _byte_array(machine: Machine) -> None:
+    length = int.from_bytes(machine.content[machine.place : machine.place + 8], "little")
+    start = machine.place + 8
+    if length > len(machine.content) - start:
+        raise RefusedError("is truncated")
+    machine.place = start + length
+    machine.stack.append(machine.content[start : machine.place])
+
+
+_ARRAYS = Dialect(
+    functions={
+        ("numpy", "dtype"): Function(_dtype),
+        ("numpy", "ndarray"): Function(_not_called),  # only ever an argument
+        ("_codecs", "encode"): Function(latin1),
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): Function(_reconstruct) for core in ("core", "_core")},
+        **{(f"numpy.{core}.numeric", "_frombuffer"): Function(_from_buffer) for core in ("core", "_core")},
+        **{(module, "bytes"): Function(no_bytes) for module in ("builtins", "__builtin__")},
+    },
+    instructions={0x96: _byte_array},
+    first=1,
+)

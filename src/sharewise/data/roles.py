@@ -273,6 +273,7 @@ class RoleData:
             order=order,
             augmentation=dataset.augmentation,
             augment=augment,
+            masks=dataset.task.moves == "masks",
             mean=dataset.mean,
             std=dataset.std,
             device=device,

@@ -241,16 +241,18 @@ def single_file(place: Path, suffix: str) -> Path:
         The file.
 
     Raises:
-        DataError: when the folder holds no such file, or several.
+        DataError: when the folder holds no such file, several, or a link to one.
 
     Example:
         >>> single_file(Path(__file__), ".py").name
         'sources.py'
     """
-    if place.is_file():
+    if not place.is_dir():
         return place
-    found = sorted(place.glob(f"*{suffix}"))
+    found = sorted(file for file in place.glob(f"*{suffix}") if not file.name.startswith("."))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise DataError(f"the folder {str(place)!r} must hold one {suffix} file, found {names}; give the file itself")
+    if found[0].is_symlink():
+        raise DataError(f"{str(found[0])!r} is a link, which is not followed in a folder; give the file itself")
     return found[0]

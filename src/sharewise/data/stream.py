@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import torch
 from torch import Tensor
 
-from sharewise.data.augmentation import Augmentation, Transform, moved, normalise
+from sharewise.data.augmentation import Augmentation, Paired, Transform, moved, normalise
 from sharewise.data.batch import Batch
 from sharewise.data.examples import Examples
 from sharewise.errors import CheckpointError, ConfigurationError, DataError
@@ -36,13 +36,14 @@ class Stream:
         order: CPU generator that seeds the order.
         augmentation: what to do at random to each batch.
         augment: CPU generator that seeds the augmentation; `None` for no augmentation.
+        masks: whether targets are masks, which the augmentation moves together with their images.
         mean: per-channel means for normalisation, in [0, 1] units; empty for inputs that are not images.
         std: per-channel deviations, likewise.
         device: where batches are wanted.
         dtype: type of floating-point inputs and targets.
 
     Raises:
-        ConfigurationError: when `batch_size` is out of range.
+        ConfigurationError: when `batch_size` is out of range, or a transform does not know masks.
         DataError: when there are no examples.
 
     Example:
@@ -65,6 +66,7 @@ class Stream:
         order: torch.Generator,
         augmentation: Augmentation | None = None,
         augment: torch.Generator | None = None,
+        masks: bool = False,
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
         device: torch.device | str = "cpu",
@@ -81,6 +83,9 @@ class Stream:
         self._examples = len(examples)
         self._batch_size = min(batch_size, self._examples)
         self._augmentation = augmentation or Augmentation()
+        self._masks = masks
+        if masks:
+            self._augmentation.check_paired()
         augments = self._augmentation != Augmentation()
         self._augment = _child(augment) if augments and augment is not None else None
         self._order = _child(order)
@@ -105,11 +110,10 @@ class Stream:
         start = self._position * self._batch_size
         chosen = self._permutation[start : start + self._batch_size]
         self._position += 1
-        inputs = self._inputs.index_select(0, chosen)
-        inputs = self._transformed(inputs, self._augmentation.before)
+        stored = Batch(self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen))
+        inputs, targets = self._transformed(stored, self._augmentation.before)
         inputs = _network_inputs(inputs, self._mean, self._std, self._dtype)
-        inputs = self._transformed(inputs, self._augmentation.after)
-        return Batch(inputs, self._targets.index_select(0, chosen))
+        return self._transformed(Batch(inputs, targets), self._augmentation.after)
 
     def state_dict(self) -> dict[str, Any]:
         """Say where the stream stands, in tensors and integers only, so that loading it executes no code.
@@ -181,11 +185,14 @@ class Stream:
         self._start_pass()
         self._position = int(state["position"])
 
-    def _transformed(self, inputs: Tensor, transforms: tuple[Transform, ...]) -> Tensor:
+    def _transformed(self, batch: Batch, transforms: tuple[Transform, ...]) -> Batch:
         if self._augment is not None:
             for transform in transforms:
-                inputs = transform(inputs, self._augment)
-        return inputs
+                if self._masks:
+                    batch = Batch(*cast("Paired", transform).paired(*batch, self._augment))
+                else:
+                    batch = Batch(transform(batch.inputs, self._augment), batch.targets)
+        return batch
 
     def _start_pass(self) -> None:
         self._pass_state = self._order.get_state()

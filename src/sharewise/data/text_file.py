@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
+from sharewise.data.reading import read_text
 from sharewise.data.sources import locate, single_file
 from sharewise.data.task import language_modelling
 from sharewise.errors import ConfigurationError, DataError
 
 __all__ = ["text"]
 
+_MOST = 1 << 30  # bytes; in memory a character takes sixteen
+
 
 def text(path: str | os.PathLike[str] | None = None, length: int = 64) -> Dataset:
-    """Read a text for language modelling by characters: the first 90 % train, the last 10 % test.
+    r"""Read a text for language modelling by characters: the first 90 % train, the last 10 % test.
 
-    The vocabulary is every character of the file. The text is cut into windows of `length + 1` characters
-    that do not overlap; a window without its last character is the input, without its first one the target.
+    The vocabulary is every character of the file, where line ends of any system are `\n` and a byte-order mark is none.
+    The text is cut into windows of `length + 1` characters that do not overlap; a window without its last character is
+    the input, without its first one the target.
 
     Args:
         path: the file in UTF-8, or a folder that holds one `.txt`; `None` for `$SHAREWISE_DATA/text`.
@@ -45,10 +49,7 @@ def text(path: str | os.PathLike[str] | None = None, length: int = 64) -> Datase
     if length < 1:
         raise ConfigurationError(f"the length of a text example must be at least 1 character, got {length}")
     file = single_file(locate("text", path), ".txt")
-    try:
-        content = file.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(file)!r} is no text in UTF-8 ({error}); convert it") from error
+    content = read_text(file, _MOST, linked=True)
     cut = len(content) * 9 // 10
     if min(cut, len(content) - cut) < length + 1:
         raise DataError(

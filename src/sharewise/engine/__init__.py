@@ -2,6 +2,7 @@
 
 from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
     Callback,
@@ -27,7 +28,8 @@ from sharewise.engine.part import Part
 from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
-from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, evaluate_gates
+from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
@@ -39,6 +41,7 @@ from sharewise.engine.step import (
     weight_step,
 )
 from sharewise.engine.streams import seeded_modules, stream
+from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "ByStrategy",
     "Callback",
     "Constant",
     "Cosine",
@@ -77,6 +81,7 @@ __all__ = [
     "Reward",
     "RootMeanSquare",
     "RootMeanSquareOptimization",
+    "Scorer",
     "SearchResult",
     "SearchState",
     "Selected",
@@ -86,6 +91,7 @@ __all__ = [
     "StageEntered",
     "Started",
     "Stepped",
+    "SupernetOracle",
     "Surgery",
     "Unrolled",
     "WeightDecay",
@@ -104,6 +110,7 @@ __all__ = [
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_scorer",
     "selection_scores",
     "stage_at",
     "stream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,18 +21,21 @@ from sharewise.space import (
     Probabilities,
     Relaxation,
     Space,
-    crossover,
     enumerate_architectures,
     mutate,
     sample,
 )
+from sharewise.strategy.evolution import Generations, by_chance
+from sharewise.strategy.population import Best, Fittest
+from sharewise.strategy.representation import Plain
+from sharewise.strategy.variation import Crossover, OneChoice
 
 __all__ = ["Affordable", "Limit"]
 
 _LISTED = 20_000
 """Spaces up to this size are searched completely."""
-_GENERATIONS, _POPULATION = 40, 50
-"""Of the repair by evolution in spaces that are larger."""
+_REPAIR = Generations(40, 50, Best(10), ((OneChoice(), 25), (Crossover(), 25)), Fittest(10), patience=1)
+"""Finds what keeps the limits in spaces that are larger."""
 
 
 @final
@@ -256,26 +259,24 @@ class Affordable:
 
     def _evolved(self, score: Callable[[Architecture], float], start: Sequence[Architecture]) -> Architecture:
         """Evolution on (excess over the limits, score): the excess comes first."""
-        rng = np.random.default_rng(0)
+        rng, plain = np.random.default_rng(0), Plain(self.space)
+        seed = () if self._seed is None else (self._seed,)
+        first = [a for a in start if all(a[c.name] in c.options for c in self.space.choices if c.name in a)]
+        fill = by_chance(plain, rng)
 
-        def badness(architecture: Architecture) -> tuple[float, float]:
-            excess = sum(
+        def newcomers(count: int, taken: Set[Architecture]) -> Sequence[Architecture]:
+            return fill(count, taken) if taken else [*dict.fromkeys((*first, *seed)), *fill(count, taken)][:count]
+
+        def fitness(architecture: Architecture) -> tuple[float, ...]:
+            excesses = (
                 max(0.0, table.of(architecture) / limit.bound - 1)
                 for table, limit in zip(self.costs, self.limits, strict=True)
             )
-            return excess, -score(architecture)
+            return -sum(excesses), score(architecture)
 
-        legal = [a for a in start if all(a[c.name] in c.options for c in self.space.choices if c.name in a)]
-        pool = legal + [sample(self.space, rng) for _ in range(_POPULATION - len(legal))]
-        if self._seed is not None:
-            pool.append(self._seed)
-        for _ in range(_GENERATIONS):
-            pool = sorted(dict.fromkeys(pool), key=badness)[: _POPULATION // 5]
-            parents = list(pool)
-            for _ in range(_POPULATION // 2):
-                first, second = (parents[int(rng.integers(len(parents)))] for _ in range(2))
-                pool += [mutate(self.space, first, rng), crossover(self.space, first, second, rng)]
-        return min(pool, key=badness)
+        *_, population = _REPAIR.populations(plain, fitness, newcomers, rng)
+        best: Architecture = population[0][0]
+        return best
 
 
 def _taken(weights: Sequence[float]) -> int:

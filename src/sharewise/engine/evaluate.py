@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from sharewise.data import Batch, Task
+from sharewise.data import Batch, Task, pooled
 from sharewise.errors import DataError
 
 __all__ = ["evaluate"]
@@ -25,7 +25,7 @@ def evaluate(forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], task
         task: its loss and metrics.
 
     Returns:
-        `loss` and each metric, averaged over examples, and `examples`, their number.
+        `loss` and each metric over all examples, whatever the sizes of the batches, and `examples`, their number.
 
     Raises:
         DataError: when there are no batches.
@@ -36,19 +36,17 @@ def evaluate(forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], task
         >>> evaluate(lambda x: x, [batch], regression())
         {'loss': 1.0, 'examples': 4}
     """
+    metrics = {name: pooled(metric) for name, metric in {"loss": task.loss, **task.metrics}.items()}
     examples = 0
     totals: dict[str, Tensor] = {}
     with torch.no_grad():
         for batch in batches:
-            size = len(batch.inputs)
             outputs = forward(batch.inputs)
-            scores = {"loss": task.loss(outputs, batch.targets)}
-            scores |= {name: metric(outputs, batch.targets) for name, metric in task.metrics.items()}
-            for name, value in scores.items():
-                weighted = value.detach().double() * size
-                totals[name] = totals[name] + weighted if name in totals else weighted
-            examples += size
+            for name, metric in metrics.items():
+                counts = metric.counts(outputs, batch.targets).double()
+                totals[name] = totals[name] + counts if name in totals else counts
+            examples += len(batch.inputs)
     if examples == 0:
         raise DataError("there are no examples to evaluate on")
-    values: dict[str, float] = {name: float(total) / examples for name, total in totals.items()}
+    values: dict[str, float] = {name: float(metric.score(totals[name])) for name, metric in metrics.items()}
     return {**values, "examples": examples}

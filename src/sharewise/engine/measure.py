@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sharewise.engine.select import evaluate_gates
+from sharewise.engine.score import Scorer, evaluate_gates
 from sharewise.engine.state import Measure, SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import BatchStatistics, Gate, RunningStatistics, discrete
@@ -44,9 +44,9 @@ def rounding_gap(examples: int = 256) -> Measure | None:
         }
         corner = discrete(state.distribution.relaxation.encode(projected))
         gap: dict[str, Any] = {"examples": sum(len(batch.inputs) for batch in batches)}
-        for name, gates in (("supernet", mixture), ("architecture", corner)):
-            scores = evaluate_gates(state, gates, batches, BatchStatistics(), part="measurement")
-            gap[name] = {metric: value for metric, value in scores.items() if metric != "examples"}
+        with Scorer(state, BatchStatistics(), batches, part="measurement").opened() as score:
+            for name, gates in (("supernet", mixture), ("architecture", corner)):
+                gap[name] = {metric: value for metric, value in score(gates).items() if metric != "examples"}
         return {"gap": gap}
 
     return measure if examples else None

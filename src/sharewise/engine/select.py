@@ -8,31 +8,24 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
 
-from sharewise.data import Batch
 from sharewise.distribution import host_rng
-from sharewise.engine.evaluate import evaluate
 from sharewise.engine.part import Part
+from sharewise.engine.score import Scorer, fitness, require_examples, selection_scorer
 from sharewise.errors import ConfigurationError
-from sharewise.ledger import EVALUATION
-from sharewise.space import Architecture, Option, crossover, mutate
-from sharewise.supernet import (
-    BatchStatistics,
-    Gates,
-    NormPolicy,
-    RecalibratedStatistics,
-    discrete,
-    norms,
-    to_device,
-)
+from sharewise.space import Architecture, Option
+from sharewise.strategy.evolution import Generations, distinct
+from sharewise.strategy.population import Best
+from sharewise.strategy.representation import Plain
+from sharewise.strategy.variation import Crossover, SeveralChoices
+from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "evaluate_gates"]
+__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection"]
 
 
 @dataclass(frozen=True)
@@ -192,20 +185,15 @@ class RankSampled(Selection):
         return replace(self, candidates=min(self.candidates, 3))
 
     def check(self, state: SearchState) -> None:
-        """Batch statistics need two examples."""
-        smallest = min(state.data.size("selection"), self.examples or 2)
-        if isinstance(self.policy, BatchStatistics) and norms(state.supernet) and smallest < 2:
-            raise ConfigurationError(
-                f"candidates are normalised by the batch, which needs at least 2 selection examples, got {smallest}"
-            )
+        """See `Selection.check`."""
+        require_examples(state, self.policy, self.examples)
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         generator = state.fresh_generator("selection")
         rounds = self.rounds or max(1, state.total_steps // 10_000)
-        some = state.evaluation_batches("selection", self.examples)
-        everything = state.evaluation_batches("selection") if self.finalists else []
-        calibration = state.calibration_batches(self.policy.batches)
+        some = selection_scorer(state, self.policy, self.examples)
+        everything = replace(some, batches=state.evaluation_batches("selection")) if self.finalists else some
         finals: list[Scored] = []
         others: list[Scored] = []
         met: set[Architecture] = set()
@@ -213,9 +201,9 @@ class RankSampled(Selection):
             chosen = _different(state, generator, self.candidates, met)
             met |= set(chosen)
             title = f"round {index + 1} of {rounds}: " if rounds > 1 else ""
-            scored = self._scored(state, chosen, some, calibration, f"{title}ranked")
+            scored = _scored(some, chosen, f"{title}ranked")
             best = [architecture for architecture, _ in scored[: self.finalists]]
-            finals += self._scored(state, best, everything, calibration, f"{title}ranked again")
+            finals += _scored(everything, best, f"{title}ranked again")
             others += scored[self.finalists :]
         broken = [pair for pair in finals if not math.isfinite(pair[1][state.task.primary])]
         ranked = _ranked(state, [pair for pair in finals if pair not in broken]) + _ranked(state, others) + broken
@@ -223,21 +211,6 @@ class RankSampled(Selection):
         times = f" in {rounds} rounds" if rounds > 1 else ""
         rule = f"best {state.task.primary} of {len(ranked)} sampled architectures with shared weights{times}{again}"
         return Selected(ranked[0][0], rule, tuple(ranked))
-
-    def _scored(
-        self,
-        state: SearchState,
-        chosen: Sequence[Architecture],
-        batches: Sequence[Batch],
-        calibration: Sequence[Batch],
-        verb: str,
-    ) -> list[Scored]:
-        scored = []
-        for index, architecture in enumerate(chosen):
-            gates = discrete(state.distribution.relaxation.encode(architecture))
-            scored.append((architecture, evaluate_gates(state, gates, batches, self.policy, calibration)))
-            state.announce(f"{verb} {index + 1} of {len(chosen)} candidates")
-        return _ranked(state, scored)
 
 
 @final
@@ -282,16 +255,7 @@ class Evolution(Selection):
     reads_probabilities: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("generations", "population", "parents"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"evolution needs {name} of at least 1, got {getattr(self, name)}")
-        if min(self.crossover, self.mutation) < 0 or self.crossover + self.mutation > self.population:
-            raise ConfigurationError(
-                f"a generation of {self.population} cannot have {self.crossover} children by crossover and "
-                f"{self.mutation} by mutation"
-            )
-        if not 0 <= self.mutation_probability <= 1:
-            raise ConfigurationError(f"mutation_probability must lie in [0, 1], got {self.mutation_probability}")
+        _ = self._generations  # which refuses what no generation can be
         if self.examples is not None and self.examples < 1:
             raise ConfigurationError(f"the selection needs at least 1 example, got {self.examples}")
 
@@ -299,57 +263,41 @@ class Evolution(Selection):
         """Two generations of four."""
         return replace(self, generations=min(self.generations, 2), population=4, parents=2, crossover=2, mutation=2)
 
+    @property
+    def _generations(self) -> Generations:
+        variations = ((SeveralChoices(self.mutation_probability), self.mutation), (Crossover(), self.crossover))
+        return Generations(self.generations, self.population, Best(self.parents), variations)
+
+    def check(self, state: SearchState) -> None:
+        """See `Selection.check`."""
+        require_examples(state, self.policy, self.examples)
+
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         generator = state.fresh_generator("selection")
-        rng = host_rng(generator)
-        batches = state.evaluation_batches("selection", self.examples)
-        calibration = state.calibration_batches(self.policy.batches)
-        scored: list[Scored] = []
-        for generation in range(self.generations):
-            met = {architecture for architecture, _ in scored}
-            best = [architecture for architecture, _ in scored[: self.parents]]
-            chosen = self._children(state, rng, best, met) if best else []
-            chosen += _different(state, generator, self.population - len(chosen), met | set(chosen))
-            for architecture in chosen:
-                gates = discrete(state.distribution.relaxation.encode(architecture))
-                scored.append((architecture, evaluate_gates(state, gates, batches, self.policy, calibration)))
-            scored = _ranked(state, scored)
-            state.announce(f"generation {generation + 1} of {self.generations}")
+        rng, scorer = host_rng(generator), selection_scorer(state, self.policy, self.examples)
+        scores: dict[Architecture, dict[str, float]] = {}
+        with scorer.opened() as score:
+
+            def scored(architecture: Architecture) -> float:
+                scores[architecture] = found = score(scorer.gates(architecture))
+                return fitness(state.task, found)
+
+            populations = self._generations.populations(
+                Plain(state.distribution.space),
+                scored,
+                lambda count, taken: _different(state, generator, count, taken),
+                rng,
+                state.admits,
+            )
+            for generation, population in enumerate(populations):
+                ranked = tuple((architecture, scores[architecture]) for architecture, _ in population)
+                state.announce(f"generation {generation + 1} of {self.generations}")
         rule = (
-            f"best {state.task.primary} of {len(scored)} architectures with shared weights, by evolution over "
+            f"best {state.task.primary} of {len(ranked)} architectures with shared weights, by evolution over "
             f"{self.generations} generations"
         )
-        return Selected(scored[0][0], rule, tuple(scored))
-
-    def _children(
-        self, state: SearchState, rng: np.random.Generator, parents: Sequence[Architecture], met: Set[Architecture]
-    ) -> list[Architecture]:
-        space = state.distribution.space
-
-        def mutant() -> Architecture:
-            child = _drawn(parents, rng)
-            for _ in range(max(1, int(rng.binomial(len(child), self.mutation_probability)))):
-                child = mutate(space, child, rng)
-            return child
-
-        def child() -> Architecture:
-            return crossover(space, _drawn(parents, rng), _drawn(parents, rng), rng)
-
-        chosen: dict[Architecture, None] = {}
-        for make, count in ((mutant, self.mutation), (child, self.crossover)):
-            end = len(chosen) + count
-            for _ in range(10 * count):
-                if len(chosen) == end:
-                    break
-                new = make()
-                if new not in met and (state.affordable is None or state.affordable.admits(new)):
-                    chosen.setdefault(new)
-        return list(chosen)
-
-
-def _drawn(parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
-    return parents[int(rng.integers(len(parents)))]
+        return Selected(ranked[0][0], rule, ranked)
 
 
 Scored = tuple[Architecture, dict[str, float]]
@@ -359,61 +307,27 @@ def _different(
     state: SearchState, generator: torch.Generator, count: int, met: Set[Architecture]
 ) -> list[Architecture]:
     """Up to `count` different new architectures; the distribution may have fewer, or hardly any likely ones."""
-    chosen: dict[Architecture, None] = {}
-    attempts = 0
-    while len(chosen) < count and attempts < 20 * count:
-        architecture = state.distribution.sample(generator)
-        if architecture not in met and (state.affordable is None or state.affordable.admits(architecture)):
-            chosen.setdefault(architecture)
-        attempts += 1
-    rng, attempts = host_rng(generator), 0
-    while state.affordable is not None and len(chosen) < count and attempts < 20 * count:  # a tight budget
-        architecture = state.affordable.sample(rng)
-        if architecture not in met:
-            chosen.setdefault(architecture)
-        attempts += 1
-    return list(chosen)
+    affordable, attempts = state.affordable, 20 * count
+    chosen: list[Architecture] = distinct(
+        lambda: state.distribution.sample(generator), count, attempts, lambda a: a not in met and state.admits(a)
+    )
+    rng = host_rng(generator)
+    if affordable is not None:  # a tight budget
+        rest = count - len(chosen)
+        chosen += distinct(lambda: affordable.sample(rng), rest, attempts, lambda a: a not in met and a not in chosen)
+    return chosen
+
+
+def _scored(scorer: Scorer, chosen: Sequence[Architecture], verb: str) -> list[Scored]:
+    """Architectures with their scores, best first."""
+    scored = []
+    with scorer.opened() as score:
+        for index, architecture in enumerate(chosen):
+            scored.append((architecture, score(scorer.gates(architecture))))
+            scorer.state.announce(f"{verb} {index + 1} of {len(chosen)} candidates")
+    return _ranked(scorer.state, scored)
 
 
 def _ranked(state: SearchState, scored: Sequence[Scored]) -> list[Scored]:
     """Best first; a score that is no number comes last."""
-    sign = -1.0 if state.task.higher_is_better else 1.0
-
-    def badness(pair: Scored) -> float:
-        value = pair[1][state.task.primary]
-        return sign * value if math.isfinite(value) else math.inf
-
-    return sorted(scored, key=badness)
-
-
-def evaluate_gates(
-    state: SearchState,
-    gates: Gates,
-    batches: Sequence[Batch],
-    policy: NormPolicy,
-    calibration: Sequence[Batch] = (),
-    part: str = "selection",
-) -> dict[str, float]:
-    """Loss and metrics of the supernet under fixed gates, charged to the ledger.
-
-    Args:
-        state: the search.
-        gates: on the host; their graph is ignored.
-        batches: what to evaluate on.
-        policy: which batch-norm statistics to use.
-        calibration: training batches for the policy, as many as it asks for.
-        part: of the run to which the cost is charged.
-
-    Returns:
-        Loss, metrics and number of examples.
-    """
-    placed = to_device(gates, state.numerics.device, state.numerics.dtype)
-
-    def forward(inputs: torch.Tensor) -> torch.Tensor:
-        state.charge(part, gates, len(inputs), EVALUATION)
-        with state.numerics.autocast():
-            outputs: torch.Tensor = state.supernet(inputs, placed)
-        return outputs
-
-    with torch.no_grad(), policy.applied(state.supernet, forward, [batch.inputs for batch in calibration]):
-        return evaluate(forward, batches, state.task)
+    return sorted(scored, key=lambda pair: fitness(state.task, pair[1]), reverse=True)

@@ -115,6 +115,10 @@ class SearchState:
         known = {option for choice in space.choices for option in choice.options}
         return space.without(tuple(o for o in dict.fromkeys(self.recipe.selection.exclude) if o in known))
 
+    def admits(self, architecture: Architecture) -> bool:
+        """Whether a selection may score an architecture: it keeps the budget, where there is one."""
+        return self.affordable is None or self.affordable.admits(architecture)
+
     @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the examples of the role `weights`."""

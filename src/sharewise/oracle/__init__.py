@@ -1,21 +1,13 @@
-"""Oracles: what an architecture is worth, and what it cost to find out.
+"""Tables of benchmarks as oracles: what an architecture is worth, and what it cost to find out; no torch in this room.
 
-The names are fetched when they are first used, so that tables are read without importing torch.
+What an oracle is stands in `sharewise.strategy`, since strategies ask it; those that train or score with torch are
+`sharewise.engine.SupernetOracle` and `sharewise.studies.oracles.StandaloneOracle`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from sharewise.lazy import lazily
-
-if TYPE_CHECKING:
-    from sharewise.oracle.array_oracle import ArrayOracle
-    from sharewise.oracle.oracle import Evaluation, Oracle
-    from sharewise.oracle.standalone import Standalone, TrainingRecipe
-    from sharewise.oracle.supernet_oracle import SupernetOracle
-    from sharewise.oracle.table import Measurement, Reporter, Table, open_table
-    from sharewise.oracle.tabulated import table_oracle
+from sharewise.oracle.table import Measurement, Reporter, Table, open_table
+from sharewise.oracle.tabulated import table_oracle
+from sharewise.strategy.array_oracle import ArrayOracle
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 __all__ = [
     "ArrayOracle",
@@ -23,12 +15,7 @@ __all__ = [
     "Measurement",
     "Oracle",
     "Reporter",
-    "Standalone",
-    "SupernetOracle",
     "Table",
-    "TrainingRecipe",
     "open_table",
     "table_oracle",
 ]
-
-__getattr__, __dir__ = lazily(__name__, __file__)

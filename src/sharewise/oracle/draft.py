@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 
 from sharewise.oracle.columns import Array, write_columns
+from sharewise.oracle.description import CODES, FORMAT, ROWS, VERSION
 from sharewise.oracle.quantity import Column, Key
-from sharewise.oracle.table import CODES, FORMAT, ROWS, VERSION
 from sharewise.spaces import load
 
 __all__ = ["Draft", "write_table"]

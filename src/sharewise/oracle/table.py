@@ -19,16 +19,15 @@ import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError, DataError
 from sharewise.oracle.columns import Array, ColumnFile, damaged
+from sharewise.oracle.description import CODES, ROWS, VERSION, describe
 from sharewise.oracle.quantity import PARTS, Column, Key, Parts
 from sharewise.oracle.values import Floats, MeanValues, StoredValues
 from sharewise.space import Listing, Space
 from sharewise.space.listing import find_row, find_rows
 from sharewise.spaces import load
 
-__all__ = ["CODES", "FORMAT", "OPEN_SPLITS", "ROWS", "VERSION", "Measurement", "Reporter", "Table", "open_table"]
+__all__ = ["OPEN_SPLITS", "Measurement", "Reporter", "Table", "open_table"]
 
-FORMAT, VERSION = "sharewise table", 1
-CODES, ROWS = "codes", "rows_of_codes"
 OPEN_SPLITS = (None, "train", "valid")
 """The splits that a search may see; whatever else a source evaluates on is for reporters."""
 
@@ -74,46 +73,10 @@ class Table:
     def __init__(self, file: ColumnFile) -> None:
         self.path = file.path
         self._file = file
-        document = file.document
-        if document.get("format") != FORMAT:
-            raise damaged(file.path, f"its format is {str(document.get('format'))[:80]!r} instead of {FORMAT!r}")
-        if document.get("version") != VERSION:
-            raise DataError(
-                f"{str(file.path)!r} has version {str(document.get('version'))[:80]} of the table format, this "
-                f"sharewise reads version {VERSION}; import the benchmark again"
-            )
-        try:
-            self.benchmark, self._space_name = document["benchmark"], document["space"]
-            self.rows, self.provenance = document["rows"], document["provenance"]
-            self.columns = tuple(Column.from_json(value) for value in document["columns"])
-            self._check(file)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise damaged(file.path, f"its description is not that of a table ({str(error)[:200]})") from error
-        self._columns = {column.key: column for column in self.columns}
+        self._description = described = describe(file)
+        self.benchmark, self.rows, self.provenance = described.benchmark, described.rows, described.provenance
+        self.columns = described.columns
         self._readers: dict[Key, StoredValues | MeanValues] = {}
-
-    def _check(self, file: ColumnFile) -> None:
-        """Check that the description fits the arrays."""
-        if not (isinstance(self.benchmark, str) and isinstance(self._space_name, str) and type(self.rows) is int):
-            raise TypeError("benchmark, space and rows")
-        if not isinstance(self.provenance, dict):
-            raise TypeError("provenance")
-        stored = {column.key for column in self.columns if column.member is not None}
-        keys = {column.key for column in self.columns}
-        if len(keys) != len(self.columns):
-            raise TypeError("two columns have the same key")
-        names, divisors = set(file.names), {column.key: column.divisor for column in self.columns}
-        for column in self.columns:
-            if column.member is not None and (column.member not in names or file.length(column.member) != self.rows):
-                raise TypeError(f"column {column.key} has no array of {self.rows} values")
-            if not stored.issuperset(column.mean_of) or len({divisors[key] for key in column.mean_of}) > 1:
-                raise TypeError(f"column {column.key} is the mean of columns that are not there")
-            if column.cost is not None and column.cost not in keys:
-                raise TypeError(f"column {column.key} has a cost that is not there")
-            if column.cost is not None and column.cost.split is not None:
-                raise TypeError(f"column {column.key} has an evaluation as cost")
-        if (CODES in names) != (ROWS in names) or (CODES in names and file.length(CODES) != file.length(ROWS)):
-            raise TypeError("codes and their rows")
 
     def __repr__(self) -> str:
         return f"Table({str(self.path)!r}: {self.benchmark}, {self.rows:,} architectures, {len(self.columns)} columns)"
@@ -128,7 +91,7 @@ class Table:
         Raises:
             ConfigurationError: when this version of sharewise has no such space.
         """
-        return load(self._space_name)
+        return load(self._description.space)
 
     @cached_property
     def _listing(self) -> Listing:
@@ -148,7 +111,7 @@ class Table:
         """What the table holds, as a JSON-compatible dictionary: origin, coverage, and every column."""
         return {
             "benchmark": self.benchmark,
-            "space": self._space_name,
+            "space": self._description.space,
             "rows": self.rows,
             "format": VERSION,
             "bytes": self._file.size,
@@ -266,7 +229,7 @@ class Table:
         Raises:
             ConfigurationError: when the source states no time for it.
         """
-        column = self._find(Key(**key))
+        column = self._description.find(Key(**key))
         if column.cost is None:
             timed = sorted(
                 {f"  {c.key}" for c in self.columns if c.cost is not None and c.key.metric == column.key.metric}
@@ -275,7 +238,7 @@ class Table:
                 f"{self.benchmark} states no training time for {column.key}. "
                 + ("Times are known for:\n" + "\n".join(timed[:20]) if timed else "It states none for this metric")
             )
-        return self._whole(self._columns[column.cost])
+        return self._whole(self._description.by_key[column.cost])
 
     def describe(self, **key: Unpack[Parts]) -> Column:
         """The column itself: unit, origin, coverage.
@@ -283,7 +246,7 @@ class Table:
         Args:
             key: the parts of a `Key`.
         """
-        return self._find(Key(**key))
+        return self._description.find(Key(**key))
 
     def _rows(self, codes: npt.NDArray[np.integer], name: Callable[[int], object]) -> npt.NDArray[np.int64]:
         """The rows of codes; `name` says in an error what stands at a place."""
@@ -295,19 +258,13 @@ class Table:
         return found
 
     def _foreign(self, item: object) -> ConfigurationError:
-        return ConfigurationError(f"{str(item)[:300]} is no architecture of space {self._space_name!r}")
+        return ConfigurationError(f"{str(item)[:300]} is no architecture of space {self._description.space!r}")
 
     def _too_small(self) -> DataError:
-        return damaged(self.path, f"it has {self.rows:,} rows, too few for space {self._space_name!r}")
-
-    def _find(self, key: Key) -> Column:
-        column = self._columns.get(key)
-        if column is None:
-            raise self._illegal(key)
-        return column
+        return damaged(self.path, f"it has {self.rows:,} rows, too few for space {self._description.space!r}")
 
     def _unsealed(self, key: Key) -> Column:
-        column = self._find(key)
+        column = self._description.find(key)
         if key.split not in OPEN_SPLITS:
             others = {c.key.split for c in self.columns if c.key.metric == key.metric and c.key.dataset == key.dataset}
             signals = sorted(others.intersection(OPEN_SPLITS) - {None}, key=str)
@@ -318,30 +275,11 @@ class Table:
             )
         return column
 
-    def _illegal(self, key: Key) -> ConfigurationError:
-        """The error for a combination that does not exist, with the first part that is wrong and its legal values."""
-        candidates = list(self._columns)
-        said: list[str] = []
-        for name in ("metric", "dataset", "split", "epochs", "seed", "device"):
-            value = getattr(key, name)
-            kept = [candidate for candidate in candidates if getattr(candidate, name) == value]
-            if not kept:
-                legal = sorted({getattr(c, name) for c in candidates} - {None}, key=lambda v: (isinstance(v, str), v))
-                about = f"{', '.join(said)} of {self.benchmark}" if said else self.benchmark
-                if not legal:
-                    return ConfigurationError(f"{about} has no {name}; leave it out instead of {value!r}")
-                wrong = f"say which {name} of {about}" if value is None else f"{about} has no {name} {value!r}"
-                return ConfigurationError(f"{wrong}. Legal: {', '.join(map(str, legal))}")
-            candidates = kept
-            if value is not None:
-                said.append(f"{name} {value}" if name != "metric" else str(value))
-        raise AssertionError(key)
-
     def _values(self, column: Column) -> StoredValues | MeanValues:
         reader = self._readers.get(column.key)
         if reader is None:
             if column.mean_of:
-                reader = MeanValues([self._stored(self._columns[key]) for key in column.mean_of])
+                reader = MeanValues([self._stored(self._description.by_key[key]) for key in column.mean_of])
             else:
                 reader = self._stored(column)
             self._readers[column.key] = reader
@@ -359,7 +297,7 @@ class Table:
             raise self._uncovered(row, column)
         seconds = None
         if column.cost is not None:
-            seconds = self._values(self._columns[column.cost]).at(row)
+            seconds = self._values(self._description.by_key[column.cost]).at(row)
             seconds = None if seconds != seconds else seconds
         note = f"{self.benchmark}: {column.note}"
         if isinstance(values, MeanValues):
@@ -403,15 +341,15 @@ class Reporter:
 
     def query(self, item: object, **key: Unpack[Parts]) -> Measurement:
         """See `Table.query`; test results are answered."""
-        return self.table._measure(item, self.table._find(Key(**key)))
+        return self.table._measure(item, self.table._description.find(Key(**key)))
 
     def query_many(self, items: Array | Iterable[object], **key: Unpack[Parts]) -> Floats:
         """See `Table.query_many`; test results are answered."""
-        return self.table._take(items, self.table._find(Key(**key)))
+        return self.table._take(items, self.table._description.find(Key(**key)))
 
     def column(self, **key: Unpack[Parts]) -> Floats:
         """See `Table.column`; test results are answered."""
-        return self.table._whole(self.table._find(Key(**key)))
+        return self.table._whole(self.table._description.find(Key(**key)))
 
     def seconds(self, **key: Unpack[Parts]) -> Floats:
         """See `Table.seconds`."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.array_oracle import ArrayOracle
 from sharewise.space import Space, SubListing
+from sharewise.strategy.array_oracle import ArrayOracle
 
 if TYPE_CHECKING:
     from sharewise.oracle.table import Table

@@ -51,8 +51,9 @@ def effect_table(
 ) -> Markup:
     """Differences of mean regret with intervals, p-values and effect sizes, coloured as in the paper's table 2.
 
-    A difference keeps its colour off where it is small (|d| < 0.2) or p ≥ 0.05. The legend
-    says the rule of each colour, so that the numbers tell what colours cannot.
+    Intervals and p-values are Welch's, as in a verdict. A difference has a colour where it is not small (|d| ≥ 0.2) and
+    a verdict would claim it: Welch's interval leaves out zero, and ranks confirm it. The legend says the rule of each
+    colour, so that the numbers tell what colours cannot.
 
     Args:
         cells: comparisons of a search (first) with random search (second), by row and column; `None` for one that is
@@ -87,7 +88,7 @@ def effect_table(
             )
             for name, (colour, rule) in EFFECTS.items()
         ),
-        " no colour: |d| < 0.2 or p ≥ 0.05.",
+        " no colour: |d| < 0.2, or not to be claimed (Welch's interval and Mann and Whitney's ranks must agree).",
         class_="note",
     )
     return join(_table(["", *columns], body, caption), legend)
@@ -98,11 +99,11 @@ def effect_class(found: GroupComparison) -> str:
 
     Example:
         >>> from sharewise.appraisal import compare_groups
-        >>> effect_class(compare_groups([1.0, 1.1, 1.2], [2.0, 2.1, 2.2]))
+        >>> effect_class(compare_groups([1.0, 1.1, 1.2, 1.3], [2.0, 2.1, 2.2, 2.3]))
         'much smaller'
     """
     d = found.cohens_d.value
-    if not found.student.p_value < 0.05 or not abs(d) >= 0.2:
+    if not found.claimed or not abs(d) >= 0.2:
         return ""
     strong = "much " if abs(d) >= 0.5 else ""
     return f"{strong}{'smaller' if d < 0 else 'larger'}"
@@ -120,10 +121,10 @@ def _correlation(found: OverSeeds | None) -> str:
 
 
 def _difference(found: GroupComparison) -> str:
-    difference = found.student.difference
+    difference = found.welch.difference
     assert difference is not None
     half = (difference.high - difference.low) / 2
-    p_value = found.student.p_value
+    p_value = found.welch.p_value
     p = "p < 0.01" if p_value < 0.01 else f"p = {p_value:.2f}"
     return f"{difference.value:+.2f} ± {half:.2f} ({p}, d = {found.cohens_d.value:.2f})"
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 
@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Scores = Mapping[str, float]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -217,28 +218,13 @@ def read_run(run: Path) -> ReportData:
     result = _read(run / "result.json", json.loads, json.JSONDecodeError)
     lines, unreadable = _read_lines(run / "metrics.jsonl")
 
-    epochs: dict[int, Epoch] = {}
-    stages: list[int] = []
-    candidates: tuple[Candidate, ...] = ()
-    decisions = _mapping(result.get("decisions"))
-    for line in lines:
-        event = line.get("event")
-        decisions = decisions or _mapping(line.get("decisions"))
-        if event == "epoch":
-            epoch = _epoch(line, len(epochs))
-            epochs[epoch.index] = epoch
-        elif event == "stage":
-            stages.append(int(_number(line.get("epoch")) or len(epochs)))
-        elif event == "selection":
-            candidates = _candidates(line.get("candidates"))
-    ordered = tuple(epochs[index] for index in sorted(epochs))
-
-    ledger = _ledger(result) or next((e.ledger for e in reversed(ordered) if e.ledger), {})
+    told = _Told.of(lines, _mapping(result.get("decisions")))
+    ordered = told.epochs
+    ledger = _ledger(result) or _last(ordered, lambda epoch: epoch.ledger) or {}
     command = result.get("kind", config.get("command"))
-    gap = _gap(result.get("gap")) or next((e.gap for e in reversed(ordered) if e.gap), None)
     architecture = (
         _text(result.get("architecture"))
-        or next((e.architecture for e in reversed(ordered) if e.architecture), None)
+        or _last(ordered, lambda epoch: epoch.architecture)
         or _text(config.get("architecture"))
     )
     return ReportData(
@@ -248,13 +234,13 @@ def read_run(run: Path) -> ReportData:
         config=config,
         environment=environment,
         epochs=ordered,
-        stages=tuple(sorted(set(stages))),
-        candidates=candidates,
+        stages=told.stages,
+        candidates=told.candidates,
         architecture=architecture,
-        decisions={name: _texts(options) for name, options in decisions.items()},
+        decisions={name: _texts(options) for name, options in told.decisions.items()},
         picture=_picture(result.get("picture")),
         against_random=_against_random(result.get("comparison")),
-        gap=gap,
+        gap=_gap(result.get("gap")) or _last(ordered, lambda epoch: epoch.gap),
         inherited=_mapping(result.get("inherited")),
         test=_numbers(result.get("test")),
         test_openings=_texts(openings) if isinstance(openings := result.get("test_openings"), list) else None,
@@ -264,6 +250,39 @@ def read_run(run: Path) -> ReportData:
         description=_text(result.get("description")) or "",
         unreadable=unreadable,
     )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the lines of a history tell, the last word of each epoch counting."""
+
+    epochs: tuple[Epoch, ...]
+    stages: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+    decisions: Mapping[str, object]
+
+    @classmethod
+    def of(cls, lines: Sequence[Mapping[str, object]], decisions: Mapping[str, object]) -> _Told:
+        epochs: dict[int, Epoch] = {}
+        stages: set[int] = set()
+        candidates: tuple[Candidate, ...] = ()
+        for line in lines:
+            event = line.get("event")
+            decisions = decisions or _mapping(line.get("decisions"))
+            if event == "epoch":
+                epoch = _epoch(line, len(epochs))
+                epochs[epoch.index] = epoch
+            elif event == "stage":
+                stages.add(int(_number(line.get("epoch")) or len(epochs)))
+            elif event == "selection":
+                candidates = _candidates(line.get("candidates"))
+        ordered = tuple(epochs[index] for index in sorted(epochs))
+        return cls(ordered, tuple(sorted(stages)), candidates, decisions)
+
+
+def _last(epochs: Sequence[Epoch], value: Callable[[Epoch], Value | None]) -> Value | None:
+    """The last value that epochs have."""
+    return next((found for epoch in reversed(epochs) if (found := value(epoch))), None)
 
 
 def _read(path: Path, parse: Callable[[str], object], damage: type[Exception]) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.restore import Restored, restore
 from sharewise.run.result import evaluate_test
 from sharewise.run.search import Search, search
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.run.train import Training, TrainingResult, train
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "Search",
     "SearchConfiguration",
     "Setting",
+    "Standalone",
     "TrainConfiguration",
     "Training",
+    "TrainingRecipe",
     "TrainingResult",
     "build_network",
     "build_supernet",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -23,8 +23,8 @@ from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, Recipe, SearchResult
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build
-from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import Supernet, networks_of
@@ -254,18 +254,26 @@ def checked(name: str, kind: Any, value: Any) -> Any:
         raise unknown_name(f"value of option {name}:", value, arguments)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(checked(name, arguments[0], item) for item in value)
-    if kind is bool and isinstance(value, bool):
+    found = _scalar(kind, value)
+    if found is None:
+        words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
+        raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
+    return found
+
+
+def _scalar(kind: Any, value: Any) -> bool | str | int | float | None:
+    """A word, a number or a truth value of the wanted type; `None` where it is of another."""
+    if kind in (bool, str) and isinstance(value, kind):
+        return cast("bool | str", value)
+    if isinstance(value, bool):
+        return None
+    if kind is int and isinstance(value, int):
         return value
-    if kind is str and isinstance(value, str):
-        return value
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is float and not isinstance(value, bool):
+    if kind is float:
         with suppress(TypeError, ValueError, OverflowError):
             if math.isfinite(float(value)):
                 return float(value)
-    words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
-    raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
+    return None
 
 
 def _read(what: str, kind: type[Value], given: Any, named: Callable[[str], Any] | None, advice: str) -> Value:

@@ -17,11 +17,11 @@ from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build, parameters
-from sharewise.oracle import TrainingRecipe
 from sharewise.run.arguments import checked
 from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
@@ -162,6 +162,10 @@ class SearchConfiguration(Configuration):
     def _latencies(self) -> Latency:
         return Latency(0.0, ()) if self.latency is None else Latency.from_json(self.latency)
 
+    def legal_recipe(self) -> tuple[str, dict[str, Any]]:
+        """Whose the options of `recipe` are, and their types by name."""
+        return self.method, {name: kind for name, (kind, _) in parameters(self.method).items()}
+
     def with_latencies(self) -> SearchConfiguration:
         """The same search with a latency table, measured here and now on the device of the run, if it needs one."""
         if self.max_latency is None or self.latency is not None:
@@ -201,6 +205,10 @@ class TrainConfiguration(Configuration):
     """
 
     architecture: str = ""
+
+    def legal_recipe(self) -> tuple[str, dict[str, Any]]:
+        """Whose the options of `recipe` are, and their types by name."""
+        return "the training", {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
 
     def parse_architecture(self) -> Architecture:
         """The architecture as a value."""
@@ -287,22 +295,19 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
     draft = cls(**plain)
-    networks = networks_of(draft.load_space())
-    network_hints = get_type_hints(networks.options)
-    for name in nested["network"]:
-        if name not in network_hints:
-            raise unknown_name(f"network option of {draft.space}:", name, network_hints)
-    network = {name: checked(name, network_hints[name], value) for name, value in nested["network"].items()}
-    if isinstance(draft, SearchConfiguration):
-        recipe_hints = {name: kind for name, (kind, _) in parameters(draft.method).items()}
-    else:
-        recipe_hints = {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
-    for name in nested["recipe"]:
-        if name not in recipe_hints:
-            owner = draft.method if isinstance(draft, SearchConfiguration) else "the training"
-            raise unknown_name(f"recipe option of {owner}:", name, recipe_hints)
-    recipe = {name: checked(name, recipe_hints[name], value) for name, value in nested["recipe"].items()}
+    legal = get_type_hints(networks_of(draft.load_space()).options)
+    network = _options(f"network option of {draft.space}:", nested["network"], legal)
+    owner, legal = draft.legal_recipe()
+    recipe = _options(f"recipe option of {owner}:", nested["recipe"], legal)
     return cls(**plain, **tables, network=network, recipe=recipe)
+
+
+def _options(kind: str, given: Mapping[str, Any], legal: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested options, each of its legal type."""
+    for name in given:
+        if name not in legal:
+            raise unknown_name(kind, name, legal)
+    return {name: checked(name, legal[name], value) for name, value in given.items()}
 
 
 def _is_mapping(name: str, given: Mapping[str, Any]) -> bool:

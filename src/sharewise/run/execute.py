@@ -73,12 +73,17 @@ def fingerprint(state: SearchState) -> dict[str, str]:
     return {
         "space": supernet.space.name,
         "network": str({name: tuple(value.shape) for name, value in supernet.state_dict().items()}),
-        "recipe": re.sub(r" at 0x[0-9a-f]+", "", repr(state.recipe)),  # addresses differ between processes
+        "recipe": _stable(repr(state.recipe)),
         "data": f"{dataset.name}, {len(dataset.train)} of shape {dataset.input_shape}, {checksum}",
         "seed": str(state.seed),
         "precision": state.numerics.precision,
         "max_steps": str(state.max_steps),
     }
+
+
+def _stable(text: str) -> str:
+    """A recipe in words that are the same in every process, and in folders of before a stage could hold operations."""
+    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))", "", text)
 
 
 def _plain(value: Any) -> Any:

@@ -11,11 +11,11 @@ from typing import Any, final
 from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.execute import fingerprint
 from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
 from sharewise.space import Architecture
 from sharewise.supernet import discrete

@@ -11,7 +11,6 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
-from sharewise.oracle.standalone import Standalone, TrainingRecipe
 from sharewise.run.arguments import (
     AnyArchitecture,
     AnyData,
@@ -29,6 +28,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
+from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import Architecture, Space
 
 __all__ = ["Training", "TrainingResult", "train"]

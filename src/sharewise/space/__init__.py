@@ -5,7 +5,14 @@ from sharewise.space.choice import Choice, Condition, Option
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
-from sharewise.space.relaxation import Decision, DirectRelaxation, Encoding, Probabilities, Relaxation
+from sharewise.space.relaxation import (
+    ConditionalRelaxation,
+    Decision,
+    DirectRelaxation,
+    Encoding,
+    Probabilities,
+    Relaxation,
+)
 from sharewise.space.restriction import RestrictedRelaxation, groups_of, restricted
 from sharewise.space.space import Codec, Constraint, Picture, Space
 
@@ -14,6 +21,7 @@ __all__ = [
     "Choice",
     "Codec",
     "Condition",
+    "ConditionalRelaxation",
     "Constraint",
     "Decision",
     "DirectRelaxation",

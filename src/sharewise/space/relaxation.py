@@ -17,7 +17,7 @@ from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Option
 from sharewise.space.space import Space
 
-__all__ = ["Decision", "DirectRelaxation", "Encoding", "Probabilities", "Relaxation"]
+__all__ = ["ConditionalRelaxation", "Decision", "DirectRelaxation", "Encoding", "Probabilities", "Relaxation"]
 
 Encoding = Mapping[str, tuple[float, ...]]
 """For each decision the weight of each option; an option of weight zero is not executed."""
@@ -94,7 +94,8 @@ class DirectRelaxation(Relaxation):
     def __init__(self, space: Space) -> None:
         if space.constraints or any(choice.condition for choice in space.choices):
             raise ConfigurationError(
-                f"space {space.name!r} has constraints or conditional choices; write a Relaxation of its own for it"
+                f"space {space.name!r} has constraints or conditional choices; write a Relaxation of its own, or "
+                "take ConditionalRelaxation where choices only depend on earlier ones"
             )
         self.space = space
         self.decisions = tuple(Decision(choice.name, choice.options) for choice in space.choices)
@@ -105,6 +106,44 @@ class DirectRelaxation(Relaxation):
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
         """The option of largest probability for every choice."""
+        return self.space.architecture(
+            {d.name: d.options[strongest(d, probabilities[d.name], exclude)] for d in self.decisions}
+        )
+
+
+@final
+class ConditionalRelaxation(Relaxation):
+    """Every choice is one decision; a choice that does not matter is encoded by its first option.
+
+    For spaces in which a choice depends on an earlier one, such as a block's width on the depth. What a decision
+    without effect is encoded by must not change an output: supernets do not execute the blocks that would read it.
+
+    Args:
+        space: without constraints; conditions are what this relaxation is for.
+
+    Raises:
+        ConfigurationError: when the space has constraints.
+
+    Example:
+        >>> from sharewise.space import Choice, Condition, Space
+        >>> width = Choice("width", (4, 8), condition=Condition("depth", (2,)))
+        >>> relaxation = ConditionalRelaxation(Space("toy", (Choice("depth", (1, 2)), width)))
+        >>> str(relaxation.project({"depth": [0.9, 0.1], "width": [0.2, 0.8]}))
+        '{"depth": 1}'
+    """
+
+    def __init__(self, space: Space) -> None:
+        if space.constraints:
+            raise ConfigurationError(f"space {space.name!r} has constraints; write a Relaxation of its own for it")
+        self.space = space
+        self.decisions = tuple(Decision(choice.name, choice.options) for choice in space.choices)
+
+    def encode(self, architecture: Architecture) -> Encoding:
+        """One-hot vectors, one per choice."""
+        return {d.name: one_hot(d, architecture.get(d.name, d.options[0])) for d in self.decisions}
+
+    def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
+        """The option of largest probability for every choice that matters."""
         return self.space.architecture(
             {d.name: d.options[strongest(d, probabilities[d.name], exclude)] for d in self.decisions}
         )

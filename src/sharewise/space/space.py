@@ -233,10 +233,20 @@ class Space:
 
     def from_json(self, value: Mapping[str, Any]) -> Architecture:
         """Rebuild an architecture of this space from `Architecture.to_json`, checking that it is legal."""
-        plain = Architecture.from_json(value)
-        if plain.space != self.name:
-            raise ConfigurationError(f"the architecture belongs to space {plain.space!r}, not to {self.name!r}")
-        return self.architecture(dict(plain))
+        return self.checked(Architecture.from_json(value))
+
+    def checked(self, architecture: Architecture) -> Architecture:
+        """The architecture, once it is sure that it is a legal one of this space.
+
+        Args:
+            architecture: from wherever it comes.
+
+        Raises:
+            ConfigurationError: when it belongs to another space, or is illegal.
+        """
+        if architecture.space != self.name:
+            raise ConfigurationError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
+        return self.architecture(dict(architecture))
 
     def canonical(self, architecture: Architecture, level: str = "plain") -> Architecture:
         """The representative of the architecture's equivalence class.

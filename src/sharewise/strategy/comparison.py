@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sharewise.appraisal.regret import differences, regret_curve
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.array_oracle import ArrayOracle
+from sharewise.strategy.array_oracle import ArrayOracle
 from sharewise.strategy.history import Budget
 from sharewise.strategy.registry import build_strategy
 from sharewise.strategy.repeats import Repeats, repeat

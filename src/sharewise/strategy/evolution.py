@@ -1,99 +1,34 @@
-"""Regularized (aging) evolution, joined from a tournament and a mutation."""
+"""Evolution, joined from operators: who has children, how a child comes about, who lives on.
+
+The operators are values (`Parents`, `Variation`, `Survival`) on one kind of population. Joined one child at a time they
+are regularized evolution, a strategy for any oracle; joined a generation at a time they are the evolution of SPOS, by
+which a search selects and a budget is kept.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
 import numpy as np
 
 from sharewise.errors import ConfigurationError
+from sharewise.strategy.population import Fitness, Fittest, Parents, Population, Survival, Tournament, Youngest
 from sharewise.strategy.representation import Genotype, Representation
 from sharewise.strategy.strategy import Proposal, Strategy, Trial
+from sharewise.strategy.variation import Mutation, OneChoice, Variation
 
-__all__ = ["NATS_SIZE", "NATS_TOPOLOGY", "Mutation", "OneChoice", "Population", "RegularizedEvolution", "Tournament"]
+__all__ = ["Generations", "Newcomers", "RegularizedEvolution", "by_chance", "distinct"]
 
-Population = tuple[tuple[Genotype, float], ...]
-"""Genotypes and their signals, the oldest first."""
-
-
-class Mutation(ABC):
-    """How a child differs from its parent."""
-
-    @abstractmethod
-    def mutate(self, representation: Representation, genotype: Genotype, rng: np.random.Generator) -> Genotype:
-        """A child of the genotype that can be asked about; on a sparse table a random one where it can have none."""
+_PATIENCE = 10
+"""Attempts for each newcomer."""
 
 
 @final
 @dataclass(frozen=True)
-class OneChoice(Mutation):
-    """Pick one choice, then an option of it, uniformly.
-
-    Where no architecture that differs in one choice is covered by a partial table, the child is a random covered one.
-
-    Args:
-        weights: how often each choice is picked, in the order of the space's choices; `None` for all alike.
-        other: whether the option must be another one; if not, a child is its parent again with probability 1/k, for k
-            options.
-    """
-
-    weights: tuple[float, ...] | None = None
-    other: bool = True
-
-    def mutate(self, representation: Representation, genotype: Genotype, rng: np.random.Generator) -> Genotype:
-        """See `Mutation.mutate`."""
-        return representation.mutate(genotype, rng, self.weights, other=self.other)
-
-
-NATS_TOPOLOGY = OneChoice((1 / 3, 1 / 6, 1 / 6, 1 / 9, 1 / 9, 1 / 9))
-"""The mutation of the NATS-Bench program on its topology space: a node uniformly, then one of its incoming edges."""
-NATS_SIZE = OneChoice(other=False)
-"""Its mutation on the size space: a layer, then one of all 8 widths, the parent's included."""
-
-
-@final
-@dataclass(frozen=True)
-class Tournament:
-    """The best of a random sample of a population.
-
-    Args:
-        size: of the sample.
-        replacement: whether a member may be drawn twice; NATS-Bench draws so, NAS-Bench-101 does not.
-
-    Raises:
-        ConfigurationError: when the size is less than 1.
-    """
-
-    size: int
-    replacement: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigurationError(f"a tournament needs at least 1 member, got {self.size}")
-
-    def winner(self, population: Population, rng: np.random.Generator) -> Genotype:
-        """The genotype with the highest signal in the sample; the first drawn of equal ones."""
-        count, random = len(population), rng.random
-        if self.replacement:
-            chosen = [int(random() * count) for _ in range(self.size)]
-        else:
-            drawn: dict[int, None] = {}
-            while len(drawn) < self.size:  # ends: a strategy has checked that the sample fits the population
-                drawn[int(random() * count)] = None
-            chosen = list(drawn)
-        best, highest = population[chosen[0]]
-        for place in chosen[1:]:
-            genotype, value = population[place]
-            if value > highest:
-                best, highest = genotype, value
-        return best
-
-
-@final
-@dataclass(frozen=True)
-class RegularizedEvolution(Strategy[Population]):
+class RegularizedEvolution(Strategy[Population[float]]):
     """Mutate the winner of a tournament; the oldest member dies, however good it is.
 
     The population starts with random architectures. Aging makes the search robust against noise: a lucky value dies
@@ -128,17 +63,151 @@ class RegularizedEvolution(Strategy[Population]):
 
     def start(
         self, representation: Representation, fidelities: tuple[int, ...], rng: np.random.Generator
-    ) -> Population:
+    ) -> Population[float]:
         """See `Strategy.start`."""
         return ()
 
-    def propose(self, representation: Representation, state: Population, rng: np.random.Generator) -> Proposal:
+    def propose(self, representation: Representation, state: Population[float], rng: np.random.Generator) -> Proposal:
         """See `Strategy.propose`."""
         if len(state) < self.population:
             return Proposal(representation.sample(rng))
-        return Proposal(self.mutation.mutate(representation, self.tournament.winner(state, rng), rng))
+        return Proposal(self.mutation.child(representation, self.tournament.among(state, rng), rng))
 
-    def update(self, representation: Representation, state: Population, trial: Trial) -> Population:
+    def update(self, representation: Representation, state: Population[float], trial: Trial) -> Population[float]:
         """See `Strategy.update`."""
-        survivors = state if len(state) < self.population else state[1:]
-        return (*survivors, (trial.genotype, trial.value))
+        return Youngest(self.population).survivors((*state, (trial.genotype, trial.value)))
+
+
+Newcomers = Callable[[int, Set[Genotype]], Sequence[Genotype]]
+"""Up to so many different genotypes without parents, none of them among those that are taken."""
+
+
+@final
+@dataclass(frozen=True)
+class Generations:
+    """Evolution by generations: all children of a generation are born before the first of them is scored.
+
+    The first generation are newcomers, who also make up for children that could not be had. Nobody is born twice.
+
+    Args:
+        generations: at least 1.
+        population: born in each, at least 1.
+        parents: who has children.
+        variations: how children come about, each with how many of a generation; at most `population`
+            together.
+        survival: who lives on; by default everybody, best first.
+        patience: attempts for each child: in a small space, or under a tight constraint, new ones are rare.
+
+    Raises:
+        ConfigurationError: when a number is out of range.
+
+    Example:
+        >>> from sharewise.space import Choice, Space
+        >>> from sharewise.strategy import Best, Crossover, Plain
+        >>> space = Space("toy", tuple(Choice(name, tuple(range(9))) for name in "abcdef"))
+        >>> evolution = Generations(10, 20, Best(5), ((OneChoice(), 10), (Crossover(), 10)))
+        >>> plain, rng = Plain(space), np.random.default_rng(0)
+        >>> *_, last = evolution.populations(plain, lambda a: float(sum(a.values())), by_chance(plain, rng), rng)
+        >>> len(last), list(last[0][0].values())
+        (200, [8, 8, 8, 8, 8, 8])
+    """
+
+    generations: int
+    population: int
+    parents: Parents
+    variations: tuple[tuple[Variation, int], ...]
+    survival: Survival = field(default_factory=Fittest)
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("generations", "population", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"evolution needs {name} of at least 1, got {getattr(self, name)}")
+        counts = [count for _, count in self.variations]
+        if any(count < 0 for count in counts) or sum(counts) > self.population:
+            raise ConfigurationError(
+                f"a generation of {self.population} cannot have {' + '.join(map(str, counts))} children"
+            )
+
+    def populations(
+        self,
+        representation: Representation,
+        fitness: Callable[[Genotype], Fitness],
+        newcomers: Newcomers,
+        rng: np.random.Generator,
+        admits: Callable[[Genotype], bool] = lambda genotype: True,
+    ) -> Iterator[Population[Fitness]]:
+        """The population after each generation.
+
+        Args:
+            representation: of the space.
+            fitness: of a genotype; asked once for each in the order of their birth.
+            newcomers: members without parents.
+            rng: source of randomness for parents and children.
+            admits: whether a child may be born; one that may not is never scored.
+        """
+        population: Population[Fitness] = ()
+        born: list[Genotype]
+        for _ in range(self.generations):
+            taken = {genotype for genotype, _ in population}
+            born = self._children(representation, population, rng, taken, admits) if population else []
+            born += newcomers(self.population - len(born), taken)
+            population = self.survival.survivors(population + tuple((genotype, fitness(genotype)) for genotype in born))
+            yield population
+
+    def _children(
+        self,
+        representation: Representation,
+        population: Population[Fitness],
+        rng: np.random.Generator,
+        taken: set[Genotype],
+        admits: Callable[[Genotype], bool],
+    ) -> list[Genotype]:
+        """New ones, which join those that are taken."""
+        parent, born = self.parents.among(population, rng), list[Genotype]()
+        for variation, count in self.variations:
+            make = partial(variation.child, representation, parent, rng)
+            found = distinct(make, count, self.patience * count, lambda g: g not in taken and admits(g))
+            taken.update(found)
+            born += found
+        return born
+
+
+def distinct(
+    make: Callable[[], Genotype], count: int, attempts: int, admits: Callable[[Genotype], bool]
+) -> list[Genotype]:
+    """Up to `count` different genotypes that are admitted, of at most so many attempts.
+
+    Args:
+        make: a genotype, which may be one of those before.
+        count: wanted.
+        attempts: at most; then there may be fewer.
+        admits: whether a genotype is wanted.
+
+    Example:
+        >>> numbers = iter([3, 3, 4, 5, 6])
+        >>> distinct(lambda: next(numbers), 2, 4, lambda number: number != 4)
+        [3, 5]
+    """
+    found: dict[Genotype, None] = {}
+    for _ in range(attempts):
+        if len(found) == count:
+            break
+        made = make()
+        if admits(made):
+            found.setdefault(made)
+    return list(found)
+
+
+def by_chance(representation: Representation, rng: np.random.Generator) -> Newcomers:
+    """Newcomers that a representation samples.
+
+    Args:
+        representation: of the space.
+        rng: source of randomness.
+    """
+
+    def newcomers(count: int, taken: Set[Genotype]) -> Sequence[Genotype]:
+        return distinct(lambda: representation.sample(rng), count, _PATIENCE * count, lambda g: g not in taken)
+
+    return newcomers

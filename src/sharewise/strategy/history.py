@@ -12,9 +12,8 @@ from typing import final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sharewise.appraisal.regret import incumbents
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.oracle import Evaluation
+from sharewise.strategy.oracle import Evaluation
 from sharewise.strategy.representation import Representation
 from sharewise.strategy.strategy import Trial
 
@@ -88,6 +87,8 @@ class History(Sequence[Evaluation]):
     @cached_property
     def incumbents(self) -> NDArray[np.intp]:
         """After each evaluation the place of the best one so far, by signal; see `appraisal.regret.incumbents`."""
+        from sharewise.appraisal.regret import incumbents  # with scipy, which a search that selects so need not load
+
         values = np.array([trial.value for trial in self.trials], dtype=np.float64)
         return incumbents(values, np.array([trial.fidelity for trial in self.trials], dtype=np.int64))
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.array_oracle import ArrayOracle
-from sharewise.oracle.oracle import Oracle
+from sharewise.strategy.array_oracle import ArrayOracle
 from sharewise.strategy.history import Budget, History
+from sharewise.strategy.oracle import Oracle
 from sharewise.strategy.representation import Genotype, Representation, represent
 from sharewise.strategy.strategy import Strategy, Trial
 

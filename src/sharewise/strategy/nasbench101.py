@@ -22,8 +22,8 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Space, SubListing
 from sharewise.spaces.nasbench101.cell import EDGES, INNER, OPERATIONS, VERTICES, Cell, bit
 from sharewise.spaces.nasbench101.enumeration import enumeration
-from sharewise.strategy.evolution import Mutation
 from sharewise.strategy.representation import ATTEMPTS, Genotype, Mask, Representation
+from sharewise.strategy.variation import Mutation
 
 __all__ = ["EdgesAndOperations", "RawCells", "representation"]
 
@@ -113,6 +113,10 @@ class RawCells(Representation):
         found.pop(-1, None)
         found.pop(self.find(genotype), None)
         return tuple(found.values())
+
+    def allows(self, genotype: int) -> bool:
+        """See `Representation.allows`."""
+        return self.find(genotype) >= 0
 
     def index(self, genotype: int) -> int:
         """See `Representation.index`."""

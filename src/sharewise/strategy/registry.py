@@ -7,12 +7,14 @@ from typing import Any
 
 from sharewise.errors import unknown_name
 from sharewise.space import Space
-from sharewise.strategy.evolution import NATS_SIZE, NATS_TOPOLOGY, RegularizedEvolution, Tournament
+from sharewise.strategy.evolution import RegularizedEvolution
 from sharewise.strategy.local_search import LocalSearch
+from sharewise.strategy.population import Tournament
 from sharewise.strategy.random_search import RandomSearch
 from sharewise.strategy.reinforce import Reinforce
 from sharewise.strategy.strategy import Strategy
 from sharewise.strategy.successive_halving import Hyperband, SuccessiveHalving
+from sharewise.strategy.variation import NATS_SIZE, NATS_TOPOLOGY
 
 __all__ = ["STRATEGIES", "build_strategy"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sharewise.appraisal.regret import at_checkpoints
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.array_oracle import ArrayOracle
+from sharewise.strategy.array_oracle import ArrayOracle
 from sharewise.strategy.history import Budget
 from sharewise.strategy.loop import run_strategy
 from sharewise.strategy.representation import Representation, represent

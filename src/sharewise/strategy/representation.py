@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import accumulate
 from typing import Any, final
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, ProductListing, Space, mutate, neighbours, sample
+from sharewise.space import Architecture, ProductListing, Space, crossover, mutate, neighbours, sample
 
 __all__ = ["Genotype", "Plain", "Ranks", "Representation", "represent"]
 
@@ -62,6 +62,10 @@ class Representation(ABC):
         """All genotypes that differ in one choice."""
 
     @abstractmethod
+    def allows(self, genotype: Genotype) -> bool:
+        """Whether the genotype can be asked about."""
+
+    @abstractmethod
     def index(self, genotype: Genotype) -> int:
         """The architecture's index in the listing of the space."""
 
@@ -73,6 +77,21 @@ class Representation(ABC):
     @abstractmethod
     def indices(self) -> NDArray[np.int64]:
         """All indices that can be asked about, ascending."""
+
+    def cross(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Genotype:
+        """A genotype that takes each choice from one of two; a random one where no such can be asked about.
+
+        Args:
+            first: one parent.
+            second: the other parent.
+            rng: source of randomness.
+        """
+        parents = self.architecture(first), self.architecture(second)
+        for _ in range(ATTEMPTS):
+            child = self.genotype(crossover(self.space, *parents, rng))
+            if self.allows(child):
+                return child
+        return self.sample(rng)
 
     def architecture(self, genotype: Genotype) -> Architecture:
         """What the genotype stands for."""
@@ -187,7 +206,7 @@ class Ranks(Representation):
         return sum(int(digit) * stride for digit, stride in zip(digits, self.strides, strict=True))
 
     def allows(self, genotype: int) -> bool:
-        """Whether the genotype can be asked about."""
+        """See `Representation.allows`."""
         return self._allowed is None or self._allowed[genotype]
 
     def index(self, genotype: int) -> int:
@@ -213,20 +232,44 @@ class Plain(Representation):
     Args:
         space: any.
         covered: by index of the listing, what can be asked about; `None` for everything.
+        admits: a further condition, such as a limit on costs; `None` for none.
+
+    Example:
+        >>> from sharewise.space import Choice
+        >>> space = Space("toy", (Choice("width", (1, 2, 3, 4)),))
+        >>> small = Plain(space, admits=lambda a: a["width"] < 3)
+        >>> [a["width"] for a in small.neighbours(space.architecture({"width": 1}))], small.indices
+        ([2], array([0, 1]))
     """
 
-    def __init__(self, space: Space, covered: Mask | None = None) -> None:
+    def __init__(
+        self, space: Space, covered: Mask | None = None, admits: Callable[[Architecture], bool] | None = None
+    ) -> None:
         self.space = space
         self._covered = None if covered is None or covered.all() else covered
+        self._admits = admits
 
-    def _allows(self, architecture: Architecture) -> bool:
-        return self._covered is None or bool(self._covered[self.index(architecture)])
+    def allows(self, genotype: Architecture) -> bool:
+        """See `Representation.allows`."""
+        if self._covered is not None and not self._covered[self.index(genotype)]:
+            return False
+        return self._admits is None or self._admits(genotype)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """See `Representation.sample` and `sharewise.space.sample`."""
-        if self._covered is not None:
-            return self.at(int(self.indices[int(rng.random() * len(self.indices))]))
-        return sample(self.space, rng)
+        """See `Representation.sample` and `sharewise.space.sample`.
+
+        Raises:
+            ConfigurationError: when 10,000 architectures in a row are not admitted.
+        """
+        for _ in range(ATTEMPTS):
+            drawn = sample(self.space, rng) if self._covered is None else self._row(self._covered, rng)
+            if self._admits is None or self._admits(drawn):
+                return drawn
+        raise ConfigurationError(f"{ATTEMPTS:,} architectures of space {self.space.name!r} in a row are not admitted")
+
+    def _row(self, covered: Mask, rng: np.random.Generator) -> Architecture:
+        indices = np.flatnonzero(covered)
+        return self.at(int(indices[int(rng.random() * len(indices))]))
 
     def mutate(
         self,
@@ -248,7 +291,7 @@ class Plain(Representation):
             )
         for attempt in range(ATTEMPTS):
             child = mutate(self.space, genotype, rng)
-            if self._allows(child):
+            if self.allows(child):
                 return child
             if attempt == 0 and not self.neighbours(genotype):
                 break
@@ -256,7 +299,7 @@ class Plain(Representation):
 
     def neighbours(self, genotype: Architecture) -> tuple[Architecture, ...]:
         """See `Representation.neighbours`."""
-        return tuple(other for other in neighbours(self.space, genotype) if self._allows(other))
+        return tuple(other for other in neighbours(self.space, genotype) if self.allows(other))
 
     def index(self, genotype: Architecture) -> int:
         """See `Representation.index`."""
@@ -269,7 +312,10 @@ class Plain(Representation):
     @property
     def indices(self) -> NDArray[np.int64]:
         """See `Representation.indices`."""
-        return np.arange(self.space.size) if self._covered is None else np.flatnonzero(self._covered)
+        indices = np.arange(self.space.size) if self._covered is None else np.flatnonzero(self._covered)
+        if self._admits is None:
+            return indices
+        return np.array([index for index in indices.tolist() if self._admits(self.at(index))], dtype=np.int64)
 
     def architecture(self, genotype: Architecture) -> Architecture:
         """The genotype itself."""

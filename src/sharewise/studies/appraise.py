@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from sharewise.engine import SearchResult, SearchState
 from sharewise.engine.streams import derived_seed
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Table, TrainingRecipe, open_table
+from sharewise.oracle import Table, open_table
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.environment import environment
 from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
 from sharewise.studies.judgement import Supernets, judge
 from sharewise.studies.results import ResultFolder

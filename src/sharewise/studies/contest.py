@@ -144,7 +144,7 @@ class Contest:
         """A data set with signals, costs and budget."""
         costs, mean_epoch = None, 0.0
         if self.unit == "multiply-accumulates":
-            from sharewise.oracle.training_cost import training_epochs
+            from sharewise.run.training_cost import training_epochs
 
             costs, mean_epoch = training_epochs(space, dataset)
         oracle = table_oracle(

@@ -146,23 +146,10 @@ def regrets(
     """
     n = len(truth.architectures)
     costs = np.ones(n) if truth.costs is None else truth.costs
-    settings = {}
-    for variant, names in sound.items():
-        searches = {
-            name: guided_search(
-                scores[variant][name],
-                truth.test,
-                signal=truth.signal,
-                best=truth.best,
-                upfront=0.0 if truth.costs is None else upfront[variant][name],
-                costs=costs,
-                generator=generator(seed, "ties"),
-            )
-            for name in names
-        }
-        columns = [scores[variant][name] for name in names]
-        resampled = Resampled(truth, columns, resamples, generator(seed, "samples")) if names else None
-        settings[variant] = _Setting(truth, searches, len(scores[variant]) - len(names), resampled)
+    settings = {
+        variant: _setting(truth, scores[variant], upfront[variant], names, costs, seed, resamples)
+        for variant, names in sound.items()
+    }
     prices = {
         (variant, k): float(np.mean([search.top(k)[1] for search in setting.searches.values()]))
         for variant, setting in settings.items()
@@ -172,39 +159,79 @@ def regrets(
     chance = random_searches(
         truth.signal, truth.test, n, repeats=repeats, generator=generator(seed, "chance"), best=truth.best
     )
-    scale = float(costs.mean())
-    rivals: Mapping[str, Floats] = {}
-    checkpoints: list[float] = []
-    if truth.rivals is not None and prices:
-        checkpoints = sorted({*np.geomspace(scale / 2, max(prices.values()), _CHECKPOINTS).tolist(), *prices.values()})
-        rivals = truth.rivals(checkpoints, repeats, seed)
-    rows: dict[str, list[dict[str, Any]]] = {variant: [] for variant in settings}
-    verdict = None
-    for variant, setting in settings.items():
-        for k in tops:
-            row, beside = _row(setting, k, chance)
-            found = beside
-            if rivals and (variant, k) in prices:
-                price = prices[variant, k]
-                row |= {"cost": price, "cost_shown": price / scale, "at_equal_cost": {}}
-                for name, table in rivals.items():
-                    column = table[:, checkpoints.index(price)]
-                    record, plain = _at_equal_cost(setting, k, name, column, price)
-                    row["at_equal_cost"][name] = plain
-                    found = record if name == RANDOM else found
-            if (variant, k) == main:
-                verdict = found
-            rows[variant].append(row)
-    assert verdict is not None
+    beside = _beside(truth, prices, float(costs.mean()), repeats, seed)
+    found = {
+        (variant, k): _compared_row(setting, k, chance, beside, prices.get((variant, k)))
+        for variant, setting in settings.items()
+        for k in tops
+    }
     document = {
         "unit": None if truth.costs is None else "mean trainings of the sample (passes × multiply-accumulates)",
-        "scale": None if truth.costs is None else scale,
+        "scale": None if truth.costs is None else beside.scale,
         "best": truth.best,
-        "rivals": list(rivals),
-        "variants": rows,
-        "curves": _curves(checkpoints, rivals, settings) if rivals else None,
+        "rivals": list(beside.rivals),
+        "variants": {variant: [found[variant, k][0] for k in tops] for variant in settings},
+        "curves": _curves(beside.checkpoints, beside.rivals, settings) if beside.rivals else None,
     }
-    return document, verdict
+    return document, found[main][1]
+
+
+def _setting(
+    truth: Truth,
+    scores: Mapping[str, Floats],
+    upfront: Mapping[str, float],
+    names: Sequence[str],
+    costs: Floats,
+    seed: int,
+    resamples: int,
+) -> _Setting:
+    """The searches that the sound supernets of one variant guide."""
+    searches = {
+        name: guided_search(
+            scores[name],
+            truth.test,
+            signal=truth.signal,
+            best=truth.best,
+            upfront=0.0 if truth.costs is None else upfront[name],
+            costs=costs,
+            generator=generator(seed, "ties"),
+        )
+        for name in names
+    }
+    columns = [scores[name] for name in names]
+    resampled = Resampled(truth, columns, resamples, generator(seed, "samples")) if names else None
+    return _Setting(truth, searches, len(scores) - len(names), resampled)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Searches without a supernet: their regrets at costs, and the mean training in which costs are shown."""
+
+    rivals: Mapping[str, Floats]
+    checkpoints: list[float]
+    scale: float
+
+
+def _beside(truth: Truth, prices: Mapping[tuple[str, int], float], scale: float, repeats: int, seed: int) -> _Beside:
+    if truth.rivals is None or not prices:
+        return _Beside({}, [], scale)
+    checkpoints = sorted({*np.geomspace(scale / 2, max(prices.values()), _CHECKPOINTS).tolist(), *prices.values()})
+    return _Beside(truth.rivals(checkpoints, repeats, seed), checkpoints, scale)
+
+
+def _compared_row(
+    setting: _Setting, k: int, chance: Floats, beside: _Beside, price: float | None
+) -> tuple[dict[str, Any], Verdict]:
+    """TOP-k beside random trainings, and where costs are known beside every other search at equal cost."""
+    row, verdict = _row(setting, k, chance)
+    if not beside.rivals or price is None:
+        return row, verdict
+    row |= {"cost": price, "cost_shown": price / beside.scale, "at_equal_cost": {}}
+    for name, table in beside.rivals.items():
+        column = table[:, beside.checkpoints.index(price)]
+        record, row["at_equal_cost"][name] = _at_equal_cost(setting, k, name, column, price)
+        verdict = record if name == RANDOM else verdict
+    return row, verdict
 
 
 def _row(setting: _Setting, k: int, chance: Floats) -> tuple[dict[str, Any], Verdict]:

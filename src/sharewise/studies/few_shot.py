@@ -16,13 +16,14 @@ import numpy as np
 
 from sharewise.data import Dataset
 from sharewise.distribution.restriction import Restricted
-from sharewise.engine import Event, Recipe, SearchResult, SearchState, Started
+from sharewise.engine import Event, Recipe, SearchResult, SearchState, Started, SupernetOracle
+from sharewise.engine.score import fitness
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Evaluation, Oracle, SupernetOracle
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
 from sharewise.space import Architecture, Option, Space
 from sharewise.space.restriction import groups_of
+from sharewise.strategy.oracle import Evaluation, Oracle
 from sharewise.supernet import NormPolicy, Supernet
 
 __all__ = ["FewShot", "FewShotOracle", "few_shot"]
@@ -59,13 +60,11 @@ class FewShot:
     def best(self) -> SearchResult:
         """The search whose pick has the best score; all of them scored on the same held-out examples."""
 
-        def badness(result: SearchResult) -> float:
-            task = result.state.task
-            scores = [s[task.primary] for a, s in result.selected.candidates if a == result.architecture]
-            value = scores[0] * (-1 if task.higher_is_better else 1) if scores else math.nan
-            return value if math.isfinite(value) else math.inf
+        def value(result: SearchResult) -> float:
+            scores = dict(result.selected.candidates).get(result.architecture)
+            return -math.inf if scores is None else fitness(result.state.task, scores)
 
-        return min(self.results, key=badness)
+        return max(self.results, key=value)
 
     @property
     def multiply_accumulates(self) -> int:

@@ -14,10 +14,11 @@ import numpy as np
 
 from sharewise.appraisal.claims import Scale
 from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
-from sharewise.oracle import Table, TrainingRecipe, open_table
+from sharewise.oracle import Table, open_table
 from sharewise.oracle.tabulated import final_accuracies, rows_of_space
 from sharewise.run.configuration import Configuration, TrainConfiguration
 from sharewise.run.folder import RunFolder
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
 from sharewise.studies.cells import Step, Trail
 from sharewise.studies.plan import JudgeSettings, StudyPlan

@@ -132,15 +132,7 @@ def judge(
             "other supernets. Train siblings with --seeds"
         )
     tops = tops_of(n)
-    found = {
-        variant: {
-            name: rank_agreement(
-                column, truth.test, generator=generator(seed, "bootstrap"), tops=tops, resamples=resamples
-            )
-            for name, column in seeds.items()
-        }
-        for variant, seeds in scores.items()
-    }
+    found = _agreements(truth, scores, tops, seed, resamples)
     agreement = {variant: _over_seeds(seeds, tops) for variant, seeds in found.items()}
     bias = {
         variant: _bias(features, seeds, found[variant], truth, seed, resamples) for variant, seeds in scores.items()
@@ -174,6 +166,21 @@ def judge(
         "notes": notes,
     }
     return Judgement(verdict, document, agreement, {name: b for name, b in bias.items() if b is not None}, top, variant)
+
+
+def _agreements(
+    truth: Truth, scores: Mapping[str, Mapping[str, Floats]], tops: Sequence[int], seed: int, resamples: int
+) -> dict[str, dict[str, RankAgreement]]:
+    """Of every supernet with the truth, by variant and seed."""
+    return {
+        variant: {
+            name: rank_agreement(
+                column, truth.test, generator=generator(seed, "bootstrap"), tops=tops, resamples=resamples
+            )
+            for name, column in seeds.items()
+        }
+        for variant, seeds in scores.items()
+    }
 
 
 def _ranked(scores: Mapping[str, Mapping[str, Floats]]) -> tuple[dict[str, dict[str, Floats]], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
@@ -10,15 +9,16 @@ from typing import Any, final
 import numpy as np
 
 from sharewise.data import Dataset
+from sharewise.engine.score import fitness
+from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.errors import ConfigurationError
-from sharewise.oracle.oracle import Evaluation, Oracle
-from sharewise.oracle.standalone import TrainingRecipe
-from sharewise.oracle.supernet_oracle import SupernetOracle
 from sharewise.run.finished import finished_search
 from sharewise.run.folder import RunFolder
 from sharewise.run.place import Place, Setting
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
 from sharewise.space import Architecture, Space
+from sharewise.strategy.oracle import Evaluation, Oracle
 
 __all__ = ["StandaloneOracle", "supernet_oracle"]
 
@@ -76,13 +76,13 @@ class StandaloneOracle(Oracle):
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity not in self.fidelities:
             raise ConfigurationError(f"fidelity {fidelity} is none of {self.fidelities}")
+        architecture = self.space.checked(architecture)
         training = replace(self._training, epochs=fidelity)
         alone = Training(self.space, architecture, self._dataset, training, self._setting, evaluate_on_test=False)
         task, state = self._dataset.task, alone.run().state
-        scores = [record["selection"][task.primary] for record in state.history if "selection" in record]
-        score = scores[-1] * (1 if task.higher_is_better else -1)
+        scores = [record["selection"] for record in state.history if "selection" in record]
         cost = float(state.ledger.multiply_accumulates)
-        return Evaluation(architecture, score if math.isfinite(score) else -math.inf, cost, fidelity)
+        return Evaluation(architecture, fitness(task, scores[-1]), cost, fidelity)
 
 
 def supernet_oracle(folder: RunFolder, *, device: str | None = None, examples: int | None = None) -> SupernetOracle:

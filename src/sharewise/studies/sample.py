@@ -11,7 +11,8 @@ import numpy as np
 
 from sharewise.engine import SearchState
 from sharewise.errors import ConfigurationError
-from sharewise.oracle import Table, TrainingRecipe
+from sharewise.oracle import Table
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture
 from sharewise.studies.trainings import Trained
 from sharewise.studies.truth import Truth, draw, truth_of_table, truth_of_trainings

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Batch
-from sharewise.engine import Numerics, SearchState, evaluate, seeded_modules, stream
+from sharewise.engine import Numerics, Scorer, SearchState, seeded_modules, stream
+from sharewise.engine.score import ScoreGates
 from sharewise.errors import CheckpointError, ConfigurationError
-from sharewise.ledger import EVALUATION, TRAINING
+from sharewise.ledger import TRAINING, Ledger
 from sharewise.run.execute import fingerprint
 from sharewise.run.finished import Finished
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
 from sharewise.studies.workers import HERE, Workers
-from sharewise.supernet import Gates, discrete, norms, to_device
+from sharewise.supernet import Gates, RecalibratedStatistics, RunningStatistics, to_device
 
-__all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Score", "Scorer", "Scoring", "score"]
+__all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Score", "Scoring", "VariantScorer", "score"]
 
 RUNNING, RECALIBRATED, FINE_TUNED = "running", "recalibrated", "fine-tuned"
 _NUMBERS = 2**18
@@ -127,36 +128,38 @@ def _number(value: Any) -> float:
 
 
 @final
-class Scorer:
-    """Scores architectures with a trained supernet, whose weights and statistics are as before after each of them.
+class VariantScorer:
+    """Scores architectures by every variant, with a trained supernet that is as before after each of them.
 
-    The statistics are those of `RecalibratedStatistics` to the bit. What that policy saves and restores for every
-    architecture is saved here once: modes, momenta and statistics. Small inputs are evaluated in larger batches than
-    they are trained in, which changes outputs in the last bits at most.
+    Small inputs are evaluated in larger batches than they are trained in, which changes outputs in the last bits at
+    most.
 
     Args:
         state: of a search that has ended.
         scoring: how.
 
+    Raises:
+        ConfigurationError: when there are no training examples to recalibrate with.
+
     Example:
         >>> import sharewise as sw
         >>> result = sw.search(sw.spaces.nasbench201(), sw.methods.spos(candidates=1), sw.data.digits(),
         ...                    network={"channels": 2, "cells": 1}, max_steps=2, device="cpu")
-        >>> with Scorer(result.state, Scoring(recalibrate=1, examples=64)).opened() as score:
+        >>> with VariantScorer(result.state, Scoring(recalibrate=1, examples=64)).opened() as score:
         ...     sorted(score(result.architecture).values)
         ['recalibrated', 'running']
     """
 
     def __init__(self, state: SearchState, scoring: Scoring) -> None:
-        self._state, self._scoring = state, scoring
-        self._batches = _joined(state.evaluation_batches("selection", scoring.examples), state.numerics)
-        self._calibration = [batch.inputs for batch in state.calibration_batches(scoring.recalibrate)]
-        if scoring.recalibrate and not self._calibration:
+        self._state, self._scoring, self._ledger = state, scoring, Ledger()
+        batches = _joined(state.evaluation_batches("selection", scoring.examples), state.numerics)
+        calibration = state.calibration_batches(scoring.recalibrate)
+        if scoring.recalibrate and not calibration:
             raise ConfigurationError("the search has no training examples to recalibrate with; set recalibrate to 0")
-        self._norms = norms(state.supernet)
-        self._momenta = [layer.momentum for layer in self._norms]
+        running = Scorer(state, RunningStatistics(), batches, ledger=self._ledger)
+        own = replace(running, policy=RecalibratedStatistics(), calibration=calibration) if calibration else running
+        self._scorers = {RUNNING: running, RECALIBRATED: own, FINE_TUNED: own}
         self._tuning = self._tuning_batches() if scoring.fine_tune else []
-        self._charged = 0
 
     def _tuning_batches(self) -> list[Batch]:
         state = self._state
@@ -173,74 +176,35 @@ class Scorer:
     @contextmanager
     def opened(self) -> Iterator[Callable[[Architecture], Score]]:
         """Give a function that scores; the supernet is in evaluation mode until the block ends."""
-        supernet = self._state.supernet
-        modes = [(module, module.training) for module in supernet.modules()]
-        supernet.eval()
-        statistics = [(buffer, buffer.clone()) for layer in self._norms for buffer in layer.buffers(recurse=False)]
-        weights = [(p, p.detach().clone()) for p in supernet.parameters()] if self._tuning else []
-        self._set_momenta([None] * len(self._norms))  # plain averages; running statistics do not move in evaluation
-        try:
-            yield partial(self._score, statistics=statistics, weights=weights)
-        finally:
-            self._set_momenta(self._momenta)
-            _restore(statistics)
-            _restore(weights)
-            for module, mode in modes:
-                module.training = mode
+        with ExitStack() as stack:
+            opened = {name: stack.enter_context(self._scorers[name].opened()) for name in self._scoring.variants}
+            shared = self._state.supernet.state_dict().values() if self._tuning else ()
+            yield partial(self._score, opened, [(tensor, tensor.clone()) for tensor in shared])
 
-    def _set_momenta(self, momenta: Sequence[float | None]) -> None:
-        for layer, momentum in zip(self._norms, momenta, strict=True):
-            layer.momentum = momentum
-
-    def _score(self, architecture: Architecture, statistics: _Saved, weights: _Saved) -> Score:
-        state = self._state
-        encoding = state.supernet.relaxation.encode(architecture)
-        gates = to_device(discrete(encoding), state.numerics.device, state.numerics.dtype)
-        found: dict[str, tuple[float, float, int]] = {}
-        try:
-            with torch.no_grad():
-                found[RUNNING] = self._evaluated(gates)
-                if self._calibration:
-                    self._recalibrate(gates)
-                    found[RECALIBRATED] = self._evaluated(gates)
-            if self._tuning:
-                _restore(statistics)
-                self._fine_tune(gates)
-                with torch.no_grad():
-                    if self._calibration:
-                        self._recalibrate(gates)
-                    found[FINE_TUNED] = self._evaluated(gates)
-        finally:
-            _restore(statistics)
-            if self._tuning:
-                _restore(weights)
-        return Score(*({name: row[place] for name, row in found.items()} for place in range(3)))  # type: ignore[arg-type]
-
-    def _forward(self, gates: Gates, inputs: Tensor, passes: int = EVALUATION) -> Tensor:
-        state = self._state
-        self._charged += state.costs.of(gates) * len(inputs) * passes
-        with state.numerics.autocast():
-            outputs: Tensor = state.supernet(inputs, gates)
-        return outputs
-
-    def _evaluated(self, gates: Gates) -> tuple[float, float, int]:
+    def _score(self, opened: Mapping[str, ScoreGates], saved: _Saved, architecture: Architecture) -> Score:
+        gates = self._scorers[RUNNING].gates(architecture)
         task = self._state.task
-        scores = evaluate(partial(self._forward, gates), self._batches, task)
-        spent, self._charged = self._charged, 0
-        sign = 1.0 if task.higher_is_better else -1.0
-        return sign * scores[task.primary], scores["loss"], spent
+        values: dict[str, float] = {}
+        losses: dict[str, float] = {}
+        spent: dict[str, int] = {}
+        for name, score in opened.items():
+            before = self._ledger.multiply_accumulates
+            with self._tuned(gates, saved) if name == FINE_TUNED else nullcontext():
+                found = score(gates)
+            values[name] = found[task.primary] * (1.0 if task.higher_is_better else -1.0)
+            losses[name], spent[name] = found["loss"], self._ledger.multiply_accumulates - before
+        return Score(values, losses, spent)
 
-    def _recalibrate(self, gates: Gates) -> None:
-        """As `sharewise.supernet.recalibrate`, for a module that is in evaluation mode with momenta set already."""
-        for layer in self._norms:
-            layer.reset_running_stats()
-            layer.training = True
+    @contextmanager
+    def _tuned(self, gates: Gates, saved: _Saved) -> Iterator[None]:
+        """Within the block the architecture's weights have made a few steps of their own."""
         try:
-            for inputs in self._calibration:
-                self._forward(gates, inputs)
+            self._fine_tune(gates)
+            yield
         finally:
-            for layer in self._norms:
-                layer.training = False
+            with torch.no_grad():
+                for tensor, value in saved:
+                    tensor.copy_(value)
 
     def _fine_tune(self, gates: Gates) -> None:
         state, supernet = self._state, self._state.supernet
@@ -249,19 +213,22 @@ class Scorer:
         rate = self._scoring.fine_tune_rate or settings.learning_rate(0, state.recipe.epochs) / 10
         for group in optimizer.param_groups:
             group["lr"] = rate
+        placed = to_device(gates, state.numerics.device, state.numerics.dtype)
+        running = self._scorers[RUNNING]
         supernet.train()
-        self._set_momenta(self._momenta)
         with seeded_modules(state.seed, "fine-tuning", state.numerics.device):
             for batch in self._tuning:
                 optimizer.zero_grad(set_to_none=True)
-                loss = state.loss(self._forward(gates, batch.inputs, TRAINING), batch.targets)
+                with state.numerics.autocast():
+                    outputs = supernet(batch.inputs, placed)
+                loss = state.loss(outputs, batch.targets)
                 if loss.requires_grad:
                     torch.autograd.backward(loss)
                 if settings.gradient_clip is not None:
                     torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.gradient_clip)
                 optimizer.step()
+                running.charge(gates, len(batch.inputs), TRAINING)
         optimizer.zero_grad(set_to_none=True)
-        self._set_momenta([None] * len(self._norms))
         supernet.eval()
 
 
@@ -282,12 +249,6 @@ def _joined(batches: Sequence[Batch], place: Numerics) -> list[Batch]:
 
 
 _Saved = Sequence[tuple[Tensor, Tensor]]
-
-
-def _restore(saved: _Saved) -> None:
-    with torch.no_grad():
-        for tensor, value in saved:
-            tensor.copy_(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -335,7 +296,7 @@ def score(
         elif not missing:
             workers.progress(title, done, done)
         else:
-            with Scorer(state, scoring).opened() as here:
+            with VariantScorer(state, scoring).opened() as here:
                 yield from workers.do(title, lambda a: here(a).to_json(), missing, done=done)
 
     found = answers.to_all(architectures, ask)
@@ -352,7 +313,7 @@ _worker: list[Any] = []
 
 
 def _begin_worker(source: Finished, scoring: Scoring) -> None:
-    context = Scorer(source.open(), scoring).opened()
+    context = VariantScorer(source.open(), scoring).opened()
     _worker[:] = [context, context.__enter__()]  # for the life of the process
 
 

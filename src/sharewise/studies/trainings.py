@@ -11,8 +11,8 @@ from typing import Any, final
 
 from sharewise.engine import SearchState
 from sharewise.errors import CheckpointError, ConfigurationError, NonFiniteError
-from sharewise.oracle.standalone import TrainingRecipe
 from sharewise.run.finished import Finished
+from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
 from sharewise.studies.workers import HERE, Workers

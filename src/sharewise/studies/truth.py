@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from sharewise.appraisal.regret import at_checkpoints, incumbents
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.oracle import ArrayOracle, Table
+from sharewise.oracle import Table
 from sharewise.oracle.tabulated import final_accuracies, rows_of_space
-from sharewise.oracle.training_cost import TRAININGS, traced_epochs, training_epochs
+from sharewise.run.training_cost import TRAININGS, traced_epochs, training_epochs
 from sharewise.space import Architecture, Space, sample
-from sharewise.strategy import Budget
+from sharewise.strategy import ArrayOracle, Budget
 from sharewise.strategy.comparison import Arena, run_arena
 from sharewise.studies.trainings import Trained
 

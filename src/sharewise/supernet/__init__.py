@@ -9,12 +9,15 @@ from sharewise.supernet.calibrate import (
     norms,
     recalibrate,
 )
+from sharewise.supernet.cell import Wiring
+from sharewise.supernet.execution import Mixture, Step, Term, execute, term
 from sharewise.supernet.export import export
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, cut, discrete, to_device
 from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.sliced import (
+from sharewise.supernet.partial import GatedOperation, PartialOperation, shuffled
+from sharewise.supernet.slices import (
     Dimension,
     EntangledConvolution,
     RegroupedAttention,
@@ -42,11 +45,14 @@ __all__ = [
     "Dimension",
     "EntangledConvolution",
     "Gate",
+    "GatedOperation",
     "Gates",
     "GroupedOperation",
     "MixedOperation",
+    "Mixture",
     "Networks",
     "NormPolicy",
+    "PartialOperation",
     "RecalibratedStatistics",
     "RegroupedAttention",
     "RunningStatistics",
@@ -63,11 +69,15 @@ __all__ = [
     "SlicedRMSNorm",
     "SlicedResidual",
     "SlicedSequential",
+    "Step",
     "Supernet",
+    "Term",
+    "Wiring",
     "convolution_layers",
     "cut",
     "depthwise",
     "discrete",
+    "execute",
     "export",
     "extract",
     "frozen_statistics",
@@ -75,6 +85,8 @@ __all__ = [
     "norms",
     "recalibrate",
     "separable_layers",
+    "shuffled",
     "survival",
+    "term",
     "to_device",
 ]

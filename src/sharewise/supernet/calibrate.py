@@ -7,8 +7,8 @@ architecture. Whoever evaluates says which statistics are meant.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import final
 
@@ -27,6 +27,10 @@ __all__ = [
     "norms",
     "recalibrate",
 ]
+
+Forward = Callable[[Tensor], object]
+"""Runs a module on a batch of inputs (a supernet: with fixed gates)."""
+Applied = Callable[[Forward, Iterable[Tensor]], AbstractContextManager[None]]
 
 
 def norms(module: nn.Module) -> list[_BatchNorm]:
@@ -58,12 +62,10 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _norms_in_training(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for everything but batch norm; every module's mode is restored afterwards."""
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; every module's own mode is restored afterwards."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
-    for layer in norms(module):
-        layer.training = True
     try:
         yield
     finally:
@@ -71,8 +73,8 @@ def _norms_in_training(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
-def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]) -> None:
-    """Replace running statistics by their average over some mini-batches, in place.
+def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor | Sequence[Tensor]]) -> None:
+    """Replace running statistics by their average over some mini-batches, in place, or change nothing.
 
     After n mini-batches each layer that was executed holds the plain average of the n batch means and of the n
     (unbiased) batch variances; with one mini-batch exactly its statistics. Layers that were not executed are reset.
@@ -80,10 +82,11 @@ def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: 
     Args:
         module: whose batch-norm layers are reset and re-estimated.
         forward: runs the module (with fixed gates, for a supernet) on a batch of inputs.
-        inputs: training inputs, each of more than one example.
+        inputs: training inputs, each of more than one example; of tuples, such as (inputs, targets), the first.
 
     Raises:
-        ConfigurationError: when there are no mini-batches.
+        ConfigurationError: when there are no mini-batches, or one has a single value per channel. Whatever is raised,
+            also by `forward`, the statistics are what they were.
 
     References:
         Z. Guo et al., *Single Path One-Shot*, ECCV 2020 (arXiv 1904.00420), section 3.1; A. Pourchot et al., *To Share
@@ -96,46 +99,80 @@ def recalibrate(module: nn.Module, forward: Callable[[Tensor], object], inputs: 
         (tensor([3.]), tensor([2.]))
     """
     layers = norms(module)
+    saved = _statistics(layers)
+    try:
+        with _evaluating(module):
+            _estimate(layers, forward, inputs)
+    except BaseException:
+        _restore(saved)
+        raise
+
+
+def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[Tensor | Sequence[Tensor]]) -> None:
+    """See `recalibrate`; for the norms of a module in evaluation mode, whose statistics somebody else restores."""
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
     count = 0
     try:
-        with torch.no_grad(), _norms_in_training(module):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # cumulative average
+            layer.training = True
+        with torch.no_grad():
             for batch in inputs:
-                forward(batch)
+                forward(batch if isinstance(batch, Tensor) else batch[0])
                 count += 1
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"mini-batch {count + 1} of a recalibration has a single example, which has no variance; leave a last "
+            "batch of one out (drop_last), or join it to the one before"
+        ) from None
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+            layer.training = False
     if count == 0:
-        raise ConfigurationError("recalibration needs at least one mini-batch")
+        raise ConfigurationError("recalibration needs at least one mini-batch; is the iterator exhausted?")
 
 
-@contextmanager
-def _preserved_statistics(module: nn.Module) -> Iterator[None]:
-    layers = norms(module)
-    saved = [{name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)} for layer in layers]
-    try:
-        yield
-    finally:
-        for layer, buffers in zip(layers, saved, strict=True):
-            for name, value in buffers.items():
-                getattr(layer, name).copy_(value)
+_Statistics = list[tuple[Tensor, Tensor]]
+"""Buffers, each with what it held."""
+
+
+def _statistics(layers: Sequence[_BatchNorm]) -> _Statistics:
+    return [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
+def _restore(saved: _Statistics) -> None:
+    for buffer, value in saved:
+        buffer.copy_(value)
 
 
 class NormPolicy(ABC):
     """Which statistics batch norm uses while an architecture is evaluated."""
 
     batches: int
-    """How many mini-batches of the `weights` role `applied` consumes."""
+    """How many mini-batches of the `weights` role an evaluation consumes."""
 
     @abstractmethod
-    def applied(
-        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
-    ) -> AbstractContextManager[None]:
+    def opened(self, module: nn.Module) -> AbstractContextManager[Applied]:
+        """A context for any number of evaluations, in which the module belongs to the policy.
+
+        It gives `applied(forward, inputs)`, a context in which `forward` evaluates under the policy and after which the
+        statistics are as before. Modes are set, and copies made, once for all evaluations; when the block ends they are
+        as they were.
+        """
+
+    @contextmanager
+    def applied(self, module: nn.Module, forward: Forward, inputs: Iterable[Tensor]) -> Iterator[None]:
         """A context in which `forward` evaluates under the policy; it leaves modes and statistics as they were."""
+        with self.opened(module) as applied, applied(forward, inputs):
+            yield
+
+
+def _as_they_are(forward: Forward, inputs: Iterable[Tensor]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @final
@@ -146,12 +183,12 @@ class BatchStatistics(NormPolicy):
     batches: int = 0
 
     @contextmanager
-    def applied(
-        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
-    ) -> Iterator[None]:
-        """See `NormPolicy.applied`."""
-        with _norms_in_training(module), frozen_statistics(module):
-            yield
+    def opened(self, module: nn.Module) -> Iterator[Applied]:
+        """See `NormPolicy.opened`."""
+        with _evaluating(module), frozen_statistics(module):
+            for layer in norms(module):
+                layer.training = True
+            yield _as_they_are
 
 
 @final
@@ -162,17 +199,10 @@ class RunningStatistics(NormPolicy):
     batches: int = 0
 
     @contextmanager
-    def applied(
-        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
-    ) -> Iterator[None]:
-        """See `NormPolicy.applied`."""
-        modes = [(child, child.training) for child in module.modules()]
-        module.eval()
-        try:
-            yield
-        finally:
-            for child, mode in modes:
-                child.training = mode
+    def opened(self, module: nn.Module) -> Iterator[Applied]:
+        """See `NormPolicy.opened`."""
+        with _evaluating(module):
+            yield _as_they_are
 
 
 @final
@@ -191,11 +221,18 @@ class RecalibratedStatistics(NormPolicy):
             raise ConfigurationError(f"recalibration needs at least 1 mini-batch, got {self.batches}")
 
     @contextmanager
-    def applied(
-        self, module: nn.Module, forward: Callable[[Tensor], object], inputs: Iterable[Tensor]
-    ) -> Iterator[None]:
-        """See `NormPolicy.applied`."""
-        with _preserved_statistics(module):
-            recalibrate(module, forward, inputs)
-            with RunningStatistics().applied(module, forward, ()):
+    def opened(self, module: nn.Module) -> Iterator[Applied]:
+        """See `NormPolicy.opened`."""
+        layers = norms(module)
+        saved = _statistics(layers)
+
+        @contextmanager
+        def applied(forward: Forward, inputs: Iterable[Tensor]) -> Iterator[None]:
+            try:
+                _estimate(layers, forward, inputs)
                 yield
+            finally:
+                _restore(saved)
+
+        with _evaluating(module):
+            yield applied

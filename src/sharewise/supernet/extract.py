@@ -48,7 +48,8 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
         architecture: what to keep.
 
     Returns:
-        A new module in the supernet's training mode, on its device, sharing no storage with it.
+        A new module in the supernet's training mode, on its device, sharing no storage with it. What is frozen in the
+        supernet is frozen in it.
 
     Example:
         >>> import sharewise as sw
@@ -69,4 +70,12 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
         for name in others:
             owner, _, local = name.rpartition(".")
             setattr(network.get_submodule(owner), local, network.get_parameter(first))
-    return network.requires_grad_(True).train(supernet.training)
+    # The plain network says what its design freezes; the memory that a slice lies in, whether its source is frozen.
+    frozen = {_storage(p) for p in supernet.parameters() if not p.requires_grad}
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and _storage(state[name]) not in frozen)
+    return network.train(supernet.training)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

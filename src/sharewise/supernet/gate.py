@@ -20,7 +20,7 @@ from torch import Tensor
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Encoding
 
-__all__ = ["Gate", "Gates", "cut", "discrete", "to_device"]
+__all__ = ["Gate", "Gates", "add", "cut", "discrete", "to_device", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,15 @@ def to_device(gates: Gates, device: torch.device, dtype: torch.dtype | None = No
         else replace(gate, weights=gate.weights.to(device=device, dtype=dtype, non_blocking=True))
         for name, gate in gates.items()
     }
+
+
+def weighted(gate: Gate, index: int, output: Tensor) -> Tensor:
+    """`gate.weights[index] * output`, without the multiplication where the gate promises a constant one."""
+    return output if gate.unit else gate.weights[index].to(output.dtype) * output
+
+
+def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+    """The sum of two terms of which each may be absent, absent meaning zero."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.gate import Gates
-from sharewise.supernet.mixed import MixedOperation, add
-from sharewise.supernet.sliced import EntangledConvolution
-from sharewise.supernet.supernet import Shared
+from sharewise.supernet.execution import Mixture, Term, term
+from sharewise.supernet.gate import Gates, add
+from sharewise.supernet.mixed import MixedOperation
+from sharewise.supernet.slices import EntangledConvolution
 
 __all__ = ["GroupedOperation"]
 
 
 @final
-class GroupedOperation(Shared):
+class GroupedOperation(Mixture):
     """The mixture of one decision, some of whose options are nested in one another.
 
     Σ over groups of the entangled convolution of the group, plus Σ over the other active options i of g_i · o_i(x).
@@ -51,6 +51,22 @@ class GroupedOperation(Shared):
         total: Tensor | None = self.others(x, gates[self.decision.name])
         for group in self.groups.values():
             total = add(total, group(x, gates))
+        return total
+
+    def terms(self, gates: Gates) -> list[Term]:
+        """The parts of the active operations, a group being one, whose norm is scaled by its mass."""
+        found = self.others.terms(gates)
+        for group in self.groups.values():
+            assert isinstance(group, EntangledConvolution)
+            share = group.share(gates)
+            if share is not None:
+                inner, mass = share
+                found.append(term(group.layers.layers, mass, inner))
+        return found
+
+    def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
+        """As `forward`."""
+        total: Tensor | None = self(x, gates)
         return total
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:

@@ -9,26 +9,14 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.gate import Gate, Gates
-from sharewise.supernet.supernet import Shared
+from sharewise.supernet.execution import Mixture, Term, term
+from sharewise.supernet.gate import Gate, Gates, add, weighted
 
-__all__ = ["MixedOperation", "add", "weighted"]
-
-
-def weighted(gate: Gate, index: int, output: Tensor) -> Tensor:
-    """`gate.weights[index] * output`, without the multiplication where the gate promises a constant one."""
-    return output if gate.unit else gate.weights[index].to(output.dtype) * output
-
-
-def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
-    """The sum of two terms of which each may be absent, absent meaning zero."""
-    if total is None or term is None:
-        return term if total is None else total
-    return total + term
+__all__ = ["MixedOperation"]
 
 
 @final
-class MixedOperation(Shared):
+class MixedOperation(Mixture):
     """The mixture of one decision: sum over active options i of g_i · o_i(x).
 
     This is the readable form of every algorithm: DARTS has all options active, GDAS one, ProxylessNAS two, a uniform
@@ -63,6 +51,20 @@ class MixedOperation(Shared):
             option = str(self.decision.options[index])
             if option in self.operations:
                 total = add(total, weighted(gate, index, self.operations[option](x)))
+        return total
+
+    def terms(self, gates: Gates) -> list[Term]:
+        """The parts of the active operations, each scaled by its weight."""
+        gate = gates[self.decision.name]
+        return [
+            term(self.operations[option], None if gate.unit else gate.weights[index])
+            for index in gate.active
+            if (option := str(self.decision.options[index])) in self.operations
+        ]
+
+    def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
+        """As `forward`, under the gate of its decision."""
+        total: Tensor | None = self(x, gates[self.decision.name])
         return total
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:

@@ -15,18 +15,17 @@ from sharewise.engine import (
     Recipe,
     SearchState,
     Stepped,
-    numerics,
-    prepare,
     run,
     seeded_modules,
     stream,
 )
 from sharewise.errors import ConfigurationError
-from sharewise.run import build_supernet
 from sharewise.space import Space
 from sharewise.spaces import nasbench201
+from sharewise.testing.compare import values
 from sharewise.testing.distribution_contract import check_gates
 from sharewise.testing.expect import expect
+from sharewise.testing.prepared import prepared
 
 __all__ = ["check_method"]
 
@@ -66,9 +65,7 @@ def check_method(
     recipe = recipe.shortened()
 
     def fresh() -> SearchState:
-        supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
-        data = dataset.assign(recipe.roles, generator=stream(seed, "data"))
-        return prepare(supernet, recipe, data, numerics=numerics("cpu"), seed=seed)
+        return prepared(recipe, space, dataset, network=network, seed=seed)
 
     with seeded_modules(seed, "modules"):
         _check_steps(fresh())
@@ -112,14 +109,14 @@ def _check_steps(state: SearchState) -> None:
     for _ in range(5):
         for gates in distribution.draw(generator, state.phase("weights")):
             check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
-    weights, theta = _snapshot(supernet), _snapshot(distribution)
+    weights, theta = values(supernet), values(distribution)
     recipe.level.weight_step(state)
     _unchanged(theta, distribution, f"a weight step of {recipe.name} changes θ")
     _changed(weights, supernet, f"a weight step of {recipe.name} leaves w as it was")
     recipe.level.step(state, architecture=False)
     _unchanged(theta, distribution, f"a step of {recipe.name} during a warm-up changes θ")
     if recipe.level.learns:
-        weights = _snapshot(supernet)
+        weights = values(supernet)
         moved = False
         state.weight_optimizer.zero_grad(set_to_none=True)
         for _ in range(3):  # a sampled step may draw operations that ignore the gates
@@ -133,10 +130,6 @@ def _check_steps(state: SearchState) -> None:
         expect(moved, f"three architecture steps of {recipe.name} leave θ as it was")
     for gates in distribution.draw(generator, state.phase("architecture")):
         check_gates(gates, distribution, allowed, learned=recipe.distribution.learns)
-
-
-def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def _unchanged(before: Mapping[str, Tensor], module: torch.nn.Module, message: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharewise.space import Decision
 from sharewise.space.choice import Option
 from sharewise.supernet import Gate, Gates, Shared
-from sharewise.supernet.sliced import Size, dimension
+from sharewise.supernet.slices import Dimension, Size, dimension
 from sharewise.testing.expect import expect
 from sharewise.testing.supernet_contract import randomise_norms
 
@@ -27,6 +27,7 @@ def check_sliced(
     *,
     reads: Size = 1,
     features: int = -1,
+    reader: bool = False,
     seed: int = 0,
 ) -> None:
     """Check the laws of a sliced layer for every combination of options, on a copy of it.
@@ -35,7 +36,9 @@ def check_sliced(
     evaluation and in training; the plain layer's gradients are the layer's own, and what lies outside the slice has a
     gradient of zeros (one tensor holds all slices, so there it cannot be `None`). *Sample*: a one-hot sample whose
     weight has a gradient computes the same bits. *Continuity*: with all options active and one-hot weights, the layer
-    computes the slice to 1e-12, whatever stands beyond it, and gradients are finite. Norms are randomised first.
+    computes the slice to 1e-12, whatever stands beyond it, and gradients are finite. *Survival*: the reader of a
+    dimension computes, under weights g of its sizes, what its largest slice computes from inputs that are scaled by
+    s_j = Σ_{i: size_i > j} g_i. Norms are randomised first.
 
     Args:
         layer: called as `layer(x, gates)`.
@@ -44,6 +47,8 @@ def check_sliced(
         decisions: all that the layer reads.
         reads: the size of the dimension `features` of `inputs`, where that is searched.
         features: which dimension of inputs and outputs is searched: 1 for images, −1 for others.
+        reader: whether the layer is the one that applies the survival of `reads`, a decision of its own; writers, norms
+            and depthwise layers leave that to their reader.
         seed: of norms and gates.
 
     Raises:
@@ -82,6 +87,38 @@ def check_sliced(
             all(g is None or bool(g.isfinite().all()) for g in gradients),
             f"{choice}: gradients to gates are not finite",
         )
+    if reader:
+        _check_survival(layer, inputs, decisions, dimension(reads), features, generator)
+
+
+def _check_survival(
+    layer: Shared,
+    inputs: Tensor,
+    decisions: Sequence[Decision],
+    read: Dimension,
+    features: int,
+    generator: torch.Generator,
+) -> None:
+    layer = copy.deepcopy(layer).eval()
+    [decision] = read.decisions
+    largest = max(range(decision.size), key=read.sizes.__getitem__)
+    weights = torch.rand(decision.size, generator=generator, dtype=torch.float64) + 0.1
+    weights = weights / weights.sum()
+    others = {d.name: _one_hot(d, d.size - 1, "slice") for d in decisions if d.name != decision.name}
+    positions = torch.arange(read.largest)
+    survival = sum(w * (positions < size) for w, size in zip(weights, read.sizes, strict=True))
+    assert isinstance(survival, Tensor)
+    shape = [1] * inputs.ndim
+    shape[features] = read.largest
+    with torch.no_grad():
+        expected = layer(inputs * survival.view(shape), {**others, decision.name: _one_hot(decision, largest, "slice")})
+        actual = layer(inputs, {**others, decision.name: Gate(weights, tuple(range(decision.size)))})
+    gap = float((expected - actual).abs().max())
+    expect(
+        gap <= 1e-10,
+        f"under the weights {[round(float(w), 3) for w in weights]} of {decision.name!r} the layer differs by "
+        f"{gap:.3g} from its largest slice on inputs that are scaled by their survival",
+    )
 
 
 def _combinations(decisions: Sequence[Decision]) -> Iterator[tuple[int, ...]]:

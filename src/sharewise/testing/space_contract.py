@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from itertools import islice
 
@@ -15,6 +16,7 @@ from sharewise.space import (
     Space,
     crossover,
     enumerate_architectures,
+    features,
     mutate,
     neighbours,
     sample,
@@ -29,7 +31,8 @@ def check_space(space: Space, *, samples: int = 50, seed: int = 0, enumerate_up_
 
     Sampling, mutation, crossover and neighbours yield legal architectures, the same ones for the same seed; strings and
     JSON carry every architecture there and back; equality and hash depend on active choices alone; canonical forms are
-    idempotent; the enumeration is as long as `size` says and has no repetition; a drawing names its nodes.
+    idempotent; the enumeration is as long as `size` says and has no repetition; the listing finds every architecture
+    where it has put it; features have the same names for all; a drawing names its nodes.
 
     Args:
         space: any space.
@@ -50,11 +53,12 @@ def check_space(space: Space, *, samples: int = 50, seed: int = 0, enumerate_up_
         drawn == [sample(space, second) for _ in range(samples)],
         f"sampling from space {space.name!r} is not a function of its random generator",
     )
-    rng = np.random.default_rng(seed + 1)
+    rng, named = np.random.default_rng(seed + 1), tuple(features(space, drawn[0]))
     for architecture in drawn:
         _check_value(space, architecture)
         _check_inactive(space, architecture)
         _check_canonical(space, architecture)
+        _check_described(space, architecture, named, enumerate_up_to)
         _check_moves(space, architecture, drawn[int(rng.integers(len(drawn)))], rng)
         if space.draw is not None:
             picture = space.draw(architecture)
@@ -107,6 +111,26 @@ def _check_canonical(space: Space, architecture: Architecture) -> None:
         expect(
             again == canonical, f"canonical level {level!r} is not idempotent: {architecture} → {canonical} → {again}"
         )
+
+
+def _check_described(space: Space, architecture: Architecture, named: tuple[str, ...], listed: int) -> None:
+    found = features(space, architecture)
+    expect(
+        tuple(found) == named, f"the features of {architecture} are called {list(found)}, and of others {list(named)}"
+    )
+    broken = [name for name, value in found.items() if not math.isfinite(value)]
+    expect(not broken, f"the features {broken} of {architecture} are not finite")
+    if space.listing_ is None and not space.independent and space.size > listed:
+        return  # would be enumerated
+    row = space.listing.index(architecture)
+    expect(
+        0 <= row < len(space.listing) and space.listing.at(row) == architecture,
+        f"the listing has {architecture} in row {row}, where it holds {_at(space, row)}",
+    )
+
+
+def _at(space: Space, row: int) -> object:
+    return space.listing.at(row) if 0 <= row < len(space.listing) else "nothing"
 
 
 def _check_moves(space: Space, architecture: Architecture, partner: Architecture, rng: np.random.Generator) -> None:

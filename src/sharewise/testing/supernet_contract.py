@@ -15,6 +15,7 @@ from sharewise.space import Architecture, sample
 from sharewise.supernet import Gate, Gates, MixedOperation, Shared, Supernet, discrete, extract
 from sharewise.supernet.extract import inherited_state
 from sharewise.testing.expect import expect
+from sharewise.testing.influence import check_influence
 
 __all__ = ["check_supernet", "randomise_norms"]
 
@@ -58,8 +59,9 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
     With the gates of an architecture, evaluation equals the extracted plain network bit for bit, and training has the
     same loss, gradients and running statistics, with no gradient left over for anything that is not part of the
     architecture. Under random gates the operations that are not active are neither executed nor given a gradient
-    (`None`, not zeros). Gates leave no trace in the network. All norm layers are randomised first, without which these
-    comparisons would be vacuous.
+    (`None`, not zeros). Gates leave no trace in the network. Every choice changes something where it is active and
+    nothing where it is not, and the weights of every gate are read (`check_influence`). All norm layers are randomised
+    first, without which these comparisons would be vacuous.
 
     Args:
         supernet: on the CPU.
@@ -94,6 +96,7 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
         _check_training(precise, architecture, many)
     for _ in range(samples):
         _check_inactive(precise, many, generator)
+    check_influence(precise, many, seed=seed)
 
 
 def _check_extracted(supernet: Supernet, architecture: Architecture, inputs: Tensor) -> Tensor:
@@ -102,7 +105,10 @@ def _check_extracted(supernet: Supernet, architecture: Architecture, inputs: Ten
         dtype=inputs.dtype if inputs.dtype.is_floating_point else torch.float32,
     )
     supernet.eval()
-    network = extract(supernet, architecture)
+    try:
+        network = extract(supernet, architecture)
+    except RuntimeError as error:
+        raise AssertionError(f"what {architecture} inherits does not fit its plain network: {error}") from error
     strangers = [name for name, module in network.named_modules() if isinstance(module, Shared | Supernet)]
     expect(not strangers, f"the extracted network of {architecture} is not plain: {strangers}")
     theirs = {tensor.data_ptr() for tensor in supernet.state_dict().values() if tensor.numel()}

@@ -6,8 +6,6 @@ import binascii
 import json
 import math
 import struct
-import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +18,8 @@ from sharewise.errors import ConfigurationError, DataError
 from sharewise.oracle.columns import Array
 from sharewise.oracle.draft import Draft
 from sharewise.oracle.quantity import Key
+from sharewise.oracle.readers.archive import arrays_of
+from sharewise.oracle.readers.model_metrics import Evaluation, model_metrics
 from sharewise.oracle.readers.provenance import provenance
 from sharewise.oracle.readers.tfrecord import frames
 from sharewise.space import Listing
@@ -30,7 +30,6 @@ __all__ = ["RESULTS", "nasbench101_tables", "nasbench101_tfrecord"]
 RESULTS = "nasbench101_test108.npz"
 _RUNS = "nasbench101_runs108.npz"
 _IMAGES, _REPEATS = 9_984, 3
-_LIMIT = 32 << 20  # bytes of an array; the longest published one has 6.8 million
 _NONE = 65_535
 _EPOCHS = (4, 12, 36, 108)
 _SPLITS = ("train", "valid", "test")
@@ -62,7 +61,7 @@ def nasbench101_tables(folder: Path) -> Draft:
         DataError: when a file is damaged, or its cells are not those of the benchmark.
     """
     names = [name for name in (RESULTS, _RUNS) if (folder / name).is_file()]
-    all_cells = _arrays(
+    all_cells = arrays_of(
         folder / RESULTS, {"hash": "u1", "edges": "u4", "ops": "u1", "params": "i4", "test_correct_sum": "u2"}
     )
     origin = provenance(
@@ -100,7 +99,7 @@ def nasbench101_tables(folder: Path) -> Draft:
 
 def _single_runs(draft: Draft, path: Path, rows: npt.NDArray[np.int64], total: Array) -> None:
     counts = ("valid_correct", "test_correct", "train_correct", "half_valid_correct", "half_test_correct")
-    runs = _arrays(path, {"index": "i4", **dict.fromkeys(counts, "u2"), "train_seconds": "f4"})
+    runs = arrays_of(path, {"index": "i4", **dict.fromkeys(counts, "u2"), "train_seconds": "f4"})
     index, size = runs["index"], len(rows)
     if index.ndim != 1 or (len(index) and (index.min() < 0 or index.max() >= size or (np.diff(index) <= 0).any())):
         raise DataError(f"index of {path.name!r} must ascend within 0 to {size - 1}")
@@ -191,43 +190,6 @@ def _rows(listing: Listing, cells: Mapping[str, Array], path: Path) -> npt.NDArr
     return result
 
 
-def _arrays(path: Path, kinds: Mapping[str, str]) -> dict[str, Array]:
-    """Arrays of a NumPy archive, of the given types and no pickles; a header that lies is no danger."""
-    result = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name, kind in kinds.items():
-                entry = archive.getinfo(f"{name}.npy")
-                if entry.file_size > _LIMIT:
-                    raise DataError(f"{name} of {str(path)!r} would take {entry.file_size} bytes")
-                with archive.open(entry) as stream:
-                    result[name] = _array(stream.read(_LIMIT + 1), np.dtype(kind))
-    except KeyError as error:
-        raise DataError(f"{str(path)!r} lacks the array {str(error.args[0])[:200]}") from None
-    except FileNotFoundError:
-        raise DataError(f"there is no file {str(path)!r}") from None
-    except DataError:
-        raise
-    except Exception as error:  # zipfile and zlib answer damage with many kinds
-        raise DataError(f"{str(path)!r} cannot be read as .npz ({str(error)[:200]}); fetch it again") from error
-    return result
-
-
-def _array(content: bytes, kind: np.dtype[Any]) -> Array:
-    if content[:8] != b"\x93NUMPY\x01\x00":
-        raise ValueError("an array is not in the format of NumPy, version 1.0")
-    (length,) = struct.unpack_from("<H", content, 8)
-    header = content[10 : 10 + length].decode("latin1")
-    start = header.find("'shape': (") + len("'shape': (")
-    fields = [f for f in header[start : header.index(")", start)].split(",") if f.strip()]
-    shape = tuple(int(field) for field in fields)
-    if f"'descr': '{kind.newbyteorder('<').str}'" not in header or "'fortran_order': False" not in header:
-        raise ValueError(f"an array should hold {kind.name} in C order; its header says {header[:100].strip()}")
-    if len(content) - 10 - length != math.prod(shape) * kind.itemsize or min(shape, default=0) < 0:
-        raise ValueError(f"an array of shape {shape} has {len(content) - 10 - length} bytes")
-    return np.frombuffer(content, kind, offset=10 + length).reshape(shape)
-
-
 # The official files
 
 
@@ -265,7 +227,9 @@ def nasbench101_tfrecord(path: Path, report: Callable[[str], None] = lambda line
                 row = row_of(adjacency, operations)
                 if number % 1009 == 0 and _cell(adjacency, operations).hash != digest:
                     raise ValueError(f"its graph hash is not {digest[:40]!r}")
-                results.add(row, epochs, _metrics(binascii.a2b_base64(metrics.replace("\n", ""), strict_mode=True)))
+                results.add(
+                    row, epochs, model_metrics(binascii.a2b_base64(metrics.replace("\n", ""), strict_mode=True))
+                )
             except (ValueError, TypeError, struct.error, IndexError, RecursionError) as error:
                 raise DataError(f"record {number} of {path.name!r} is no record of NAS-Bench-101: {error}") from None
             number += 1
@@ -297,77 +261,6 @@ def _cell(adjacency: str, operations: str) -> Cell:
     return Cell.from_matrix(matrix, operations.split(","))
 
 
-_EVALUATED = ("current_epoch", "training_time", "train_accuracy", "validation_accuracy", "test_accuracy")
-_LARGEST = (sys.float_info.max, sys.float_info.max, 1.0, 1.0, 1.0)
-_DOUBLES = {number: place for place, number in enumerate(range(1, 6))}
-_Evaluation = tuple[float, ...]
-
-
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[place]
-        value |= (byte & 127) << shift
-        place += 1
-        if byte < 128:
-            return value, place
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number of its metrics is too long")
-
-
-def _messages(content: bytes) -> list[tuple[int, Any]]:
-    """The fields of a protocol buffer: numbers, doubles and byte strings by field number."""
-    fields, place = [], 0
-    while place < len(content):
-        tag, place = _varint(content, place)
-        number, kind = tag >> 3, tag & 7
-        value: Any
-        if kind == 0:
-            value, place = _varint(content, place)
-        elif kind == 1:
-            (value,) = struct.unpack_from("<d", content, place)
-            place += 8
-        elif kind == 2:
-            length, place = _varint(content, place)
-            if place + length > len(content):
-                raise ValueError("its metrics are truncated")
-            value, place = content[place : place + length], place + length
-        else:
-            raise ValueError(f"its metrics have a field of the unknown kind {kind}")
-        fields.append((number, value))
-    return fields
-
-
-def _metrics(content: bytes) -> tuple[list[_Evaluation], int, float]:
-    """The evaluations, parameters and total time of a `ModelMetrics` message."""
-    evaluations, parameters, total = [], None, math.nan
-    for number, value in _messages(content):
-        if number == 1 and isinstance(value, bytes):
-            found = [math.nan] * len(_DOUBLES)
-            for inner, double in _messages(value):
-                if inner in _DOUBLES:
-                    if not isinstance(double, float):
-                        raise ValueError("an evaluation holds something that is not a number")
-                    found[_DOUBLES[inner]] = double
-            sound = [0 <= value <= largest for value, largest in zip(found, _LARGEST, strict=True)]
-            if not all(sound):
-                wrong = sound.index(False)
-                raise ValueError(f"an evaluation lacks {_EVALUATED[wrong]}, or it is out of range ({found[wrong]})")
-            evaluations.append(tuple(found))
-        elif number == 2 and isinstance(value, int) and value < 1 << 31:
-            parameters = value
-        elif number == 3 and isinstance(value, float):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"its total_time should be a finite number of seconds, got {value}")
-            total = value
-        else:
-            raise ValueError(f"its metrics have an unexpected field {number}")
-    if len(evaluations) != 3 or parameters is None:
-        raise ValueError("expected three evaluations and the number of parameters")
-    return evaluations, parameters, total
-
-
 @final
 class _Results:
     """Values by epochs, repeat and moment."""
@@ -378,7 +271,7 @@ class _Results:
         self.repeats: dict[int, npt.NDArray[np.uint8]] = {}
         self.values: dict[int, npt.NDArray[np.float64]] = {}
 
-    def add(self, row: int, epochs: int, metrics: tuple[list[_Evaluation], int, float]) -> None:
+    def add(self, row: int, epochs: int, metrics: tuple[list[Evaluation], int, float]) -> None:
         if epochs not in self.values:
             if epochs not in _EPOCHS:
                 raise ValueError(f"{epochs} epochs; the benchmark has {', '.join(map(str, _EPOCHS))}")

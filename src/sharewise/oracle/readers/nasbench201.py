@@ -75,55 +75,68 @@ def nasbench201_tables(folder: Path) -> Draft:
 
 
 def _results(draft: Draft, path: Path) -> None:
-    required = ["index", "arch", "n_runs_200", "params_cifar10"]
-    required += [f"cifar10_valid_200_run{run}" for run in range(len(_SEEDS))] + ["cifar10_test_200", "cifar10_valid_12"]
-    required += [f"{name}_{split}_200" for name in ("cifar100", "imagenet16") for split in ("valid", "test")]
-    required += [f"{name}_{split}_12" for name in ("cifar100", "imagenet16") for split in ("valid", "test")]
-    required += [
-        "cifar10_test_12",
-        *(f"{name}_train_seconds_200" for name in ("cifar10valid", "cifar100", "imagenet16")),
-    ]
+    long, schedules = ("cifar100", "imagenet16"), (200, 12)
+    required = ["index", "arch", "n_runs_200", "params_cifar10", "cifar10_valid_12", "cifar10_test_200"]
+    required += ["cifar10_test_12", *(f"cifar10_valid_200_run{run}" for run in range(len(_SEEDS)))]
+    required += [f"{name}_{split}_{e}" for e in schedules for name in long for split in ("valid", "test")]
+    required += [_seconds_column(short) for short in _TRAINED]
     table = TextTable(path, required)
     _require_all(table, len(draft.space.listing))
     codes = draft.space.listing.code
     for row, text in enumerate(table.text("arch")):
         if codes(text) != row:
             raise DataError(f"line {row + 2} of {str(path)!r}: {text!r} is not architecture {row} of NAS-Bench-201")
+    _trainings(draft, table)
+    _single_runs(draft, table)
+    for short in _DATASETS:
+        for split, meaning in (("valid", _VALID[short]), ("test", _TEST[short])):
+            for epochs in (12, 200):
+                if (short, split, epochs) != ("cifar10", "valid", 200):
+                    _accuracy(draft, table, meaning, (short, split, epochs))
+    note = "trainable parameters with 10 classes (params_cifar10)"
+    draft.add(Key("parameters", "cifar10"), table.integers("params_cifar10"), "count", note)
+    note = "runs of 200 epochs behind the means (n_runs_200)"
+    draft.add(Key("runs", None, None, 200), table.integers("n_runs_200"), "count", note)
+
+
+def _seconds_column(short: str) -> str:
+    return f"{short}{'valid' if short == 'cifar10' else ''}_train_seconds_200"
+
+
+def _trainings(draft: Draft, table: TextTable) -> None:
     for short, trained in _TRAINED.items():
-        column = f"{short}{'valid' if short == 'cifar10' else ''}_train_seconds_200"
+        column = _seconds_column(short)
         seconds = table.numbers(column, within=NOT_NEGATIVE)
         note = f"training time of 200 epochs, the same for all runs ({column})"
         draft.add(Key("training_time", trained, None, 200, "mean"), seconds, "seconds", note)
         note = f"12/200 of the training time of 200 epochs ({column}): the benchmark states one time per epoch"
         draft.add(Key("training_time", trained, None, 12, "mean"), seconds * 12 / 200, "seconds", note, derived=True)
-    seeds = []
+
+
+def _single_runs(draft: Draft, table: TextTable) -> None:
+    """The runs whose validation accuracy on CIFAR-10 is stated one by one, and their mean."""
+    cost, keys = _cost("cifar10", 200), []
     for run, seed in enumerate(_SEEDS):
-        column, key = f"cifar10_valid_200_run{run}", Key("accuracy", "cifar10", "valid", 200, seed)
-        note = f"{_VALID['cifar10']}, 200 epochs ({column})"
-        draft.add(
-            key, table.numbers(column, empty=run == 2, within=PERCENT), "percent", note, cost=_cost("cifar10", 200)
-        )
-        seeds.append(key)
+        column = f"cifar10_valid_200_run{run}"
+        keys.append(Key("accuracy", "cifar10", "valid", 200, seed))
+        values = table.numbers(column, empty=run == 2, within=PERCENT)
+        draft.add(keys[-1], values, "percent", f"{_VALID['cifar10']}, 200 epochs ({column})", cost=cost)
     note = f"{_VALID['cifar10']}, 200 epochs (cifar10_valid_200_run0 to run2)"
-    draft.add_mean(Key("accuracy", "cifar10", "valid", 200, "mean"), seeds, note, cost=_cost("cifar10", 200))
-    for short, dataset in _DATASETS.items():
-        for split, meaning in (("valid", _VALID[short]), ("test", _TEST[short])):
-            for epochs in (12, 200):
-                column = f"{short}_{split}_{epochs}"
-                if (short, split, epochs) == ("cifar10", "valid", 200):
-                    continue
-                runs = "mean of the runs" if epochs == 200 else "one run"
-                runs = "mean of two runs" if (short, split, epochs) == ("cifar10", "valid", 12) else runs
-                # the time on all 50,000 images of CIFAR-10 is not in the tables
-                cost = None if (short, split) == ("cifar10", "test") else _cost(short, epochs)
-                schedule = f"{epochs} epochs" if epochs == 200 else "a schedule of its own of 12 epochs"
-                note = f"{meaning}, {schedule}, {runs} ({column})"
-                values = table.numbers(column, within=PERCENT)
-                draft.add(Key("accuracy", dataset, split, epochs, "mean"), values, "percent", note, cost=cost)
-    note = "trainable parameters with 10 classes (params_cifar10)"
-    draft.add(Key("parameters", "cifar10"), table.integers("params_cifar10"), "count", note)
-    note = "runs of 200 epochs behind the means (n_runs_200)"
-    draft.add(Key("runs", None, None, 200), table.integers("n_runs_200"), "count", note)
+    draft.add_mean(Key("accuracy", "cifar10", "valid", 200, "mean"), keys, note, cost=cost)
+
+
+_RUNS_BEHIND = {("cifar10", "valid", 12): "mean of two runs"}
+_SCHEDULES = {12: ("a schedule of its own of 12 epochs", "one run"), 200: ("200 epochs", "mean of the runs")}
+
+
+def _accuracy(draft: Draft, table: TextTable, meaning: str, which: tuple[str, str, int]) -> None:
+    (short, split, epochs), column = which, "_".join(map(str, which))
+    schedule, runs = _SCHEDULES[epochs]
+    # the time on all 50,000 images of CIFAR-10 is not in the tables
+    cost = None if (short, split) == ("cifar10", "test") else _cost(short, epochs)
+    note = f"{meaning}, {schedule}, {_RUNS_BEHIND.get(which, runs)} ({column})"
+    values = table.numbers(column, within=PERCENT)
+    draft.add(Key("accuracy", _DATASETS[short], split, epochs, "mean"), values, "percent", note, cost=cost)
 
 
 def _cost(short: str, epochs: int) -> Key:

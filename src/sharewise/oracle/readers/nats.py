@@ -16,7 +16,7 @@ from sharewise.errors import ConfigurationError, DataError
 from sharewise.oracle.draft import Draft
 from sharewise.oracle.quantity import Key, Seed
 from sharewise.oracle.readers.provenance import file_sum, provenance
-from sharewise.oracle.unpickle import read_record
+from sharewise.unpickle import read_record
 
 __all__ = ["META", "nasbench201_pth", "nats_archive"]
 

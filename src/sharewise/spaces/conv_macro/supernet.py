@@ -1,4 +1,9 @@
-"""The supernet of conv-macro: one largest network, of which every architecture is a slice."""
+"""The supernet of conv-macro: the largest network, of which every architecture is a slice.
+
+Convolution i has weights W_i ∈ R^{C_i × C_{i-1} × 7 × 7}. With survivals s of its decisions a pass under a mixture
+convolves once, with W_i ⊙ (s_in ⊗ s_kernel): channels are a decision of the layer that writes them and of the layer
+that reads them, which scales them. Kernels are centred rings.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Space
-from sharewise.spaces.conv_macro.network import Network, classifier, flat_features
+from sharewise.space import Architecture, Option, Space
+from sharewise.spaces.conv_macro.network import Network
 from sharewise.spaces.conv_macro.space import CHANNELS
-from sharewise.supernet import Dimension, Gates, Networks, SlicedConv2d, Supernet
+from sharewise.supernet.elastic import Choices, elastic_networks, kernel, width
 
-__all__ = ["NETWORKS", "ConvMacroOptions", "ConvMacroSupernet"]
+__all__ = ["NETWORKS", "ConvMacroOptions"]
 
 
 @final
@@ -42,55 +45,6 @@ class ConvMacroOptions:
             raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
 
 
-@final
-class ConvMacroSupernet(Supernet):
-    """All 6,561 networks in the largest one.
-
-    Convolution i has weights W_i ∈ R^{C_i × C_{i-1} × 7 × 7}. With survivals s of its decisions (`survival`) a pass
-    under a mixture convolves once, with W_i ⊙ (s_in ⊗ s_kernel): channels are a decision of the layer that writes them
-    and of the layer that reads them, which scales them. Kernels are centred rings.
-
-    Args:
-        space: conv-macro.
-        input_shape: channels, height and width of one image.
-        outputs: number of classes.
-        options: of the network.
-    """
-
-    def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: ConvMacroOptions) -> None:
-        super().__init__()
-        self.space, self.relaxation, self.options = space, space.relaxation, options
-        self.input_shape, self.outputs = _image_shape(input_shape), outputs
-        decisions, published = {d.name: d for d in self.relaxation.decisions}, options.published
-        layers: list[nn.Module] = []
-        before: int | Dimension = self.input_shape[0]
-        for number, channels in enumerate(CHANNELS, start=1):
-            sizes = tuple(c // options.divisor for c in channels)
-            after = Dimension.over(decisions[f"channels_{number}"], sizes)
-            layers.append(SlicedConv2d(before, after, decisions[f"kernel_{number}"], published=published))
-            before = after
-        self.convolutions = nn.ModuleList(layers)
-        self.closing = SlicedConv2d(before, 256 // options.divisor, 7, padding=2, published=published)
-        self.dropout = nn.Dropout2d(options.dropout)
-        self.classifier = classifier(flat_features(self.input_shape, options.divisor), outputs, options.divisor)
-
-    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
-        """Class scores `(n, outputs)` of images `(n, channels, height, width)`."""
-        x = inputs
-        for layer, convolution in enumerate(self.convolutions):
-            x = torch.relu(convolution(x, gates))
-            if layer == 2:
-                x = self.dropout(x)
-            if layer in (1, 2):
-                x = F.max_pool2d(x, 2)
-        outputs: Tensor = self.classifier(self.dropout(self.closing(x, gates)))
-        return outputs
-
-    def plain(self, architecture: Architecture) -> nn.Module:
-        """The plain network with the same options."""
-        return _plain(architecture, self.input_shape, self.outputs, self.options)
-
-
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     if len(input_shape) != 3 or min(input_shape) < 1 or min(input_shape[1:]) < 12:
         raise ConfigurationError(
@@ -100,17 +54,28 @@ def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     return (input_shape[0], input_shape[1], input_shape[2])
 
 
-def _plain(
+def _size(option: Option, divisor: int = 1) -> int:
+    return int(str(option)) // divisor
+
+
+def _network(
     architecture: Architecture, input_shape: Sequence[int], outputs: int, options: ConvMacroOptions
 ) -> nn.Module:
-    values = [
-        tuple(int(str(architecture[f"{word}_{number}"])) for number in range(1, len(CHANNELS) + 1))
-        for word in ("channels", "kernel")
-    ]
-    c1, c2, c3, c4 = (c // options.divisor for c in values[0])
-    k1, k2, k3, k4 = values[1]
+    layers = range(1, len(CHANNELS) + 1)
+    c1, c2, c3, c4 = (_size(architecture[f"channels_{i}"], options.divisor) for i in layers)
+    k1, k2, k3, k4 = (_size(architecture[f"kernel_{i}"]) for i in layers)
     shape = _image_shape(input_shape)
     return Network((c1, c2, c3, c4), (k1, k2, k3, k4), shape, outputs, options.divisor, options.dropout)
 
 
-NETWORKS = Networks(options=ConvMacroOptions, supernet=ConvMacroSupernet, plain=_plain, input_kinds=("image",))
+def _choices(space: Space, options: ConvMacroOptions) -> dict[str, list[Choices]]:
+    return {
+        f"convolutions.{i - 1}": [
+            width([_size(c, options.divisor) for c in space[f"channels_{i}"].options], name=f"channels_{i}"),
+            kernel([_size(k) for k in space[f"kernel_{i}"].options], name=f"kernel_{i}"),
+        ]
+        for i in range(1, len(CHANNELS) + 1)
+    }
+
+
+NETWORKS = elastic_networks(_network, _choices, options=ConvMacroOptions)

@@ -19,9 +19,10 @@ from sharewise.spaces.nasbench101.network import Network, convolution, vertex_ch
 from sharewise.spaces.nasbench101.options import NasBench101Options, image_shape, plain
 from sharewise.spaces.nasbench101.relaxation import EDGE_DECISIONS, OPERATION_DECISIONS, representatives
 from sharewise.supernet import Gate, Gates, Shared, Supernet
-from sharewise.supernet.mixed import add, weighted
+from sharewise.supernet.gate import add, weighted
+from sharewise.supernet.slices import scaled_batch_norm
 
-__all__ = ["NasBench101Supernet", "SharedCell", "SlicedConvolution", "SlicedNorm", "Wiring", "wiring"]
+__all__ = ["NasBench101Supernet", "SharedCell", "SlicedConvolution", "Wiring", "wiring"]
 
 _CONV3X3, _CONV1X1, _POOL = OPERATIONS
 _OUTPUT = VERTICES - 1
@@ -90,47 +91,10 @@ def _wiring(edges: int) -> Wiring:
 
 
 @final
-class SlicedNorm(nn.BatchNorm2d):
-    """Batch norm of the first channels: as many as the input has.
-
-    Scale, shift and running statistics of the others stay as they are.
-
-    Example:
-        >>> norm = SlicedNorm(4)
-        >>> _ = norm(torch.randn(2, 3, 1, 1, generator=torch.Generator().manual_seed(0)))
-        >>> (norm.running_mean != 0).tolist()
-        [True, True, True, False]
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `(n, at most num_features, height, width)`."""
-        width = x.shape[1]
-        if width == self.num_features:
-            return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the plain average, which recalibration asks for
-                factor = 1.0 / float(self.num_batches_tracked)
-        keep = not self.training or self.track_running_stats
-        return F.batch_norm(
-            x,
-            self.running_mean[:width] if keep else None,
-            self.running_var[:width] if keep else None,
-            self.weight[:width],
-            self.bias[:width],
-            self.training,
-            factor,
-            self.eps,
-        )
-
-
-@final
 class SlicedConvolution(nn.Module):
     """Convolution, batch norm and ReLU, of which the first filters serve narrower vertices.
+
+    Scale, shift and running statistics of the other channels stay as they are.
 
     Args:
         channels_in: of the largest input.
@@ -144,7 +108,7 @@ class SlicedConvolution(nn.Module):
         weight = convolution(channels_in, channels_out, kernel)[0].weight
         assert isinstance(weight, nn.Parameter)
         self.weight = weight
-        self.norm = SlicedNorm(channels_out, eps=1e-5, momentum=momentum)
+        self.norm = nn.BatchNorm2d(channels_out, eps=1e-5, momentum=momentum)
 
     def kernel(self, channels_in: int, channels_out: int, *, centre: bool = False) -> Tensor:
         """The weight of the first filters for the first channels, or its centre tap alone."""
@@ -160,7 +124,7 @@ class SlicedConvolution(nn.Module):
     def forward(self, x: Tensor, width: int, *, centre: bool = False) -> Tensor:
         """Map `(n, c, height, width)` to `width` channels, by the whole kernel or as a 1×1 convolution."""
         weight = self.kernel(x.shape[1], width, centre=centre)
-        return F.relu(self.norm(F.conv2d(x, weight, padding=weight.shape[-1] // 2)))
+        return F.relu(scaled_batch_norm(self.norm, F.conv2d(x, weight, padding=weight.shape[-1] // 2), None))
 
     def inherited(self, channels_in: int, width: int, *, centre: bool = False) -> dict[str, Tensor]:
         """The state of the plain convolution, batch norm and ReLU that this one becomes."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, final
 
-import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
@@ -16,18 +15,18 @@ from sharewise.spaces.nasbench201.network import Network, ResidualBlock, operati
 from sharewise.spaces.nasbench201.space import EDGES, NODES, edge_name
 from sharewise.supernet import (
     EntangledConvolution,
-    Gate,
     Gates,
     GroupedOperation,
     MixedOperation,
+    Mixture,
     Networks,
     Supernet,
+    Wiring,
     convolution_layers,
+    execute,
 )
-from sharewise.supernet.mixed import add, weighted
-from sharewise.supernet.sliced import scaled_batch_norm
 
-__all__ = ["NETWORKS", "EntangledCell", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
+__all__ = ["NETWORKS", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
 
 
 @final
@@ -42,7 +41,7 @@ class NasBench201Options:
             a learned scale would compete with the gate. A network that is trained on its own always has them.
         fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
         sharing: `"disjoint"`, where every operation has weights of its own, or `"entangled"`, where the 1×1 convolution
-            of an edge is the centre of its 3×3 convolution and both share one norm. The cell is then run edge by edge.
+            of an edge is the centre of its 3×3 convolution and both share one norm.
         published: whether convolutions are entangled as the authors of TangleNAS do, or so that the mass of their gate
             against the other operations is kept (default).
     """
@@ -66,116 +65,43 @@ class NasBench201Options:
 
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
+_WIRING = Wiring(1, {edge_name(*edge): edge for edge in EDGES}, outputs=(NODES - 1,))
 
-@final
-class EntangledCell(nn.Module):
-    """A cell whose edges hold one 3×3 kernel each, with the 1×1 kernel at its centre.
 
-    Node j is Σ_{i<j} [m · BN(conv(x_i, (g_1 W_1 + g_3 W_3) / m)) + g_skip · x_i + g_pool · pool(x_i)] with
-    m = g_1 + g_3; see `EntangledConvolution`.
-
-    Args:
-        decisions: one per edge, in the order of `EDGES`.
-        channels: of input and output.
-        affine: of the batch norms.
-        published: the form of the authors, without m.
-    """
-
-    def __init__(self, decisions: Sequence[Decision], channels: int, affine: bool, published: bool) -> None:
-        super().__init__()
-        edges = {}
-        for d in decisions:
-            group = EntangledConvolution(
-                d,
-                {word: kernel for word, kernel in _KERNELS.items() if word in d.options},
-                partial(convolution_layers, channels, channels, affine=affine),
-                published=published,
-            )
-            others = {str(o): operation(str(o), channels, affine) for o in d.options if o not in (*_KERNELS, "none")}
-            edges[d.name] = GroupedOperation(d, {"convolution": group}, others)
-        self.edges = nn.ModuleDict(edges)
-
-    def forward(self, x: Tensor, gates: Gates) -> Tensor:
-        """Map `(n, channels, height, width)` to the same shape."""
-        nodes = [x]
-        for target in range(1, NODES):
-            total: Tensor | None = None
-            for source in range(target):
-                total = add(total, self.edges[edge_name(source, target)](nodes[source], gates))
-            nodes.append(torch.zeros_like(x) if total is None else total)
-        return nodes[-1]
+def _edge(decision: Decision, channels: int, options: NasBench201Options) -> Mixture:
+    """The mixture on an edge."""
+    words = [str(option) for option in decision.options if option != "none"]
+    kernels = {word: _KERNELS[word] for word in words if word in _KERNELS and options.sharing == "entangled"}
+    separate = {word: operation(word, channels, options.affine) for word in words if word not in kernels}
+    if not kernels:
+        return MixedOperation(decision, separate)
+    layers = partial(convolution_layers, channels, channels, affine=options.affine)
+    group = EntangledConvolution(decision, kernels, layers, published=options.published)
+    return GroupedOperation(decision, {"convolution": group}, separate)
 
 
 @final
 class SharedCell(nn.Module):
     """A cell that consumes the gates of its six edges.
 
-    Node j is Σ_{i<j} Σ_o g_{ij,o} · o(node i). The fused form computes the ReLU and the pooled input of a node once for
-    all of its outgoing edges and folds a gate's weight into the scale of the batch norm that follows the convolution,
-    g · BN(z) = BN(z) with scale g; the plain form runs each edge by itself.
+    Node j is Σ_{i<j} Σ_o g_{ij,o} · o(node i). With entangled sharing the convolutions of an edge are one 3×3 kernel,
+    with the 1×1 kernel at its centre: m · BN(conv(x_i, (g_1 W_1 + g_3 W_3) / m)) with m = g_1 + g_3; see
+    `EntangledConvolution`.
 
     Args:
         decisions: one per edge, in the order of `EDGES`.
         channels: of input and output.
-        affine: of the batch norms.
-        fused: which of the two forms to run.
+        options: of the network, which say how operations are shared and whether work is.
     """
 
-    def __init__(self, decisions: Sequence[Decision], channels: int, affine: bool, fused: bool) -> None:
+    def __init__(self, decisions: Sequence[Decision], channels: int, options: NasBench201Options) -> None:
         super().__init__()
-        self.edges = nn.ModuleDict(
-            {
-                d.name: MixedOperation(
-                    d, {str(o): operation(str(o), channels, affine) for o in d.options if o != "none"}
-                )
-                for d in decisions
-            }
-        )
-        self.fused = fused
+        self.edges = nn.ModuleDict({d.name: _edge(d, channels, options) for d in decisions})
+        self.fused = options.fused
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map `(n, channels, height, width)` to the same shape."""
-        nodes = [x]
-        # The rectified and the pooled node, computed at most once, by (operation, node).
-        shared: dict[tuple[str, int], Tensor] = {}
-        for target in range(1, NODES):
-            total: Tensor | None = None
-            for source in range(target):
-                name = edge_name(source, target)
-                edge = self.edges[name]
-                assert isinstance(edge, MixedOperation)
-                if self.fused:
-                    total = add(total, self._fused_edge(edge, nodes[source], gates[name], source, shared))
-                else:
-                    total = add(total, edge(nodes[source], gates[name]))
-            nodes.append(torch.zeros_like(x) if total is None else total)
-        return nodes[-1]
-
-    def _fused_edge(
-        self, edge: MixedOperation, x: Tensor, gate: Gate, source: int, shared: dict[tuple[str, int], Tensor]
-    ) -> Tensor | None:
-        total: Tensor | None = None
-        for index in gate.active:
-            option = str(edge.decision.options[index])
-            if option not in edge.operations:
-                continue
-            module = edge.operations[option]
-            if option == "skip_connect":
-                term = weighted(gate, index, x)
-            elif option == "avg_pool_3x3":
-                if (option, source) not in shared:
-                    shared[option, source] = module(x)
-                term = weighted(gate, index, shared[option, source])
-            else:
-                assert isinstance(module, nn.Sequential)
-                if ("relu", source) not in shared:
-                    shared["relu", source] = module[0](x)
-                norm = module[2]
-                assert isinstance(norm, nn.BatchNorm2d)
-                z = module[1](shared["relu", source])
-                term = norm(z) if gate.unit else scaled_batch_norm(norm, z, gate.weights[index])
-            total = add(total, term)
-        return total
+        return execute(_WIRING, self.edges, [x], gates, fused=self.fused)
 
 
 @final
@@ -210,7 +136,9 @@ class NasBench201Supernet(Supernet):
         )
         self.stem, self.head = frame.stem, frame.head
         self.stages = nn.ModuleList(
-            nn.ModuleList(_cell(self.relaxation.decisions, channels * 2**stage, options) for _ in range(options.cells))
+            nn.ModuleList(
+                SharedCell(self.relaxation.decisions, channels * 2**stage, options) for _ in range(options.cells)
+            )
             for stage in range(3)
         )
         self.reductions = nn.ModuleList(ResidualBlock(channels * 2**i, channels * 2 ** (i + 1)) for i in range(2))
@@ -236,12 +164,6 @@ class NasBench201Supernet(Supernet):
             self.options.cells,
             affine=self.options.affine,
         )
-
-
-def _cell(decisions: Sequence[Decision], channels: int, options: NasBench201Options) -> nn.Module:
-    if options.sharing == "entangled":
-        return EntangledCell(decisions, channels, options.affine, options.published)
-    return SharedCell(decisions, channels, options.affine, options.fused)
 
 
 def architecture_of_nothing(space: Space) -> str:

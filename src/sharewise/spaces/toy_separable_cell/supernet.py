@@ -21,6 +21,8 @@ from sharewise.supernet import (
     GroupedOperation,
     Networks,
     Supernet,
+    Wiring,
+    execute,
     separable_layers,
 )
 
@@ -38,6 +40,7 @@ class SeparableCellOptions:
         affine: whether batch norms learn a scale and a shift (not in the paper, also where a network is trained alone).
         sharing: `"entangled"`, where 3×3 kernels are the centres of 5×5 ones, or `"disjoint"`.
         published: whether operations are entangled as the authors do, or so that the mass of a gate is kept (default).
+        fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
     """
 
     channels: int = 32
@@ -45,6 +48,7 @@ class SeparableCellOptions:
     affine: bool = False
     sharing: Literal["disjoint", "entangled"] = "entangled"
     published: bool = False
+    fused: bool = True
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -99,6 +103,9 @@ class SharedCell(nn.Module):
         options: SeparableCellOptions,
     ) -> None:
         super().__init__()
+        places = {f"{source}_{target}": (source, target) for source, target in EDGES}
+        self.wiring = Wiring(1, places, outputs=(1, 2), stride=2 if reduction else 1)
+        self.fused = options.fused
         self.preprocess = preprocess(channels_in, channels, options.affine)
         self.edges = nn.ModuleDict(
             {
@@ -109,9 +116,7 @@ class SharedCell(nn.Module):
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map `(n, channels_in, h, w)` to `(n, 2 · channels, h, w)`, or half of that resolution."""
-        x = self.preprocess(x)
-        first = self.edges["0_1"](x, gates)
-        return torch.cat([first, self.edges["0_2"](x, gates) + self.edges["1_2"](first, gates)], dim=1)
+        return execute(self.wiring, self.edges, [self.preprocess(x)], gates, fused=self.fused)
 
 
 @final

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.spaces.toy_two_inputs.network import Network, operation
-from sharewise.spaces.toy_two_inputs.space import NODES
-from sharewise.supernet import Gates, MixedOperation, Networks, Supernet
-from sharewise.supernet.mixed import add
+from sharewise.spaces.toy_two_inputs.space import EDGES, INPUTS, NODES
+from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, Wiring, execute
 
 __all__ = ["NETWORKS", "TwoInputsOptions", "TwoInputsSupernet"]
 
@@ -33,6 +31,9 @@ class TwoInputsOptions:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ConfigurationError(f"network option width must be at least 1, got {self.width}")
+
+
+_WIRING = Wiring(INPUTS, {f"edge_{s}_{t}": (s, t) for s, t in EDGES}, outputs=NODES)
 
 
 @final
@@ -61,14 +62,8 @@ class TwoInputsSupernet(Supernet):
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Outputs `(n, outputs)`."""
-        nodes: list[Tensor] = [layer(inputs.flatten(1)) for layer in self.inputs]
-        for target in NODES:
-            total: Tensor | None = None
-            for source in range(target):
-                name = f"edge_{source}_{target}"
-                total = add(total, self.edges[name](nodes[source], gates[name]))
-            nodes.append(torch.zeros_like(nodes[0]) if total is None else total)
-        outputs: Tensor = self.head(torch.cat(nodes[2:], dim=-1))
+        nodes = [layer(inputs.flatten(1)) for layer in self.inputs]
+        outputs: Tensor = self.head(execute(_WIRING, self.edges, nodes, gates))
         return outputs
 
     def plain(self, architecture: Architecture) -> nn.Module:

@@ -11,7 +11,9 @@ from sharewise.supernet.elastic.choices import (
     kernel,
     width,
 )
-from sharewise.supernet.elastic.model import ElasticModel, elastic
+from sharewise.supernet.elastic.model import ElasticModel
+from sharewise.supernet.elastic.named import elastic_networks
+from sharewise.supernet.elastic.own import elastic
 
 __all__ = [
     "Choices",
@@ -22,6 +24,7 @@ __all__ = [
     "ElasticModel",
     "depth",
     "elastic",
+    "elastic_networks",
     "heads",
     "kernel",
     "width",

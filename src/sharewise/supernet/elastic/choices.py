@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option
-from sharewise.supernet.gate import Gate
-from sharewise.supernet.mixed import add, weighted
+from sharewise.supernet.gate import Gate, add, weighted
 
 __all__ = [
     "Choices",

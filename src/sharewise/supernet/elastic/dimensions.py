@@ -37,6 +37,15 @@ class _Part:
     def members(self) -> tuple[int, ...]:
         return self.whole, self.part
 
+    def spread(self, spread: _Spread) -> None:
+        spread.limit(self.part, spread.now(self.whole)[self.positions])
+        allowed = np.ones_like(spread.now(self.whole))
+        allowed[self.positions] = spread.now(self.part)
+        spread.limit(self.whole, allowed)
+
+    def check(self, spread: _Spread) -> None:
+        """Any positions may be left."""
+
 
 @dataclass(frozen=True)
 class _Product:
@@ -48,6 +57,23 @@ class _Product:
 
     def members(self) -> tuple[int, ...]:
         return self.flat, *self.factors
+
+    def spread(self, spread: _Spread) -> None:
+        spread.limit(self.flat, _outer([spread.now(f) for f in self.factors]))
+        whole = spread.now(self.flat).reshape([len(spread.now(f)) for f in self.factors])
+        for axis, factor in enumerate(self.factors):
+            others = tuple(i for i in range(whole.ndim) if i != axis)
+            spread.limit(factor, np.asarray(whole.any(axis=others)))
+
+    def check(self, spread: _Spread) -> None:
+        """What is left must still be a product."""
+        flat, factors = spread.now(self.flat), [spread.now(f) for f in self.factors]
+        if not (flat == _outer(factors)).all():
+            label = spread.dimensions.label(spread.dimensions.find(self.flat))
+            raise FixedDimensionError(
+                f"{label} is used as {' × '.join(str(len(f)) for f in factors)} in {self.where!r}, which "
+                f"{int(flat.sum())} of its {len(flat)} positions do not fit"
+            )
 
 
 @final
@@ -141,54 +167,21 @@ class Dimensions:
             FixedDimensionError: when a dimension would have to shrink that cannot, or by a part that its use does not
                 allow.
         """
-        alive: dict[int, Alive] = {}
-        queue: list[int] = []
-
-        def now(dimension: int) -> Alive:
-            root = self.find(dimension)
-            return alive.get(root, np.ones(self._sizes[root], dtype=bool))
-
-        def limit(dimension: int, allowed: Alive) -> None:
-            root = self.find(dimension)
-            before = now(root)
-            after = before & allowed
-            if (after == before).all():
-                return
-            if root in self._fixed:
-                raise FixedDimensionError(f"{self._labels[root]} cannot shrink: {self._fixed[root]}")
-            if not after.any():
-                raise FixedDimensionError(f"nothing would be left of {self._labels[root]}")
-            alive[root] = after
-            queue.append(root)
-
+        spread = _Spread(self)
         for dimension, allowed in seeds.items():
-            limit(dimension, allowed)
+            spread.limit(dimension, allowed)
         touched: list[_Part | _Product] = []
-        while queue:
-            for relation in self._around(queue.pop()):
+        while spread.queue:
+            for relation in self._around(spread.queue.pop()):
                 touched.append(relation)
-                if isinstance(relation, _Part):
-                    limit(relation.part, now(relation.whole)[relation.positions])
-                    allowed = np.ones(self._sizes[self.find(relation.whole)], dtype=bool)
-                    allowed[relation.positions] = now(relation.part)
-                    limit(relation.whole, allowed)
-                else:
-                    limit(relation.flat, _outer([now(f) for f in relation.factors]))
-                    whole = now(relation.flat).reshape([self._sizes[f] for f in relation.factors])
-                    for axis, factor in enumerate(relation.factors):
-                        others = tuple(i for i in range(whole.ndim) if i != axis)
-                        limit(factor, np.asarray(whole.any(axis=others)))
+                relation.spread(spread)
         for relation in touched:
-            if isinstance(relation, _Part):
-                continue
-            flat = now(relation.flat)
-            if not (flat == _outer([now(f) for f in relation.factors])).all():
-                sizes = " × ".join(str(self._sizes[f]) for f in relation.factors)
-                raise FixedDimensionError(
-                    f"{self._labels[self.find(relation.flat)]} is used as {sizes} in {relation.where!r}, which "
-                    f"{int(flat.sum())} of its {len(flat)} positions do not fit"
-                )
-        return alive
+            relation.check(spread)
+        return spread.alive
+
+    def fixed(self, dimension: int) -> str | None:
+        """Why no position may die, where none may."""
+        return self._fixed.get(dimension)
 
     def _around(self, root: int) -> list[_Part | _Product]:
         if self._neighbours is None:
@@ -197,6 +190,36 @@ class Dimensions:
                 for member in {self.find(m) for m in relation.members()}:
                     self._neighbours.setdefault(member, []).append(relation)
         return self._neighbours.get(root, [])
+
+
+@final
+class _Spread:
+    """What is alive while deaths spread from dimension to dimension."""
+
+    def __init__(self, dimensions: Dimensions) -> None:
+        self.dimensions = dimensions
+        self.alive: dict[int, Alive] = {}
+        self.queue: list[int] = []
+
+    def now(self, dimension: int) -> Alive:
+        """The positions of a dimension that are still alive."""
+        root = self.dimensions.find(dimension)
+        return self.alive.get(root, np.ones(self.dimensions.size(root), dtype=bool))
+
+    def limit(self, dimension: int, allowed: Alive) -> None:
+        """Let all positions die that are not allowed."""
+        root = self.dimensions.find(dimension)
+        before = self.now(root)
+        after = before & allowed
+        if (after == before).all():
+            return
+        label, reason = self.dimensions.label(root), self.dimensions.fixed(root)
+        if reason is not None:
+            raise FixedDimensionError(f"{label} cannot shrink: {reason}")
+        if not after.any():
+            raise FixedDimensionError(f"nothing would be left of {label}")
+        self.alive[root] = after
+        self.queue.append(root)
 
 
 def _outer(factors: Sequence[Alive]) -> Alive:

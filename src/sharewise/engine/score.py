@@ -1,0 +1,167 @@
+"""Scores with shared weights: what a supernet thinks of an architecture, on the same examples for all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor
+
+from sharewise.data import Batch, Task
+from sharewise.engine.evaluate import evaluate
+from sharewise.errors import ConfigurationError
+from sharewise.ledger import EVALUATION, Ledger
+from sharewise.space import Architecture
+from sharewise.supernet import BatchStatistics, Gates, NormPolicy, discrete, norms, to_device
+
+if TYPE_CHECKING:
+    from sharewise.engine.state import SearchState
+
+__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "fitness", "require_examples", "selection_scorer"]
+
+ScoreGates = Callable[[Gates], dict[str, float]]
+"""Loss, metrics and number of examples under fixed gates, which are on the host; their graph is ignored."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Evaluates a supernet under one gate after another, and charges what each evaluation costs.
+
+    Whoever judges architectures by shared weights does it here: selections, oracles, appraisals and measurements. The
+    supernet's statistics are as before after each evaluation, its modes when the block ends; what a policy must save
+    for that it saves once.
+
+    Args:
+        state: of the search.
+        policy: which batch-norm statistics to use.
+        batches: what to evaluate on.
+        calibration: training batches for the policy, as many as it asks for.
+        part: of the run to which the cost is charged.
+        ledger: which is charged; by default the search's.
+
+    Example:
+        >>> import sharewise as sw
+        >>> from sharewise.supernet import RunningStatistics
+        >>> result = sw.search(sw.spaces.toy_tied_width(), sw.methods.spos(candidates=1), sw.data.digits(),
+        ...                    max_steps=2, device="cpu")
+        >>> scorer = selection_scorer(result.state, RunningStatistics(), examples=64)
+        >>> with scorer.opened() as score:
+        ...     scores = score(scorer.gates(result.architecture))
+        >>> sorted(scores)
+        ['accuracy', 'examples', 'loss']
+    """
+
+    state: SearchState
+    policy: NormPolicy
+    batches: Sequence[Batch]
+    calibration: Sequence[Batch] = ()
+    part: str = "selection"
+    ledger: Ledger | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[ScoreGates]:
+        """Give a function that scores; until the block ends the supernet is not to be trained."""
+        state, inputs = self.state, [batch.inputs for batch in self.calibration]
+        with self.policy.opened(state.supernet) as applied:
+
+            def score(gates: Gates) -> dict[str, float]:
+                forward = self._forward(gates)
+                with torch.no_grad(), applied(forward, inputs):
+                    return evaluate(forward, self.batches, state.task)
+
+            yield score
+
+    def gates(self, architecture: Architecture) -> Gates:
+        """Those under which the supernet is the architecture."""
+        return discrete(self.state.supernet.relaxation.encode(architecture))
+
+    def charge(self, gates: Gates, examples: int, passes: int) -> None:
+        """Enter a cost into the ledger; see `Ledger.charge`."""
+        ledger, costs = self.state.ledger if self.ledger is None else self.ledger, self.state.costs
+        ledger.charge(self.part, examples=examples, multiply_accumulates=costs.of(gates), passes=passes)
+
+    def _forward(self, gates: Gates) -> Callable[[Tensor], Tensor]:
+        state = self.state
+        placed = to_device(gates, state.numerics.device, state.numerics.dtype)
+
+        def forward(inputs: Tensor) -> Tensor:
+            self.charge(gates, len(inputs), EVALUATION)
+            with state.numerics.autocast():
+                outputs: Tensor = state.supernet(inputs, placed)
+            return outputs
+
+        return forward
+
+
+def selection_scorer(
+    state: SearchState, policy: NormPolicy, examples: int | None = None, part: str = "selection"
+) -> Scorer:
+    """A scorer on the selection examples of a search.
+
+    Args:
+        state: of the search.
+        policy: which batch-norm statistics to use.
+        examples: how many, evenly spaced; `None` for all.
+        part: of the run to which the cost is charged.
+    """
+    batches = state.evaluation_batches("selection", examples)
+    return Scorer(state, policy, batches, state.calibration_batches(policy.batches), part)
+
+
+def require_examples(state: SearchState, policy: NormPolicy, examples: int | None = None) -> None:
+    """Refuse a policy that the selection examples cannot serve.
+
+    Args:
+        state: of the search.
+        policy: which batch-norm statistics a selection will use.
+        examples: how many each architecture will see; `None` for all.
+
+    Raises:
+        ConfigurationError: when one example would be normalised by itself.
+    """
+    smallest = min(state.data.size("selection"), examples or 2)
+    if isinstance(policy, BatchStatistics) and norms(state.supernet) and smallest < 2:
+        raise ConfigurationError(
+            f"candidates are normalised by the batch, which needs at least 2 selection examples, got {smallest}"
+        )
+
+
+def fitness(task: Task, scores: Mapping[str, float]) -> float:
+    """The primary metric, of which higher is better; a score that is no number is the worst there is.
+
+    Args:
+        task: which names the metric.
+        scores: of an architecture.
+    """
+    value = scores[task.primary] * (1.0 if task.higher_is_better else -1.0)
+    return value if math.isfinite(value) else -math.inf
+
+
+def evaluate_gates(
+    state: SearchState,
+    gates: Gates,
+    batches: Sequence[Batch],
+    policy: NormPolicy,
+    calibration: Sequence[Batch] = (),
+    part: str = "selection",
+) -> dict[str, float]:
+    """Loss and metrics of the supernet under fixed gates, charged to the ledger; see `Scorer` for many of them.
+
+    Args:
+        state: the search.
+        gates: on the host; their graph is ignored.
+        batches: what to evaluate on.
+        policy: which batch-norm statistics to use.
+        calibration: training batches for the policy, as many as it asks for.
+        part: of the run to which the cost is charged.
+
+    Returns:
+        Loss, metrics and number of examples.
+    """
+    with Scorer(state, policy, batches, calibration, part).opened() as score:
+        return score(gates)

@@ -1,0 +1,212 @@
+"""Standalone training: an architecture's own weights, from scratch, through the same loop as a search.
+
+A plain network is a supernet without decisions, so one loop, one checkpoint format and one ledger serve both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from sharewise.data import Augmentation, Objective, Roles, Task, held_out, single_level
+from sharewise.distribution import Nothing
+from sharewise.engine import (
+    AdamOptimization,
+    Cosine,
+    Optimization,
+    Recipe,
+    Selected,
+    Selection,
+    WeightOptimization,
+    WeightsOnly,
+)
+from sharewise.engine.state import SearchState
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.space import Architecture, DirectRelaxation, Space
+from sharewise.supernet import Gates, Shared, Supernet
+
+__all__ = ["Given", "Standalone", "TrainingRecipe"]
+
+
+@final
+class Standalone(Supernet, Shared):
+    """A plain network in the place of a supernet: no decisions, no gates.
+
+    Args:
+        network: what is trained.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.space = Space("standalone", ())
+        self.relaxation = DirectRelaxation(self.space)
+
+    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+        """Whatever the network returns; a pair in training mode where it has an auxiliary head."""
+        outputs: Tensor = self.network(inputs)
+        return outputs
+
+    def plain(self, architecture: Architecture) -> nn.Module:
+        """A copy of the network."""
+        return copy.deepcopy(self.network)
+
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        """The whole state of the network, under its own names."""
+        return dict(self.network.state_dict())
+
+
+@final
+@dataclass(frozen=True)
+class Given(Selection):
+    """The architecture was given; there is nothing to select."""
+
+    architecture: Architecture
+    reads_probabilities: bool = False
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        return Selected(self.architecture, "given")
+
+
+@final
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How a single network is trained: stochastic gradient descent with Nesterov momentum (or Adam) and a cosine.
+
+    Defaults are the schedule of NAS-Bench-201 (learning rate 0.1 at batch size 256, weight decay 5e-4, 200 epochs) at a
+    batch size of 64, with the learning rate scaled in proportion.
+
+    Args:
+        epochs: passes over the training examples.
+        batch_size: examples per step.
+        learning_rate: at the start of the cosine, which ends at zero.
+        momentum: in [0, 1).
+        weight_decay: L2.
+        gradient_clip: largest global norm of the gradient; 0 for none.
+        label_smoothing: mass spread over all classes, in [0, 1).
+        drop_path: probability p of dropping an edge's output; p · epoch / epochs, rising from zero as in DARTS.
+        auxiliary_weight: weight of an auxiliary classifier's loss; 0 builds none. DARTS uses 0.4. The classifier is
+            dropped after training, and not part of the counted costs.
+        cutout: side of a square that is erased from each training image; 0 for none. DARTS uses 16.
+        validation_fraction: part of the training examples that is held out to follow the training; 0 uses them all.
+        optimizer: `"sgd"`, or `"adam"`, which has no momentum argument and suits networks without batch norm.
+
+    Raises:
+        ConfigurationError: when a value is out of range.
+
+    References:
+        X. Dong and Y. Yang, *NAS-Bench-201*, ICLR 2020, section 2.3; H. Liu et al., *DARTS*, ICLR 2019, section 3.2.
+    """
+
+    epochs: int = 200
+    batch_size: int = 64
+    learning_rate: float = 0.025
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    gradient_clip: float = 5.0
+    label_smoothing: float = 0.0
+    drop_path: float = 0.0
+    auxiliary_weight: float = 0.0
+    cutout: int = 0
+    validation_fraction: float = 0.0
+    optimizer: str = "sgd"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigurationError(f"validation_fraction must lie in [0, 1), got {self.validation_fraction}")
+        if self.optimizer not in _OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, _OPTIMIZERS)
+        if not 0 <= self.drop_path < 1:
+            raise ConfigurationError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        for name in ("auxiliary_weight", "cutout", "gradient_clip"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def roles(self) -> Roles:
+        """All training examples, or all but the held-out fraction."""
+        return held_out(1 - self.validation_fraction) if self.validation_fraction else single_level()
+
+    def recipe(self, architecture: Architecture) -> Recipe:
+        """The same thing in the vocabulary of a search."""
+        return Recipe(
+            name="standalone",
+            distribution=Nothing(),
+            level=WeightsOnly(),
+            roles=self.roles,
+            selection=Given(architecture),
+            weights=_OPTIMIZERS[self.optimizer](self),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            arguments=asdict(self),
+        )
+
+    def loss(self, task: Task) -> Callable[[Any, Tensor], Tensor]:
+        """The training loss: smoothed labels, and the auxiliary head's share where there is one.
+
+        Raises:
+            ConfigurationError: when labels shall be smoothed in a task that has none.
+        """
+        objective: Objective = task.smoothed(self.label_smoothing) if self.label_smoothing else task.loss
+
+        def combined(outputs: Tensor | tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+            if isinstance(outputs, tuple):
+                return objective(outputs[0], targets) + self.auxiliary_weight * objective(outputs[1], targets)
+            return objective(outputs, targets)
+
+        return combined
+
+    def augmentation(self, recommended: Augmentation, input_kind: str) -> Augmentation:
+        """The data's recommended augmentation, with cutout where it is asked for.
+
+        Raises:
+            ConfigurationError: when cutout is asked for and inputs are no images.
+        """
+        if not self.cutout:
+            return recommended
+        if input_kind != "image":
+            raise ConfigurationError(f"cutout needs images, not {input_kind} inputs")
+        return recommended.with_cutout(self.cutout)
+
+    def on_epoch(self, network: nn.Module) -> Callable[[int, int], None] | None:
+        """What must happen to the network at the start of each epoch.
+
+        Raises:
+            ConfigurationError: when the network cannot drop paths.
+        """
+        if not self.drop_path:
+            return None
+        set_drop_path = getattr(network, "set_drop_path", None)
+        if set_drop_path is None:
+            raise ConfigurationError(f"{type(network).__name__} has no paths to drop; set drop_path to 0")
+
+        def set_probability(epoch: int, epochs: int) -> None:
+            set_drop_path(self.drop_path * epoch / epochs)
+
+        return set_probability
+
+
+def _descent(training: TrainingRecipe) -> Optimization:
+    return WeightOptimization(
+        Cosine(training.learning_rate),
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=training.momentum > 0,
+        gradient_clip=training.gradient_clip or None,
+    )
+
+
+def _adam(training: TrainingRecipe) -> Optimization:
+    return AdamOptimization(
+        Cosine(training.learning_rate),
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip or None,
+    )
+
+
+_OPTIMIZERS: Mapping[str, Callable[[TrainingRecipe], Optimization]] = {"sgd": _descent, "adam": _adam}

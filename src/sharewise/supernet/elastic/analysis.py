@@ -1,0 +1,299 @@
+"""The analysis of a model: what every option of every decision leaves alive, and where a mixture of options is read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from torch import nn
+
+from sharewise.errors import ConfigurationError
+from sharewise.space import Decision
+from sharewise.supernet.elastic.dimensions import Alive, FixedDimensionError
+from sharewise.supernet.elastic.places import Place
+from sharewise.supernet.elastic.record import Record
+from sharewise.supernet.elastic.targets import target
+from sharewise.supernet.slices.kernels import padding_of, rings
+
+__all__ = ["Analysis", "Kernel", "Table", "analyse"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What the options of a decision cover.
+
+    Args:
+        decision: its name.
+        reach: boolean, shape `(positions, …, options)`, on the host.
+    """
+
+    decision: str
+    reach: Alive
+
+
+@final
+@dataclass(frozen=True)
+class Kernel:
+    """A convolution whose kernel is searched.
+
+    Args:
+        decision: its name.
+        path: of the convolution.
+        sizes: of its options.
+        axes: in how many directions the kernel extends.
+        padding: of the largest kernel, one number per direction; `None` where torch computes it.
+        dilation: one number per direction.
+        table: index of the table of the kernel's rings.
+    """
+
+    decision: str
+    path: str
+    sizes: tuple[int, ...]
+    axes: int
+    padding: tuple[int, ...] | None
+    dilation: tuple[int, ...]
+    table: int
+
+    def fields(self, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Attributes of the layer, by name, when its kernel has a size."""
+        yield "kernel_size", (size,) * self.axes
+        if self.padding is not None:
+            largest = self.sizes[-1]
+            pairs = zip(self.padding, self.dilation, strict=True)
+            yield "padding", tuple(padding_of(p, d, largest, size) for p, d in pairs)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What a model's execution under gates depends on. Names and numbers only: it serves every copy of the model.
+
+    Args:
+        decisions: all of them.
+        places: where they act.
+        output: shape of the model's output.
+        tables: what options cover.
+        reach: by searched dimension the indices of its tables, of one decision each; they multiply.
+        sliced: by name of a parameter or buffer its dimensions, `None` for those that are not searched.
+        buffers: which of them are buffers.
+        readers: by name of a parameter the axis along which it reads a searched dimension.
+        norms: by path of a layer norm the searched dimension that it normalises.
+        fields: by path and name of an attribute of torch's layers the dimension whose size it holds, and whether in a
+            tuple.
+        kernels: by name of their weight.
+        reads: by path of a module the decisions that change what its own operations read, write or compute.
+    """
+
+    decisions: tuple[Decision, ...]
+    places: tuple[Place, ...]
+    output: tuple[int, ...]
+    tables: tuple[Table, ...]
+    reach: Mapping[int, tuple[int, ...]]
+    sliced: Mapping[str, tuple[int | None, ...]]
+    buffers: frozenset[str]
+    readers: Mapping[str, int]
+    norms: Mapping[str, int]
+    fields: Mapping[tuple[str, str], tuple[int, bool]]
+    kernels: Mapping[str, Kernel]
+    reads: Mapping[str, tuple[str, ...]]
+
+    def scaled(self, name: str, *, published: bool) -> tuple[tuple[int, int], ...]:
+        """The axes of a tensor that are scaled by the survival of a dimension, with that dimension."""
+        roots = self.sliced.get(name, ())
+        if published and name not in self.buffers:
+            axes: Sequence[int] = range(len(roots))
+        else:
+            axes = [self.readers[name]] if name in self.readers else []
+        return tuple((axis, root) for axis in axes if (root := roots[axis]) is not None)
+
+
+def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record) -> Analysis:
+    """Follow every option of every decision through a model.
+
+    Args:
+        model: whose record it is.
+        places: where decisions act.
+        decisions: of the space.
+        record: of the model's graph.
+
+    Raises:
+        ConfigurationError: naming at once all that cannot be followed.
+    """
+    alive = _alive(model, places, decisions, record)
+    tables, reach = _tabulated(alive, record)
+    sliced = _searched(record, reach)
+    kernels = _kernels(model, places, tables)
+    find = record.dimensions.find
+    return Analysis(
+        tuple(decisions),
+        tuple(places),
+        record.output,
+        tuple(tables),
+        reach,
+        sliced,
+        frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if name in sliced),
+        _readers(record, sliced),
+        {path: find(d) for path, d in record.norms.items() if find(d) in reach},
+        {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
+        kernels,
+        _reads(record, places, decisions, {root: {tables[i].decision for i in own} for root, own in reach.items()}),
+    )
+
+
+def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:
+    """The dimensions of every parameter and buffer that has a searched one."""
+    roots = {name: tuple(map(record.dimensions.find, dims)) for name, dims in record.tensors.items()}
+    searched = {name: tuple(root if root in reach else None for root in own) for name, own in roots.items()}
+    return {name: own for name, own in searched.items() if any(root is not None for root in own)}
+
+
+def _kernels(model: nn.Module, places: Sequence[Place], tables: list[Table]) -> dict[str, Kernel]:
+    """The searched kernels by the name of their weight; their tables are appended."""
+    kernels = {}
+    for place in places:
+        if place.kind == "kernel":
+            kernel = kernels[f"{place.path}.weight"] = _kernel(model, place, len(tables))
+            tables.append(Table(place.decision, rings(kernel.sizes, kernel.axes).numpy()))
+    return kernels
+
+
+def _alive(
+    model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record
+) -> dict[str, list[dict[int, Alive]]]:
+    """By decision, for each option, what stays alive of the dimensions that lose something."""
+    alive, problems = {}, []
+    for decision in decisions:
+        try:
+            alive[decision.name] = _options(model, places, decision, record)
+        except ConfigurationError as error:  # all parts that cannot be followed are named at once
+            problems.append(str(error))
+    if problems:
+        raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+    _require_joint(record, _closure(model, places, dict.fromkeys(decisions, 0), record), alive)
+    return alive
+
+
+def _options(model: nn.Module, places: Sequence[Place], decision: Decision, record: Record) -> list[dict[int, Alive]]:
+    found = [_closure(model, places, {decision: option}, record) for option in range(decision.size)]
+    for option, (small, large) in enumerate(itertools.pairwise(found)):
+        for root, positions in large.items():
+            inside = small.get(root, np.ones_like(positions))
+            if (inside & ~positions).any():
+                raise ConfigurationError(
+                    f"options {decision.options[option]} and {decision.options[option + 1]} of decision "
+                    f"{decision.name!r} do not nest in {record.dimensions.label(root)}"
+                )
+    return found
+
+
+def _closure(
+    model: nn.Module, places: Sequence[Place], chosen: Mapping[Decision, int], record: Record
+) -> dict[int, Alive]:
+    options = {decision.name: option for decision, option in chosen.items()}
+    seeds: dict[int, Alive] = {}
+    for place in places:
+        if place.decision not in options or place.kind not in ("width", "heads"):
+            continue
+        dimension = target(model, record, place)
+        size = record.dimensions.size(dimension)
+        root = record.dimensions.find(dimension)
+        keep = np.arange(size) < place.size(options[place.decision])
+        seeds[root] = seeds.get(root, np.ones(size, dtype=bool)) & keep
+    try:
+        return record.dimensions.closure(seeds)
+    except FixedDimensionError as error:
+        words = ", ".join(f"{d.name} = {d.options[option]}" for d, option in chosen.items())
+        paths = ", ".join(sorted({repr(p.path) for p in places if p.decision in options}))
+        raise ConfigurationError(f"cannot choose {words} (at {paths}): {error}") from None
+
+
+def _require_joint(record: Record, joint: Mapping[int, Alive], alive: Mapping[str, list[dict[int, Alive]]]) -> None:
+    """Together, decisions leave alive what each of them leaves alive."""
+    for root, positions in joint.items():
+        each = np.ones_like(positions)
+        for options in alive.values():
+            each &= options[0].get(root, np.ones_like(positions))
+        if not (each == positions).all():
+            names = [name for name, options in alive.items() if root in options[0]]
+            raise ConfigurationError(
+                f"decisions {names} shrink {record.dimensions.label(root)} together in a way that none of them does "
+                "alone; give them one name, so that they are one decision"
+            )
+
+
+def _tabulated(
+    alive: Mapping[str, list[dict[int, Alive]]], record: Record
+) -> tuple[list[Table], dict[int, tuple[int, ...]]]:
+    """Tables of what is alive, equal ones once, and by dimension the indices of its tables."""
+    tables: list[Table] = []
+    reach: dict[int, tuple[int, ...]] = {}
+    known: dict[tuple[str, bytes], int] = {}
+    for name, options in alive.items():
+        for root in {root for option in options for root in option}:
+            whole = np.ones(record.dimensions.size(root), dtype=bool)
+            table = np.stack([option.get(root, whole) for option in options], axis=1)
+            index = known.setdefault((name, table.tobytes()), len(tables))
+            if index == len(tables):
+                tables.append(Table(name, table))
+            reach[root] = (*reach.get(root, ()), index)
+    return tables, reach
+
+
+def _readers(record: Record, sliced: Mapping[str, tuple[int | None, ...]]) -> dict[str, int]:
+    uses: dict[str, dict[int | None, str]] = {}
+    for use in record.uses:
+        uses.setdefault(use.name, {})[use.axis] = use.where
+    readers = {}
+    for name, axes in uses.items():
+        roots = sliced.get(name, ())
+        read = [axis for axis in axes if axis is not None and roots and roots[axis] is not None]
+        if read:
+            readers[name] = read[0]
+            _require_one_use(name, axes, read[0])
+    return readers
+
+
+def _require_one_use(name: str, axes: Mapping[int | None, str], axis: int) -> None:
+    if len(axes) > 1:
+        other = next(where for each, where in axes.items() if each != axis)
+        raise ConfigurationError(
+            f"parameter {name!r} is read in {axes[axis] or 'the model'!r} and used otherwise in "
+            f"{other or 'the model'!r}; give each use a module of its own with the same parameter, such as "
+            "head = nn.Linear(…); head.weight = embedding.weight"
+        )
+
+
+def _kernel(model: nn.Module, place: Place, table: int) -> Kernel:
+    module = model.get_submodule(place.path)
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) or module.padding_mode != "zeros":
+        raise ConfigurationError(
+            f"a kernel is chosen for convolutions that pad with zeros, but {place.path!r} is a {type(module).__name__}"
+        )
+    sizes = place.sizes
+    if set(module.kernel_size) != {sizes[-1]}:
+        raise ConfigurationError(
+            f"the largest kernel of {place.path!r} must be the layer's own, {module.kernel_size[0]}, got {sizes[-1]}"
+        )
+    paddings = None if isinstance(module.padding, str) else tuple(module.padding)
+    for padding, dilation in zip(paddings or (), module.dilation, strict=False):
+        if padding_of(padding, dilation, sizes[-1], sizes[0]) < 0:
+            raise ConfigurationError(
+                f"padding {padding} of {place.path!r} leaves none for a kernel of {sizes[0]}; it must be at least "
+                f"{dilation * (sizes[-1] - sizes[0]) // 2} for the largest kernel"
+            )
+    return Kernel(place.decision, place.path, sizes, len(module.kernel_size), paddings, tuple(module.dilation), table)
+
+
+def _reads(
+    record: Record, places: Sequence[Place], decisions: Sequence[Decision], of: Mapping[int, set[str]]
+) -> dict[str, tuple[str, ...]]:
+    """By path the decisions of the dimensions that its operations met, of its kernel, and of whether it is executed."""
+    find = record.dimensions.find
+    read = {path: set().union(*(of.get(find(d), set()) for d in dims)) for path, dims in record.met.items()}
+    for path, names in read.items():
+        names |= {place.decision for place in places if place.governs(path)}
+    return {path: tuple(d.name for d in decisions if d.name in names) for path, names in read.items() if names}

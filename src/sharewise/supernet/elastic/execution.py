@@ -1,0 +1,232 @@
+"""The execution of a model under gates: slices and attributes are put in place for one call, and taken out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar, final
+
+import torch
+from torch import Tensor, nn
+
+from sharewise.supernet.elastic.analysis import Analysis
+from sharewise.supernet.elastic.binding import Bindings, bound
+from sharewise.supernet.elastic.blocks import skip_and_mix
+from sharewise.supernet.elastic.places import Place
+from sharewise.supernet.elastic.plan import (
+    Attributes,
+    Base,
+    Portion,
+    SlicedLayer,
+    Where,
+    alive,
+    base_of,
+    followers,
+    planned,
+    taken,
+    where,
+)
+from sharewise.supernet.gate import Gates
+from sharewise.supernet.slices.kernels import centre
+from sharewise.supernet.slices.nesting import superposition
+from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
+
+__all__ = ["Execution", "bind_places"]
+
+T = TypeVar("T")
+
+Copied = tuple[Tensor, Tensor, Tensor]
+"""A whole tensor, positions of it, and what stands there."""
+
+_REMEMBERED = 4096
+"""Parts of plans that are kept for options that may come again."""
+
+
+@final
+class Execution:
+    """How a model is executed when gates are given; it holds no module and serves every copy of the model.
+
+    Args:
+        analysis: of the model.
+        attributes: of the user's modules that hold sizes.
+        published: see `elastic`.
+    """
+
+    def __init__(self, analysis: Analysis, attributes: Attributes, *, published: bool = False) -> None:
+        self.analysis, self.attributes, self.published = analysis, dict(attributes), published
+        self._decisions = {decision.name: decision for decision in analysis.decisions}
+        self._followers = followers(analysis, attributes)
+        order = {decision.name: place for place, decision in enumerate(analysis.decisions)}
+        self._places = {r: [order[analysis.tables[i].decision] for i in own] for r, own in analysis.reach.items()}
+        self._layers: dict[tuple[object, ...], SlicedLayer] = {}
+        self._wheres: dict[tuple[object, ...], Where] = {}
+        self._tables: dict[tuple[int, torch.device], Tensor] = {}
+
+    def __deepcopy__(self, memo: object) -> Execution:
+        return self  # nothing in it changes but what it remembers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_layers": {}, "_wheres": {}, "_tables": {}}
+
+    def run(self, model: nn.Module, inputs: Tensor, gates: Gates) -> Tensor:
+        """Outputs under gates: slices up to the largest active options, superposed where weights differ from one.
+
+        Args:
+            model: a copy of the model that was analysed.
+            inputs: as the model takes them.
+            gates: of every decision.
+        """
+        device = next(model.parameters()).device
+        base = base_of(self.analysis, gates)
+        scales = _Scales(self, base, gates, device)
+        copied: list[Copied] = []
+        with bound() as bindings:
+            bind_places(bindings, model, self.analysis.places, gates)
+            for layer in self.layers(base, device):
+                copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+            outputs: Tensor = model(inputs)
+            with torch.no_grad():
+                for whole, positions, part in copied:
+                    whole.index_copy_(0, positions, part)
+        return outputs
+
+    def layers(self, base: Base, device: torch.device) -> Iterator[SlicedLayer]:
+        """What changes in each module; a module's part is made once for the options that it depends on."""
+        for number, follower in enumerate(self._followers):
+            key = (number, device, *[base[place] for place in follower.decisions])
+            layer = self._layers.get(key)
+            if layer is None:
+                layer = planned(self.analysis, follower, base, device, published=self.published)
+                _remember(self._layers, key, layer)
+            yield layer
+
+    def where(self, root: int, base: Base, device: torch.device) -> Where:
+        """The alive positions of a dimension."""
+        key = (root, device, *[base[place] for place in self._places[root]])
+        found = self._wheres.get(key)
+        if found is None:
+            options = {d.name: option for d, option in zip(self.analysis.decisions, base, strict=True)}
+            found = where(alive(self.analysis, root, options), device)
+            _remember(self._wheres, key, found)
+        return found
+
+    def superposition(self, index: int, gates: Gates, device: torch.device) -> Tensor | None:
+        """The scale of the positions of a table, `None` within a slice."""
+        table = self.analysis.tables[index]
+        reach = self._tables.get((index, device))
+        if reach is None:
+            reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
+            self._tables[index, device] = reach
+        return superposition(reach, (self._decisions[table.decision],), gates)
+
+
+@final
+class _Scales:
+    """The scales of one call, each computed once, when it is first asked for."""
+
+    def __init__(self, execution: Execution, base: Base, gates: Gates, device: torch.device) -> None:
+        self.execution, self.base, self.gates, self.device = execution, base, gates, device
+        self._of_tables: dict[int, Tensor | None] = {}
+        self._of_dimensions: dict[int, Tensor | None] = {}
+
+    def _superposition(self, index: int) -> Tensor | None:
+        if index not in self._of_tables:
+            self._of_tables[index] = self.execution.superposition(index, self.gates, self.device)
+        return self._of_tables[index]
+
+    def survival(self, root: int) -> Tensor | None:
+        """Of a dimension at its alive positions, `None` within a slice. Different decisions multiply."""
+        if root not in self._of_dimensions:
+            total: Tensor | None = None
+            for index in self.execution.analysis.reach[root]:
+                total = _product(total, self._superposition(index))
+            if total is not None:
+                total = taken(total, 0, self.execution.where(root, self.base, self.device))
+            self._of_dimensions[root] = total
+        return self._of_dimensions[root]
+
+    def mixed_survival(self, root: int) -> Tensor | None:
+        """The same, `None` too where there is one size: a common factor of all positions moves no statistics."""
+        analysis = self.execution.analysis
+        decisions = (analysis.tables[index].decision for index in analysis.reach[root])
+        return self.survival(root) if any(len(self.gates[name].active) > 1 for name in decisions) else None
+
+    def superposed(self, portion: Portion, tensor: Tensor) -> Tensor:
+        """A slice times the scales of its kernel's rings and of its axes."""
+        if portion.rings is not None and portion.kernel is not None:
+            covered = self._superposition(portion.rings)
+            tensor = tensor if covered is None else tensor * centre(covered, *portion.kernel).to(tensor.dtype)
+        scale: Tensor | None = None
+        for axis, root in portion.scaled:
+            s = self.survival(root)
+            if s is not None:
+                scale = _product(scale, s.reshape([-1 if i == axis else 1 for i in range(tensor.dim())]))
+        return tensor if scale is None else tensor * scale.to(tensor.dtype)
+
+
+def _remember(known: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
+    if len(known) >= _REMEMBERED:
+        known.pop(next(iter(known)))
+    known[key] = value
+
+
+def _product(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Of two scales, of which each may be absent, absent meaning ones."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first * second
+
+
+def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scales: _Scales) -> list[Copied]:
+    """Put everything in its place; what must be copied back when the model has run."""
+    copied = []
+    for name, value in layer.attributes:
+        bindings.set(module, name, value)
+    for portion in layer.portions:
+        own = module._parameters if portion.local in module._parameters else module._buffers
+        whole = own[portion.local]
+        assert whole is not None
+        part = scales.superposed(portion, portion.cut(whole))
+        if part is not whole:
+            bindings.put(own, portion.local, part)
+            if portion.copied is not None and own is module._buffers and module.training:
+                copied.append((whole, portion.copied, part))
+    s = None if layer.norm is None else scales.mixed_survival(layer.norm)
+    if s is not None:
+        bindings.set(module, "forward", partial(_normalised, module, s))
+    return copied
+
+
+def _normalised(norm: nn.Module, s: Tensor, x: Tensor) -> Tensor:
+    """What a norm of torch computes on a mixture of slices."""
+    if isinstance(norm, nn.LayerNorm):
+        return weighted_layer_norm(x, s, norm.weight, norm.bias, norm.eps).to(x.dtype)
+    assert isinstance(norm, nn.RMSNorm)
+    eps = torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
+    return weighted_rms_norm(x, s, norm.weight, eps).to(x.dtype)
+
+
+def _module(model: nn.Module, path: Sequence[str]) -> nn.Module:
+    """The module at a path; looked up anew in every call, so that a module may be replaced."""
+    for name in path:
+        child = model._modules[name]
+        assert child is not None
+        model = child
+    return model
+
+
+def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
+    """Let rows of blocks and `Choose` modules follow their gates.
+
+    Args:
+        bindings: take what is put in place.
+        model: whose places they are.
+        places: where decisions act.
+        gates: of every decision.
+    """
+    for place in places:
+        if place.kind == "module":
+            bindings.set(model.get_submodule(place.path), "gate", gates[place.decision])
+        elif place.kind == "depth":
+            blocks = [model.get_submodule(path) for path in place.blocks]
+            skip_and_mix(bindings, blocks, place.sizes, gates[place.decision], place.path)

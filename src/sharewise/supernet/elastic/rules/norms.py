@@ -1,0 +1,59 @@
+"""Operations that normalise, and other parameters that stand beside a dimension."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from sharewise.supernet.elastic.call import Call
+from sharewise.supernet.elastic.record import Dims
+from sharewise.supernet.elastic.recorder import Recorder
+from sharewise.supernet.elastic.rules.registry import rule
+
+__all__: list[str] = []
+
+
+@rule("batch_norm", "instance_norm")
+def _batch_norm(r: Recorder, call: Call) -> Dims:
+    dims = r.dims(call.tensor("input"))
+    channels = dims[min(1, len(dims) - 1)]
+    r.accompanies(call, call.present("weight", "bias", "running_mean", "running_var"), (channels,))
+    r.size_field(call, (nn.modules.batchnorm._NormBase,), "num_features", channels)
+    return dims
+
+
+@rule("group_norm")
+def _group_norm(r: Recorder, call: Call) -> Dims:
+    dims, groups = r.dims(call.tensor("input")), call.integer("num_groups")
+    group = r.dimensions.new(groups, f"the groups of {call.path}")
+    inner = r.dimensions.new(r.size(dims[1]) // groups, f"a group of {call.path}")
+    r.fix([inner], f"groups of {call.path} keep their size")
+    r.dimensions.product(dims[1], (group, inner), call.path)
+    r.accompanies(call, call.present("weight", "bias"), dims[1:2])
+    r.size_field(call, nn.GroupNorm, "num_groups", group)
+    r.size_field(call, nn.GroupNorm, "num_channels", dims[1])
+    return dims
+
+
+@rule("layer_norm", "rms_norm")
+def _layer_norm(r: Recorder, call: Call) -> Dims:
+    dims = r.dims(call.tensor("input"))
+    normalised = dims[-len(call.integers("normalized_shape") or ()) :]
+    r.accompanies(call, call.present("weight", "bias"), normalised)
+    module = r.model.get_submodule(call.where)
+    if len(normalised) == 1 and type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+        r.record.norms[call.where] = dims[-1]
+        r.size_field(call, (nn.LayerNorm, nn.RMSNorm), "normalized_shape", dims[-1])
+    else:
+        reason = f"{call.name} in {call.path} normalises over it; use the layer nn.LayerNorm or nn.RMSNorm over one "
+        r.fix(normalised, f"{reason}dimension")
+    return dims
+
+
+@rule("prelu")
+def _prelu(r: Recorder, call: Call) -> Dims:
+    dims, weight = r.dims(call.tensor("self")), call.tensor("weight")
+    if r.size(r.dims(weight)[0]) > 1:
+        r.same(r.dims(weight), dims[1:2])
+        r.size_field(call, nn.PReLU, "num_parameters", dims[1])
+    r.used(call, weight)
+    return dims

@@ -1,0 +1,151 @@
+"""Operations that sum over a dimension of two tensors: where mixtures of sizes are read."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.fx import Node
+
+from sharewise.supernet.elastic.call import Call
+from sharewise.supernet.elastic.record import Dims
+from sharewise.supernet.elastic.recorder import Outputs, Recorder
+from sharewise.supernet.elastic.rules.registry import rule
+
+__all__: list[str] = []
+
+
+@rule("linear")
+def _linear(r: Recorder, call: Call) -> Dims:
+    source, weight = call.tensor("input"), call.tensor("weight")
+    columns, rows = r.dims(source)[-1], r.dims(weight)[0]
+    r.contract(call, (source, -1), (weight, 1))
+    r.accompanies(call, call.present("bias"), (rows,))
+    r.writes(call, rows)
+    r.size_field(call, nn.Linear, "in_features", columns)
+    r.size_field(call, nn.Linear, "out_features", rows)
+    return (*r.dims(source)[:-1], rows)
+
+
+@rule("conv1d", "conv2d", "conv3d")
+def _convolution(r: Recorder, call: Call) -> Dims:
+    source, weight = call.tensor("input"), call.tensor("weight")
+    x, w = r.dims(source), r.dims(weight)
+    channels = -len(w) + 1
+    made = r.output(call)
+    r.same(made[:channels], x[:channels])
+    r.fix(x[channels + 1 :], f"it is an extent of the image that {call.path} convolves")
+    r.fix(w[2:], f"it is a kernel's; give {call.path} kernel([…])")
+    if call.integer("groups") == 1:
+        r.contract(call, (source, channels), (weight, 1))
+    else:
+        _grouped(r, call, weight, x[channels])
+    r.accompanies(call, call.present("bias"), (w[0],))
+    r.writes(call, w[0])
+    r.size_field(call, nn.modules.conv._ConvNd, "in_channels", x[channels])
+    r.size_field(call, nn.modules.conv._ConvNd, "out_channels", w[0])
+    return (*made[:channels], w[0], *made[channels + 1 :])
+
+
+def _grouped(r: Recorder, call: Call, weight: Node, read: int) -> None:
+    """Groups of a fixed size, whose number follows the channels that are read and written."""
+    groups, (written, per_group, *_) = call.integer("groups"), r.dims(weight)
+    group = r.dimensions.new(groups, f"the groups of {call.path}")
+    r.fix([per_group], f"it is the size of a group of {call.path}")
+    for flat in (read, written):
+        size = r.size(flat) // groups
+        inner = r.dimensions.new(size, f"a group of {call.path}")
+        r.fix([inner], f"groups of {call.path} keep their size")
+        r.dimensions.product(flat, (group,) if size == 1 else (group, inner), call.path)
+    r.used(call, weight)
+    r.size_field(call, nn.modules.conv._ConvNd, "groups", group)
+
+
+@rule("matmul", "bmm", "mm", "mv", "dot")
+def _matmul(r: Recorder, call: Call) -> Dims:
+    return _product(r, call, call.tensor("self"), call.tensor("other", "mat2", "vec", "tensor"))
+
+
+@rule("addmm", "addbmm", "baddbmm")
+def _addmm(r: Recorder, call: Call) -> Dims:
+    made = _product(r, call, call.tensor("mat1", "batch1"), call.tensor("mat2", "batch2"))
+    r.align(made, r.dims(call.tensor("self")))
+    r.used(call, call.tensor("self"))
+    return made
+
+
+def _product(r: Recorder, call: Call, a: Node, b: Node) -> Dims:
+    left, right = r.dims(a), r.dims(b)
+    made = rest = r.output(call)
+    r.contract(call, (a, len(left) - 1), (b, max(len(right) - 2, 0)))
+    if len(right) > 1:
+        r.same(rest[-1:], right[-1:])
+        rest = rest[:-1]
+    if len(left) > 1:
+        r.same(rest[-1:], left[-2:-1])
+        rest = rest[:-1]
+    r.align(rest, left[:-2])
+    r.align(rest, right[:-2])
+    if r.parameter(b, 0) is not None and len(right) > 1:
+        r.writes(call, right[-1])
+    return made
+
+
+@rule("einsum")
+def _einsum(r: Recorder, call: Call) -> Outputs:
+    equation, tensors = str(call.arguments["equation"]).replace(" ", ""), call.tensors("tensors")
+    left, arrow, right = equation.partition("->")
+    made = r.output(call)
+    if "." in equation or not arrow:
+        reason = f"the operation {call.name} in {call.path} is not one that sharewise can follow"
+        r.fix([*made, *(d for tensor in tensors for d in r.dims(tensor))], reason)
+        return made
+    places: dict[str, list[tuple[Node, int]]] = {}
+    for term, tensor in zip(left.split(","), tensors, strict=True):
+        for axis, letter in enumerate(term):
+            places.setdefault(letter, []).append((tensor, axis))
+    for letter, found in places.items():
+        _letter(r, call, found, made[right.index(letter)] if letter in right else None)
+    for tensor in tensors:
+        if not any(use.where == call.where and use.axis is not None for use in r.record.uses):
+            r.used(call, tensor)
+    return made
+
+
+def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: int | None) -> None:
+    """One index of an einsum, where it is read and what it writes, if it is not summed over."""
+    first, *others = dims = [r.dims(tensor)[axis] for tensor, axis in places]
+    for other in others:
+        r.align([first], [other])
+    if written is not None:
+        r.dimensions.same(written, first)
+    elif len(places) == 2:
+        r.contract(call, *places)
+    else:
+        r.fix(dims, f"einsum in {call.path} sums over it")
+
+
+@rule("embedding")
+def _embedding(r: Recorder, call: Call) -> Dims:
+    (vocabulary, features), indices = r.dims(call.tensor("weight")), r.dims(call.tensor("indices"))
+    r.fix([vocabulary], f"it is the vocabulary of {call.path}")
+    r.used(call, call.tensor("weight"))
+    r.writes(call, features)
+    r.size_field(call, nn.Embedding, "embedding_dim", features)
+    return (*indices, features)
+
+
+@rule("scaled_dot_product_attention")
+def _attention(r: Recorder, call: Call) -> Dims:
+    q, k, v = (r.dims(call.tensor(name)) for name in ("query", "key", "value"))
+    batch = r.output(call)[:-2]
+    r.dimensions.same(k[-2], v[-2])
+    r.dimensions.same(q[-1], k[-1])
+    r.fix([q[-1]], f"attention in {call.path} compares queries and keys over it: the size of a head stays")
+    for dims in (q, k, v):
+        for ours, theirs in zip(reversed(batch), reversed(dims[:-2]), strict=False):
+            if r.size(ours) == r.size(theirs):
+                r.dimensions.same(ours, theirs)
+            elif r.size(theirs) > 1:
+                r.fix([ours, theirs], f"queries share keys in {call.path}")
+    for mask in call.present("attn_mask"):
+        r.align((*batch, q[-2], k[-2]), r.dims(mask))
+    return (*batch, q[-2], v[-1])

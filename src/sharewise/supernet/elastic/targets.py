@@ -1,0 +1,91 @@
+"""Targets: which dimension of a model a width or a number of heads chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from sharewise.errors import ConfigurationError
+from sharewise.supernet.elastic.dimensions import FixedDimensionError
+from sharewise.supernet.elastic.places import Place, within
+from sharewise.supernet.elastic.record import Record, opaque
+
+__all__ = ["target"]
+
+
+def target(model: nn.Module, record: Record, place: Place) -> int:
+    """The dimension that a width or a number of heads chooses.
+
+    Args:
+        model: whose module the place is.
+        record: of its graph.
+        place: of kind `width` or `heads`.
+
+    Raises:
+        ConfigurationError: when the module has no such dimension or several, or one of another size.
+    """
+    module = model.get_submodule(place.path)
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
+    found, why, described = (_width if place.kind == "width" else _heads)(record, place, type(module).__name__)
+    candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
+    if len(candidates) != 1:
+        number = len(candidates) or "no"
+        raise ConfigurationError(
+            f"{place.path!r} has {number} hidden dimensions whose {place.kind} could be chosen, where one is needed; "
+            f"{why or 'name the layer that writes the one that is meant'} ({described})"
+        )
+    size = record.dimensions.size(candidates[0])
+    if size != place.sizes[-1]:
+        raise ConfigurationError(
+            f"the largest {place.kind} of {place.path!r} must be the model's own, {size}, got {place.sizes[-1]}"
+        )
+    return candidates[0]
+
+
+def _width(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
+    """What the layer itself writes, or the hidden dimensions of a module; why there is none; and words for them."""
+    inside = {path: d for path, d in record.written.items() if within(path, place.path)}
+    if not inside:
+        raise ConfigurationError(
+            f"{place.path!r} ({kind}) has no layer whose width could be chosen: no linear layer, convolution or "
+            "embedding that the example reached"
+        )
+    described = "layers: " + ", ".join(f"{p} ({record.dimensions.size(d)})" for p, d in inside.items())
+    if place.path in inside:
+        return [inside[place.path]], "", described
+    return *_hidden(record, place.path, list(inside.values())), described
+
+
+def _heads(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
+    """The same of numbers of heads, which are factors of dimensions that are cut into heads."""
+    largest = place.sizes[-1]
+    factors = [
+        record.dimensions.find(f)
+        for where, group in record.dimensions.products()
+        if within(where, place.path)
+        for f in group[:-1]  # the last factor is the size of a head
+        if record.dimensions.size(f) == largest
+    ]
+    return *_hidden(record, place.path, factors), f"dimensions of {largest} heads: {len(set(factors))}"
+
+
+def _hidden(record: Record, path: str, dimensions: Sequence[int]) -> tuple[list[int], str]:
+    """Those dimensions that can shrink without touching anything outside of a module, and why the last other cannot."""
+    found, why = [], ""
+    for dimension in dict.fromkeys(record.dimensions.find(d) for d in dimensions):
+        keep = np.ones(record.dimensions.size(dimension), dtype=bool)
+        keep[-1] = len(keep) == 1
+        try:
+            reached = set(record.dimensions.closure({dimension: keep}))
+        except FixedDimensionError as error:
+            why = str(error)
+            continue
+        names = [
+            name for name, dims in record.tensors.items() if any(record.dimensions.find(d) in reached for d in dims)
+        ]
+        if names and all(name.startswith(path + ".") for name in names):
+            found.append(dimension)
+    return found, "" if found else why

@@ -1,0 +1,146 @@
+"""The contract of a data set: the same at every reading, its test examples apart, its statistics those of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sharewise.data import Dataset, Examples
+from sharewise.data.dataset import channel_statistics
+from sharewise.testing.ambient import without_ambient_randomness
+from sharewise.testing.augmentation_contract import check_augmentation, check_moves_together
+from sharewise.testing.expect import expect
+
+__all__ = ["check_dataset"]
+
+
+def check_dataset(
+    load: Callable[[], Dataset],
+    *,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    duplicates: float = 0.005,
+    tolerance: float = 1e-3,
+) -> None:
+    """Check a function that reads a data set.
+
+    *Repeatable*: two readings give the same examples in the same order, with the same labels, and the global generators
+    stay where they are. *Sealed*: reading opens no test example, and the test examples are not among those for
+    training. *Normalised by training*: mean and deviation are those of the training images. *Labelled*: every class of
+    the task has training examples, every class a name where classes have names; targets are finite. *Worth learning*:
+    inputs are finite and not all alike. *Augmented*: what is recommended for training keeps `check_augmentation`, and
+    spatial targets move with their images (`check_moves_together`). *Named*: the provenance says where it came from.
+
+    Args:
+        load: reads the whole data set, whose statistics a `limited` one keeps; called twice.
+        train_examples: how many the source states.
+        test_examples: likewise.
+        duplicates: the share of test examples whose inputs may occur in training; published sets have a few, and a
+            table of few coarse features may need more.
+        tolerance: of the statistics of normalisation, in [0, 1] units; published ones are rounded.
+
+    Raises:
+        AssertionError: for the first law that is broken.
+
+    Example:
+        >>> from sharewise.data import digits
+        >>> check_dataset(digits, train_examples=1437, test_examples=360)
+    """
+    with without_ambient_randomness("reading the data set"):
+        dataset = load()
+    name, train = dataset.name, dataset.train
+    expect(not dataset.openings, f"the test examples of {name!r} were opened while it was read: {dataset.openings}")
+    _check_values(dataset)
+    _check_again(dataset, load())
+    for what, found, stated in (
+        ("training", len(train), train_examples),
+        ("test", len(dataset.test), test_examples),
+    ):
+        expect(stated is None or found == stated, f"{name!r} has {found:,} {what} examples, the source states {stated}")
+    _check_leaks(dataset, duplicates)
+    if dataset.input_kind == "image":
+        _check_statistics(dataset, tolerance)
+    _check_labels(dataset)
+    batch = train.inputs[:: max(1, len(train) // 16)][:16]
+    for transform in dataset.augmentation.before:
+        check_augmentation(transform, batch)
+    for transform in dataset.augmentation.after:
+        check_augmentation(transform, batch.float() + 1)
+    check_moves_together(dataset)
+    missing = [part for part in ("source",) if not dataset.provenance.get(part)]
+    expect(not missing, f"the provenance of {name!r} does not say its {' and '.join(missing)}")
+
+
+def _check_again(first: Dataset, second: Dataset) -> None:
+    parts: dict[str, tuple[Examples, Examples]] = {
+        "training": (first.train, second.train),
+        "test": (first.open_test("check_dataset"), second.open_test("check_dataset")),
+    }
+    for which, (one, other) in parts.items():
+        for what in ("inputs", "targets"):
+            mine, theirs = getattr(one, what), getattr(other, what)
+            expect(
+                mine.shape == theirs.shape and bool(torch.equal(mine, theirs)),
+                f"two readings of {first.name!r} differ in the {which} {what}: in their order, or in something drawn",
+            )
+    for field in ("name", "class_names", "mean", "std"):
+        mine, theirs = getattr(first, field), getattr(second, field)
+        expect(mine == theirs, f"two readings of {first.name!r} differ in their {field}: {mine} and {theirs}")
+
+
+def _check_values(dataset: Dataset) -> None:
+    for which, examples in (("training", dataset.train), ("test", dataset.open_test("check_dataset"))):
+        for what in ("inputs", "targets"):
+            values: Tensor = getattr(examples, what)
+            expect(bool(values.isfinite().all()), f"the {which} {what} of {dataset.name!r} are not all finite")
+        alike = bool((examples.inputs == examples.inputs[:1]).all())
+        expect(not alike or len(examples) == 1, f"all {which} inputs of {dataset.name!r} are equal")
+
+
+def _check_leaks(dataset: Dataset, allowed: float) -> None:
+    """Test inputs that are training inputs, to the bit."""
+    test = dataset.open_test("check_dataset").inputs
+    known = set(map(bytes, dataset.train.inputs.flatten(1).contiguous().numpy()))
+    met = sum(bytes(row) in known for row in test.flatten(1).contiguous().numpy())
+    expect(
+        met <= allowed * len(test),
+        f"{met:,} of {len(test):,} test examples of {dataset.name!r} are training examples too; only {allowed:.2%} may "
+        "be (duplicates=)",
+    )
+
+
+def _check_statistics(dataset: Dataset, tolerance: float) -> None:
+    stated = {"mean": dataset.mean, "std": dataset.std}
+    measured = dict(zip(stated, channel_statistics(dataset.train.inputs), strict=True))
+    for what, values in stated.items():
+        gap = max(abs(a - b) for a, b in zip(values, measured[what], strict=True))
+        if gap <= tolerance:
+            continue
+        test = dict(zip(stated, channel_statistics(dataset.open_test("check_dataset").inputs), strict=True))[what]
+        peeked = max(abs(a - b) for a, b in zip(values, test, strict=True)) < gap
+        raise AssertionError(
+            f"{dataset.name!r} is normalised by a {what} of {_short(values)}, but that of its training images is "
+            f"{_short(measured[what])}"
+            + (f"; it is nearer to that of the test images, {_short(test)}" if peeked else "")
+        )
+
+
+def _short(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)
+
+
+def _check_labels(dataset: Dataset) -> None:
+    task, names = dataset.task, dataset.class_names
+    expect(
+        not names or len(names) == task.outputs,
+        f"{dataset.name!r} names {len(names)} classes, but its task has {task.outputs}",
+    )
+    if task.name == "classification":
+        counts = dataset.train.targets.flatten().bincount(minlength=task.outputs)
+        empty = (counts == 0).nonzero().flatten().tolist()
+        expect(
+            not empty,
+            f"the task of {dataset.name!r} has {task.outputs} classes, but no training example is of class {empty[:5]}",
+        )
