@@ -115,8 +115,14 @@ class _Calls(TorchFunctionMode):
         return output
 
 
-def _example(input_shape: Sequence[int], integers: bool) -> Tensor:
-    return torch.zeros((2, *input_shape), device="meta", dtype=torch.long if integers else torch.float32)
+def _example(input_shape: Sequence[int], integers: bool, device: str = "meta") -> Tensor:
+    return torch.zeros((2, *input_shape), device=device, dtype=torch.long if integers else torch.float32)
+
+
+def _tracing_device(parameters: int, input_shape: Sequence[int]) -> str:
+    """The CPU for small networks: with the first operation on the meta device torch imports half as much again."""
+    small = parameters <= 2**22 and parameters * math.prod(input_shape[1:]) <= 2**31
+    return "cpu" if small else "meta"
 
 
 def cost(network: nn.Module, input_shape: Sequence[int], *, integers: bool = False) -> Cost:
@@ -141,9 +147,10 @@ def cost(network: nn.Module, input_shape: Sequence[int], *, integers: bool = Fal
         macs += _layer_cost(layer, inputs, output)
         activations += output.numel() // output.shape[0]
 
-    replica = copy.deepcopy(network).to("meta").eval()
+    device = _tracing_device(sum(p.numel() for p in network.parameters()), input_shape)
+    replica = copy.deepcopy(network).to(device, torch.float32).eval()
     with torch.no_grad(), _counting(replica, count):
-        replica(_example(input_shape, integers))
+        replica(_example(input_shape, integers, device))
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Cost(parameters, macs, activations)
 

@@ -53,13 +53,19 @@ def execute(parser: Parser, words: list[str]) -> int:
         raise ConfigurationError(f"--batch-size must be at least 1, got {options.batch_size}")
     architecture = space.parse(options.architecture)
 
+    import torch
+
     from sharewise.cost import cost, latency
     from sharewise.supernet import networks_of
+    from sharewise.supernet.weights import fitting
 
     networks = networks_of(space)
     configured = networks.configure(given(options, fields))
     device = _device(options.device) if options.latency else None
-    network = networks.plain(architecture, options.input_shape, options.outputs, configured)
+    with fitting():
+        network = networks.plain(architecture, options.input_shape, options.outputs, configured)
+    if device is None:
+        torch.set_num_threads(1)  # waiting for a second one takes longer than counting
     counted = cost(network, options.input_shape)
     description: dict[str, object] = {
         "space": space.name,

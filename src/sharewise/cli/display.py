@@ -89,7 +89,8 @@ def progress(screen: Console) -> Iterator[Callback]:
     try:
         yield listen
     finally:
-        bar.stop()
+        if task is not None:  # one that never began would leave an empty line
+            bar.stop()
 
 
 def _figures(record: Mapping[str, Any]) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
-from typing import NoReturn, final
+from typing import TYPE_CHECKING, NoReturn, final
 
 from sharewise.errors import ConfigurationError, unknown_name
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["Parser"]
 
@@ -61,6 +65,11 @@ class Parser(argparse.ArgumentParser):
                 self._require_known(word)
             self.error(f"unexpected word {word!r}")
         return namespace
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print a help text; where that fails, argparse would go on as if nothing had happened."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the words.

@@ -84,8 +84,8 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     _add_run(parser, command)
     add_fields(parser.add_argument_group("what to run"), common)
     first = Parser(parser.prog, add_help=False)
-    for name in ("space", "method", "config", "resume"):
-        first.add_argument("--" + name)
+    for name, kind in (("space", str), ("method", str), ("config", place), ("resume", place)):
+        first.add_argument("--" + name, type=kind)
     early, _ = first.parse_known_args(words)
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
     folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume)

@@ -30,6 +30,10 @@ from sharewise.supernet import networks_of
 __all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
 
 
+_MOST_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""
+
+
 @dataclass(frozen=True)
 class Configuration:
     """What searches and trainings have in common.
@@ -67,8 +71,8 @@ class Configuration:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigurationError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
@@ -327,7 +331,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, OverflowError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")

@@ -15,6 +15,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of, whole
 from sharewise.space import Space
 from sharewise.supernet import Supernet, networks_of
+from sharewise.supernet.weights import fitting
 
 __all__ = [
     "build_network",
@@ -58,7 +59,7 @@ def build_supernet(
     space = space_of(space)
     networks = networks_of(space)
     options = networks.configure(network_of(space, network))
-    with seeded_modules(whole("seed", seed, least=0), "initialisation"):
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
         return networks.supernet(space, input_shape, whole("outputs", outputs), options)
 
 
@@ -83,7 +84,7 @@ def build_network(
     space = space_of(space)
     networks = networks_of(space)
     options = networks.configure(network_of(space, network))
-    with seeded_modules(whole("seed", seed, least=0), "initialisation"):
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
         return networks.plain(architecture_of(architecture, space), input_shape, whole("outputs", outputs), options)
 
 
