@@ -3,7 +3,16 @@
 import sys
 from importlib import import_module
 
-NAMES = ("search_step", "scoring", "table_queries", "table_formats", "entanglement", "elastic_step")
+NAMES = (
+    "search_step",
+    "scoring",
+    "table_queries",
+    "table_formats",
+    "entanglement",
+    "elastic_step",
+    "charging",
+    "forecast",
+)
 
 if __name__ == "__main__":
     words = sys.argv[1:]

@@ -330,10 +330,15 @@ def test_expected_cost_equals_enumeration() -> None:
     )
 
 
-def test_expected_cost_needs_costs_that_add_up() -> None:
-    costs = SupernetCost(build_supernet(load("toy-tied-width"), (4,), 3), (4,))
-    with pytest.raises(ConfigurationError, match="Leave the cost penalty out"):
-        ExpectedCost(1.0)(factored(TINY, SoftmaxLogits(), Expectation()), costs, ARCHITECTURE)
+def test_the_expected_cost_of_a_shared_layer_is_the_sum_over_its_widths() -> None:
+    space = load("toy-tied-width")
+    costs = SupernetCost(build_supernet(space, (4,), 3), (4,))
+    made = factored(space, SoftmaxLogits(), Expectation())
+    p = made.probabilities()["width"]
+    widths = space["width"].options
+    grows = [float(width) * (4 + 1 + 3) for width in widths]  # beyond the classifier's bias
+    expected = sum(float(q) * price for q, price in zip(p, grows, strict=True)) / max(grows)
+    assert float(ExpectedCost(1.0)(made, costs, ARCHITECTURE).detach()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_sigmoid_options_do_not_compete() -> None:

@@ -43,7 +43,7 @@ from sharewise.engine import (
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import RunFolder, SearchConfiguration, build_network, build_supernet, from_mapping
-from sharewise.space import Choice, Condition, Space, enumerate_architectures, sample
+from sharewise.space import Choice, Constraint, Space, enumerate_architectures, sample
 from sharewise.spaces import load
 from sharewise.strategy import LocalSearch, RegularizedEvolution, Tournament
 from sharewise.supernet import discrete, extract
@@ -240,12 +240,12 @@ def test_a_budget_of_exactly_the_smallest_sum_is_possible(listed: bool, monkeypa
     assert affordable.spent(found)["max_latency"]["most"] == 0.6
 
 
-def test_costs_of_a_space_with_conditions_are_evaluated_one_by_one() -> None:
-    second = Choice("second", (4, 5), condition=Condition("depth", (2,)))
-    space = Space("toy", (Choice("depth", (1, 2)), Choice("width", (1, 2)), second))
-    costs = ArchitectureCosts(space, lambda a: float(a["width"] + a.get("second", 0)))
+def test_a_space_with_constraints_is_evaluated_one_by_one() -> None:
+    unequal = Constraint("the two differ", lambda values: values.get("a") != values.get("b"))
+    space = Space("toy", (Choice("a", (1, 2)), Choice("b", (1, 2))), constraints=(unequal,))
+    costs = ArchitectureCosts(space, lambda a: float(a["a"] + 10 * a["b"]))  # type: ignore[operator]
     assert costs.terms is None
-    assert costs.of(space.architecture({"depth": 2, "width": 1, "second": 4})) == 5
+    assert costs.of(space.architecture({"a": 2, "b": 1})) == 12
 
 
 @pytest.mark.parametrize("method", list(METHODS))

@@ -14,6 +14,9 @@ from sharewise.errors import ConfigurationError
 from sharewise.oracle.quantity import PARTS, Key
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
+from sharewise.oracle.tabulated import final_repeats
+from sharewise.spaces import load
+from sharewise.studies.truth import truth_of_table
 from sharewise.unpickle import read_record
 
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16": "ImageNet16-120"}
@@ -172,6 +175,20 @@ def test_all_values_of_nasbench101(tables: Callable[[str], Table], shared_data: 
         seconds = whole(table, "training_time", "cifar10", None, 108, repeat)
         assert np.array_equal(seconds[place], runs["train_seconds"][:, repeat].astype(float))
     assert len(table.columns) == 1 + 1 + 3 + 4 * 4 + 4
+
+
+def test_the_truth_of_nasbench101_says_how_reliable_it_is(tables: Callable[[str], Table]) -> None:
+    for name, reliable in (("nasbench101", True), ("nasbench201", False)):
+        space = load(name)
+        truth = truth_of_table(tables(name), space, "cifar10", 300, np.random.default_rng(0))
+        if not reliable:
+            assert truth.reliability is None, "the sheet states mean test accuracies alone"
+            continue
+        repeats = final_repeats(tables(name), "cifar10", space)
+        assert repeats is not None
+        assert repeats.shape == (423_624, 3)
+        assert truth.reliability is not None
+        assert 0.3 < truth.reliability < 1  # a training in a thousand fails, and is far off
 
 
 def test_published_optima_of_nasbench101(tables: Callable[[str], Table]) -> None:

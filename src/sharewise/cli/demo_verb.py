@@ -36,7 +36,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     import torch
 
     from sharewise.appraisal import compare, mean_interval
-    from sharewise.cli.display import console, progress, show_picture
+    from sharewise.cli.display import console, progress, show_picture, show_remarks
     from sharewise.report import write_report
     from sharewise.run import RunFolder, SearchConfiguration, train
     from sharewise.run.standalone import TrainingRecipe
@@ -60,6 +60,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     screen.print("\n[bold]2. The discovered cell[/bold]")
     show_picture(screen, result["picture"])
     screen.print(f"   {found}", markup=False)
+    show_remarks(screen, result.get("remarks", []))
 
     space, dataset = configuration.load_space(), configuration.load_data()
     training = TrainingRecipe(epochs=options.train_epochs)

@@ -40,6 +40,7 @@ class Request:
         print_config: whether to print the configuration and stop.
         as_json: whether to print one JSON object instead of words.
         tensorboard: whether to write TensorBoard scalars as well.
+        dry_run: whether to say what the search will need, and stop.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Request:
         print_config: bool,
         as_json: bool,
         tensorboard: bool,
+        dry_run: bool = False,
     ) -> None:
-        self.configuration, self.out = configuration, out
+        self.configuration, self.out, self.dry_run = configuration, out, dry_run
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -96,7 +98,8 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     add_fields(parser.add_argument_group("recipe"), recipe)
     _require_options(command, words, {**stored, **file, **named}, (*common, *network, *recipe))
     namespace = parser.parse(words)
-    if folder is None and namespace.out is None and not namespace.print_config:
+    looks = namespace.print_config or getattr(namespace, "dry_run", False)
+    if folder is None and namespace.out is None and not looks:
         raise ConfigurationError("give a folder for the run: --out DIR (or continue one: --resume DIR)")
     if getattr(namespace, "data", None) is not None and namespace.data not in SOURCES:
         raise unknown_name("data set", namespace.data, SOURCES)
@@ -115,6 +118,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         print_config=namespace.print_config,
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
+        dry_run=getattr(namespace, "dry_run", False),
     )
 
 
@@ -161,6 +165,9 @@ def _add_run(parser: Parser, command: str) -> None:
             type=place,
             metavar="FILE",
             help="JSON file of milliseconds by option, in place of a measurement",
+        )
+        run.add_argument(
+            "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )
 
 

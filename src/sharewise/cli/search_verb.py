@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import read_request
 
+if TYPE_CHECKING:
+    from sharewise.run import Forecast
+
 __all__ = ["execute"]
+
+
+def _show(found: Forecast, *, as_json: bool) -> None:
+    """What a search will need."""
+    if as_json:
+        print_json(found.to_json())
+        return
+    parts = ("training", "measurement", "selection")
+    print(f"steps:        {found.steps:>14,}   (this forecast made {found.made} of them)")
+    for part in parts:
+        print(
+            f"{part + ':':13s} {found.seconds.get(part, 0.0):>13,.1f} s   {found.passes.get(part, 0):>10,} forward "
+            f"passes   {found.multiply_accumulates.get(part, 0):.3g} passes × multiply-accumulates"
+        )
+    print(f"in all:       {sum(found.seconds.values()):>13,.1f} s   on this machine as it is now")
+    print(f"peak memory:  {found.peak_bytes / 2**20:>12,.0f} MiB")
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -17,12 +38,15 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress, show_picture
-    from sharewise.run import RunFolder, SearchConfiguration, tensorboard
+    from sharewise.cli.display import console, progress, show_picture, show_remarks
+    from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
 
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
+    if request.dry_run:
+        _show(foresee(configuration.with_latencies().search()), as_json=request.as_json)
+        return 0
     folder = RunFolder(request.out)
     screen.print(
         f"[bold]{escape(configuration.method)}[/bold] on [bold]{escape(configuration.space)}[/bold] with data "
@@ -44,6 +68,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
+    show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {folder.report}", markup=False)
     return 0

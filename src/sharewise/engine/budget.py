@@ -92,9 +92,9 @@ class Affordable:
         self.limits, self.relaxation, self.space = tuple(limits), relaxation, space
         self._supernet = costs
         self.costs: tuple[ArchitectureCosts, ...] = tuple(costs.architectures(limit.quantity) for limit in limits)
-        self.additive = self.costs[0].additive and [d.name for d in relaxation.decisions] == [
-            choice.name for choice in space.choices
-        ]
+        names = [choice.name for choice in space.choices]
+        one_each = space.independent and [d.name for d in relaxation.decisions] == names
+        self.additive = one_each and self.costs[0].additive
         self._seed: Architecture | None = None
         self._require_possible()
 
@@ -224,14 +224,16 @@ class Affordable:
 
     def _sums(self) -> dict[str, dict[Option, float]]:
         """What each option adds, by choice, of the options that may be selected."""
-        table = self.costs[0]
-        assert table.terms is not None
-        whole = {choice.name: choice for choice in table.space.choices}
+        prices, whole = self.costs[0].prices, self.costs[0].space.choices
+        assert prices is not None
+        kept = {choice.name: set(choice.options) for choice in self.space.choices}
         return {
             choice.name: {
-                o: float(table.terms[choice.name,][whole[choice.name].options.index(o)]) for o in choice.options
+                option: float(prices.terms[d,][i]) if (d,) in prices.terms else 0.0
+                for i, option in enumerate(choice.options)
+                if option in kept[choice.name]
             }
-            for choice in self.space.choices
+            for d, choice in enumerate(whole)
         }
 
     def _by_sums(self, logs: Mapping[str, Sequence[float]]) -> Architecture:

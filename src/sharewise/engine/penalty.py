@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
@@ -200,12 +200,8 @@ class ExpectedCost(Penalty):
     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """The expected cost over the largest one."""
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
-        rows = [costs.prices[decision.name] for decision in distribution.relaxation.decisions]
-        width = p.shape[-1]
-        table = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=p.dtype, device=p.device)
-        table = table * distribution.mask
-        largest = table.amax(dim=-1).sum()
-        value: Tensor = (p * table).sum() / largest.clamp_min(1.0)
+        prices = replace(costs.paths, fixed=0.0)
+        value: Tensor = prices.expected(p) / max(prices.largest(distribution.mask), 1.0)
         return value
 
 

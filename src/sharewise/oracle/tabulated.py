@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharewise.errors import ConfigurationError
+from sharewise.oracle.quantity import Key
 from sharewise.space import Space, SubListing
 from sharewise.strategy.array_oracle import ArrayOracle
 
 if TYPE_CHECKING:
     from sharewise.oracle.table import Table
 
-__all__ = ["final_accuracies", "rows_of_space", "table_oracle"]
+__all__ = ["final_accuracies", "final_repeats", "rows_of_space", "table_oracle"]
 
 
 def table_oracle(
@@ -127,8 +129,27 @@ def final_accuracies(table: Table, dataset: str, space: Space) -> NDArray[np.flo
         dataset: of the table.
         space: the table's, or a part of it.
     """
-    keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
-    longest = max(key.epochs or 0 for key in keys if key.seed == "mean")
-    key: dict[str, Any] = {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}
+    key = _final_key(table, dataset)
     percent = {"percent": 1.0, "fraction": 100.0}[table.describe(**key).unit]
     return percent * table.reporter().column(**key)[rows_of_space(table, space)[1]]
+
+
+def final_repeats(table: Table, dataset: str, space: Space) -> NDArray[np.float64] | None:
+    """Test accuracies of the single trainings behind `final_accuracies`, `(n, trainings)`; arguments as there.
+
+    Returns:
+        One row an architecture, not a number where a training is missing; `None` where the table states means alone.
+    """
+    key = _final_key(table, dataset)
+    single = [c.key.seed for c in table.columns if replace(c.key, seed="mean") == Key(**key) and c.key.seed != "mean"]
+    if len(single) < 2:
+        return None
+    rows, reporter = rows_of_space(table, space)[1], table.reporter()
+    return np.stack([reporter.column(**{**key, "seed": seed})[rows] for seed in single], axis=1)
+
+
+def _final_key(table: Table, dataset: str) -> dict[str, Any]:
+    """The mean test accuracy after the longest training."""
+    keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
+    longest = max(key.epochs or 0 for key in keys if key.seed == "mean")
+    return {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}

@@ -104,6 +104,12 @@ def disorder(folder: Path, document: Document, captions: Captions) -> Markup | N
     return _drawn(folder, "disorder", captions)
 
 
+def _claim(bias: Mapping[str, Any]) -> str:
+    if bias.get("doubtful"):  # absent from appraisals that knew nothing of errors of the truth
+        return "open: errors of the truth may explain it"
+    return ("over-valued" if bias["effect"]["value"] > 0 else "under-valued") if bias["found"] else "no claim"
+
+
 def bias(folder: Path, document: Document, captions: Captions) -> Markup | None:
     """Features that supernets over- or under-value."""
     parts: list[Markup] = []
@@ -114,7 +120,7 @@ def bias(folder: Path, document: Document, captions: Captions) -> Markup | None:
                 [
                     signed(bias["effect"]),
                     f"{bias['corrected']:.2g}",
-                    ("over-valued" if bias["effect"]["value"] > 0 else "under-valued") if bias["found"] else "no claim",
+                    _claim(bias),
                     f"{round(100 * bias['shift']['value']) or 0:+d} %",
                     f"{bias['having']}" if bias["boolean"] else "a number",
                 ],

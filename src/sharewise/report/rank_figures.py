@@ -275,61 +275,12 @@ def draw_guided_regret(
             if place >= len(panels):
                 axes.set_visible(False)
                 continue
-            panel = panels[place]
-            low, high = np.inf, 0.0
-            for number, (name, curve) in enumerate(panel.curves.items()):
-                colour = _BLUE if number == 0 else (_RED, _GREEN, _PINK, _AMBER)[(number - 1) % 4]
-                known = np.isfinite(curve.mean) & (curve.mean > 0)
-                (line,) = axes.plot(
-                    curve.x[known],
-                    curve.mean[known],
-                    color=colour,
-                    linewidth=2.0 if number == 0 else 1.5,
-                    linestyle=("-", "--", "-.", ":")[number % 4],
-                )
+            for name, line in _regret_panel(axes, panels[place]).items():
                 labels.setdefault(name, line)
-                band = known & np.isfinite(curve.low)
-                floor = 0.3 * np.nanmin(curve.mean[known]) if known.any() else 0
-                axes.fill_between(
-                    curve.x[band],
-                    np.maximum(curve.low[band], floor),
-                    curve.high[band],
-                    color=colour,
-                    alpha=0.18,
-                    linewidth=0,
-                )
-                if known.any():
-                    low, high = min(low, float(curve.mean[known].min())), max(high, float(curve.mean[known].max()))
-            if high == 0:  # nobody has any regret left to draw, and an axis without a value has no logarithm
-                low = high = 1.0
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_ylim(0.6 * low, 3.2 * high)  # room for the names of the budgets
-            for k, cost in panel.tops.items():
-                axes.axvline(cost, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
-                axes.text(
-                    cost,
-                    0.985,
-                    f"TOP-{k} ",
-                    transform=axes.get_xaxis_transform(),
-                    rotation=90,
-                    va="top",
-                    ha="right",
-                    fontsize=7.5,
-                    color=_GREY,
-                )
-            axes.set_title(panel.name, fontsize=10)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(NullFormatter())
-            axes.set_yticks([tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if 0.6 * low <= tick <= 3.2 * high])
             if place + columns >= len(panels):
                 axes.set_xlabel(f"cost, {unit}")
             if place % columns == 0:
                 axes.set_ylabel(ylabel)
-            axes.grid(True, which="major", color="0.92", linewidth=0.7)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
         figure.legend(labels.values(), labels.keys(), frameon=False, ncols=4, loc="lower center", fontsize=9)
         height = figure.get_figheight()
         figure.tight_layout(rect=(0, 0.32 / height, 1, 1 - 0.25 / height))
@@ -338,6 +289,53 @@ def draw_guided_regret(
         "are logarithmic. The supernet's training and scoring are charged before its first architecture is trained; "
         "dotted lines mark what the TOP-k strategies cost. Where bands overlap, no difference should be read."
     )
+
+
+def _regret_panel(axes: Any, panel: RegretPanel) -> dict[str, Any]:
+    """One space: curves with their bands, and the budgets of TOP-k. Returns the lines by name, for a legend."""
+    lines: dict[str, Any] = {}
+    drawn: list[Floats] = []
+    for number, (name, curve) in enumerate(panel.curves.items()):
+        known = np.isfinite(curve.mean) & (curve.mean > 0)
+        lines[name] = _banded(axes, curve, known, number)
+        drawn.append(curve.mean[known])
+    shown = np.concatenate([*drawn, []])
+    if not len(shown):  # nobody has any regret left to draw, and an axis without a value has no logarithm
+        shown = np.ones(1)
+    bottom, top = 0.6 * float(shown.min()), 3.2 * float(shown.max())  # room for the names of the budgets
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    for k, cost in panel.tops.items():
+        axes.axvline(cost, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
+        place = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7.5, "color": _GREY}
+        axes.text(cost, 0.985, f"TOP-{k} ", transform=axes.get_xaxis_transform(), **place)
+    axes.set_title(panel.name, fontsize=10)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_yticks([tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if bottom <= tick <= top])
+    axes.grid(True, which="major", color="0.92", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def _banded(axes: Any, curve: Curve, known: NDArray[np.bool_], number: int) -> Any:
+    """A curve with its interval; the first is the one that the figure is about."""
+    colour = _BLUE if number == 0 else (_RED, _GREEN, _PINK, _AMBER)[(number - 1) % 4]
+    (line,) = axes.plot(
+        curve.x[known],
+        curve.mean[known],
+        color=colour,
+        linewidth=2.0 if number == 0 else 1.5,
+        linestyle=("-", "--", "-.", ":")[number % 4],
+    )
+    band = known & np.isfinite(curve.low)
+    floor = 0.3 * np.nanmin(curve.mean[known]) if known.any() else 0
+    low = np.maximum(curve.low[band], floor)
+    axes.fill_between(curve.x[band], low, curve.high[band], color=colour, alpha=0.18, linewidth=0)
+    return line
 
 
 def draw_learning(

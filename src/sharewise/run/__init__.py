@@ -4,6 +4,7 @@ from sharewise.run.configuration import SearchConfiguration, TrainConfiguration,
 from sharewise.run.environment import environment, versions
 from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
+from sharewise.run.forecast import Forecast, foresee
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.networks import build_network, build_supernet
 from sharewise.run.place import Keep, Place, Setting
@@ -15,6 +16,7 @@ from sharewise.run.train import Training, TrainingResult, train
 
 __all__ = [
     "Finished",
+    "Forecast",
     "Keep",
     "Place",
     "Restored",
@@ -32,6 +34,7 @@ __all__ = [
     "environment",
     "evaluate_test",
     "finished",
+    "foresee",
     "from_mapping",
     "read_yaml",
     "record_to",

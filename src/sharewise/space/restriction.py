@@ -8,7 +8,7 @@ from typing import final
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.architecture import Architecture
-from sharewise.space.choice import Option
+from sharewise.space.choice import Choice, Option
 from sharewise.space.listing import SubListing
 from sharewise.space.relaxation import Encoding, Probabilities, Relaxation
 from sharewise.space.space import Space
@@ -38,27 +38,35 @@ def restricted(space: Space, choice: str, options: Sequence[Option]) -> Space:
         2853
     """
     whole, listed = space[choice], space.listing_ is not None and not space.independent
-    if whole.condition is not None and not (listed and all(choice in a for a in map(space.listing.at, _rows(space)))):
+    if whole.condition is not None and not (listed and _always_made(space, choice)):
         raise ConfigurationError(
             f"choice {choice!r} of space {space.name!r} is made under a condition, so that not every architecture "
             f"has it; restrict another one: {', '.join(c.name for c in space.choices if c.condition is None)}"
         )
-    kept = tuple(o for i, o in enumerate(whole.options) if i in {whole.index(option) for option in options})
+    wanted = {whole.index(option) for option in options}
+    kept = tuple(option for index, option in enumerate(whole.options) if index in wanted)
     if not kept:
         raise ConfigurationError(f"choice {choice!r} needs at least one option, got none")
-    choices = []
-    for other in space.choices:
-        condition = other.condition
-        if condition is not None and condition.choice == choice:
-            condition = replace(condition, options=tuple(o for o in condition.options if o in kept))
-        choices.append(replace(other, options=kept if other.name == choice else other.options, condition=condition))
+    choices = tuple(_narrowed(other, choice, kept) for other in space.choices)
     if not listed:
-        return replace(space, choices=tuple(choices), listing_=None, counts=None)
+        return replace(space, choices=choices, listing_=None, counts=None)
     rows = [row for row in _rows(space) if space.listing.at(row)[choice] in kept]
     if not rows:
         raise ConfigurationError(f"no architecture of space {space.name!r} has {choice!r} in {kept}")
     part = SubListing(space.name, space.listing, rows)
-    return replace(space, choices=tuple(choices), listing_=lambda: part, counts=None)
+    return replace(space, choices=choices, listing_=lambda: part, counts=None)
+
+
+def _narrowed(choice: Choice, name: str, kept: tuple[Option, ...]) -> Choice:
+    """A choice where the one called `name` has only the options `kept`."""
+    condition = choice.condition
+    if condition is not None and condition.choice == name:
+        condition = replace(condition, options=tuple(option for option in condition.options if option in kept))
+    return replace(choice, options=kept if choice.name == name else choice.options, condition=condition)
+
+
+def _always_made(space: Space, choice: str) -> bool:
+    return all(choice in architecture for architecture in map(space.listing.at, _rows(space)))
 
 
 def _rows(space: Space) -> range:

@@ -154,6 +154,7 @@ def judge(
             "unit": truth.unit,
             "best": truth.best,
             "best_of_sample": float(truth.test.max()),
+            "reliability": truth.reliability,
         },
         "agreement": {
             variant: {"over_seeds": to_plain(agreement[variant]), "by_seed": to_plain(found[variant])}
@@ -269,7 +270,12 @@ def _bias(
     if len(truth.architectures) < _FEWEST_FOR_BIAS or not sound or not features:
         return None
     return find_biases(
-        features, np.mean(sound, axis=0), truth.test, generator=generator(seed, "bias"), resamples=resamples
+        features,
+        np.mean(sound, axis=0),
+        truth.test,
+        generator=generator(seed, "bias"),
+        resamples=resamples,
+        reliability=truth.reliability,
     )
 
 

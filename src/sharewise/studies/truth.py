@@ -13,10 +13,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sharewise.appraisal import reliability
 from sharewise.appraisal.regret import at_checkpoints, incumbents
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.oracle import Table
-from sharewise.oracle.tabulated import final_accuracies, rows_of_space
+from sharewise.oracle.tabulated import final_accuracies, final_repeats, rows_of_space
 from sharewise.run.training_cost import TRAININGS, traced_epochs, training_epochs
 from sharewise.space import Architecture, Space, sample
 from sharewise.strategy import ArrayOracle, Budget
@@ -51,6 +52,8 @@ class Truth:
         seconds: of one standalone training each on one core of this machine; `None` for a benchmark's.
         notes: what a reader must know.
         pool: whether rivals know no other architectures than the sample.
+        reliability: the share of the variance of `test` that is not error of single trainings; `None` where trainings
+            were not repeated.
     """
 
     architectures: tuple[Architecture, ...]
@@ -65,6 +68,7 @@ class Truth:
     seconds: Floats | None = None
     notes: tuple[str, ...] = field(default=())
     pool: bool = False
+    reliability: float | None = None
 
     def __post_init__(self) -> None:
         require_enough(len(self.architectures))
@@ -199,7 +203,16 @@ def truth_of_table(
         rivals,
         None,
         tuple(notes),
+        reliability=_reliability(table, dataset, space, places),
     )
+
+
+def _reliability(table: Table, dataset: str, space: Space, places: NDArray[np.intp]) -> float | None:
+    """Of the mean test accuracies of the sample; `None` where the table does not state enough single trainings."""
+    repeats = final_repeats(table, dataset, space)
+    if repeats is None or (np.isfinite(repeats[places]).sum(axis=1) >= 2).sum() < FEWEST:
+        return None
+    return reliability(repeats[places]) or None
 
 
 def _signal_of(table: Table, dataset: str | None) -> tuple[str, int | None, int]:

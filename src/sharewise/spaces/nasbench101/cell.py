@@ -86,35 +86,20 @@ class Cell:
         Raises:
             ConfigurationError: when the form is another one; the message says where.
         """
-        names = [str(name) for name in operations]
-        try:
-            rows = [[int(entry) for entry in row] for row in matrix]
-            exact = all(int(e) == e for row in matrix for e in row)
-        except (TypeError, ValueError):
-            raise ConfigurationError(f"an adjacency matrix has rows of zeros and ones, got {matrix!r}") from None
-        size = len(rows)
-        if size < 2 or any(len(row) != size for row in rows) or len(names) != size:
+        rows, names = _rows(matrix), [str(name) for name in operations]
+        if len(rows) < 2 or any(len(row) != len(rows) for row in rows) or len(names) != len(rows):
             raise ConfigurationError(
                 f"a cell needs a square matrix and one operation a vertex; got rows of {[len(r) for r in rows]} "
                 f"entries and {len(names)} operations"
             )
-        if size > VERTICES:
-            raise ConfigurationError(f"a NAS-Bench-101 cell has at most {VERTICES} vertices, got {size}")
+        if len(rows) > VERTICES:
+            raise ConfigurationError(f"a NAS-Bench-101 cell has at most {VERTICES} vertices, got {len(rows)}")
         if names[0] != _INPUT or names[-1] != _OUTPUT:
             raise ConfigurationError(f"operations begin with {_INPUT!r} and end with {_OUTPUT!r}, got {names}")
-        edges = 0
-        for source, row in enumerate(rows):
-            for target, entry in enumerate(row):
-                if entry not in (0, 1) or not exact or (entry and target <= source):
-                    raise ConfigurationError(
-                        f"entry ({source}, {target}) of a strictly upper triangular matrix of zeros and ones is {entry}"
-                    )
-                if entry:
-                    edges |= 1 << bit(source, target)
         for name in names[1:-1]:
             if name not in OPERATIONS:
                 raise ConfigurationError(f"unknown operation {name!r}; expected one of {', '.join(OPERATIONS)}")
-        return cls(edges, tuple(OPERATIONS.index(name) for name in names[1:-1]))
+        return cls(_bits(rows), tuple(OPERATIONS.index(name) for name in names[1:-1]))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Cell:
@@ -403,3 +388,24 @@ def graph_hash(matrix: Sequence[Sequence[int]], labels: Sequence[int]) -> str:
             for v in vertices
         ]
     return digest(str(sorted(hashes)))
+
+
+def _rows(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
+    """An adjacency matrix in whole numbers, as far as its entries are."""
+    try:
+        return [[int(entry) if int(entry) == entry else entry for entry in row] for row in matrix]
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"an adjacency matrix has rows of zeros and ones, got {matrix!r}") from None
+
+
+def _bits(rows: Sequence[Sequence[int]]) -> int:
+    """The edges of a strictly upper triangular matrix, a bit each."""
+    edges = 0
+    for source, row in enumerate(rows):
+        for target, entry in enumerate(row):
+            if entry not in (0, 1) or (entry and target <= source):
+                raise ConfigurationError(
+                    f"entry ({source}, {target}) of a strictly upper triangular matrix of zeros and ones is {entry}"
+                )
+            edges |= entry << bit(source, target) if entry else 0
+    return edges
