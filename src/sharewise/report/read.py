@@ -160,6 +160,7 @@ class ReportData:
         ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
         description: the method in one line.
+        remarks: what the search says against its own result: a sentence and what to try, for each.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
     Example:
@@ -187,6 +188,7 @@ class ReportData:
     ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
     description: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
 
 
@@ -250,8 +252,14 @@ def read_run(run: Path) -> ReportData:
         ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
+        remarks=_remarks(result.get("remarks")),
         unreadable=unreadable,
     )
+
+
+def _remarks(value: object) -> tuple[tuple[str, str], ...]:
+    rows = [_mapping(row) for row in value] if isinstance(value, list) else []
+    return tuple((_text(row.get("sentence")) or "", _text(row.get("advice")) or "") for row in rows)
 
 
 @dataclass(frozen=True)

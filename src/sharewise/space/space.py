@@ -84,7 +84,8 @@ class Space:
             a space whose choices depend on each other; called once, when `listing` is first asked for.
         normalise: maps legal values to those of the one representative of all values with the same meaning, so that
             equal architectures have one identity; values that are representatives are returned as they are.
-        counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`.
+        counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`;
+            under `"unique"`, of equivalence classes by canonical level where they are known.
         features: describes the structure of an architecture by booleans and numbers of the same names for all; see
             `sharewise.space.features`, which has a general answer.
         family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
