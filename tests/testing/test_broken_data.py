@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sharewise.data import (
+    VOID,
     Augmentation,
     Cutout,
     Dataset,
@@ -80,6 +81,28 @@ def opened() -> Dataset:
 def with_targets(change: Callable[[Tensor], Tensor]) -> Dataset:
     data = made()
     return replace(data, train=Examples(data.train.inputs, change(data.train.targets)))
+
+
+def sideways() -> Dataset:
+    train = made().train
+    return made(train=Examples(train.inputs.transpose(-1, -2).contiguous(), train.targets))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: with_targets(lambda targets: targets.flip(0)), "target of training example 0 .*: 3 in place of 0"),
+        (sideways, "input of training example 0 .*: it is transposed"),
+    ],
+)
+def test_a_known_example_tells_what_counts_do_not(wrong: Callable[[], Dataset], message: str) -> None:
+    """Transposed images and labels of other images have the same numbers, statistics and classes."""
+    train = made().train
+    known = {place: (train.inputs[place], int(train.targets[place])) for place in (0, 1, 79)}
+    check_dataset(made, known=known)
+    check_dataset(wrong)
+    with pytest.raises(AssertionError, match=message):
+        check_dataset(wrong, known=known)
 
 
 BROKEN_SETS: list[tuple[str, Callable[[], Dataset], str]] = [
@@ -343,6 +366,34 @@ def share_of_batches(outputs: Tensor, targets: Tensor) -> Tensor:
 
 SOUND = classification(3)
 BY_BATCHES = Pooled(share_of_batches, lambda counts: counts[0] / counts[1])
+
+
+def overlaps(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Pixels in the intersection and the union of prediction and truth, by class; `VOID` pixels count as class 3."""
+    found, truth = (F.one_hot(labels % 4, 4).bool().flatten(0, -2) for labels in (outputs.argmax(-1), targets))
+    return torch.stack([(found & truth).sum(0), (found | truth).sum(0)]).double()
+
+
+def known_overlaps(outputs: Tensor, targets: Tensor) -> Tensor:
+    known = targets != VOID
+    return overlaps(outputs[known], targets[known])
+
+
+def over_all_classes(counts: Tensor) -> Tensor:
+    return (counts[0] / counts[1].clamp_min(1)).mean()
+
+
+def all_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs.flatten(0, -2), targets.clamp_min(0).flatten())
+
+
+def known_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=VOID)
+
+
+MASKS = segmentation(4)
+BATCHWISE = Task("masks", 4, MASKS.loss, {"iou": lambda o, t: MASKS.metrics["mean_iou"](o, t)}, "iou", moves="masks")
+
 BROKEN_TASKS: list[tuple[str, Task, str]] = [
     ("summed loss", replace(SOUND, loss=sum_loss), "the loss of a batch is .*it is no mean over examples"),
     ("counted metric", replace(SOUND, metrics={"accuracy": count_correct}), "the accuracy of a batch .*it is no mean"),
@@ -356,6 +407,19 @@ BROKEN_TASKS: list[tuple[str, Task, str]] = [
     ("negated loss", replace(SOUND, loss=lambda o, t: -F.cross_entropy(o, t)), "rewards the wrong answer"),
     ("detached loss", replace(SOUND, loss=lambda o, t: F.cross_entropy(o.detach(), t)), "carries no graph"),
     ("vector loss", replace(SOUND, loss=lambda o, t: F.cross_entropy(o, t, reduction="none")), "is a scalar"),
+    ("IoU by batches", BATCHWISE, "the iou of 12 examples .* depends on how examples are batched"),
+    (
+        "unknown pixels scored",
+        replace(MASKS, metrics={"mean_iou": Pooled(overlaps, over_all_classes)}),
+        "the mean_iou counts pixels of no known class",
+    ),
+    (
+        "absent classes scored",
+        replace(MASKS, metrics={"mean_iou": Pooled(known_overlaps, over_all_classes)}),
+        r"the mean_iou of perfect outputs is 1, but 0\.75 where a class occurs in no mask",
+    ),
+    ("unknown pixels trained", replace(MASKS, loss=all_pixels), "the loss counts pixels of no known class"),
+    ("loss by known pixels", replace(MASKS, loss=known_pixels), "the loss of 12 examples .* how examples are batched"),
     ("a step as loss", replace(SOUND, loss=lambda o, t: errors(o, t) + 0 * o.sum()), "at random outputs is zero"),
 ]
 

@@ -321,3 +321,37 @@ def test_wrappers_pass(inner: Any) -> None:
     )
     with pytest.raises(AssertionError, match="nor its strongest option follows the probabilities"):
         check_estimator(Tempered(inner, Linear(5.0, 0.5)))
+
+
+@dataclass(frozen=True)
+class SecondOrder(Estimator):
+    """A sample whose gradient is right to second order (L. Liu et al., NeurIPS 2023); it asks for every option."""
+
+    ahead: float = 2.0
+    behind: float = 0.5
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(sampled=True)
+
+    def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
+        log_p = geometry.log_probabilities(theta, mask)
+        p = log_p.exp()
+        chosen = F.one_hot(torch.multinomial(p.detach(), 1, generator=generator)[:, 0], p.shape[-1]).to(p.dtype)
+        if phase.step == "weights":
+            return Drawn(chosen, chosen.bool())
+        shift = ((chosen + p) / 2).clamp_min(1e-300).log() - log_p.masked_fill(~mask, 0.0)
+        middle = torch.softmax(shift.detach() + log_p.masked_fill(~mask, 0.0), dim=-1)
+        second = self.ahead * middle - self.behind * p
+        return Drawn(chosen + (second - second.detach()))
+
+
+def test_a_hard_gate_may_execute_all_options_and_claim_an_exact_gradient() -> None:
+    logits = (SoftmaxLogits(scale=1.0),)
+    check_estimator(SecondOrder(), logits, unbiased=True)
+    for wrong in (SecondOrder(ahead=1.0), SecondOrder(behind=-0.5)):
+        check_estimator(wrong, logits)  # a biased gradient in the right direction
+        with pytest.raises(AssertionError, match=r"times that of the probabilities, or .* it is not unbiased"):
+            check_estimator(wrong, logits, unbiased=True)
+    with pytest.raises(AssertionError, match="it is not unbiased"):
+        check_estimator(StraightThroughGumbel(WARM), logits, unbiased=True)

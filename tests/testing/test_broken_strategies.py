@@ -170,7 +170,23 @@ class Sweeping(Climber):
         return state + 1
 
 
+class Stuck(Climber):
+    """Asks about its first architecture again and again."""
+
+    def propose(self, representation: Representation, state: Any, rng: np.random.Generator) -> Proposal | None:
+        drawn = representation.sample(rng)
+        return Proposal(state[0][0] if state else drawn)
+
+
+class Deaf(Climber):
+    """Goes on from any of the last answers, whatever they were worth."""
+
+    def parent(self, state: Any) -> Any:
+        return state[-1][0]
+
+
 BROKEN: list[tuple[Strategy[Any], str]] = [
+    (Stuck(), "Stuck asks about one architecture 24 times, and about no other"),
     (AmbientNumpy(), "draws from numpy's global generator"),
     (AmbientRandom(), "draws from the module random"),
     (Entropic(), "two runs of Entropic with equal generators differ"),
@@ -212,3 +228,15 @@ def test_every_strategy_of_the_house_passes(name: str) -> None:
     if name in ("tpe", "nsga2"):
         pytest.importorskip("optuna")
     check_strategy(build_strategy(name, SPACE), evaluations=12 if name in ("tpe", "nsga2") else 24)
+
+
+def test_a_strategy_that_claims_to_learn_must() -> None:
+    check_strategy(Climber(), learns=True)
+    check_strategy(Deaf())  # as random search is sound
+    with pytest.raises(AssertionError, match=r"what Deaf proposes late .* does it learn from what it is told"):
+        check_strategy(Deaf(), learns=True)
+
+
+@pytest.mark.parametrize("name", ["local", "local-first"])
+def test_strategies_of_the_house_learn(name: str) -> None:
+    check_strategy(build_strategy(name, SPACE), learns=True)

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import TextIO
 
 from sharewise.cli.failures import explained
 from sharewise.cli.parser import Parser
-from sharewise.errors import DataWarning, unknown_name
+from sharewise.errors import SharewiseWarning, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -59,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             finally:
                 if sys.stdout is not None:
                     sys.stdout.flush()  # here, where a full disk or a closed pipe can still be answered
-    except KeyboardInterrupt:
-        print("interrupted; a run with a folder continues with --resume", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interruption:
+        # A run with a folder says itself where it stands and how to go on.
+        print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
     except BrokenPipeError:
         _discard_output()
         return 141  # as a process that SIGPIPE ended
@@ -100,9 +102,13 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print what was skipped or changed in the user's data as one line, and other warnings as Python does."""
-    said = issubclass(category, DataWarning)
-    text = f"warning: {message}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    """Print what is worth a line as one, and other warnings as Python does."""
+    said = issubclass(category, SharewiseWarning)
+    text = (
+        f"warning: {printable(message)}\n"
+        if said
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     (file or sys.stderr).write(text)
 
 

@@ -11,7 +11,7 @@ from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from sharewise.run.standalone import TrainingRecipe
@@ -129,4 +129,4 @@ def _show(found: Appraisal) -> None:
     for note in document["notes"]:
         print(f"note: {note}")
     assert found.out is not None
-    print(f"{found.verdict}\n{found.out / 'report.html'}")
+    print(f"{found.verdict}\n{printable(found.out / 'report.html')}")

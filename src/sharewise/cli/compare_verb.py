@@ -10,6 +10,7 @@ from sharewise.cli.declared import names_of_table
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
@@ -87,4 +88,4 @@ def _show(panels: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             print(f"  {claim['sentence']}")
         for note in panel["notes"]:
             print(f"  note: {note}")
-    print("\n".join(str(out / name) for name in ("results.json", "figure.png", "report.html")))
+    print("\n".join(printable(out / name) for name in ("results.json", "figure.png", "report.html")))

@@ -7,7 +7,7 @@ from pathlib import Path
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["execute"]
 
@@ -94,14 +94,14 @@ def execute(parser: Parser, words: list[str]) -> int:
     if not np.isfinite(comparison.interval.half_width):
         result["comparison"].pop("interval")
     result["test_openings"] = list(dataset.openings)
-    folder.write_json(folder.result, result)
+    folder.write_result(result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
     screen.print(f"   found cell:    {mean_interval(scores['found'])}", markup=False)
     screen.print(f"   random cells:  {mean_interval(scores['random'])}", markup=False)
     screen.print(f"   {comparison.sentence}", markup=False)
     screen.print("   (one search, one test set of 360 small images: another --seed may find another cell)")
-    screen.print(f"\nreport: {folder.report.resolve()}", markup=False)
+    screen.print(f"\nreport: {printable(folder.report.resolve())}", markup=False)
     if options.json:
         print_json(result)
     return 0

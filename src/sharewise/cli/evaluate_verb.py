@@ -25,7 +25,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     with folder.locked():  # every look at the test examples stays on record
         result = folder.read_result()
         result["test_openings"] += restored.dataset.openings
-        folder.write_json(folder.result, result)
+        folder.write_result(result)
     recorded = result.get("test")
     if options.json:
         print_json(

@@ -9,7 +9,7 @@ from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["execute"]
 
@@ -60,7 +60,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(written)
         return 0
     for line in _WORDS[options.format](path):
-        print(line)
+        print(printable(line))
     if "difference" in written:
         print(f"outputs equal those of the network up to {written['difference']:.1e}, relative to the largest")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
@@ -28,7 +29,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     run = Path(options.run)
     for document, (module, name) in _PAGES.items():
         if (run / document).is_file():
-            print(getattr(import_module(module), name)(run))
+            print(printable(getattr(import_module(module), name)(run)))
             return 0
     require_run(options.run)
 
@@ -37,5 +38,7 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     folder = RunFolder(run)
     folder.read_config()
-    print(write_report(folder.path))
+    if folder.result.exists():
+        folder.read_result()  # which says so where it cannot be verified
+    print(printable(write_report(folder.path)))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
+from sharewise.files import read_bytes
+from sharewise.sealed_json import parse_json
 from sharewise.spaces import SPACES, load
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = ["Request", "read_request", "require_run"]
 _NESTED = ("network", "recipe")
 _TABLES = ("latency",)
 """Read from files of their own, not from the command line."""
+_PLACE = ("device", "threads")
+"""What a run may go on with that it was not started with: they change the last bits of sums, and nothing else."""
 
 _CONFIGURATIONS = {"search": "SearchConfiguration", "train": "TrainConfiguration"}
 _OWNERS = {"network": "space", "recipe": "method"}
@@ -111,8 +114,10 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
 
     if folder is not None:
         _require_agreement(command, stored, asked, folder.path, namespace.out)
+        elsewhere = {name: asked[name] for name in _PLACE if asked.get(name) is not None}
+        asked = {**stored, **elsewhere}
     return Request(
-        from_mapping(command, asked if folder is None else stored),
+        from_mapping(command, asked),
         Path(namespace.out or ".") if folder is None else folder.path,
         resume=folder is not None,
         print_config=namespace.print_config,
@@ -227,7 +232,7 @@ def _file(path: str, named: Mapping[str, str]) -> dict[str, Any]:
 def _read_table(path: str) -> Any:
     """A latency table from a file; its form is checked with the configuration."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(read_bytes(Path(path), follow=True))
     except OSError as error:
         raise ConfigurationError(f"cannot read the latency table {path}: {error.strerror}") from None
     except ValueError as error:
@@ -254,7 +259,7 @@ def _require_mappings(values: Mapping[str, Any], kind: type[SharewiseError], whe
 def _require_agreement(
     command: str, stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None
 ) -> None:
-    """Options beside `--resume` may repeat what the run was started with, and nothing else."""
+    """Options beside `--resume` may repeat what the run was started with, or say where it goes on; nothing else."""
     if out is not None and Path(out).resolve() != path.resolve():
         raise ConfigurationError(
             f"--out {out} and --resume {path} name different folders; a resumed run stays in its own"
@@ -266,8 +271,8 @@ def _require_agreement(
     before = _flat(from_mapping(command, stored).complete())
     now = _flat(from_mapping(command, {**plain, **asked}).complete())
     differences = []
-    for name, value in _flat(asked).items():
-        if name == "threads" and value is None:  # as many as torch takes, which is not a number to compare
+    for name in _flat(asked):
+        if name in _PLACE:  # the history says where it goes on
             continue
         if name not in before:
             differences.append(f"{name} was not part of the run and is now {now[name]!r}")

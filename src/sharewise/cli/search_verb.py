@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import read_request
+from sharewise.errors import printable
 
 if TYPE_CHECKING:
     from sharewise.run import Forecast
@@ -70,5 +71,5 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -8,7 +8,7 @@ from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["execute"]
 
@@ -53,5 +53,5 @@ def execute(parser: Parser, words: list[str]) -> int:
                 print(f"  note: {note}")
         for name, reason in found.failures.items():
             print(f"no result: {name}: {reason}")
-        print("\n".join(str(found.out / name) for name in ("study.json", "report.html")))
+        print("\n".join(printable(found.out / name) for name in ("study.json", "report.html")))
     return 1 if found.failures else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import read_request
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
@@ -36,5 +37,5 @@ def execute(parser: Parser, words: list[str]) -> int:
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

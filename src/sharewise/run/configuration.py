@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, final, get_type_hints
 
 import torch
-import yaml
 from torch import nn
 
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
@@ -16,6 +15,7 @@ from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
 from sharewise.run.arguments import checked
 from sharewise.run.networks import build_network, network_options
@@ -25,6 +25,7 @@ from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
+from sharewise.strict_yaml import parse_yaml
 from sharewise.supernet import networks_of
 
 __all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
@@ -328,10 +329,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigurationError: when the file is absent or is no mapping in YAML.
     """
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = parse_yaml(read_bytes(Path(path), most=CONFIGURATION_BYTES, follow=True))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (ValueError, RecursionError, OverflowError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")

@@ -137,6 +137,9 @@ class Training:
     setting: Setting = field(default_factory=Setting)
     evaluate_on_test: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", self.space.own(self.architecture))
+
     def prepare(self) -> tuple[SearchState, nn.Module]:
         """The state at step 0, and the plain network in it."""
         require_input_kind(self.space, self.dataset)

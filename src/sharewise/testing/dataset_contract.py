@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ def check_dataset(
     *,
     train_examples: int | None = None,
     test_examples: int | None = None,
+    known: Mapping[int, tuple[Tensor, Tensor | float]] | None = None,
     duplicates: float = 0.005,
     tolerance: float = 1e-3,
 ) -> None:
@@ -33,10 +34,15 @@ def check_dataset(
     inputs are finite and not all alike. *Augmented*: what is recommended for training keeps `check_augmentation`, and
     spatial targets move with their images (`check_moves_together`). *Named*: the provenance says where it came from.
 
+    *Right*: examples that are known are where they should be, with their own targets; without one, images that are
+    transposed and labels of other images go unnoticed.
+
     Args:
         load: reads the whole data set, whose statistics a `limited` one keeps; called twice.
         train_examples: how many the source states.
         test_examples: likewise.
+        known: by place among the training examples, input and target as they should be stored, found without
+            the reader.
         duplicates: the share of test examples whose inputs may occur in training; published sets have a few, and a
             table of few coarse features may need more.
         tolerance: of the statistics of normalisation, in [0, 1] units; published ones are rounded.
@@ -53,6 +59,7 @@ def check_dataset(
     name, train = dataset.name, dataset.train
     expect(not dataset.openings, f"the test examples of {name!r} were opened while it was read: {dataset.openings}")
     _check_values(dataset)
+    _check_known(dataset, known or {})
     _check_again(dataset, load())
     for what, found, stated in (
         ("training", len(train), train_examples),
@@ -97,6 +104,23 @@ def _check_values(dataset: Dataset) -> None:
             expect(bool(values.isfinite().all()), f"the {which} {what} of {dataset.name!r} are not all finite")
         alike = bool((examples.inputs == examples.inputs[:1]).all())
         expect(not alike or len(examples) == 1, f"all {which} inputs of {dataset.name!r} are equal")
+
+
+def _check_known(dataset: Dataset, known: Mapping[int, tuple[Tensor, Tensor | float]]) -> None:
+    train = dataset.train
+    for place, (inputs, target) in known.items():
+        for what, found, stated in (
+            ("input", train.inputs[place], inputs),
+            ("target", train.targets[place], torch.as_tensor(target)),
+        ):
+            alike = found.shape == stated.shape and bool(torch.equal(found.double(), stated.double()))
+            turned = what == "input" and bool(torch.equal(found.double(), stated.double().transpose(-1, -2)))
+            expect(
+                alike,
+                f"the {what} of training example {place} of {dataset.name!r} is not what it is known to be"
+                + (f": {float(found):g} in place of {float(stated):g}" if found.numel() == stated.numel() == 1 else "")
+                + (": it is transposed" if turned else ""),
+            )
 
 
 def _check_leaks(dataset: Dataset, allowed: float) -> None:

@@ -54,6 +54,7 @@ def check_estimator(
     geometries: tuple[Geometry, ...] = _GEOMETRIES,
     *,
     follows: Follows | None = None,
+    unbiased: bool = False,
     draws: int = 4000,
     seed: int = 0,
 ) -> None:
@@ -75,6 +76,8 @@ def check_estimator(
         estimator: to be checked.
         geometries: of which those that the estimator understands are used.
         follows: p, for an estimator that does not draw by the probabilities of the geometry; differentiable in θ.
+        unbiased: whether the mean gradient of a hard gate is claimed to be that of c · p in these geometries, as it is
+            in logits for second-order estimators that ask for every option.
         draws: of each decision.
         seed: of θ and the draws.
 
@@ -97,7 +100,7 @@ def check_estimator(
         if estimator.traits.gradient == "score":
             _check_score(case, many)
         else:
-            _check_gradient(case, many["architecture"], seed)
+            _check_gradient(case, many["architecture"], seed, unbiased)
         _check_corners(case, seed)
     _check_schedules(estimator, understood[0], seed)
 
@@ -189,7 +192,7 @@ def _check_score(case: _Case, many: dict[Step, Drawn]) -> None:
         )
 
 
-def _check_gradient(case: _Case, drawn: Drawn, seed: int) -> None:
+def _check_gradient(case: _Case, drawn: Drawn, seed: int, unbiased: bool) -> None:
     costs = _COSTS.repeat(case.copies, 1)
     reference = _by_decision(case, _gradient(case.reference("architecture"), costs, case.theta))[0]
     expect(
@@ -197,14 +200,19 @@ def _check_gradient(case: _Case, drawn: Drawn, seed: int) -> None:
         f"the gates of {case.words} carry no graph to θ in an architecture step: are they detached?",
     )
     hard = _hard(drawn)
-    if hard:  # what reaches the gates of options that are not executed is zero
-        assert drawn.active is not None, f"{case.words} draws one-hot gates, but executes all options"
+    if hard and drawn.active is not None:  # what reaches the gates of options that are not executed is zero
         costs = (costs - (case.reference("architecture").detach() * costs).sum(-1, keepdim=True)) * drawn.active
     single = _by_decision(case, _gradient(drawn.weights, costs, case.theta))
     expect(bool(single.isfinite().all()), f"the gradient of {case.words} is not finite")
     mean, error = single.mean(0), single.std(0) / case.copies**0.5
     if hard:
         _check_straight(case, mean, reference)
+        expect(
+            not unbiased or bool(((mean - reference).abs() <= _WIDTH * error + 1e-6).all()),
+            f"the mean gradient of {case.words} is {float(mean.norm() / reference.norm()):.3g} times that of the "
+            f"probabilities, or {float((mean - reference).norm() / reference.norm()):.2g} of its size away: it is not "
+            "unbiased",
+        )
         return
     # agreement with p on average says something only where the gates themselves average to p
     if _follows(case, drawn) and bool(((mean - reference).abs() <= _WIDTH * error + 1e-6).all()):

@@ -36,6 +36,7 @@ def check_strategy(
     fidelities: tuple[int, ...] = (1, 3, 9),
     evaluations: int = 24,
     random: bool = True,
+    learns: bool = False,
     seed: int = 0,
 ) -> None:
     """Check that a strategy is what the loop, its ledger and a resume take it for.
@@ -45,7 +46,8 @@ def check_strategy(
     where they are, and other seeds give other histories. *Fold*: a state is a value that later steps leave as it was,
     and `replay` of the first k answers proposes what the run proposed after them, also from a copy that never ran.
     *Blind*: the strategy can be sent to another process and holds no table, oracle or reporter, so that answers are all
-    it knows. *Upwards*: higher is better, hence what it proposes late is not clearly worse than at random. *Steady*: an
+    it knows. *Upwards*: higher is better, hence what it proposes late is not clearly worse than at random, and clearly
+    better where it learns. *Curious*: it does not ask about one architecture all the time. *Steady*: an
     answer of -∞ (a training that failed) does not stop it.
 
     Args:
@@ -54,6 +56,7 @@ def check_strategy(
         fidelities: epochs that can be asked for, ascending.
         evaluations: of each run.
         random: whether the strategy draws at all; false for one that enumerates.
+        learns: whether so many evaluations of a space without traps are enough for it to propose better ones.
         seed: of the values and the runs.
 
     Raises:
@@ -72,6 +75,11 @@ def check_strategy(
     problem = _Problem(represent(space, covered), values, fidelities, objectives)
     with without_ambient_randomness(f"{_name(strategy)} proposes and"):
         run = _run(strategy, problem, evaluations, seed)
+    asked = {problem.representation.index(answer.genotype) for answer in run.answers}
+    expect(
+        len(asked) > 1 or len(run.answers) < 3,
+        f"{_name(strategy)} asks about one architecture {len(run.answers)} times, and about no other",
+    )
     again = _run(copy.deepcopy(untouched), problem, evaluations, seed)
     expect(
         again.trials == run.trials,
@@ -88,7 +96,8 @@ def check_strategy(
     _check_fold(untouched, problem, run, seed, " of a copy that never ran")
     failing = np.where(np.arange(len(values)) % 3 == 0, -np.inf, values)
     _run(strategy, _Problem(represent(space), failing, fidelities, objectives), evaluations, seed)
-    _check_upwards(strategy, space, fidelities, objectives, evaluations, seed)
+    late = _late(strategy, space, fidelities, objectives, evaluations, seed)
+    _check_upwards(strategy, late, learns)
 
 
 @final
@@ -214,30 +223,31 @@ def _check_blind(strategy: Strategy[Any]) -> None:
     )
 
 
-def _check_upwards(
+def _late(
     strategy: Strategy[Any],
     space: Space,
     fidelities: tuple[int, ...],
     objectives: int,
     evaluations: int,
     seed: int,
-) -> None:
-    """Late proposals on a signal that adds over the choices, against what chance would propose."""
+) -> list[float]:
+    """What is proposed late on a signal that adds over the choices, in deviations from what chance would propose."""
     places = [{c.name: c.index(a[c.name]) for c in space.choices if c.name in a} for a in _architectures(space)]
     values = np.array([sum(found.values()) for found in places], dtype=np.float64)
     if not values.std():
-        return
+        return []
     problem = _Problem(represent(space), (values - values.mean()) / values.std(), fidelities, objectives)
-    late = [
-        float(np.mean([t.value for t in _run(strategy, problem, evaluations, seed + n).answers[evaluations // 2 :]]))
-        for n in range(8)
-    ]
+    runs = [_run(strategy, problem, evaluations, seed + n) for n in range(8)]
+    return [float(np.mean([trial.value for trial in run.answers[evaluations // 2 :]])) for run in runs]
+
+
+def _check_upwards(strategy: Strategy[Any], late: Sequence[float], learns: bool) -> None:
+    if not late:
+        return
     deviation = float(np.mean(late)) / max(float(np.std(late, ddof=1)) / len(late) ** 0.5, 0.02)
-    expect(
-        deviation > _WORSE,
-        f"what {_name(strategy)} proposes late is worth {np.mean(late):.2f} standard deviations of the space against 0 "
-        "at random: higher is better, does it descend?",
-    )
+    worth = f"what {_name(strategy)} proposes late is worth {np.mean(late):.2f} standard deviations of the space"
+    expect(deviation > _WORSE, f"{worth} against 0 at random: higher is better, does it descend?")
+    expect(not learns or deviation > -_WORSE, f"{worth}, about 0 as at random: does it learn from what it is told?")
 
 
 def _architectures(space: Space) -> Sequence[Any]:

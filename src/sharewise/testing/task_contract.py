@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharewise.data import Objective, Task, pooled
+from sharewise.data import VOID, Objective, Task, pooled
 from sharewise.testing.ambient import without_ambient_randomness
 from sharewise.testing.expect import expect
 
@@ -29,7 +29,9 @@ def check_task(task: Task, targets: Tensor | None = None, perfect: Perfect | Non
     depend on the batch size. *Honest*: the loss of perfect
     outputs is lower than that of any others, its gradient is finite, and a small step against it lowers it. *The right
     way*: the primary metric of perfect outputs is the better one, as `higher_is_better` says. *Functions*: equal
-    arguments give equal scalars, which are not changed in place, and no global generator moves.
+    arguments give equal scalars, which are not changed in place, and no global generator moves. *Masks*: what is put
+    out where the class of a pixel is not known (`VOID`) changes nothing, and a class that occurs nowhere takes nothing
+    from perfect outputs.
 
     Args:
         task: loss and metrics.
@@ -50,13 +52,16 @@ def check_task(task: Task, targets: Tensor | None = None, perfect: Perfect | Non
     generator = torch.Generator().manual_seed(seed)
     if targets is None:
         targets = _targets(task, generator)
-    best = (perfect or (lambda values: _perfect(task, values)))(targets).double()
+    answers = perfect or (lambda values: _perfect(task, values))
+    best = answers(targets).double()
     noise = torch.randn(best.shape, generator=generator, dtype=torch.float64) * best.std().clamp_min(1.0)
     case = _Case(targets, best, noise)
     for name, objective in {"loss": task.loss, **task.metrics}.items():
         _check_function(name, objective, case)
         _check_mean(name, objective, case)
     _check_loss(task, case)
+    if task.moves == "masks":
+        _check_masks(task, case, answers)
     primary = task.metrics.get(task.primary, task.loss)
     good, bad = float(primary(case.best, targets)), float(primary(case.noise, targets))
     expect(
@@ -77,7 +82,9 @@ class _Case(NamedTuple):
 def _targets(task: Task, generator: torch.Generator) -> Tensor:
     """Of the kind that the loss takes: masks, classes, else real values."""
     if task.moves == "masks":
-        return torch.randint(task.outputs, (12, 3, 4), generator=generator)
+        masks = torch.randint(task.outputs, (12, 3, 4), generator=generator)
+        masks[:9, 0, :3] = VOID  # so that images have unequal numbers of known pixels
+        return masks
     classes = torch.arange(12) % task.outputs
     try:
         with _quiet():
@@ -99,7 +106,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _perfect(task: Task, targets: Tensor) -> Tensor:
-    return targets if targets.is_floating_point() else _SURE * F.one_hot(targets, task.outputs)
+    return targets if targets.is_floating_point() else _SURE * F.one_hot(targets.clamp_min(0), task.outputs)
 
 
 def _check_function(name: str, objective: Objective, case: _Case) -> None:
@@ -157,6 +164,25 @@ def _check_loss(task: Task, case: _Case) -> None:
             best < value,
             f"the loss of perfect outputs is {best:.4g}, and that of {words} {value:.4g}: it rewards the wrong answer",
         )
+
+
+def _check_masks(task: Task, case: _Case, perfect: Perfect) -> None:
+    unknown = (case.targets == VOID)[..., None]
+    other = torch.where(unknown, case.noise.roll(1, -1), case.noise)
+    present = case.targets.clamp_max(max(0, task.outputs - 2))
+    for name, objective in {"loss": task.loss, **task.metrics}.items():
+        before, after = float(objective(case.noise, case.targets)), float(objective(other, case.targets))
+        expect(
+            _close(before, after),
+            f"the {name} counts pixels of no known class: it becomes {after:.6g} in place of {before:.6g} when the "
+            "outputs there change",
+        )
+        if name != "loss":
+            whole, part = (float(objective(perfect(t).double(), t)) for t in (case.targets, present))
+            expect(
+                _close(whole, part),
+                f"the {name} of perfect outputs is {whole:.6g}, but {part:.6g} where a class occurs in no mask",
+            )
 
 
 def _close(first: float, second: float) -> bool:

@@ -265,8 +265,9 @@ class NasBench201Listing(Listing):
     def index(self, architecture: Architecture) -> int:
         """See `Listing.index`."""
         try:
-            if architecture.space == "nasbench201" and len(architecture.items_) == len(EDGES):
-                return int(_official_index()[sum(map(_WEIGHTS.__getitem__, architecture.items_))])
+            items = architecture.items_
+            if architecture.space == "nasbench201" and len(dict(items)) == len(items) == len(EDGES):
+                return int(_official_index()[sum(map(_WEIGHTS.__getitem__, items))])
         except KeyError:
             pass
         raise ConfigurationError(f"{architecture!r} is not an architecture of space 'nasbench201'")
