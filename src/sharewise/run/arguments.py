@@ -123,10 +123,10 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
         8
     """
     if isinstance(given, SearchResult):
-        return given.architecture
+        given = given.architecture
     if isinstance(given, Mapping) and not isinstance(given, Architecture):
-        return space.architecture({name: _plain(option) for name, option in given.items()})
-    return _read("architecture", Architecture, given, space.parse, f"give its standard string, or one of {space.name}")
+        given = {name: _plain(option) for name, option in given.items()}
+    return space.own(given)
 
 
 def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRecipe:
