@@ -26,6 +26,7 @@ from sharewise.cli import main as sharewise
 from sharewise.oracle import Table, open_table
 from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.tabulated import final_accuracies
+from sharewise.sealed_json import unsealed
 
 HERE = Path(__file__).resolve().parent
 MARKS = "<!-- written by run.py: begin -->", "<!-- written by run.py: end -->"
@@ -187,7 +188,7 @@ def run(config: Mapping[str, Any], searches: Path, data_root: Path, folder: Path
         results = {
             "config": dict(config),
             "command": "sharewise compare " + " ".join(str(word) for word in words[3 : -len(runs) - 3]) + " --runs …",
-            "comparison": json.loads((out / "results.json").read_text(encoding="utf-8")),
+            "comparison": unsealed(json.loads((out / "results.json").read_text(encoding="utf-8")))[0],
             "rates": of_other_rates(config, searches, table),
             "random_cells": random_cells(table),
         }

@@ -34,6 +34,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
         'whole'
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    temporary.unlink(missing_ok=True)  # nobody's link lies where the block writes
     try:
         yield temporary
         _sync(temporary)

@@ -16,12 +16,61 @@ __all__ = [
     "DataWarning",
     "NonFiniteError",
     "SharewiseError",
+    "SharewiseWarning",
+    "printable",
+    "shown",
     "unknown_name",
 ]
 
+_LONGEST = 4000
+"""Characters of a message; what a file or a name holds beyond is of no use to a reader."""
+
+
+def printable(text: object) -> str:
+    r"""A text as a terminal may show it: control characters are written out, line ends stay.
+
+    Example:
+        >>> print(printable("RUN\x1b[31m"))
+        RUN\x1b[31m
+    """
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+        for character in str(text)
+    )
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message shows it: by its literal, shortened where it is long.
+
+    Args:
+        value: any plain value.
+        most: characters.
+
+    Example:
+        >>> shown("a" * 1000, most=12)
+        "'aaaaaaaaaa…"
+    """
+    text = repr(value[: 2 * most] if isinstance(value, str | bytes | list | tuple) else value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
 
 class SharewiseError(Exception):
-    """The common ancestor of all errors raised on purpose, so that one `except` clause finds them."""
+    """The common ancestor of all errors raised on purpose, so that one `except` clause finds them.
+
+    Messages quote names, paths and values of strangers, so control characters are written out and long ones cut.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > _LONGEST:
+            text = (
+                f"{text[: _LONGEST // 2]} … ({len(text) - _LONGEST:,} characters left out) … {text[-_LONGEST // 2 :]}"
+            )
+        return printable(text)
+
+
+class SharewiseWarning(UserWarning):
+    """Something that is worth a line but no reason to stop."""
 
 
 class ConfigurationError(SharewiseError, ValueError):
@@ -32,7 +81,7 @@ class DataError(SharewiseError, ValueError):
     """A data file is missing, damaged, or of another kind than asked for."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(SharewiseWarning):
     """Data were read, but not all of what lies there, or not as it lies there."""
 
 

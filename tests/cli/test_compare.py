@@ -13,6 +13,7 @@ from sharewise.cli.parser import Parser
 from sharewise.oracle import open_table
 from sharewise.oracle.readers import import_benchmark
 from sharewise.run import SearchConfiguration
+from sharewise.sealed_json import sealed, unsealed
 from sharewise.strategy import STRATEGIES, LocalSearch
 from sharewise.strategy.comparison import run_arena
 
@@ -58,7 +59,7 @@ def test_the_command_of_the_issue(table: Path, tmp_path: Path, capsys: pytest.Ca
         assert low < curve["mean"][-1] < high
         assert curve["evaluations"]["least"] >= 50
     assert set(panel["differences"]) == {"random - evolution", "random - local", "evolution - local"}
-    assert json.loads((out / "results.json").read_text(encoding="utf-8")) == results
+    assert unsealed(json.loads((out / "results.json").read_text(encoding="utf-8"))) == (results, True)
     assert (out / "figure.png").stat().st_size > 10_000
     assert (out / "figure.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert not [path for path in out.rglob(".*") if path.is_file()]  # nothing half-written is left
@@ -323,7 +324,8 @@ def test_runs_are_read_before_anything_is_run_and_told_apart(
         ({**results[0], "ledger": {}}, "is damaged"),
         ([], "no finished search"),
     ):
-        (folders[1] / "result.json").write_text(json.dumps(content), encoding="utf-8")
+        written = sealed(content) if isinstance(content, dict) else content
+        (folders[1] / "result.json").write_text(json.dumps(written), encoding="utf-8")
         code, error = run(capsys, *words, "--runs", *folders, "--out", tmp_path / "none")
         assert (code, message in error["error"]) == (2, True), error
         assert not (tmp_path / "none").exists()

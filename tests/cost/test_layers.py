@@ -90,6 +90,7 @@ def test_the_expected_price_is_the_sum_over_all_gates_also_where_groups_hold_a_d
     torch.testing.assert_close(mine, theirs)
     top = max(prices.of(indices) for indices in itertools.product(range(3), range(3), range(4)))
     assert prices.largest(mask) + prices.fixed >= top
+    assert min(float(table.min()) for table in prices.terms.values()) >= 0
 
 
 @pytest.mark.parametrize("quantity", [Parameters(), MultiplyAccumulates()], ids=lambda q: q.name)

@@ -336,7 +336,7 @@ def test_the_expected_cost_of_a_shared_layer_is_the_sum_over_its_widths() -> Non
     made = factored(space, SoftmaxLogits(), Expectation())
     p = made.probabilities()["width"]
     widths = space["width"].options
-    grows = [float(width) * (4 + 1 + 3) for width in widths]  # beyond the classifier's bias
+    grows = [float(width) * 5 + (width + 1) * 3 for width in widths]  # of the two layers, biases included
     expected = sum(float(q) * price for q, price in zip(p, grows, strict=True)) / max(grows)
     assert float(ExpectedCost(1.0)(made, costs, ARCHITECTURE).detach()) == pytest.approx(expected, rel=1e-6)
 

@@ -20,6 +20,7 @@ from sharewise.cli import main
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.oracle import open_table
 from sharewise.run import RunFolder, SearchConfiguration
+from sharewise.sealed_json import unsealed
 from sharewise.studies.cells import Price, price_of
 from sharewise.studies.plan import StudyPlan
 from sharewise.studies.workers import Failure, attempt
@@ -168,7 +169,7 @@ def test_equal_cost_is_equal_in_the_ledger(tmp_path: Path, capsys: pytest.Captur
         assert cell["cost"] == pytest.approx(budget, rel=0.1), cell["cell"]
     steps = [RunFolder(tmp_path / "out" / "runs" / c["cell"]).read_checkpoint() for c in found["cells"]]
     assert len({content["state"]["step"] for content in steps if content}) == 3  # a step costs what its method makes it
-    assert set(json.loads((tmp_path / "out" / "prices.json").read_text(encoding="utf-8"))) == {
+    assert set(unsealed(json.loads((tmp_path / "out" / "prices.json").read_text(encoding="utf-8")))[0]) == {
         f"toy-tied-width, digits: {arm}" for arm in ("gaea-erm", "darts", "spos")
     }
     with pytest.raises(ConfigurationError, match="allows no step"):

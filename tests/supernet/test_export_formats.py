@@ -114,3 +114,37 @@ def test_a_run_is_exported_as_a_program(tmp_path: Path, capsys: pytest.CaptureFi
     assert torch.export.load(folder / "model.pt2").module()(torch.rand(3, 1, 8, 8)).shape == (3, 10)
     assert main(["export", run, "--format", "source", "--out", str(tmp_path / "source"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["format"] == "source"
+
+
+class Masked(nn.Module):
+    """Leaves minus infinity where a mask is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.linear(inputs)
+        return outputs.masked_fill(torch.arange(8) > 4, float("-inf"))
+
+
+@pytest.mark.parametrize("format_", ["torch-export", "onnx"])
+def test_outputs_that_a_mask_made_infinite_are_compared(format_: str, tmp_path: Path) -> None:
+    if format_ == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    export(Masked(), tmp_path, format=format_, example=torch.randn(3, 8))
+    assert json.loads((tmp_path / "manifest.json").read_text())["difference"] < 1e-5
+
+
+class Undecided(nn.Module):
+    """Chooses by the sum of its inputs, which torch cannot export."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs if float(inputs.sum()) > 0 else -inputs
+
+
+def test_a_refusal_is_one_line_without_the_log_of_torch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"Undecided cannot be exported: torch.export says: [^\n]*$"):
+        export(Undecided(), tmp_path, format="torch-export", example=torch.randn(3, 8))
+    assert capfd.readouterr() == ("", "")

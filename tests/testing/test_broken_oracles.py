@@ -39,7 +39,7 @@ class Careful(Oracle):
     def evaluate(self, architecture: Architecture, fidelity: int, rng: np.random.Generator) -> Evaluation:
         if fidelity not in self.fidelities:
             raise ConfigurationError(f"no fidelity {fidelity}")
-        architecture = self.space.checked(architecture)
+        architecture = self.space.own(architecture)
         return self.answered(Evaluation(architecture, valid(architecture, fidelity), 2.0 * fidelity, fidelity), rng)
 
     def answered(self, answer: Evaluation, rng: np.random.Generator) -> Evaluation:

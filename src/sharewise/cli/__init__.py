@@ -6,14 +6,17 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
 
+from sharewise.cli.failures import explained
 from sharewise.cli.parser import Parser
-from sharewise.errors import DataWarning, SharewiseError, unknown_name
+from sharewise.errors import SharewiseWarning, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; `None` takes those of the process.
 
     Returns:
-        The exit code: 0, 2 for an error that a message explains, 130 after an interruption.
+        The exit code: 0, 1 where a verb says so, 2 for an error that a line explains, 130 after an interruption, 141
+        where nobody reads the output any more. An error of the program itself is raised, with its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -51,18 +55,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show
-            return _dispatch(words)
-    except SharewiseError as error:
-        if "--json" in words:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; a run with a folder continues with --resume", file=sys.stderr)
-        return 130
+            try:
+                return _dispatch(words)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # here, where a full disk or a closed pipe can still be answered
+    except KeyboardInterrupt as interruption:
+        # A run with a folder says itself where it stands and how to go on.
+        print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
     except BrokenPipeError:
+        _discard_output()
+        return 141  # as a process that SIGPIPE ended
+    except Exception as error:
+        line = explained(error)
+        if line is None:
+            raise
+        _report(line, type(error).__name__, as_json="--json" in words)
+        return 2
+
+
+def _report(line: str, kind: str, *, as_json: bool) -> None:
+    """Say what went wrong, wherever something can still be written."""
+    with suppress(OSError):
+        print(f"error: {line}", file=sys.stderr)
+    try:
+        if as_json:
+            print(json.dumps({"error": line, "kind": kind}))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Let nothing more be written to a standard output that is closed or full, not even when the process ends."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _show(
@@ -73,9 +102,13 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print what was skipped or changed in the user's data as one line, and other warnings as Python does."""
-    said = issubclass(category, DataWarning)
-    text = f"warning: {message}\n" if said else warnings.formatwarning(message, category, filename, lineno, line)
+    """Print what is worth a line as one, and other warnings as Python does."""
+    said = issubclass(category, SharewiseWarning)
+    text = (
+        f"warning: {printable(message)}\n"
+        if said
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     (file or sys.stderr).write(text)
 
 

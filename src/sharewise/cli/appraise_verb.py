@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sharewise.cli.lines import Lines
+from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError
+from sharewise.cli.running import require_run
+from sharewise.errors import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from sharewise.run.standalone import TrainingRecipe
@@ -22,6 +24,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     """Compare supernets with the truth, and say whether sharing helps."""
     _add_options(parser)
     options = parser.parse(words)
+    for run in options.runs:
+        require_run(run)
 
     from sharewise.studies.appraise import appraise
 
@@ -78,7 +82,13 @@ def _add_options(parser: Parser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
     add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
     add("--device", help="where to compute (default: as the runs)")
-    add("--out", required=True, metavar="DIR", help="folder of the results; an appraisal that was cut off goes on")
+    add(
+        "--out",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="folder of the results; an appraisal that was cut off goes on",
+    )
     add("--json", action="store_true", help="print the results as one JSON object")
 
 
@@ -119,4 +129,4 @@ def _show(found: Appraisal) -> None:
     for note in document["notes"]:
         print(f"note: {note}")
     assert found.out is not None
-    print(f"{found.verdict}\n{found.out / 'report.html'}")
+    print(f"{found.verdict}\n{printable(found.out / 'report.html')}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.errors import unknown_name
+from sharewise.errors import printable, unknown_name
 from sharewise.oracle.quantity import Key, Seed
 from sharewise.oracle.table import Table, open_table
 
@@ -51,7 +51,8 @@ def _import(parser: Parser, words: list[str]) -> int:
     if options.json:
         print_json({"table": str(table.path), **_summary(table)})
     else:
-        print(f"{table.path}: {_headline(table)}\nshow what it holds: sharewise benchmark info {table.path}")
+        path = printable(table.path)
+        print(f"{path}: {_headline(table)}\nshow what it holds: sharewise benchmark info {path}")
     return 0
 
 

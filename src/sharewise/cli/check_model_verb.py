@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
 from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
-from sharewise.supernet.elastic import ElasticModel
-from sharewise.testing import check_model
+
+if TYPE_CHECKING:
+    from sharewise.supernet.elastic import ElasticModel
 
 __all__ = ["execute"]
 
@@ -28,6 +29,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     if options.samples < 1:
         raise ConfigurationError(f"--samples must be at least 1, got {options.samples}")
     supernet = _made(options.model)
+
+    from sharewise.testing import check_model
+
     try:
         report = check_model(supernet, samples=options.samples, seed=options.seed)
     except AssertionError as error:
@@ -59,6 +63,9 @@ def _made(text: str) -> ElasticModel:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise ConfigurationError(f"there is no file {path}")
+
+    from sharewise.supernet.elastic import ElasticModel
+
     specification = importlib.util.spec_from_file_location(file.stem, file)
     if specification is None or specification.loader is None:
         raise ConfigurationError(f"{path} is no Python file; its name must end in .py")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sharewise.cli.declared import names_of_table
+from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.strategy.registry import STRATEGIES
-from sharewise.studies.compare import compare
-from sharewise.studies.contest import Contest
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
@@ -18,10 +18,10 @@ __all__ = ["execute"]
 def execute(parser: Parser, words: list[str]) -> int:
     """Draw regret against cost for strategies, and for finished searches."""
     add = parser.add_argument
-    add("--oracle", required=True, metavar="TABLE", help="a table that `sharewise benchmark import` wrote")
+    add("--oracle", type=place, required=True, metavar="TABLE", help="a table that `sharewise benchmark import` wrote")
     add("--space", metavar="NAME", help="a sub-space of the table's, such as nasbench101:A_4 (default: all of it)")
     add("--dataset", action="append", metavar="NAME", help="of the table; may be repeated (default: all of them)")
-    names = ", ".join(STRATEGIES)
+    names = ", ".join(names_of_table("sharewise.strategy.registry", "STRATEGIES"))
     add("--strategies", default="random,evolution,local", metavar="A,B,…", help=f"of {names} (default: %(default)s)")
     add("--signal-epochs", type=int, nargs="+", metavar="N", help="training that searches see (default: the longest)")
     add(
@@ -38,9 +38,19 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--repeats", type=int, default=500, metavar="N", help="of every strategy (default: 500)")
     add("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     add("--jobs", type=int, default=1, metavar="N", help="processes; results do not depend on them (default: 1)")
-    add("--out", required=True, metavar="DIR", help="folder of the results; a comparison that was cut off goes on")
+    add(
+        "--out",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="folder of the results; a comparison that was cut off goes on",
+    )
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
+
+    from sharewise.studies.compare import compare
+    from sharewise.studies.contest import Contest
+
     contest = Contest(
         strategies=tuple(name for name in options.strategies.split(",") if name),
         datasets=tuple(options.dataset or ()),
@@ -78,4 +88,4 @@ def _show(panels: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             print(f"  {claim['sentence']}")
         for note in panel["notes"]:
             print(f"  note: {note}")
-    print("\n".join(str(out / name) for name in ("results.json", "figure.png", "report.html")))
+    print("\n".join(printable(out / name) for name in ("results.json", "figure.png", "report.html")))

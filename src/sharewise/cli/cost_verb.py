@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from sharewise.cli.options import add_fields, dataclass_fields, given
+from typing import TYPE_CHECKING
+
+from sharewise.cli.declared import fields_of_network
+from sharewise.cli.options import add_fields, given, require_own
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
-from sharewise.cost import cost, latency
-from sharewise.engine import numerics
 from sharewise.errors import ConfigurationError
-from sharewise.run import build_network
-from sharewise.spaces import load
-from sharewise.supernet import networks_of
+from sharewise.spaces import SPACES, load
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["execute"]
+
+
+def _device(name: str) -> torch.device:
+    """The device of a measurement; the engine is imported for that alone."""
+    from sharewise.engine import numerics
+
+    return numerics(name).device
 
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
-        each.add_argument("--space", default="nasbench201", help="name of the space (default: nasbench201)")
+        each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
     parser.add_argument("--architecture", required=True, metavar="TEXT", help="standard string of the architecture")
     parser.add_argument(
         "--input-shape", type=int, nargs="+", default=[3, 32, 32], metavar="N", help="of one input (default: 3 32 32)"
@@ -31,16 +40,32 @@ def execute(parser: Parser, words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     early, _ = first.parse_known_args(words)
     space = load(early.space)
-    fields = dataclass_fields(networks_of(space).options)
+    fields = fields_of_network(space)
     add_fields(parser.add_argument_group("network"), fields)
+    others = [field for name in SPACES for field in fields_of_network(load(name))]
+    require_own(words, f"networks of space {space.name!r} have", fields, fields, others)
     options = parser.parse(words)
     if min(options.input_shape) < 1:
         raise ConfigurationError(f"sizes of --input-shape must be at least 1, got {tuple(options.input_shape)}")
     if options.outputs < 1:
         raise ConfigurationError(f"--outputs must be at least 1, got {options.outputs}")
-    device = numerics(options.device).device if options.latency else None
+    if options.batch_size < 1:
+        raise ConfigurationError(f"--batch-size must be at least 1, got {options.batch_size}")
     architecture = space.parse(options.architecture)
-    network = build_network(architecture, space, options.input_shape, options.outputs, network=given(options, fields))
+
+    import torch
+
+    from sharewise.cost import cost, latency
+    from sharewise.supernet import networks_of
+    from sharewise.supernet.weights import fitting
+
+    networks = networks_of(space)
+    configured = networks.configure(given(options, fields))
+    device = _device(options.device) if options.latency else None
+    with fitting():
+        network = networks.plain(architecture, options.input_shape, options.outputs, configured)
+    if device is None:
+        torch.set_num_threads(1)  # waiting for a second one takes longer than counting
     counted = cost(network, options.input_shape)
     description: dict[str, object] = {
         "space": space.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sharewise.engine import Announced, Callback, EpochEnded, Event, SearchState, SelectionEnded, Started, Stepped
 
-__all__ = ["console", "progress", "show_picture"]
+__all__ = ["console", "progress", "show_picture", "show_remarks"]
 
 
 def console(*, quiet: bool = False) -> Console:
@@ -89,7 +89,8 @@ def progress(screen: Console) -> Iterator[Callback]:
     try:
         yield listen
     finally:
-        bar.stop()
+        if task is not None:  # one that never began would leave an empty line
+            bar.stop()
 
 
 def _figures(record: Mapping[str, Any]) -> str:
@@ -116,3 +117,9 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
         terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
             screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}", markup=False)
+
+
+def show_remarks(screen: Console, remarks: Sequence[Mapping[str, str]]) -> None:
+    """Print what a search says against its own result, and what to try."""
+    for remark in remarks:
+        screen.print(f"but: {remark['sentence']}; {remark['advice']}", markup=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
-from sharewise.run import RunFolder, evaluate_test, restore
+from sharewise.cli.running import require_run
 
 __all__ = ["execute"]
 
@@ -15,13 +15,17 @@ def execute(parser: Parser, words: list[str]) -> int:
     parser.add_argument("--device", help="where to compute (default: as the run did)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse(words)
+    require_run(options.run)
+
+    from sharewise.run import RunFolder, evaluate_test, restore
+
     folder = RunFolder(options.run)
     restored = restore(folder, device=options.device)
     scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
     with folder.locked():  # every look at the test examples stays on record
         result = folder.read_result()
         result["test_openings"] += restored.dataset.openings
-        folder.write_json(folder.result, result)
+        folder.write_result(result)
     recorded = result.get("test")
     if options.json:
         print_json(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-
+from sharewise.cli.options import place
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
-from sharewise.cost import cost
-from sharewise.run import RunFolder, restore, versions
-from sharewise.supernet import export
-from sharewise.supernet.export import FORMATS
+from sharewise.cli.running import require_run
+from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["execute"]
 
@@ -20,15 +17,25 @@ __all__ = ["execute"]
 def execute(parser: Parser, words: list[str]) -> int:
     """Write the network and `manifest.json`."""
     parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
+    parser.add_argument("--out", type=place, metavar="DIR", required=True, help="folder to write")
     parser.add_argument(
         "--format",
         default="source",
-        choices=list(FORMATS),
+        choices=list(_WORDS),
         help="model.py with its weights (source), model.pt2 (torch-export) or model.onnx (onnx); default: source",
     )
+    parser.add_argument("--force", action="store_true", help="write into a folder that holds files, over its export")
     parser.add_argument("--json", action="store_true", help="print the manifest")
     options = parser.parse(words)
+    require_run(options.run)
+    _require_free(Path(options.out), options.force)
+
+    import torch
+
+    from sharewise.cost import cost
+    from sharewise.run import RunFolder, restore, versions
+    from sharewise.supernet import export
+
     folder = RunFolder(options.run)
     restored = restore(folder, device="cpu")
     dataset = restored.dataset
@@ -53,10 +60,24 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(written)
         return 0
     for line in _WORDS[options.format](path):
-        print(line)
+        print(printable(line))
     if "difference" in written:
         print(f"outputs equal those of the network up to {written['difference']:.1e}, relative to the largest")
     return 0
+
+
+def _require_free(out: Path, force: bool) -> None:
+    """Refuse a place where something would be overwritten that nobody meant.
+
+    Raises:
+        ConfigurationError: for a file, a run, or a folder with files unless that was asked for.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigurationError(f"--out {out} is a file; give a folder")
+    if (out / "config.yaml").exists():
+        raise ConfigurationError(f"--out {out} is the folder of a run; give another one")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise ConfigurationError(f"--out {out} holds files; give another folder, or --force to write into it")
 
 
 _WORDS = {

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
 from sharewise.errors import unknown_name
 
 __all__ = ["execute"]
 
 
 def _methods() -> list[dict[str, str]]:
-    from sharewise.methods import METHODS
+    from sharewise.cli.declared import methods
 
-    return [
-        {"name": name, "summary": (inspect.getdoc(function) or "").splitlines()[0]}
-        for name, function in sorted(METHODS.items())
-    ]
+    return [{"name": name, "summary": method.summary} for name, method in sorted(methods().items())]
 
 
 def _spaces() -> list[dict[str, str]]:

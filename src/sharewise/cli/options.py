@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Union, final, get_args, get_origin
 
-__all__ = ["Field", "add_fields", "argument_docs", "dataclass_fields", "fields_of_function", "given"]
+from sharewise.errors import ConfigurationError
+
+__all__ = ["Field", "add_fields", "described", "given", "place", "require_own"]
 
 _METAVARS: Mapping[Any, str] = {int: "N", float: "X"}
 
 
+@final
+@dataclass(frozen=True)
 class Field:
     """One option: name, type, default and help.
 
@@ -26,44 +29,25 @@ class Field:
         text: what it means.
     """
 
-    def __init__(self, name: str, kind: Any, default: Any, text: str) -> None:
-        self.name, self.kind, self.default, self.text = name, kind, default, text
+    name: str
+    kind: Any
+    default: Any
+    text: str
 
 
-def argument_docs(documented: object) -> dict[str, str]:
+def described(docstring: str) -> dict[str, str]:
     """The descriptions in the `Args` section of a docstring, by argument.
 
     Example:
-        >>> argument_docs(Field)["kind"]
-        'its type.'
+        >>> described("A box." + chr(10) * 2 + "Args:" + chr(10) + "    width: in pixels." + chr(10))
+        {'width': 'in pixels.'}
     """
-    text = inspect.getdoc(documented) or ""
-    match = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", text, flags=re.MULTILINE)
+    match = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", docstring, flags=re.MULTILINE)
     if match is None:
         return {}
     block = textwrap.dedent(match[1])
     entries = re.findall(r"^(\w+): (.*(?:\n[ ]+.*)*)", block, flags=re.MULTILINE)
     return {name: " ".join(description.split()) for name, description in entries}
-
-
-def dataclass_fields(cls: type, *, skip: tuple[str, ...] = ()) -> list[Field]:
-    """The fields of a dataclass as options, documented by its docstring and those of its parents."""
-    assert is_dataclass(cls)
-    docs: dict[str, str] = {}
-    for parent in reversed(cls.__mro__):
-        docs |= argument_docs(parent)
-    hints = get_type_hints(cls)
-    return [
-        Field(f.name, hints[f.name], None if f.default is MISSING else f.default, docs.get(f.name, ""))
-        for f in fields(cls)
-        if f.name not in skip
-    ]
-
-
-def fields_of_function(function: Callable[..., Any], parameters: Mapping[str, tuple[Any, Any]]) -> list[Field]:
-    """The arguments of a method function as options."""
-    docs = argument_docs(inspect.unwrap(function))
-    return [Field(name, kind, default, docs.get(name, "")) for name, (kind, default) in parameters.items()]
 
 
 def add_fields(parser: argparse._ArgumentGroup, options: list[Field]) -> None:
@@ -93,3 +77,39 @@ def _inner(kind: Any) -> Any:
 def given(namespace: argparse.Namespace, options: list[Field]) -> dict[str, Any]:
     """The values of those options that were given."""
     return {option.name: getattr(namespace, option.name) for option in options if hasattr(namespace, option.name)}
+
+
+def place(text: str) -> str:
+    """A path as argparse's type: the empty one would mean the folder in which one stands."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"give a path, got {text!r}")
+    return text
+
+
+def require_own(
+    words: Iterable[str], owner: str, known: Iterable[Field], mine: Iterable[Field], others: Iterable[Field]
+) -> None:
+    """Refuse an option that another owner has, and name those that this one has.
+
+    Args:
+        words: of the command line.
+        owner: in words, with its verb (`"networks of space 'conv-macro' have"`).
+        known: all options of the command.
+        mine: the options of the owner.
+        others: the options of all owners of its kind.
+
+    Raises:
+        ConfigurationError: naming the option and the owner's.
+    """
+    flags, elsewhere = _flags(known), _flags(others)
+    for word in words:
+        name = word.partition("=")[0]
+        if name in elsewhere and name not in flags:
+            legal = ", ".join(flag for flag in _flags(mine) if not flag.startswith("--no-")) or "none"
+            raise ConfigurationError(f"{owner} no option {name}; legal: {legal}")
+
+
+def _flags(fields: Iterable[Field]) -> dict[str, None]:
+    """How options are written, in order; those that are true or false in both forms."""
+    names = [(field.name.replace("_", "-"), field.kind) for field in fields]
+    return {flag: None for name, kind in names for flag in ("--" + name, *(["--no-" + name] if kind is bool else []))}

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn, final
+import sys
+import textwrap
+from typing import TYPE_CHECKING, NoReturn, final
 
 from sharewise.errors import ConfigurationError, unknown_name
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 __all__ = ["Parser"]
+
+
+@final
+class _Help(argparse.HelpFormatter):
+    """Help whose lines end between words: a name with dashes, broken in two, could not be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 @final
@@ -24,7 +37,14 @@ class Parser(argparse.ArgumentParser):
     def __init__(
         self, prog: str, description: str | None = None, epilog: str | None = None, *, add_help: bool = True
     ) -> None:
-        super().__init__(prog=prog, description=description, epilog=epilog, add_help=add_help, allow_abbrev=False)
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            add_help=add_help,
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
 
     def parse(self, words: list[str]) -> argparse.Namespace:
         """Parse all words.
@@ -46,6 +66,11 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unexpected word {word!r}")
         return namespace
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print a help text; where that fails, argparse would go on as if nothing had happened."""
+        if message:
+            (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Refuse the words.
 
@@ -60,5 +85,5 @@ class Parser(argparse.ArgumentParser):
     def _require_known(self, word: str) -> None:
         name = word.partition("=")[0]
         if name not in self._option_string_actions:
-            legal = [option for option in self._option_string_actions if option.startswith("--")]
+            legal = [option for option in self._option_string_actions if option.startswith("--") and option != "--help"]
             raise unknown_name("option", name, legal)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from sharewise.cli.parser import Parser
-from sharewise.report import write_report
-from sharewise.report.appraisal_page import write_appraisal
-from sharewise.report.comparison_page import write_comparison
-from sharewise.report.study_page import write_study
-from sharewise.run import RunFolder
+from sharewise.cli.running import require_run
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
-_PAGES: Mapping[str, Callable[[Path], Path]] = {
-    "appraisal.json": write_appraisal,
-    "results.json": write_comparison,
-    "study.json": write_study,
+_PAGES: Mapping[str, tuple[str, str]] = {
+    "appraisal.json": ("sharewise.report.appraisal_page", "write_appraisal"),
+    "results.json": ("sharewise.report.comparison_page", "write_comparison"),
+    "study.json": ("sharewise.report.study_page", "write_study"),
 }
-"""What shows a folder of results, by the document that it holds."""
+"""What shows a folder of results, by the document that it holds: module and function."""
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -29,11 +27,18 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     options = parser.parse(words)
     run = Path(options.run)
-    for name, write in _PAGES.items():
-        if (run / name).is_file():
-            print(write(run))
+    for document, (module, name) in _PAGES.items():
+        if (run / document).is_file():
+            print(printable(getattr(import_module(module), name)(run)))
             return 0
+    require_run(options.run)
+
+    from sharewise.report import write_report
+    from sharewise.run import RunFolder
+
     folder = RunFolder(run)
     folder.read_config()
-    print(write_report(folder.path))
+    if folder.result.exists():
+        folder.read_result()  # which says so where it cannot be verified
+    print(printable(write_report(folder.path)))
     return 0

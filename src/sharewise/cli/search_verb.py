@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from sharewise.cli.display import console, progress, show_picture
-from sharewise.cli.options import Field, dataclass_fields, fields_of_function
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json, read_request
-from sharewise.methods import METHODS, parameters
-from sharewise.run import Forecast, RunFolder, SearchConfiguration, foresee, tensorboard
-from sharewise.spaces import load
-from sharewise.supernet import networks_of
+from sharewise.cli.running import read_request
+from sharewise.errors import printable
+
+if TYPE_CHECKING:
+    from sharewise.run import Forecast
 
 __all__ = ["execute"]
-
-
-def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
-    space = str(values.get("space", SearchConfiguration.space))
-    method = str(values.get("method", SearchConfiguration.method))
-    signature = parameters(method)
-    return dataclass_fields(networks_of(load(space)).options), fields_of_function(METHODS[method], signature)
 
 
 def _show(found: Forecast, *, as_json: bool) -> None:
@@ -44,10 +33,15 @@ def _show(found: Forecast, *, as_json: bool) -> None:
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
-    request = read_request("search", SearchConfiguration, parser, words, _nested)
+    request = read_request("search", parser, words)
     if request.print_config:
         request.show_config()
         return 0
+    from rich.markup import escape
+
+    from sharewise.cli.display import console, progress, show_picture, show_remarks
+    from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
+
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
@@ -75,6 +69,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
+    show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Space, enumerate_architectures
-from sharewise.spaces import load
+from sharewise.spaces import SPACES, load
 
 __all__ = ["execute"]
 
@@ -21,18 +23,23 @@ def _decisions(space: Space) -> dict[str, list[Option]] | None:
         return None
 
 
+def _classes(space: Space) -> Mapping[str, int]:
+    """How many architectures differ, by canonical level, where they can be counted at once."""
+    if len(space.levels) == 1 or space.size > _COUNTABLE:
+        return {}
+    architectures = list(enumerate_architectures(space))
+    return {level: len({space.canonical(a, level) for a in architectures}) for level in space.levels[1:]}
+
+
 def execute(parser: Parser, words: list[str]) -> int:
     """Show a space."""
-    parser.add_argument("space", metavar="SPACE", help="its name, as `sharewise list spaces` shows")
+    parser.add_argument("space", metavar="SPACE", help=f"its name: {', '.join(SPACES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse(words)
     space = load(options.space)
     size = space.size
-    classes = {}
-    if size <= _COUNTABLE:
-        architectures = list(enumerate_architectures(space))
-        for level in space.levels[1:]:
-            classes[level] = len({space.canonical(a, level) for a in architectures})
+    counts = {} if space.counts is None else dict(space.counts(space))
+    classes = counts.pop("unique") if "unique" in counts else _classes(space)
     description = {
         "name": space.name,
         "summary": space.summary,
@@ -41,7 +48,6 @@ def execute(parser: Parser, words: list[str]) -> int:
         "choices": {c.name: list(c.options) for c in space.choices},
         "decisions": _decisions(space),
     }
-    counts = {} if space.counts is None else space.counts(space)
     description |= counts
     if options.json:
         print_json(description)

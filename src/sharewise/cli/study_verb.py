@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import yaml
+from pathlib import Path
 
 from sharewise.cli.lines import Lines
+from sharewise.cli.options import place
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError
-from sharewise.studies.plan import StudyPlan
-from sharewise.studies.study import study
+from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["execute"]
 
@@ -18,19 +17,30 @@ def execute(parser: Parser, words: list[str]) -> int:
     """Run a study; the exit code is 1 where a search has no result."""
     add = parser.add_argument
     add(
-        "plan", metavar="PLAN.yaml", help="methods, spaces, data, seeds, budget and judge, as --print-config shows them"
+        "plan",
+        type=place,
+        metavar="PLAN.yaml",
+        help="methods, spaces, data, seeds, budget and judge, as --print-config shows them",
     )
-    add("--out", metavar="DIR", help="folder of the study; one that was cut off goes on")
+    add("--out", type=place, metavar="DIR", help="folder of the study; one that was cut off goes on")
     add("--jobs", type=int, default=1, metavar="N", help="processes; results do not depend on them (default: 1)")
     add("--print-config", action="store_true", help="print the complete plan and stop")
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
+    if options.out is None and not options.print_config:
+        raise ConfigurationError("give a folder for the study: --out DIR")
+    if not Path(options.plan).is_file():
+        raise ConfigurationError(f"there is no plan {options.plan}; examples/study.yaml shows one")
+
+    import yaml
+
+    from sharewise.studies.plan import StudyPlan
+    from sharewise.studies.study import study
+
     plan = StudyPlan.read(options.plan)
     if options.print_config:
         print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
         return 0
-    if options.out is None:
-        raise ConfigurationError("give a folder for the study: --out DIR")
     found = study(plan, out=options.out, jobs=options.jobs, progress=Lines())
     if options.json:
         print_json(dict(found.document))
@@ -43,5 +53,5 @@ def execute(parser: Parser, words: list[str]) -> int:
                 print(f"  note: {note}")
         for name, reason in found.failures.items():
             print(f"no result: {name}: {reason}")
-        print("\n".join(str(found.out / name) for name in ("study.json", "report.html")))
+        print("\n".join(printable(found.out / name) for name in ("study.json", "report.html")))
     return 1 if found.failures else 0

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from rich.markup import escape
-
-from sharewise.cli.display import console, progress
-from sharewise.cli.options import Field, dataclass_fields
+from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import print_json, read_request
-from sharewise.run import RunFolder, TrainConfiguration, tensorboard
-from sharewise.run.standalone import TrainingRecipe
-from sharewise.spaces import load
-from sharewise.supernet import networks_of
+from sharewise.cli.running import read_request
+from sharewise.errors import printable
 
 __all__ = ["execute"]
 
 
-def _nested(values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
-    space = str(values.get("space", TrainConfiguration.space))
-    return dataclass_fields(networks_of(load(space)).options), dataclass_fields(TrainingRecipe)
-
-
 def execute(parser: Parser, words: list[str]) -> int:
     """Train, and print the scores on the test examples."""
-    request = read_request("train", TrainConfiguration, parser, words, _nested)
+    request = read_request("train", parser, words)
     if request.print_config:
         request.show_config()
         return 0
+    from rich.markup import escape
+
+    from sharewise.cli.display import console, progress
+    from sharewise.run import RunFolder, TrainConfiguration, tensorboard
+
     configuration = request.configuration
     assert isinstance(configuration, TrainConfiguration)
     screen = console(quiet=request.as_json)
@@ -46,5 +37,5 @@ def execute(parser: Parser, words: list[str]) -> int:
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
-    screen.print(f"report: {folder.report}", markup=False)
+    screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -92,13 +92,19 @@ class ArchitectureCosts:
         return self.prices is not None and self.prices.additive
 
     def of(self, architecture: Architecture) -> float:
-        """The cost of an architecture, by the sum where there is one."""
+        """The cost of an architecture, by the sum where there is one.
+
+        Raises:
+            ConfigurationError: when it is not of the space.
+        """
+        architecture = self.space.own(architecture)
         if self.prices is None:
             return float(self._price(architecture))
         return self.prices.of(self._options(architecture))
 
     def of_all(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
-        """The costs of many architectures, shape `(n,)`."""
+        """The costs of many architectures, shape `(n,)`; see `of`."""
+        architectures = [self.space.own(a) for a in architectures]
         if self.prices is None:
             return np.array([float(self._price(a)) for a in architectures])
         options = np.array([self._options(a) for a in architectures], dtype=np.intp)

@@ -97,7 +97,7 @@ class Prices:
         return [(group, torch.from_numpy(table)) for group, table in self.terms.items() if len(group) > 1]
 
 
-def from_layers(sizes: Sequence[int], layers: Iterable[Layer], scale: float = 1.0) -> Prices:
+def from_layers(sizes: Sequence[int], layers: Sequence[Layer], scale: float = 1.0) -> Prices:
     """The prices of single options.
 
     Args:
@@ -113,11 +113,15 @@ def from_layers(sizes: Sequence[int], layers: Iterable[Layer], scale: float = 1.
     for layer in layers:
         for group, part in _parts(layer.reads, layer.table):
             sums[group] = sums[group] + part if group in sums else part
-    fixed = float(sums.pop(())) * scale
+    whole, gathered = sums.pop(()), _gathered(sums)
+    if any(len(layer.reads) > 1 for layer in layers):  # differences may be negative; let every table begin at zero
+        whole = whole + sum(int(table.min()) for table in gathered.values())
+        gathered = {group: table - table.min() for group, table in gathered.items()}
     terms: dict[tuple[int, ...], npt.NDArray[np.float64]] = {
-        group: table.astype(np.float64) * scale for group, table in _gathered(sums).items()
+        group: table.astype(np.float64) * scale for group, table in gathered.items()
     }
-    return Prices(tuple(sizes), fixed, dict(sorted(terms.items(), key=lambda item: (len(item[0]), item[0]))))
+    ordered = dict(sorted(terms.items(), key=lambda item: (len(item[0]), item[0])))
+    return Prices(tuple(sizes), float(whole) * scale, ordered)
 
 
 def _parts(reads: tuple[int, ...], table: npt.NDArray[np.int64]) -> list[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, final
 
 from sharewise.errors import DataError
+from sharewise.memory import available_memory
 
 __all__ = ["Budget", "check_memory", "opened", "read_text", "read_whole"]
 
@@ -171,19 +172,16 @@ def check_memory(size: int, what: str) -> None:
         what: would take so much, in words, for the error.
 
     Raises:
-        DataError: when the machine has less.
+        DataError: when less is free.
 
     Example:
         >>> check_memory(1 << 60, "an array")
         Traceback (most recent call last):
         sharewise.errors.DataError: an array would take 1,073,741,824.0 GiB of memory, this machine has ...
     """
-    try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not on every system
-        return
-    if size > there:
+    there = available_memory()
+    if there is not None and size > there:
         raise DataError(
-            f"{what} would take {size / 2**30:,.1f} GiB of memory, this machine has {there / 2**30:,.1f}; give fewer "
-            "or smaller examples"
+            f"{what} would take {size / 2**30:,.1f} GiB of memory, this machine has {there / 2**30:,.1f} free; give "
+            "fewer or smaller examples"
         )

@@ -183,9 +183,10 @@ class AnchorPenalty(Penalty):
 class ExpectedCost(Penalty):
     """λ · E_{a ~ p}[cost(a)] / largest cost, with the cost of an architecture in multiply-accumulates.
 
-    With c_{d,o} the price of option o in decision d, E[cost] = Σ_d Σ_o p_{d,o} c_{d,o} is exact where prices add. What
-    all architectures pay alike is left out of numerator and denominator, and the largest cost is that of options which
-    are not masked, so that the value lies in [0, λ].
+    With c_{d,o} the price of option o in decision d, E[cost] = Σ_d Σ_o p_{d,o} c_{d,o} where prices add; where a layer
+    reads several decisions S, its table adds Σ_{o_S} c_{S,o_S} Π_{d ∈ S} p_{d,o_d}, exactly (`SupernetCost.paths`).
+    Layers that read no decision are left out of numerator and denominator, and the largest cost is the sum over groups
+    of their largest entries among options which are not masked, so that the value lies in [0, λ].
 
     Args:
         strength: λ, not negative; a number or a schedule.

@@ -49,7 +49,7 @@ class SupernetOracle(Oracle):
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity != 0:
             raise ConfigurationError(f"a supernet has no fidelities, got {fidelity}")
-        architecture = self.space.checked(architecture)
+        architecture = self.space.own(architecture)
         ledger, task = self._scorer.state.ledger, self._scorer.state.task
         before = ledger.multiply_accumulates
         with self._scorer.opened() as score:

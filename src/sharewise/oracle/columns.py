@@ -104,7 +104,7 @@ class ColumnFile:
     """An open file of columns.
 
     Opening reads the directory, the document and the header of every column, and checks that sizes fit together;
-    values are read when they are used, and checksums by `verify`.
+    values are read when they are used, and every column is compared with its checksum the first time.
 
     Args:
         path: of the file.
@@ -123,6 +123,7 @@ class ColumnFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._verified: set[str] = set()
         try:
             with self.path.open("rb") as file:
                 self.size = os.fstat(file.fileno()).st_size
@@ -154,8 +155,13 @@ class ColumnFile:
 
         Args:
             name: one of `names`.
+
+        Raises:
+            DataError: when it differs from its SHA-256 sum.
         """
         member = self._members[name]
+        if name not in self._verified:
+            self._verify(name)
         return np.frombuffer(self._map, member.kind, member.length, member.offset)
 
     def verify(self) -> None:
@@ -164,10 +170,14 @@ class ColumnFile:
         Raises:
             DataError: naming the first column that differs.
         """
-        whole = memoryview(self._map)
-        for name, member in self._members.items():
-            if _sum(whole[member.start : member.end]) != member.checksum:
-                raise damaged(self.path, f"column {name!r} differs from its SHA-256 sum")
+        for name in self._members:
+            self._verify(name)
+
+    def _verify(self, name: str) -> None:
+        member = self._members[name]
+        if _sum(memoryview(self._map)[member.start : member.end]) != member.checksum:
+            raise damaged(self.path, f"column {name!r} differs from its SHA-256 sum")
+        self._verified.add(name)
 
 
 def damaged(path: Path, reason: str) -> DataError:

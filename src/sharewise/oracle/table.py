@@ -359,8 +359,8 @@ class Reporter:
 def open_table(path: str | os.PathLike[str]) -> Table:
     """Open a table that `sharewise benchmark import` wrote.
 
-    Sizes and headers are checked, checksums only by `Table.verify`; values are mapped into memory and read when they
-    are asked for.
+    Sizes and headers are checked now, and the checksum of a column when it is first used; values are mapped into memory
+    and read when they are asked for.
 
     Args:
         path: of the file.

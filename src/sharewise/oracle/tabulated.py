@@ -87,12 +87,21 @@ def rows_of_space(table: Table, space: Space | None) -> tuple[Space, NDArray[np.
     Raises:
         ConfigurationError: when the table is of another space.
     """
-    if space is None or space.name == table.space.name:
-        return table.space, np.arange(table.rows)
+    whole = table.space
+    if space is None or _rules(space) == _rules(whole):
+        return whole, np.arange(table.rows)
+    if space.name.partition(":")[0] != whole.name:
+        raise ConfigurationError(f"the table holds space {whole.name!r}, of which {space.name!r} is no part")
     listing = space.listing
-    if space.name.partition(":")[0] != table.space.name or not isinstance(listing, SubListing):
-        raise ConfigurationError(f"the table holds space {table.space.name!r}, of which {space.name!r} is no part")
-    return space, listing.rows.astype(np.int64)
+    if isinstance(listing, SubListing) and listing.of(whole.listing):
+        return space, listing.rows.astype(np.int64)
+    rows = [whole.listing.index(whole.own(listing.at(row))) for row in range(len(listing))]
+    return space, np.array(rows, dtype=np.int64)
+
+
+def _rules(space: Space) -> tuple[object, ...]:
+    """What tells a space from its parts of the same name."""
+    return space.name, space.choices, space.constraints
 
 
 def _by_seed(table: Table, key: Mapping[str, Any]) -> dict[Any, bool]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sharewise.errors import CheckpointError, SharewiseError
+from sharewise.files import read_bytes
+from sharewise.sealed_json import parse_json, unsealed
 
 __all__ = ["Document", "showing"]
 
@@ -35,14 +36,17 @@ def showing(folder: Path, kind: str, remedy: str) -> Iterator[Callable[[str], di
     def read(name: str) -> dict[str, Any]:
         path = folder / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = parse_json(read_bytes(path))
         except FileNotFoundError:
             raise CheckpointError(f"{path} is missing; {remedy} with --out {folder}") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from None
         if not isinstance(value, dict):
             raise CheckpointError(f"{path} is damaged: it holds no {kind}")
-        return value
+        try:
+            return unsealed(value)[0]
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: {error}; {remedy} with --out {folder}") from None
 
     try:
         yield read

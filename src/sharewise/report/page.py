@@ -57,7 +57,7 @@ def render_report(data: ReportData) -> str:
             eyebrow=f"sharewise {'training' if data.kind == 'train' else 'search'} report",
             title=_title(data),
             subtitle=data.description,
-            headline=join(_status(data), _cards(data)),
+            headline=join(_status(data), *_remarks(data), _cards(data)),
             sections=[Section(key, title, build(data)) for key, title, build in _SECTIONS],
             footer=_footer(data),
         )
@@ -87,6 +87,19 @@ def _status(data: ReportData) -> Markup | None:
         element("div", element("div", style=f"width:{share:.1f}%"), class_="progress") if share is not None else None,
         class_="status",
     )
+
+
+def _remarks(data: ReportData) -> list[Markup]:
+    """What the search says against its own result, before the figures."""
+    return [
+        element(
+            "div",
+            element("p", f"{sentence[:1].upper()}{sentence[1:]}."),
+            element("p", f"To try: {advice}."),
+            class_="status",
+        )
+        for sentence, advice in data.remarks
+    ]
 
 
 def _cards(data: ReportData) -> Markup:

@@ -6,15 +6,17 @@ holds no run, or a file that cannot be parsed at all, is.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import yaml
-
 from sharewise.errors import CheckpointError
+from sharewise.files import CONFIGURATION_BYTES, read_bytes
+from sharewise.sealed_json import parse_json, unsealed
+from sharewise.strict_yaml import parse_yaml
 
 __all__ = [
     "AgainstRandom",
@@ -158,6 +160,7 @@ class ReportData:
         ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
         description: the method in one line.
+        remarks: what the search says against its own result: a sentence and what to try, for each.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
     Example:
@@ -185,6 +188,7 @@ class ReportData:
     ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
     description: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
 
 
@@ -208,15 +212,15 @@ def read_run(run: Path) -> ReportData:
         'gaea-erm'
     """
     run = Path(run)
-    if not (run / "config.yaml").is_file():
+    if not os.path.lexists(run / "config.yaml"):
         raise CheckpointError(
             f"{run} is not a run folder: it has no config.yaml. Give the folder that `sharewise search` or "
             "`sharewise train` wrote."
         )
-    config = _read(run / "config.yaml", yaml.safe_load, yaml.YAMLError)
-    environment = _read(run / "environment.json", json.loads, json.JSONDecodeError)
-    result = _read(run / "result.json", json.loads, json.JSONDecodeError)
-    lines, unreadable = _read_lines(run / "metrics.jsonl")
+    config = _read(run / "config.yaml", parse_yaml, most=CONFIGURATION_BYTES)
+    environment = _read(run / "environment.json", parse_json)
+    result = _read(run / "result.json", _parse_result)
+    lines, unreadable = _read_lines(run / "metrics.jsonl", result.get("history"))
 
     told = _Told.of(lines, _mapping(result.get("decisions")))
     ordered = told.epochs
@@ -248,8 +252,14 @@ def read_run(run: Path) -> ReportData:
         ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
+        remarks=_remarks(result.get("remarks")),
         unreadable=unreadable,
     )
+
+
+def _remarks(value: object) -> tuple[tuple[str, str], ...]:
+    rows = [_mapping(row) for row in value] if isinstance(value, list) else []
+    return tuple((_text(row.get("sentence")) or "", _text(row.get("advice")) or "") for row in rows)
 
 
 @dataclass(frozen=True)
@@ -285,30 +295,49 @@ def _last(epochs: Sequence[Epoch], value: Callable[[Epoch], Value | None]) -> Va
     return next((found for epoch in reversed(epochs) if (found := value(epoch))), None)
 
 
-def _read(path: Path, parse: Callable[[str], object], damage: type[Exception]) -> Mapping[str, object]:
+def _read(path: Path, parse: Callable[[bytes], object], most: int | None = None) -> Mapping[str, object]:
     """Parse a file that holds one mapping; a file that is not there reads as an empty one."""
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = parse(read_bytes(path, most=most))
     except FileNotFoundError:
         return {}
-    except (damage, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is damaged: expected a mapping, got {type(content).__name__}")
     return _mapping(content)
 
 
-def _read_lines(path: Path) -> tuple[list[Mapping[str, object]], int]:
-    """Parse JSON lines and count those that are none, such as one that is being written right now."""
-    if not path.is_file():
-        return [], 0
+def _parse_result(content: bytes) -> object:
+    """A result whose digest fits; older ones have none."""
+    value = parse_json(content)
+    return unsealed(value)[0] if isinstance(value, dict) else value
+
+
+def _read_lines(path: Path, digest: object) -> tuple[list[Mapping[str, object]], int]:
+    """Parse JSON lines and count those that are none, such as one that is being written right now.
+
+    Args:
+        path: of the history.
+        digest: of the whole file, as the result of a finished run holds it.
+    """
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise CheckpointError(f"{path} is damaged: {error.strerror}") from error
+    if digest is not None and digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
+        raise CheckpointError(
+            f"{path} is not what the run wrote; --resume {path.parent} writes it again from the checkpoint"
+        )
     lines, unreadable = [], 0
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in content.decode(errors="replace").split("\n"):
         if not text.strip():
             continue
         try:
-            lines.append(_mapping(json.loads(text)))
-        except json.JSONDecodeError:
+            lines.append(_mapping(parse_json(text)))
+        except ValueError:
             unreadable += 1
     return lines, unreadable
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import types
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, cast, final, get_args, get_origin, get_type_hints
+from typing import Any, final, get_type_hints
 
 import torch
-import yaml
 from torch import nn
 
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
@@ -19,7 +15,9 @@ from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
+from sharewise.run.arguments import checked
 from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
@@ -27,16 +25,14 @@ from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
+from sharewise.strict_yaml import parse_yaml
 from sharewise.supernet import networks_of
 
-__all__ = [
-    "Configuration",
-    "SearchConfiguration",
-    "TrainConfiguration",
-    "checked",
-    "from_mapping",
-    "read_yaml",
-]
+__all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
+
+
+_MOST_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,8 @@ class Configuration:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigurationError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
@@ -333,54 +329,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigurationError: when the file is absent or is no mapping in YAML.
     """
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = parse_yaml(read_bytes(Path(path), most=CONFIGURATION_BYTES, follow=True))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")
     return value
-
-
-def checked(name: str, kind: Any, value: Any) -> Any:
-    """A value of the wanted type, or an error that names option, value and type.
-
-    Integers serve as floats, lists as tuples, and numbers in words such as `1e-3` (text to YAML) as numbers.
-
-    Example:
-        >>> checked("epochs", int, "five")
-        Traceback (most recent call last):
-        sharewise.errors.ConfigurationError: option epochs must be of type int, got 'five'
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return checked(name, next(a for a in arguments if a is not type(None)), value)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise unknown_name(f"value of option {name}:", value, arguments)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(checked(name, arguments[0], item) for item in value)
-    found = _scalar(kind, value)
-    if found is None:
-        words = kind.__name__ if isinstance(kind, type) and not arguments else str(kind).replace("typing.", "")
-        raise ConfigurationError(f"option {name} must be of type {words}, got {value!r}")
-    return found
-
-
-def _scalar(kind: Any, value: Any) -> bool | str | int | float | None:
-    """A word, a number or a truth value of the wanted type; `None` where it is of another."""
-    if kind in (bool, str) and isinstance(value, kind):
-        return cast("bool | str", value)
-    if isinstance(value, bool):
-        return None
-    if kind is int and isinstance(value, int):
-        return value
-    if kind is float:
-        with suppress(TypeError, ValueError):
-            if math.isfinite(float(value)):
-                return float(value)
-    return None

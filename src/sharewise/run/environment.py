@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def environment(device: torch.device) -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "device": name,
-        "commit": _commit(),
+        "commit": _commit(Path.cwd()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -57,17 +58,23 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str:
-    """The commit of a source checkout; a released package has a version instead."""
-    here = Path(__file__)
+@cache
+def _commit(folder: Path) -> str:
+    """The commit of the user's folder, where it is a checkout; of the installed package, its version tells.
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(here.parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-
+    One question, which writes nothing and starts no program that the folder names.
+    """
+    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        git("ls-files", "--error-unmatch", here.name)  # else this is an installed copy inside somebody's repository
-        changed = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "HEAD") + changed
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [*command, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, env=environment
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return "unknown"
+    lines = done.stdout.splitlines()
+    changed = any(not line.startswith("#") for line in lines)
+    heads = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
+    if not heads or heads[0] == "(initial)":
+        return "unknown"
+    return heads[0] + ("-dirty" if changed else "")

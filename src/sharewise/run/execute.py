@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import numbers
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from sharewise.engine import Callback, SearchResult, SearchState, run
+from sharewise.errors import SharewiseWarning
 from sharewise.report import write_report
 from sharewise.run.environment import environment
 from sharewise.run.folder import RunFolder
+from sharewise.run.identity import Identity, identity_of
+from sharewise.run.interruption import Interruption, interruptible
 from sharewise.run.listeners import record_to
 from sharewise.run.place import Keep
 
-__all__ = ["Record", "execute", "fingerprint"]
+__all__ = ["Record", "execute"]
 
 
 @final
@@ -47,49 +52,56 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         result = run(state, callbacks)
         record.finish(result)
         return result
-    folder, identity = RunFolder(keep.folder), fingerprint(state)
-    listener = record_to(folder, identity, keep.every)
+    folder = RunFolder(keep.folder)
     if keep.resume:
         folder.read_config()
     else:
-        facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
-        folder.create(_plain(record.configuration), {**environment(state.numerics.device), **facts_of_data})
-    with folder.locked():
-        saved = folder.load(identity) if keep.resume else None
-        if saved is not None:
-            folder.restore(state, saved)
-        ended = saved is not None and state.step >= state.total_steps and folder.result.exists()
+        folder.make()
+    asked = plain(record.configuration)
+    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
+    with folder.locked(), interruptible(interruption):
+        if not keep.resume:
+            facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
+            folder.create(asked, {**environment(state.numerics.device), **facts_of_data})
+        identity = identity_of(state, folder.read_stored_config())
+        ended = keep.resume and _resume(state, folder, identity, asked)
+        listener = record_to(folder, identity, interruption, keep.every)
         result = run(state, (listener, *callbacks))
-        if not ended:
-            folder.write_json(folder.result, record.finish(result))
+        folder.finish(folder.read_result() if ended else _result(folder, record.finish(result)))
         write_report(folder.path)
     return result
 
 
-def fingerprint(state: SearchState) -> dict[str, str]:
-    """What must agree for a checkpoint to be loaded: everything that shapes the numbers of a run."""
-    dataset, supernet = state.data.dataset, state.supernet
-    checksum = dataset.provenance.get("checksum")
-    return {
-        "space": supernet.space.name,
-        "network": str({name: tuple(value.shape) for name, value in supernet.state_dict().items()}),
-        "recipe": _stable(repr(state.recipe)),
-        "data": f"{dataset.name}, {len(dataset.train)} of shape {dataset.input_shape}, {checksum}",
-        "seed": str(state.seed),
-        "precision": state.numerics.precision,
-        "max_steps": str(state.max_steps),
-    }
+def _result(folder: RunFolder, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of the result file; where a damaged one is made again, what it knew of the test set is lost."""
+    if not os.path.lexists(folder.result):
+        return content
+    lost = "an earlier result file was damaged: what it recorded is lost"
+    return {**content, "test_openings": [lost, *content["test_openings"]]}
 
 
-def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before a stage could hold operations."""
-    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))", "", text)
+def _resume(state: SearchState, folder: RunFolder, identity: Identity, asked: Mapping[str, Any]) -> bool:
+    """Bring a state to where its folder stands, and say whether the run had ended and its result is whole."""
+    content = folder.load(identity, asked)
+    if content is None:
+        return False
+    folder.restore(state, content["state"])
+    if state.step < state.total_steps:
+        moved = identity.moved(content)
+        if moved is not None:
+            state.history.append(moved)
+            folder.append_metrics(moved)
+            warnings.warn(f"{folder.path} {moved['note']}", SharewiseWarning, stacklevel=2)
+        return False
+    return folder.has_result()
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists and mappings as dictionaries, for YAML and JSON."""
+def plain(value: Any) -> Any:
+    """Tuples as lists, mappings as dictionaries and numbers of other libraries as Python's, for YAML and JSON."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
+        return [plain(inner) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)

@@ -12,8 +12,8 @@ from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
-from sharewise.run.execute import fingerprint
 from sharewise.run.folder import RunFolder
+from sharewise.run.identity import fingerprint
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training

@@ -1,86 +1,36 @@
 """A run as a folder: configuration, environment, checkpoint, history, result and report.
 
 Every file but the history is written whole and moved into place, so a run that is killed, or a full disk, leaves the
-last complete version. The history is cut back to the checkpoint by a resume, so no line is lost or repeated.
+last complete version. A resume writes the history again from the checkpoint, so no line is lost, repeated or changed.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import hashlib
 import json
-import math
 import os
-import pickle
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import torch
 import yaml
 
-from sharewise.atomic import replacing
 from sharewise.data.sources import relocated
-from sharewise.errors import CheckpointError, SharewiseError
+from sharewise.errors import CheckpointError, SharewiseError, SharewiseWarning
+from sharewise.files import CONFIGURATION_BYTES, append, open_regular, read_bytes
+from sharewise.run.checkpoint import CHECKPOINT_FORMAT, read_checkpoint, write_checkpoint
+from sharewise.run.identity import Identity, difference
+from sharewise.run.writing import finite, unwritable, write_atomically
+from sharewise.sealed_json import parse_json, sealed, unsealed
+from sharewise.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from sharewise.engine import SearchState
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
-
-CHECKPOINT_FORMAT = 2
-"""Raised by one whenever an older checkpoint could not be understood."""
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all, and force it to disk before it takes its name.
-
-    Args:
-        path: the final name; its folder exists.
-        write: writes the content to an open binary file.
-
-    Raises:
-        SharewiseError: when the disk is full or the folder cannot be written; an earlier version of the file stays.
-    """
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            write(file)
-    except BaseException as error:
-        cause = _os_error(error)
-        if cause is not None:
-            raise SharewiseError(_unwritable(path, cause)) from None
-        raise
-
-
-def _json(value: Any) -> Any:
-    """The same value with `null` for numbers that are not finite, which JSON cannot hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _json(inner) for key, inner in value.items()}
-    return [_json(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _os_error(error: BaseException) -> OSError | None:
-    """The operating system's error behind an exception; torch wraps a failed write in a RuntimeError."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-        return OSError(errno.EIO, "the write failed; the disk may be full")
-    return None
-
-
-def _unwritable(path: Path, cause: OSError) -> str:
-    reason = "the disk is full" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else (cause.strerror or str(cause))
-    return (
-        f"cannot write {path}: {reason}. The run folder keeps its last complete state; "
-        f"free some space or mend the folder's permissions, then continue with --resume {path.parent}"
-    )
 
 
 @final
@@ -100,21 +50,37 @@ class RunFolder:
         self.result = self.path / "result.json"
         self.report = self.path / "report.html"
 
-    def create(self, configuration: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """Begin a run.
+    # -----------------------------------------------------------------------------------------------------------------
+    # The folder
+
+    def make(self) -> None:
+        """Make the folder, if it is not there.
 
         Raises:
-            CheckpointError: when the folder already holds a run.
-            SharewiseError: when the folder cannot be written.
+            SharewiseError: when it cannot be made.
         """
-        if self.config.exists():
-            raise CheckpointError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out"
-            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SharewiseError(f"cannot create the run folder {self.path}: {error.strerror}") from None
+
+    def create(self, configuration: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """Begin a run in a folder that is there; two processes that may do so at once hold its lock.
+
+        Raises:
+            CheckpointError: when the folder already holds a run, or what one has left.
+            SharewiseError: when the folder cannot be written.
+        """
+        if os.path.lexists(self.config):
+            raise CheckpointError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out"
+            )
+        for old in (self.checkpoint, self.metrics, self.result):
+            if os.path.lexists(old):
+                raise CheckpointError(
+                    f"{self.path} holds {old.name} of a run whose config.yaml is gone; two runs would mix. Choose "
+                    "another --out, or empty the folder"
+                )
         self.write_json(self.environment, environment)
         text = yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
         write_atomically(self.config, lambda file: file.write(text.encode()))
@@ -124,14 +90,18 @@ class RunFolder:
         """Keep other processes from writing to the same run; the lock ends with the process, however that ends.
 
         Raises:
-            CheckpointError: when another process holds it.
+            CheckpointError: when another process holds it, or what should be its file is none.
         """
         try:
             import fcntl
         except ImportError:  # not a Unix: there is nothing to lock with
             yield
             return
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = open_regular(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise CheckpointError(f"cannot lock {self.path / '.lock'}: {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -142,8 +112,12 @@ class RunFolder:
                 pass  # a file system without locks
             for name in (self.checkpoint.name, self.result.name, self.report.name):
                 for leftover in self.path.glob(f".{name}.*"):  # of a process that was killed while it wrote
-                    leftover.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        leftover.unlink(missing_ok=True)
             yield
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Documents
 
     def read_config(self) -> dict[str, Any]:
         """The configuration with which the run began; data that lie elsewhere by now are looked for.
@@ -151,38 +125,74 @@ class RunFolder:
         Raises:
             CheckpointError: when this is no run folder or the file is damaged.
         """
-        if not self.path.is_dir():
-            raise CheckpointError(f"there is no run folder {self.path}; start a run with --out {self.path}")
-        if not self.config.exists():
-            raise CheckpointError(f"{self.path} is not a run folder: it has no config.yaml")
-        try:
-            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise CheckpointError(f"{self.config} is damaged: {str(error).splitlines()[0]}") from None
-        if not isinstance(value, dict) or value.get("command") not in ("search", "train"):
-            raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a search or a training")
+        value = self.read_stored_config()
         if isinstance(value.get("data"), str) and isinstance(value.get("data_path"), str):
             value["data_path"] = relocated(value["data"], value["data_path"])
         return value
 
+    def read_stored_config(self) -> dict[str, Any]:
+        """The configuration as it stands in the file.
+
+        Raises:
+            CheckpointError: when this is no run folder or the file is damaged.
+        """
+        if not self.path.is_dir():
+            raise CheckpointError(f"there is no run folder {self.path}; start a run with --out {self.path}")
+        if not os.path.lexists(self.config):
+            raise CheckpointError(f"{self.path} is not a run folder: it has no config.yaml")
+        try:
+            value = parse_yaml(read_bytes(self.config, most=CONFIGURATION_BYTES))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.config} is damaged: {_why(error)}") from None
+        if not isinstance(value, dict) or value.get("command") not in ("search", "train"):
+            raise CheckpointError(f"{self.config} is damaged: it holds no configuration of a search or a training")
+        return value
+
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        text = json.dumps(_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
+
+    def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file with a digest of its content."""
+        self.write_json(path, sealed(json.loads(json.dumps(finite(value)))))
+
+    def write_result(self, value: Mapping[str, Any]) -> None:
+        """Write the result; what it vouches for stays as it is."""
+        self.write_sealed(self.result, value)
+
+    def finish(self, value: Mapping[str, Any]) -> None:
+        """Write the result of a run that has ended, which vouches for the history that stands beside it."""
+        if self.metrics.exists():
+            with open_regular(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
+                os.fsync(file.fileno())  # no result may vouch for lines that a power cut can take
+        history = hashlib.sha256(self._history()).hexdigest()
+        self.write_result({**value, "history": f"sha256:{history}"})
+
+    def has_result(self) -> bool:
+        """Whether the run has ended and its result is whole; one that is torn or was changed can be made again."""
+        try:
+            self.read_result()
+        except CheckpointError:
+            return False
+        return True
 
     def read_result(self) -> dict[str, Any]:
         """The result of a finished run.
 
         Raises:
-            CheckpointError: when the run is not finished or the file is damaged.
+            CheckpointError: when the run is not finished, or the file is damaged or was changed.
         """
-        if not self.result.exists():
+        if not os.path.lexists(self.result):
             self.read_config()
             raise CheckpointError(f"{self.path} has no result yet; finish it with --resume {self.path}")
         try:
-            value = json.loads(self.result.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{self.result} is damaged: {error}") from None
+            value = parse_json(read_bytes(self.result))
+            value, verified = unsealed(value) if isinstance(value, dict) else (None, True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.result} is damaged: {_why(error)}. --resume {self.path} writes it again from the checkpoint"
+            ) from None
         test = value.get("test") if isinstance(value, dict) else 0
         if (
             not isinstance(value, dict)
@@ -191,37 +201,32 @@ class RunFolder:
             or not (test is None or isinstance(test, dict))
         ):
             raise CheckpointError(f"{self.result} is damaged: it holds no result of a run")
+        if not verified:
+            message = f"{self.result} was written before results had digests: whether it was changed cannot be told"
+            warnings.warn(message, SharewiseWarning, stacklevel=2)
         return value
 
-    def save(self, fingerprint: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    # -----------------------------------------------------------------------------------------------------------------
+    # Checkpoints
+
+    def save(self, identity: Identity, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint.
 
         Args:
-            fingerprint: what must agree for the checkpoint to be loaded.
+            identity: of the run.
             state: tensors and plain values.
         """
-        if self.metrics.exists():
-            try:
-                with self.metrics.open("ab") as history:  # no checkpoint may know of lines that a power cut can take
-                    os.fsync(history.fileno())
-            except OSError as error:
-                raise SharewiseError(_unwritable(self.metrics, error)) from None
-        content = {
-            "format": CHECKPOINT_FORMAT,
-            "fingerprint": dict(fingerprint),
-            "state": dict(state),
-            "metrics_bytes": self.metrics.stat().st_size if self.metrics.exists() else 0,
-        }
-        write_atomically(self.checkpoint, lambda file: torch.save(content, file))
+        write_checkpoint(self.checkpoint, {**identity.to_json(), "state": dict(state)})
 
-    def load(self, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Read the checkpoint without executing code, and cut the history back to it.
+    def load(self, identity: Identity, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Read the checkpoint without executing code, and write the history again as it was then.
 
         Args:
-            fingerprint: of the run as it is configured now.
+            identity: of the run.
+            asked: the configuration with which it is to go on.
 
         Returns:
-            The state, or `None` for a run that ended before its first checkpoint.
+            The content of the checkpoint, or `None` for a run that ended before its first.
 
         Raises:
             CheckpointError: when the file is damaged, or belongs to another version, space or configuration.
@@ -230,18 +235,15 @@ class RunFolder:
         if content is None:
             self.metrics.unlink(missing_ok=True)
             return None
-        self.require_same_run(content, fingerprint)
-        state: dict[str, Any] = content["state"]
-        if self.metrics.exists() and self.metrics.stat().st_size >= content["metrics_bytes"]:
-            with self.metrics.open("ab") as file:
-                file.truncate(content["metrics_bytes"])
-        else:  # lost or shortened by others: the checkpoint holds the history too
-            lines = [json.dumps(_json(record), ensure_ascii=False) + "\n" for record in state.get("history", [])]
-            write_atomically(self.metrics, lambda file: file.write("".join(lines).encode()))
-        return state
+        self.require_same_run(content, identity.fingerprint)
+        differs = difference(content.get("configuration", {}), asked, edited=False)
+        if differs is not None:
+            raise CheckpointError(f"{self.checkpoint} belongs to another run: {differs}")
+        self._restore_history([identity.start, *_records(content, self.checkpoint)])
+        return content
 
-    def require_same_run(self, content: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint that was written under another configuration.
+    def require_same_run(self, content: Mapping[str, Any], fingerprint: Mapping[str, str]) -> None:
+        """Refuse a checkpoint that was written under another configuration, and a configuration that was edited.
 
         Raises:
             CheckpointError: naming the first setting that differs.
@@ -252,40 +254,22 @@ class RunFolder:
                 raise CheckpointError(
                     f"{self.checkpoint} belongs to another run: {key} is {saved.get(key)!r} there and {expected!r} here"
                 )
+        if "configuration" not in content:  # of a version that did not keep it
+            return
+        differs = difference(content["configuration"], self.read_stored_config(), edited=True)
+        if differs is not None:
+            raise CheckpointError(
+                f"{self.config} was edited since {self.checkpoint.name} was written: {differs}. Put it back, or start "
+                "a new run with --out; device and threads may change beside --resume"
+            )
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """The checkpoint's content, or `None` where there is none yet."""
-        if not self.checkpoint.exists():
-            return None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of foreign pickles, which are refused right after
-                content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ) as e:
-            reason = (str(e).splitlines() or [type(e).__name__])[0]
-            raise CheckpointError(
-                f"{self.checkpoint} is damaged or not a checkpoint ({reason}); restore it from a copy or start again"
-            ) from None
-        required = {"format", "fingerprint", "state", "metrics_bytes"}
-        if not isinstance(content, dict) or not required <= content.keys():
-            raise CheckpointError(f"{self.checkpoint} is not a checkpoint of sharewise")
-        kinds = {"fingerprint": dict, "state": dict, "metrics_bytes": int}
-        if any(not isinstance(content[key], kind) for key, kind in kinds.items()) or content["metrics_bytes"] < 0:
-            raise CheckpointError(f"{self.checkpoint} is damaged: its entries are not what a checkpoint holds")
-        if content["format"] != CHECKPOINT_FORMAT:
-            raise CheckpointError(
-                f"{self.checkpoint} has format {content['format']}, this version of sharewise reads format "
-                f"{CHECKPOINT_FORMAT}; use the version named in {self.environment}"
-            )
-        return content
+        """The checkpoint's content, or `None` where there is none yet.
+
+        Raises:
+            CheckpointError: when it is damaged, changed, or of another version.
+        """
+        return read_checkpoint(self.checkpoint)
 
     def restore(self, state: SearchState, saved: dict[str, Any]) -> None:
         """Bring a state to where a checkpoint says that it stood.
@@ -295,8 +279,13 @@ class RunFolder:
         """
         try:
             state.load_state_dict(saved)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(error, SharewiseError):
+                raise
             raise CheckpointError(f"{self.checkpoint} is damaged: {type(error).__name__}: {error}") from None
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The history
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to the history.
@@ -304,9 +293,58 @@ class RunFolder:
         Raises:
             SharewiseError: when the disk is full.
         """
-        line = json.dumps(_json(record), ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(line)
+            append(self.metrics, _line(record))
         except OSError as error:
-            raise SharewiseError(_unwritable(self.metrics, error)) from None
+            raise unwritable(self.metrics, error) from None
+
+    def read_history(self, result: Mapping[str, Any]) -> list[Any]:
+        """The lines of a finished run, of which its result holds the digest; older ones hold none.
+
+        Args:
+            result: of the run.
+
+        Raises:
+            CheckpointError: when they are damaged or were changed.
+        """
+        content = self._history()
+        known = result.get("history")
+        if known is not None and known != f"sha256:{hashlib.sha256(content).hexdigest()}":
+            raise CheckpointError(
+                f"{self.metrics} is not what the run wrote; --resume {self.path} writes it again from the checkpoint"
+            )
+        try:
+            return [parse_json(line) for line in content.split(b"\n") if line.strip()]
+        except ValueError as error:
+            raise CheckpointError(f"{self.metrics} is damaged: {error}") from None
+
+    def _history(self) -> bytes:
+        try:
+            return read_bytes(self.metrics)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise CheckpointError(f"cannot read {self.metrics}: {error.strerror}") from None
+
+    def _restore_history(self, records: list[Mapping[str, Any]]) -> None:
+        """Write the file anew, so that one which has other names on this disk is not changed under them."""
+        there, lines = self._history(), b"".join(_line(record) for record in records)
+        if there[: len(lines)] != lines[: len(there)]:
+            message = f"{self.metrics} was changed after it was written; it is written again from the checkpoint"
+            warnings.warn(message, SharewiseWarning, stacklevel=2)
+        write_atomically(self.metrics, lambda file: file.write(lines))
+
+
+def _records(content: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
+    history = content["state"].get("history")
+    if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
+        raise CheckpointError(f"{path} is damaged: it holds no history")
+    return history
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

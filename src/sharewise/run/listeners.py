@@ -18,18 +18,23 @@ from sharewise.engine import (
 )
 from sharewise.errors import ConfigurationError
 from sharewise.run.folder import RunFolder
+from sharewise.run.identity import Identity
+from sharewise.run.interruption import Interruption
 
 __all__ = ["record_to", "tensorboard"]
 
 
-def record_to(folder: RunFolder, fingerprint: Mapping[str, Any], checkpoint_every: int | None = None) -> Callback:
-    """Write the history and the checkpoints of a run.
+def record_to(
+    folder: RunFolder, identity: Identity, interruption: Interruption, checkpoint_every: int | None = None
+) -> Callback:
+    """Write the history and the checkpoints of a run, and stop where a signal asks for it.
 
     A checkpoint is written when the loop starts, after every epoch, and, where asked for, every few steps in between.
 
     Args:
         folder: of the run.
-        fingerprint: stored with each checkpoint.
+        identity: stored with each checkpoint.
+        interruption: whether a signal has asked the run to stop.
         checkpoint_every: steps between checkpoints within an epoch, at least 1, or `None`.
 
     Returns:
@@ -43,24 +48,38 @@ def record_to(folder: RunFolder, fingerprint: Mapping[str, Any], checkpoint_ever
 
     def save(state: SearchState) -> None:
         state.require_finite()
-        folder.save(fingerprint, state.state_dict())
+        folder.save(identity, state.state_dict())
+
+    def stop_if_asked(state: SearchState) -> None:
+        if interruption.asked is not None:
+            interruption.stop(f"at step {state.step} of {state.total_steps}")
+
+    def within_epoch(state: SearchState) -> None:
+        # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
+        if not state.step % state.steps_per_epoch or state.step >= state.total_steps:
+            return
+        due = checkpoint_every is not None and state.step % checkpoint_every == 0
+        if due or interruption.asked is not None:
+            state.spend("search")
+            save(state)
+            stop_if_asked(state)
 
     def listen(state: SearchState, event: Event) -> None:
         match event:
-            case Started() if not folder.checkpoint.exists():
-                decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
-                folder.append_metrics({"event": "start", "decisions": decisions})
-                save(state)
-            case Stepped() if checkpoint_every is not None and state.step % checkpoint_every == 0:
-                # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
-                if state.step % state.steps_per_epoch and state.step < state.total_steps:
-                    state.spend("search")
+            case Started():
+                if not folder.checkpoint.exists():
+                    folder.append_metrics(identity.start)
                     save(state)
+                interruption.patient = state.step < state.total_steps
+            case Stepped():
+                within_epoch(state)
             case StageEntered(record):
                 folder.append_metrics(record)
             case EpochEnded(record):
                 folder.append_metrics(record)
                 save(state)
+                stop_if_asked(state)
+                interruption.patient = state.step < state.total_steps
             case SelectionEnded(selected) if selected.candidates:
                 best = selected.to_json()["candidates"][:100]
                 folder.append_metrics({"event": "selection", "candidates": best})

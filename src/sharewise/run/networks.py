@@ -12,8 +12,10 @@ from torch import nn
 from sharewise.data import Dataset
 from sharewise.engine import seeded_modules
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Space
+from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of, whole
+from sharewise.space import Space
 from sharewise.supernet import Supernet, networks_of
+from sharewise.supernet.weights import fitting
 
 __all__ = [
     "build_network",
@@ -26,7 +28,7 @@ __all__ = [
 
 
 def build_supernet(
-    space: Space,
+    space: AnySpace,
     input_shape: Sequence[int],
     outputs: int,
     *,
@@ -36,7 +38,7 @@ def build_supernet(
     """The shared network of a space, initialised from the stream `initialisation` of a seed.
 
     Args:
-        space: any space that has networks.
+        space: any space that has networks, or its name.
         input_shape: of one example.
         outputs: number of classes or targets.
         network: network options by name (`{"channels": 16, "cells": 5}`).
@@ -54,15 +56,16 @@ def build_supernet(
         >>> type(supernet).__name__
         'TiedWidthSupernet'
     """
+    space = space_of(space)
     networks = networks_of(space)
-    options = networks.configure(dict(network or {}))
-    with seeded_modules(seed, "initialisation"):
-        return networks.supernet(space, input_shape, outputs, options)
+    options = networks.configure(network_of(space, network))
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
+        return networks.supernet(space, input_shape, whole("outputs", outputs), options)
 
 
 def build_network(
-    architecture: Architecture,
-    space: Space,
+    architecture: AnyArchitecture,
+    space: AnySpace,
     input_shape: Sequence[int],
     outputs: int,
     *,
@@ -78,10 +81,11 @@ def build_network(
         >>> sum(p.numel() for p in build_network(a, space, (4,), outputs=3).parameters())
         67
     """
+    space = space_of(space)
     networks = networks_of(space)
-    options = networks.configure(dict(network or {}))
-    with seeded_modules(seed, "initialisation"):
-        return networks.plain(architecture, input_shape, outputs, options)
+    options = networks.configure(network_of(space, network))
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
+        return networks.plain(architecture_of(architecture, space), input_shape, whole("outputs", outputs), options)
 
 
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:

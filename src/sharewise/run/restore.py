@@ -12,8 +12,8 @@ from sharewise.data import Dataset
 from sharewise.engine import Numerics, SearchState, replay
 from sharewise.errors import CheckpointError
 from sharewise.run.configuration import TrainConfiguration, from_mapping
-from sharewise.run.execute import fingerprint
 from sharewise.run.folder import RunFolder
+from sharewise.run.identity import fingerprint
 from sharewise.run.networks import without_auxiliary
 from sharewise.space import Architecture
 from sharewise.supernet import RecalibratedStatistics, discrete, extract, recalibrate, to_device
@@ -94,7 +94,7 @@ def _load(state: SearchState, content: dict[str, Any], folder: RunFolder) -> Non
     try:
         replay(state, content["state"]["history"])
         state.supernet.load_state_dict(content["state"]["supernet"])
-    except (KeyError, TypeError, AttributeError, RuntimeError):
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
         raise CheckpointError(
             f"{folder.checkpoint} does not fit the network that {folder.config} describes; was the file replaced?"
         ) from None

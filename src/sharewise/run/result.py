@@ -15,6 +15,7 @@ from sharewise.engine import Numerics, SearchResult, SearchState, evaluate, eval
 from sharewise.errors import NonFiniteError
 from sharewise.run.environment import versions
 from sharewise.run.networks import build_network, without_auxiliary
+from sharewise.run.remarks import remarks
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RecalibratedStatistics, discrete
 
@@ -49,6 +50,7 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
             "on": "held-out examples" if recipe.roles.is_disjoint("weights", "selection") else "training examples",
             "statistics": f"recalibrated on {policy.batches} training batches",
         },
+        "remarks": [remark.to_json() for remark in remarks(state, architecture)],
         "gap": gaps[-1] if gaps else None,
         "budget": None if state.affordable is None else state.affordable.spent(architecture),
         "cost": _cost(plain, dataset, state),

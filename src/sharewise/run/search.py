@@ -21,20 +21,31 @@ from sharewise.engine import (
     seeded_modules,
     stream,
 )
+from sharewise.run.arguments import (
+    AnyData,
+    AnyMethod,
+    AnySpace,
+    callbacks_of,
+    dataset_of,
+    keep_of,
+    recipe_of,
+    setting_of,
+    space_of,
+    whole,
+)
 from sharewise.run.execute import Record, execute
 from sharewise.run.networks import build_supernet, network_options, require_input_kind
-from sharewise.run.place import NOWHERE, Keep, Place, Setting
+from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
 from sharewise.space import Space
-from sharewise.supernet import Supernet
 
 __all__ = ["Search", "search"]
 
 
 def search(
-    space: Space | Supernet,
-    recipe: Recipe,
-    dataset: Dataset,
+    space: AnySpace,
+    recipe: AnyMethod,
+    dataset: AnyData,
     *,
     network: Mapping[str, Any] | None = None,
     epochs: int | None = None,
@@ -52,9 +63,10 @@ def search(
     """Search a space with a recipe on a data set.
 
     Args:
-        space: what to search: a space, or a model of your own that `sharewise.elastic` has made one.
-        recipe: the method, such as `sharewise.methods.gaea_erm()`.
-        dataset: its training examples are dealt to the roles that the recipe names; the test examples stay sealed.
+        space: what to search: a space or its name, or a model of your own that `sharewise.elastic` has made one.
+        recipe: the method, such as `sharewise.methods.gaea_erm()`, or its name.
+        dataset: a data set or its name; its training examples are dealt to the roles that the recipe names, the test
+            examples stay sealed.
         network: options of the network by name.
         epochs: overrides the recipe's.
         seed: of every random stream.
@@ -83,15 +95,15 @@ def search(
         >>> sorted(result.architecture)
         ['activation', 'width']
     """
+    searched = space_of(space)
     found = Search(
-        space.space if isinstance(space, Supernet) else space,
-        recipe if epochs is None else recipe.with_epochs(epochs),
-        dataset,
-        Setting(dict(network or {}), seed, Place(device, precision), max_steps),
-        gap_examples,
+        searched,
+        recipe_of(recipe, epochs),
+        dataset_of(dataset),
+        setting_of(searched, network, seed, device, precision, max_steps),
+        whole("gap_examples", gap_examples, least=0),
     )
-    keep = Keep(None if out is None else Path(out), resume, checkpoint_every)
-    return found.run(keep, callbacks, configuration)
+    return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
 
 
 @final

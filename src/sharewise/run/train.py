@@ -11,14 +11,25 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
+from sharewise.run.arguments import (
+    AnyArchitecture,
+    AnyData,
+    AnySpace,
+    architecture_of,
+    callbacks_of,
+    dataset_of,
+    keep_of,
+    setting_of,
+    space_of,
+    training_of,
+)
 from sharewise.run.execute import Record, execute
 from sharewise.run.folder import RunFolder
 from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
-from sharewise.run.place import NOWHERE, Keep, Place, Setting
+from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import Architecture, Space
-from sharewise.supernet import Supernet
 
 __all__ = ["Training", "TrainingResult", "train"]
 
@@ -41,11 +52,11 @@ class TrainingResult:
 
 
 def train(
-    space: Space | Supernet,
-    architecture: Architecture,
-    dataset: Dataset,
+    space: AnySpace,
+    architecture: AnyArchitecture,
+    dataset: AnyData,
     *,
-    training: TrainingRecipe | None = None,
+    training: TrainingRecipe | Mapping[str, Any] | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -61,10 +72,10 @@ def train(
     """Train one architecture from scratch and evaluate it on the test examples, once.
 
     Args:
-        space: of the architecture, or a model of your own that `sharewise.elastic` has made one.
-        architecture: what to train.
-        dataset: its training examples train, its test examples are opened at the end.
-        training: the recipe; the default is the schedule of NAS-Bench-201.
+        space: of the architecture, or its name, or a model of your own that `sharewise.elastic` has made one.
+        architecture: what to train, also as its standard string.
+        dataset: a data set or its name; its training examples train, its test examples are opened at the end.
+        training: the recipe, or its options by name; the default is the schedule of NAS-Bench-201.
         network: options of the network by name.
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
@@ -93,16 +104,16 @@ def train(
         >>> result.test["examples"]
         360
     """
+    searched = space_of(space)
     found = Training(
-        space.space if isinstance(space, Supernet) else space,
-        architecture,
-        dataset,
-        training or TrainingRecipe(),
-        Setting(dict(network or {}), seed, Place(device, precision), max_steps),
+        searched,
+        architecture_of(architecture, searched),
+        dataset_of(dataset),
+        training_of(training),
+        setting_of(searched, network, seed, device, precision, max_steps),
         evaluate_on_test,
     )
-    keep = Keep(None if out is None else Path(out), resume, checkpoint_every)
-    return found.run(keep, callbacks, configuration)
+    return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
 
 
 @final
@@ -125,6 +136,9 @@ class Training:
     recipe: TrainingRecipe
     setting: Setting = field(default_factory=Setting)
     evaluate_on_test: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", self.space.own(self.architecture))
 
     def prepare(self) -> tuple[SearchState, nn.Module]:
         """The state at step 0, and the plain network in it."""

@@ -142,6 +142,6 @@ def traced_epochs(space: Space, dataset: str, architectures: Sequence[Architectu
     found = []
     for architecture in architectures:
         with torch.device("meta"):
-            network = networks.plain(architecture, shape, facts.outputs, options)
+            network = networks.plain(space.own(architecture), shape, facts.outputs, options)
         found.append(TRAINING * facts.examples * cost(network, shape).multiply_accumulates)
     return np.array(found, dtype=np.float64)

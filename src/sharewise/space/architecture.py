@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharewise.errors import ConfigurationError
-from sharewise.space.choice import Option
+from sharewise.space.choice import Option, plain_option
 
 __all__ = ["Architecture"]
 
@@ -17,7 +17,8 @@ __all__ = ["Architecture"]
 class Architecture(Mapping[str, Option]):
     """A point of a space as a plain value: it hashes, compares, prints and round-trips through JSON.
 
-    Only active choices are held, so an inactive conditional choice can never change identity or hash.
+    Only active choices are held, so an inactive conditional choice can never change identity or hash; neither can the
+    order in which choices are written down.
 
     Args:
         space: name of the space it belongs to.
@@ -47,12 +48,14 @@ class Architecture(Mapping[str, Option]):
         return len(self.items_)
 
     def __hash__(self) -> int:
-        return hash((self.space, self.items_))
+        return hash((self.space, frozenset(self.items_)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Architecture):
             return NotImplemented
-        return self.space == other.space and self.items_ == other.items_
+        if self.space != other.space or len(self.items_) != len(other.items_):
+            return False
+        return self.items_ == other.items_ or dict(self.items_) == dict(other.items_)
 
     def __str__(self) -> str:
         return self.text if self.text is not None else json.dumps(dict(self.items_))
@@ -65,11 +68,18 @@ class Architecture(Mapping[str, Option]):
     def from_json(cls, value: Mapping[str, Any]) -> Architecture:
         """Rebuild an architecture from `to_json`; lists become tuples again.
 
+        What it holds is not compared with a space: see `Space.from_json`.
+
         Raises:
-            ConfigurationError: when the value has another form.
+            ConfigurationError: when the value has another form, or answers a choice twice.
         """
         try:
-            items = tuple((str(n), tuple(o) if isinstance(o, list) else o) for n, o in value["choices"])
-            return cls(str(value["space"]), items)
+            given = value["choices"]
+            pairs = given.items() if isinstance(given, Mapping) else [(name, option) for name, option in given]
+            items = tuple((str(name), plain_option(option)) for name, option in pairs)
+            space = str(value["space"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"not an architecture: {value!r} ({error})") from None
+        if len(dict(items)) < len(items):
+            raise ConfigurationError(f"not an architecture: a choice is answered twice in {value!r}")
+        return cls(space, items)

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Choice", "Condition", "Option"]
+__all__ = ["Choice", "Condition", "Option", "plain_option"]
 
 Option = str | int | float | tuple[int, ...]
 """A plain value: an operation's name, a width, or a tuple of indices such as two chosen inputs."""
+
+
+def plain_option(value: Any) -> Any:
+    """A value as an option is written: what numpy or torch hold as Python's own, lists as tuples.
+
+    Args:
+        value: anything.
+
+    Returns:
+        The value itself where it is plain already.
+
+    Raises:
+        ConfigurationError: for what can be no option, such as a dictionary.
+
+    Example:
+        >>> import numpy as np
+        >>> plain_option(np.int64(8)), plain_option([0, 1])
+        (8, (0, 1))
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(plain_option(part) for part in value)
+    if not isinstance(value, str | int | float):
+        raise ConfigurationError(f"{value!r} can be no option; expected a string, a number or a tuple of integers")
+    return value
 
 
 @dataclass(frozen=True)
@@ -63,9 +90,17 @@ class Choice:
             raise ConfigurationError(f"choice {self.name!r} repeats an option: {self.options}")
 
     def index(self, option: Option) -> int:
-        """The 0-based place of `option`; raises `ConfigurationError` naming the legal ones."""
+        """The 0-based place of `option`, which may be a number of numpy, or a list for a tuple.
+
+        Raises:
+            ConfigurationError: when there is no such option; the message names the legal ones. A truth value is none
+                where options are other numbers than 0 and 1.
+        """
         try:
-            return self.options.index(option)
-        except ValueError:
-            legal = ", ".join(map(repr, self.options))
-            raise ConfigurationError(f"choice {self.name!r} has no option {option!r}; legal: {legal}") from None
+            plain = option if type(option) in (str, int) else plain_option(option)
+            if not isinstance(plain, bool) or set(self.options) <= {0, 1}:
+                return self.options.index(plain)
+        except (ValueError, TypeError):
+            pass
+        legal = ", ".join(map(repr, self.options))
+        raise ConfigurationError(f"choice {self.name!r} has no option {option!r}; legal: {legal}")

@@ -31,6 +31,7 @@ def features(space: Space, architecture: Architecture) -> dict[str, bool | float
         >>> features(toy, toy.architecture({"width": 16, "activation": "tanh"}))
         {'width': 16.0, 'activation = relu': False, 'activation = tanh': True}
     """
+    architecture = space.own(architecture)
     if space.features is not None:
         return dict(space.features(architecture))
     found: dict[str, bool | float] = {}

@@ -190,7 +190,9 @@ class ProductListing(Listing):
 
     def index(self, architecture: Architecture) -> int:
         """See `Listing.index`."""
-        if architecture.space != self._name or len(architecture.items_) != len(self._choices):
+        if architecture.space != self._name or not (
+            len(dict(architecture.items_)) == len(architecture.items_) == len(self._choices)
+        ):
             raise unknown_item(architecture, self._name, "one of that space")
         try:
             return sum(self._weights[item] for item in architecture.items_)
@@ -309,6 +311,10 @@ class SubListing(Listing):
         if isinstance(item, Architecture) and item.space == self._name:
             item = replace(item, space=self._whole.at(0).space)
         return self._whole.code(item)
+
+    def of(self, listing: Listing) -> bool:
+        """Whether `rows` count those of this listing."""
+        return self._whole is listing
 
     def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
         """See `Listing.codes_of`."""

@@ -124,6 +124,7 @@ def neighbours(space: Space, architecture: Architecture) -> list[Architecture]:
         >>> len(neighbours(toy, toy.architecture({"operation": "a", "width": 4})))
         3
     """
+    architecture = space.own(architecture)
     candidates = (
         _changed(space, architecture, name, option)
         for name, current in architecture.items()
@@ -153,6 +154,7 @@ def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -
         >>> mutate(toy, toy.architecture({"operation": "a"}), np.random.default_rng(0))["operation"]
         'b'
     """
+    architecture = space.own(architecture)
     mutable = [name for name in architecture if len(space[name].options) > 1]
     for _ in range(_ATTEMPTS if mutable else 0):
         name = mutable[int(rng.integers(len(mutable)))]
@@ -187,6 +189,7 @@ def crossover(space: Space, first: Architecture, second: Architecture, rng: np.r
         >>> crossover(toy, a, a, np.random.default_rng(0)) == a
         True
     """
+    first, second = space.own(first), space.own(second)
     for _ in range(_ATTEMPTS):
         values: dict[str, Option] = {}
         for choice in space.choices:

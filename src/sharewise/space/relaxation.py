@@ -58,7 +58,11 @@ class Relaxation(ABC):
 
     @abstractmethod
     def encode(self, architecture: Architecture) -> Encoding:
-        """The gate weights under which a supernet computes exactly this architecture."""
+        """The gate weights under which a supernet computes exactly this architecture.
+
+        Raises:
+            ConfigurationError: when it is not of the space (`Space.own`).
+        """
 
     @abstractmethod
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
@@ -102,6 +106,7 @@ class DirectRelaxation(Relaxation):
 
     def encode(self, architecture: Architecture) -> Encoding:
         """One-hot vectors, one per choice."""
+        architecture = self.space.own(architecture)
         return {d.name: one_hot(d, architecture[d.name]) for d in self.decisions}
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
@@ -140,6 +145,7 @@ class ConditionalRelaxation(Relaxation):
 
     def encode(self, architecture: Architecture) -> Encoding:
         """One-hot vectors, one per choice."""
+        architecture = self.space.own(architecture)
         return {d.name: one_hot(d, architecture.get(d.name, d.options[0])) for d in self.decisions}
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 from sharewise.errors import ConfigurationError
@@ -49,12 +50,11 @@ def restricted(space: Space, choice: str, options: Sequence[Option]) -> Space:
         raise ConfigurationError(f"choice {choice!r} needs at least one option, got none")
     choices = tuple(_narrowed(other, choice, kept) for other in space.choices)
     if not listed:
-        return replace(space, choices=choices, listing_=None, counts=None)
+        return space.part(choices, None)
     rows = [row for row in _rows(space) if space.listing.at(row)[choice] in kept]
     if not rows:
         raise ConfigurationError(f"no architecture of space {space.name!r} has {choice!r} in {kept}")
-    part = SubListing(space.name, space.listing, rows)
-    return replace(space, choices=choices, listing_=lambda: part, counts=None)
+    return space.part(choices, partial(SubListing, space.name, space.listing, rows))
 
 
 def _narrowed(choice: Choice, name: str, kept: tuple[Option, ...]) -> Choice:
@@ -128,8 +128,12 @@ class RestrictedRelaxation(Relaxation):
         self.decisions, self.independent = whole.decisions, whole.independent
 
     def encode(self, architecture: Architecture) -> Encoding:
-        """That of the whole."""
-        return self.whole.encode(architecture)
+        """That of the whole.
+
+        Raises:
+            ConfigurationError: when the part does not hold the architecture.
+        """
+        return self.whole.encode(self.space.own(architecture))
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
         """That of the whole, which must lie in the part.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
-from sharewise.space.choice import Choice, Option
+from sharewise.space.choice import Choice, Option, plain_option
 from sharewise.space.listing import Digits, EnumeratedListing, Listing, ProductListing, SubListing
 
 if TYPE_CHECKING:
@@ -84,9 +84,12 @@ class Space:
             a space whose choices depend on each other; called once, when `listing` is first asked for.
         normalise: maps legal values to those of the one representative of all values with the same meaning, so that
             equal architectures have one identity; values that are representatives are returned as they are.
-        counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`.
+        counts: numbers of architectures by a property, such as `{"by_vertices": {"2": 1, …}}`, for `sharewise space`;
+            under `"unique"`, of equivalence classes by canonical level where they are known.
         features: describes the structure of an architecture by booleans and numbers of the same names for all; see
             `sharewise.space.features`, which has a general answer.
+        family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
+            parts; by default the name up to its first colon.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -110,6 +113,7 @@ class Space:
     normalise: Normalise | None = None
     counts: Callable[[Space], Mapping[str, Mapping[str, int]]] | None = None
     features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
+    family: str = ""
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}
@@ -130,6 +134,14 @@ class Space:
         if name not in self._by_name:
             raise unknown_name("choice", name, self._by_name)
         return self._by_name[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What the space is made of, without what was computed from it: the listing may be large."""
+        return {field.name: self.__dict__[field.name] for field in fields(self)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Space:
+        """The space itself, a value that never changes."""
+        return self
 
     @cached_property
     def _by_name(self) -> dict[str, Choice]:
@@ -211,72 +223,134 @@ class Space:
         return all(constraint.holds(values) for constraint in self.constraints)
 
     def parse(self, text: str) -> Architecture:
-        """Read the standard string of the space (or JSON of choices and options where it has none).
+        """Read the standard string of the space, or JSON: of choices and options, or what `Architecture.to_json` gives.
 
         Raises:
             ConfigurationError: when the text has another form.
         """
-        if self.codec is not None:
+        if self.codec is not None and not text.lstrip().startswith("{"):
             return self.architecture(self.codec.decode(text.strip()))
         import json
 
         try:
-            value: Any = json.loads(text)
-            values = {name: tuple(o) if isinstance(o, list) else o for name, o in value.items()}
-        except (json.JSONDecodeError, AttributeError):
+            value = json.loads(text, object_pairs_hook=_without_repetition)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
             example = {choice.name: choice.options[0] for choice in self.choices}
             raise ConfigurationError(
                 f"{text!r} is not an architecture of {self.name!r}; expected JSON such as {json.dumps(example)}"
-            ) from None
-        return self.architecture(values)
+            )
+        return self.own(value)
 
     def from_json(self, value: Mapping[str, Any]) -> Architecture:
-        """Rebuild an architecture of this space from `Architecture.to_json`, checking that it is legal."""
-        return self.checked(Architecture.from_json(value))
+        """Rebuild an architecture of this space from `Architecture.to_json`: see `own`."""
+        return self.own(Architecture.from_json(value))
 
-    def checked(self, architecture: Architecture) -> Architecture:
-        """The architecture, once it is sure that it is a legal one of this space.
+    def own(self, architecture: Architecture | str | Mapping[str, Any]) -> Architecture:
+        """The architecture as one of this space: the gate that each passes, wherever it comes from, before it is used.
+
+        It belongs here where it answers every active choice by an option of this space, answers no unknown choice, and
+        obeys the constraints. An architecture of a part belongs to the whole, and one of the whole to every part that
+        holds it; the order in which choices are written does not matter.
 
         Args:
-            architecture: from wherever it comes.
+            architecture: of this space, of a part of it or of a whole that it is a part of; also as its standard
+                string, as a mapping of choices to options, or as `Architecture.to_json` writes it.
+
+        Returns:
+            An equal value with the name, the order and the standard string of this space.
 
         Raises:
-            ConfigurationError: when it belongs to another space, or is illegal.
+            ConfigurationError: when it belongs to another space, or to another version of this one.
+
+        Example:
+            >>> from sharewise.spaces import load
+            >>> whole, part = load("nasbench101"), load("nasbench101:A_1")
+            >>> a = whole.parse("maxpool3x3~0|output~1")
+            >>> part.own(a).space, whole.own(part.own(a)) == a
+            ('nasbench101:A_1', True)
         """
-        if architecture.space != self.name:
+        if isinstance(architecture, str):
+            return self.parse(architecture)
+        if isinstance(architecture, Architecture):
+            return self.architecture(self._answers(architecture))
+        if not isinstance(architecture, Mapping):
+            raise ConfigurationError(
+                f"{architecture!r} is not an architecture of space {self.name!r}; expected an Architecture, its "
+                "standard string, or a mapping of choices to options"
+            )
+        if set(architecture) == {"space", "choices"} != set(self._by_name):
+            return self.from_json(architecture)
+        return self.architecture(architecture)
+
+    def _answers(self, architecture: Architecture) -> dict[str, Option]:
+        """What an architecture of a space of the same family answers, each choice once."""
+        family = self.family or self.name.partition(":")[0] + ":"
+        if architecture.space != self.name and not f"{architecture.space}:".startswith(family):
             raise ConfigurationError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
-        return self.architecture(dict(architecture))
+        values = dict(architecture.items_)
+        if len(values) < len(architecture.items_):
+            raise ConfigurationError(f"the architecture answers a choice twice: {architecture.items_}")
+        return values
+
+    def _holds(self, architecture: Architecture) -> bool:
+        try:
+            self.own(architecture)
+        except ConfigurationError:
+            return False
+        return True
 
     def canonical(self, architecture: Architecture, level: str = "plain") -> Architecture:
         """The representative of the architecture's equivalence class.
 
-        Idempotent, and equal for all members of a class.
+        Idempotent, and equal for all members of a class. In a part of a space that lacks the representative of the
+        whole it is the first member of the listing.
 
         Args:
             architecture: of this space.
             level: which equivalence; see `levels`.
 
         Raises:
-            ConfigurationError: when the level is unknown.
+            ConfigurationError: when the level is unknown, or the architecture is not of this space.
         """
+        architecture = self.own(architecture)
         if level == "plain":
             return architecture
         if level not in self.canonical_forms:
             raise unknown_name("canonical level", level, self.levels)
-        return self.canonical_forms[level](architecture)
+        found = self.canonical_forms[level](architecture)
+        return self.own(found) if self._holds(found) else self._first_of_class(level)[found]
+
+    def _first_of_class(self, level: str) -> dict[Architecture, Architecture]:
+        """The first member of each class, by the form that stands for it; made once a level."""
+        if level not in self._classes:
+            form, first = self.canonical_forms[level], self._classes.setdefault(level, {})
+            for row in range(len(self.listing)):
+                architecture = self.listing.at(row)
+                first.setdefault(form(architecture), architecture)
+        return self._classes[level]
+
+    @cached_property
+    def _classes(self) -> dict[str, dict[Architecture, Architecture]]:
+        return {}
 
     @property
     def levels(self) -> tuple[str, ...]:
         """Names of the equivalences that `canonical` knows."""
         return ("plain", *self.canonical_forms)
 
-    def without(self, options: tuple[Option, ...]) -> Space:
+    def without(self, options: Option | Iterable[Option]) -> Space:
         """The sub-space in which no choice takes one of `options`; every other property is kept.
+
+        Args:
+            options: to leave out; a single one may be given as its name.
 
         Raises:
             ConfigurationError: when an option occurs nowhere, or a choice would be left without options.
         """
-        for option in options:
+        left_out = tuple(plain_option(o) for o in ((options,) if isinstance(options, str | int | float) else options))
+        for option in left_out:
             if not any(option in choice.options for choice in self.choices):
                 legal = {o for choice in self.choices for o in choice.options}
                 raise unknown_name(f"option to exclude from space {self.name!r}:", option, legal)
@@ -284,16 +358,40 @@ class Space:
         for choice in self.choices:
             condition = choice.condition
             if condition is not None:
-                condition = replace(condition, options=tuple(o for o in condition.options if o not in options))
-            kept = tuple(o for o in choice.options if o not in options)
+                condition = replace(condition, options=tuple(o for o in condition.options if o not in left_out))
+            kept = tuple(o for o in choice.options if o not in left_out)
+            if not kept:
+                raise ConfigurationError(
+                    f"choice {choice.name!r} has no options left in space {self.name!r} without "
+                    f"{', '.join(map(repr, left_out))}; keep one of {', '.join(map(repr, choice.options))}"
+                )
             choices.append(replace(choice, options=kept, condition=condition))
-        if self.listing_ is None or self.independent:
-            return replace(self, choices=tuple(choices), listing_=None, counts=None)
-        return replace(self, choices=tuple(choices), listing_=lambda: _rows_without(self, options), counts=None)
+        own_listing = None if self.listing_ is None or self.independent else partial(_rows_without, self, left_out)
+        return self.part(tuple(choices), own_listing)
+
+    def part(self, choices: tuple[Choice, ...], listing: Callable[[], Listing] | None) -> Space:
+        """The sub-space with fewer options; its architectures carry the name of the whole.
+
+        Args:
+            choices: those of the space, with fewer options.
+            listing: builds the listing where the space brings one of its own and choices depend on each other.
+        """
+        codec = None if self.codec is None else replace(self.codec, digits=None)  # which counts options of the whole
+        return replace(self, choices=choices, listing_=listing, counts=None, codec=codec)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `ValueError` where it names a member twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def _rows_without(space: Space, options: tuple[Option, ...]) -> Listing:
     """The rows of a space's listing that hold none of the options; reads all of them once."""
     whole, excluded = space.listing, set(options)
     rows = [row for row in range(len(whole)) if excluded.isdisjoint(whole.at(row).values())]
+    if not rows:
+        raise ConfigurationError(f"no architecture of space {space.name!r} is left without {options}")
     return SubListing(space.name, whole, rows)

@@ -57,7 +57,7 @@ def to_parameters(space: Space, architecture: Architecture) -> dict[str, Paramet
         {'channels_0': 0, 'channels_1': 1, 'channels_2': 7, 'channels_3': 7, 'channels_4': 0}
     """
     choices = {choice.name: choice for choice in space.choices}
-    return {name: _parameter(choices[name], option) for name, option in architecture.items()}
+    return {name: _parameter(choices[name], option) for name, option in space.own(architecture).items()}
 
 
 def from_parameters(space: Space, parameters: Mapping[str, Any]) -> Architecture:

@@ -322,8 +322,8 @@ class Plain(Representation):
         return genotype
 
     def genotype(self, architecture: Architecture) -> Architecture:
-        """The architecture itself."""
-        return architecture
+        """The architecture itself, as one of the space."""
+        return self.space.own(architecture)
 
 
 _OWN = {"nasbench101": "sharewise.strategy.nasbench101"}

@@ -341,8 +341,8 @@ def _write(
     """The numbers of every architecture, the document, and last the page that shows them."""
     run = RunFolder(folder)
     features = {name: column.tolist() for name, column in described.items()}
-    run.write_json(folder / "architectures.json", {"architectures": rows, "features": features})
-    run.write_json(folder / "appraisal.json", document)
+    run.write_sealed(folder / "architectures.json", {"architectures": rows, "features": features})
+    run.write_sealed(folder / "appraisal.json", document)
     write_appraisal(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ from typing import Any, final
 
 from sharewise.engine import train
 from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.files import read_bytes
 from sharewise.run.configuration import SearchConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
+from sharewise.sealed_json import parse_json, unsealed
 from sharewise.studies.plan import Budget, Cell
 from sharewise.studies.points import spent_until_chosen
 
@@ -124,7 +125,7 @@ def run_cell(task: CellTask) -> None:
         configuration = _with_budget(task.cell.configuration, task.budget, task.price)
     configuration.execute(task.folder, resume=resume)
     spent = None if resume else round(time.process_time() - began, 3)
-    folder.write_json(task.folder / "cell.json", {"processor_seconds": spent})
+    folder.write_sealed(task.folder / "cell.json", {"processor_seconds": spent})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -183,11 +184,11 @@ def read_trail(cell: Cell, folder: Path) -> Trail:
     """
     result = RunFolder(folder).read_result()
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        epochs = [record for record in map(json.loads, lines) if record["event"] == "epoch"]
+        history = RunFolder(folder).read_history(result)
+        epochs = [record for record in history if record["event"] == "epoch"]
         steps = [_step(record) for record in epochs]
         last = Step(spent_until_chosen(result["ledger"]), str(result["architecture"]), result["inherited"])
-        noted = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+        noted, _ = unsealed(parse_json(read_bytes(folder / "cell.json")))
         return Trail(cell, result, (*steps, last), noted["processor_seconds"])
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder} is damaged: {error!r}") from None

@@ -24,6 +24,7 @@ from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.files import open_regular
 from sharewise.oracle import Table, open_table
 from sharewise.report.comparison_page import write_comparison
 from sharewise.report.regret_figure import draw_regret
@@ -165,7 +166,7 @@ def _repeats_of(folder: Path, field: Field, contest: Contest, strategy: str, job
 
 def _read(path: Path, checkpoints: tuple[float, ...], repeats: int, architectures: int) -> Repeats:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
             found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
         shapes = [array.shape for array in (found.incumbents, found.evaluations, found.spent)]
         kinds = [array.dtype.kind for array in (found.incumbents, found.evaluations, found.spent)]

@@ -76,7 +76,7 @@ class StandaloneOracle(Oracle):
         """See `Oracle.evaluate`; a score that is not a number is the worst there is."""
         if fidelity not in self.fidelities:
             raise ConfigurationError(f"fidelity {fidelity} is none of {self.fidelities}")
-        architecture = self.space.checked(architecture)
+        architecture = self.space.own(architecture)
         training = replace(self._training, epochs=fidelity)
         alone = Training(self.space, architecture, self._dataset, training, self._setting, evaluate_on_test=False)
         task, state = self._dataset.task, alone.run().state

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.files import read_bytes
+from sharewise.sealed_json import parse_json, unsealed
 from sharewise.space import Architecture, Space
 
 __all__ = ["Point", "points_of", "spent_until_chosen"]
@@ -97,8 +98,9 @@ def _point(folder: Path, label: str, space: Space) -> Point:
 def _read(folder: Path) -> tuple[bytes, dict[str, Any]]:
     path = folder / "result.json"
     try:
-        content = path.read_bytes()
-        value = json.loads(content)
+        content = read_bytes(path)
+        value = parse_json(content)
+        value = unsealed(value)[0] if isinstance(value, dict) else value
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{folder} has no result.json; --runs takes folders of finished searches") from None
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import IO, Any, final
 
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, SharewiseError
+from sharewise.files import read_bytes
+from sharewise.sealed_json import parse_json, sealed, unsealed
 
 __all__ = ["ResultFolder"]
 
@@ -50,8 +53,8 @@ class ResultFolder:
         """
         text = _document(plan)
         try:
-            if self.plan.exists():
-                stored = self.plan.read_text(encoding="utf-8")
+            if os.path.lexists(self.plan):
+                stored = read_bytes(self.plan).decode()
                 if stored == text:
                     return
                 if not self._may_be_put_right(stored):
@@ -80,7 +83,8 @@ class ResultFolder:
         """
         path = self.path / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            value = parse_json(read_bytes(path)) if os.path.lexists(path) else {}
+            value = unsealed(value)[0] if isinstance(value, dict) else value
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; delete it to make it again") from None
         if not isinstance(value, dict):
@@ -88,8 +92,8 @@ class ResultFolder:
         return value
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a document whole or not at all."""
-        text = _document(value)
+        """Write a document whole or not at all, with a digest of its content."""
+        text = _document(sealed(json.loads(_document(value))))
         self.write(name, lambda file: file.write(text.encode()))
 
     def write(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
@@ -113,7 +117,7 @@ def _document(value: Mapping[str, Any]) -> str:
 def _difference(stored: str, plan: Mapping[str, Any]) -> str:
     """The first setting that differs from a stored plan, in words."""
     try:
-        there = _flat(json.loads(stored))
+        there = _flat(parse_json(stored))
     except ValueError:
         return ""
     here = _flat(json.loads(_document(plan)))

@@ -23,8 +23,8 @@ from sharewise.engine import Numerics, Scorer, SearchState, seeded_modules, stre
 from sharewise.engine.score import ScoreGates
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.ledger import TRAINING, Ledger
-from sharewise.run.execute import fingerprint
 from sharewise.run.finished import Finished
+from sharewise.run.identity import fingerprint
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
 from sharewise.studies.workers import HERE, Workers

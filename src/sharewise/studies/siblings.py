@@ -9,9 +9,9 @@ from typing import Any
 
 from sharewise.errors import ConfigurationError
 from sharewise.run.configuration import SearchConfiguration
-from sharewise.run.execute import fingerprint
 from sharewise.run.finished import Finished, InFolder
 from sharewise.run.folder import RunFolder
+from sharewise.run.identity import fingerprint
 from sharewise.studies.workers import Workers
 
 __all__ = ["by_seed", "missing_siblings"]

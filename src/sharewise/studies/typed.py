@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.run.configuration import checked
+from sharewise.run.arguments import checked
 
 __all__ = ["typed"]
 

@@ -10,17 +10,20 @@ import ast
 import copy
 import inspect
 import json
+import logging
+import math
 import pprint
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from sharewise.atomic import replacing
@@ -139,7 +142,8 @@ def _write_source(network: nn.Module, folder: Path, example: Tensor | None) -> d
         place.write_text(source, encoding="utf-8")
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(folder / "weights.safetensors") as place:
-        save_file(state, place, metadata={"format": "pt"})
+        # As bytes: save_file leaves a file that nobody but its owner may read, whatever the umask says.
+        place.write_bytes(save(state, metadata={"format": "pt"}))
     return {"format": "source"}
 
 
@@ -165,8 +169,7 @@ def _write_onnx(network: nn.Module, folder: Path, example: Tensor | None) -> dic
     network, inputs = _evaluating(network, example)
     program, dynamic = _program(network, inputs)
     with replacing(folder / "model.onnx", ".onnx") as place:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+        with _quiet():
             try:
                 torch.onnx.export(program, (inputs,), str(place), dynamo=True, external_data=False, verbose=False)
             except Exception as error:  # torch raises many kinds
@@ -201,8 +204,7 @@ def _evaluating(network: nn.Module, example: Tensor | None) -> tuple[nn.Module, 
 
 def _program(network: nn.Module, inputs: Tensor) -> tuple[Any, bool]:
     """The exported program, for any number of examples where torch can prove that, and whether it could."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             shapes = ({0: torch.export.Dim("batch", min=1)},)
             return torch.export.export(network, (inputs,), dynamic_shapes=shapes, strict=False), True
@@ -224,12 +226,36 @@ def _compared(network: nn.Module, inputs: Tensor, dynamic: bool, run: Callable[[
     with torch.no_grad():
         for batch in (inputs, inputs[:1]) if dynamic else (inputs,):
             expected, actual = network(batch), run(batch)
-            scale = max(1.0, float(expected.abs().max()))
-            difference = float((expected - actual).abs().max()) / scale
-            if expected.shape != actual.shape or not difference <= _TOLERANCE:
+            difference = _difference(expected, actual)
+            if not difference <= _TOLERANCE:
                 raise SharewiseError(
                     f"the exported program differs from the network by {difference:.3g} relative to its largest "
                     f"output, more than {_TOLERANCE:g}; nothing was written"
                 )
             worst = max(worst, difference)
     return worst
+
+
+def _difference(expected: Tensor, actual: Tensor) -> float:
+    """The largest difference, relative to the largest finite output; infinite between unequal shapes.
+
+    Equal infinities, which a mask leaves in the outputs, differ by nothing; subtracted, they would not be a number.
+    """
+    if expected.shape != actual.shape:
+        return math.inf
+    finite = expected[expected.isfinite()]
+    scale = max(1.0, float(finite.abs().max()) if finite.numel() else 0.0)
+    return float((expected - actual).masked_fill(expected == actual, 0.0).abs().max()) / scale
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings and pages of torch's own log, which end in an error that is said once, in one line."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

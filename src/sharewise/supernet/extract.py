@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
 from sharewise.supernet.gate import Gates, discrete
 from sharewise.supernet.supernet import Shared, Supernet
@@ -37,7 +41,7 @@ def inherited_state(module: nn.Module, gates: Gates, prefix: str = "") -> dict[s
     return state
 
 
-def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
+def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, Any]) -> nn.Module:
     """A plain network of `architecture` that computes what the supernet computes under its gates.
 
     The result depends on `torch.nn` alone. Its running statistics are the supernet's; after training with mixtures or
@@ -45,11 +49,14 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
 
     Args:
         supernet: a supernet of the architecture's space.
-        architecture: what to keep.
+        architecture: what to keep; any form that `Space.own` reads, such as the standard string.
 
     Returns:
         A new module in the supernet's training mode, on its device, sharing no storage with it. What is frozen in the
         supernet is frozen in it.
+
+    Raises:
+        ConfigurationError: when the architecture is not one of the supernet's space.
 
     Example:
         >>> import sharewise as sw
@@ -59,6 +66,12 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Module:
         >>> sum(p.numel() for p in extract(supernet, a).parameters())
         5230
     """
+    if not isinstance(supernet, Supernet):
+        raise ConfigurationError(
+            f"extract needs a supernet, such as sharewise.elastic(…) or result.state.supernet, got a "
+            f"{type(supernet).__name__}"
+        )
+    architecture = supernet.space.own(architecture)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
         network = supernet.plain(architecture)
     state = inherited_state(supernet, discrete(supernet.relaxation.encode(architecture)))

@@ -35,7 +35,11 @@ class Supernet(nn.Module, ABC):
 
     @abstractmethod
     def plain(self, architecture: Architecture) -> nn.Module:
-        """A new plain network of `architecture` with the same options, its weights not yet inherited."""
+        """A new plain network of `architecture` with the same options, its weights not yet inherited.
+
+        Raises:
+            ConfigurationError: when it is not of the space (`Space.own`).
+        """
 
     def multiply_accumulates(self, gates: Gates) -> int | None:
         """Of one forward pass of one example, where the network knows a closed form; `None` to have it traced.

@@ -172,7 +172,7 @@ class PlantedSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network of `architecture`."""
-        return _plain(architecture, self.input_shape, self.outputs, PlantedOptions())
+        return _plain(self.space.own(architecture), self.input_shape, self.outputs, PlantedOptions())
 
 
 def _plain(

@@ -160,7 +160,7 @@ def _check_selected(
 ) -> None:
     name, found = _name(selection), selected.architecture
     try:
-        legal = space.checked(found)
+        legal = space.own(found)
     except ConfigurationError as error:
         raise AssertionError(f"{name} picked an illegal architecture: {error}") from None
     expect(legal == found, f"{name} picked {found}, which is not in its plain form {legal}")

@@ -95,8 +95,12 @@ class CellRelaxation(Relaxation):
         self.space, self.decisions = space, _DECISIONS
 
     def encode(self, architecture: Architecture) -> Encoding:
-        """Weight one for every edge of the cell and for the operation of every vertex."""
-        cell = cell_of(architecture)
+        """Weight one for every edge of the cell and for the operation of every vertex.
+
+        Raises:
+            ConfigurationError: when the space does not hold the cell.
+        """
+        cell = cell_of(self.space.own(architecture))
         edges = placed(cell)
         operations = (*cell.operations, *[_ABSENT] * (INNER - len(cell.operations)))
         return {

@@ -93,8 +93,41 @@ def _normalise(values: Mapping[str, Option]) -> Mapping[str, Option]:
     return dict(_items(_representative(_cell(values))))
 
 
+def _encode(values: Mapping[str, Option]) -> str:
+    return str(_cell(values))
+
+
+def _connected(values: Mapping[str, Option]) -> bool:
+    return _cell(values).connected
+
+
+def _valid(values: Mapping[str, Option]) -> bool:
+    return _cell(values).valid
+
+
 def _decode(text: str) -> dict[str, Option]:
     return dict(_items(Cell.parse(text)))
+
+
+def _answered(vertices: int) -> frozenset[str]:
+    """The choices that a cell of so many vertices answers."""
+    edges = _EDGE_NAMES[: bit(0, vertices)]
+    return frozenset(("vertices", *edges, *_OPERATION_NAMES[: vertices - 2]))
+
+
+_ANSWERED: Mapping[object, frozenset[str]] = {n: _answered(n) for n in range(2, VERTICES + 1)}
+
+
+def _require_answers(architecture: Architecture) -> None:
+    """Refuse what belongs to another space, lacks an answer or has one too many; cheaper than `Space.own`."""
+    if architecture.space != _NAME and architecture.space.partition(":")[0] != _NAME:
+        raise ConfigurationError(f"{architecture} belongs to space {architecture.space!r}, not to {_NAME!r}")
+    answers = dict(architecture.items_)
+    illegal = [item for item in architecture.items_ if item not in _WEIGHTS]
+    if illegal:
+        raise ConfigurationError(f"{architecture!r} has no legal options: {illegal[0]}")
+    if len(answers) < len(architecture.items_) or answers.keys() != _ANSWERED.get(answers.get("vertices")):
+        raise ConfigurationError(f"{architecture!r} does not answer every choice of {_NAME!r} once")
 
 
 def cell_of(architecture: Architecture) -> Cell:
@@ -107,8 +140,7 @@ def cell_of(architecture: Architecture) -> Cell:
         >>> cell_of(nasbench101().parse("output~0")).hash
         '043721b9c7fe8c5fad811d47d83132ec'
     """
-    if architecture.space.partition(":")[0] != _NAME:
-        raise ConfigurationError(f"{architecture} belongs to space {architecture.space!r}, not to {_NAME!r}")
+    _require_answers(architecture)
     return _cell(architecture)
 
 
@@ -170,12 +202,8 @@ class NasBench101Listing(Listing):
         if isinstance(item, Cell):
             return item.pruned().code
         if isinstance(item, Architecture):
-            if item.space != _NAME and item.space.partition(":")[0] != _NAME:
-                raise ConfigurationError(f"{item} belongs to space {item.space!r}, not to {_NAME!r}")
-            try:
-                return sum(map(_WEIGHTS.__getitem__, item.items_))  # architectures are pruned
-            except KeyError as error:
-                raise ConfigurationError(f"{item!r} has no legal options: {error.args[0]}") from None
+            _require_answers(item)
+            return sum(map(_WEIGHTS.__getitem__, item.items_))  # architectures are pruned
         if isinstance(item, str):
             return Cell.parse(item).pruned().code
         raise ConfigurationError(
@@ -261,14 +289,14 @@ def _build(name: str, summary: str, constraints: tuple[Constraint, ...], listing
             ),
         ),
         constraints=(
-            Constraint("a path must lead from the input to the output", lambda values: _cell(values).connected),
+            Constraint("a path must lead from the input to the output", _connected),
             Constraint(
                 f"a cell has at most {MAXIMUM_EDGES} edges, not counting vertices without effect",
-                lambda values: _cell(values).valid,
+                _valid,
             ),
             *constraints,
         ),
-        codec=Codec(lambda values: str(_cell(values)), _decode),
+        codec=Codec(_encode, _decode),
         relax=_relax,
         networks="sharewise.spaces.nasbench101.networks",
         draw=_draw,
@@ -301,6 +329,15 @@ def _feeding(degree: int, values: Mapping[str, Option]) -> bool:
     return _cell(values).output_degree == degree
 
 
+def _fed_by(degree: int, cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    fed: npt.NDArray[np.bool_] = output_degrees(cells) == degree
+    return fed
+
+
+def _no_skips(cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    return ~skips(cells)
+
+
 def _residual(wanted: bool, values: Mapping[str, Option]) -> bool:
     return _cell(values).skip is wanted
 
@@ -308,7 +345,7 @@ def _residual(wanted: bool, values: Mapping[str, Option]) -> bool:
 _DEGREES = {
     f"A_{d}": (
         Constraint(f"exactly {d} inner vert{'ex feeds' if d == 1 else 'ices feed'} the output", partial(_feeding, d)),
-        partial(lambda d, cells: output_degrees(cells) == d, d),
+        partial(_fed_by, d),
     )
     for d in range(1, 5)
 }
@@ -316,7 +353,7 @@ _RESIDUAL = {
     "RES": (Constraint("an edge leads from the input straight to the output", partial(_residual, True)), skips),
     "NRES": (
         Constraint("no edge leads from the input straight to the output", partial(_residual, False)),
-        lambda cells: ~skips(cells),
+        _no_skips,
     ),
 }
 _RULES: dict[str, tuple[Constraint, Callable[[npt.NDArray[np.uint32]], npt.NDArray[np.bool_]]] | None] = {
@@ -353,11 +390,12 @@ def subspace(name: str) -> Space:
         raise unknown_name("sub-space of nasbench101", name, _RULES)
     rule, full = _RULES[name], f"{_NAME}:{name}"
     constraints = () if rule is None else (rule[0],)
-
-    def listing() -> Listing:
-        cells = enumeration().cells
-        rows = np.arange(len(cells)) if rule is None else np.flatnonzero(rule[1](cells))
-        return SubListing(full, nasbench101().listing, rows)
-
     words = "all cells" if rule is None else rule[0].description
-    return _build(full, f"NAS-Bench-101 sub-space {name}: {words}", constraints, listing)
+    return _build(full, f"NAS-Bench-101 sub-space {name}: {words}", constraints, partial(_listing_of, name))
+
+
+def _listing_of(name: str) -> Listing:
+    """The rows of the whole that belong to a sub-space."""
+    cells, rule = enumeration().cells, _RULES[name]
+    rows = np.arange(len(cells)) if rule is None else np.flatnonzero(rule[1](cells))
+    return SubListing(f"{_NAME}:{name}", nasbench101().listing, rows)

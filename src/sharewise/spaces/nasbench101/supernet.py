@@ -340,7 +340,7 @@ class NasBench101Supernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options."""
-        return plain(architecture, self.input_shape, self.outputs, self.options)
+        return plain(self.space.own(architecture), self.input_shape, self.outputs, self.options)
 
     def multiply_accumulates(self, gates: Gates) -> int:
         """See `Supernet.multiply_accumulates`: in closed form, since nearly every draw is a cell not met before."""

@@ -65,6 +65,8 @@ class NasBench201Options:
 
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
+_NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"  # also where the space has no such operation
+
 _WIRING = Wiring(1, {edge_name(*edge): edge for edge in EDGES}, outputs=(NODES - 1,))
 
 
@@ -127,7 +129,7 @@ class NasBench201Supernet(Supernet):
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
         channels = options.channels
         frame = Network(
-            architecture_of_nothing(space),
+            _NOTHING,
             self.input_shape,
             outputs,
             channels,
@@ -157,18 +159,13 @@ class NasBench201Supernet(Supernet):
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options."""
         return Network(
-            str(architecture),
+            str(self.space.own(architecture)),
             self.input_shape,
             self.outputs,
             self.options.channels,
             self.options.cells,
             affine=self.options.affine,
         )
-
-
-def architecture_of_nothing(space: Space) -> str:
-    """The standard string of the cell whose edges are all `none`."""
-    return str(space.architecture({edge_name(*edge): "none" for edge in EDGES}))
 
 
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -70,14 +70,16 @@ def _edge(decision: Decision, channels: int, stride: int, options: SeparableCell
     words = [str(option) for option in decision.options]
     if options.sharing == "disjoint":
         return GroupedOperation(decision, {}, {o: operation(o, channels, stride, options.affine) for o in words})
+    kernels = {f: {word: int(word[-1]) for word in words if word.startswith(f)} for f in _FAMILIES}
     groups = {
         family: EntangledConvolution(
             decision,
-            {word: int(word[-1]) for word in words if word.startswith(family)},
+            kernels[family],
             partial(separable_layers, channels, channels, stride=stride, affine=options.affine, **settings),
             published=options.published,
         )
         for family, settings in _FAMILIES.items()
+        if kernels[family]
     }
     return GroupedOperation(decision, groups)
 
@@ -155,7 +157,7 @@ class SeparableCellSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options."""
-        return _plain(architecture, self.input_shape, self.outputs, self.options)
+        return _plain(self.space.own(architecture), self.input_shape, self.outputs, self.options)
 
 
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.spaces.toy_tied_width.network import Network, activation
-from sharewise.spaces.toy_tied_width.space import ACTIVATIONS
 from sharewise.supernet import Gates, MixedOperation, Networks, SlicedLinear, Supernet
 
 __all__ = ["NETWORKS", "TiedWidthOptions", "TiedWidthSupernet"]
@@ -46,7 +45,8 @@ class TiedWidthSupernet(Supernet):
         for size in input_shape:
             features *= size
         self.enter = SlicedLinear(features, decisions["width"])
-        self.activation = MixedOperation(decisions["activation"], {name: activation(name) for name in ACTIVATIONS})
+        names = [str(option) for option in decisions["activation"].options]
+        self.activation = MixedOperation(decisions["activation"], {name: activation(name) for name in names})
         self.leave = SlicedLinear(decisions["width"], outputs)
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
@@ -57,7 +57,7 @@ class TiedWidthSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network of `architecture`."""
-        return _plain(architecture, self.input_shape, self.outputs, self.options)
+        return _plain(self.space.own(architecture), self.input_shape, self.outputs, self.options)
 
 
 def _plain(

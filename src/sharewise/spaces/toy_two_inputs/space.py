@@ -36,6 +36,7 @@ __all__ = ["EDGES", "INPUTS", "NODES", "OPERATIONS", "toy_two_inputs"]
 
 OPERATIONS = ("none", "skip_connect", "linear", "tanh")
 INPUTS = 2
+_SIDES = ("first", "second")
 NODES = (2, 3)
 EDGES = tuple((source, target) for target in NODES for source in range(target))
 
@@ -46,34 +47,47 @@ class _TwoInputs(Relaxation):
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.decisions = tuple(Decision(f"edge_{s}_{t}", OPERATIONS) for s, t in EDGES)
+        chosen = {option for node in NODES for side in _SIDES for option in space[f"{side}_{node}"].options}
+        options = tuple(option for option in OPERATIONS if option == "none" or option in chosen)
+        self.decisions = tuple(Decision(f"edge_{s}_{t}", options) for s, t in EDGES)
 
     def encode(self, architecture: Architecture) -> Encoding:
+        architecture = self.space.own(architecture)
         chosen: dict[str, Option] = {}
         for node in NODES:
             pair = architecture[f"inputs_{node}"]
             assert isinstance(pair, tuple)
-            for source, side in zip(pair, ("first", "second"), strict=True):
+            for source, side in zip(pair, _SIDES, strict=True):
                 chosen[f"edge_{source}_{node}"] = architecture[f"{side}_{node}"]
-        nothing = (0.0,) * len(OPERATIONS)
+        nothing = (0.0,) * self.decisions[0].size
         return {d.name: one_hot(d, chosen[d.name]) if d.name in chosen else nothing for d in self.decisions}
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
         # `none` weakens an edge but is never a result, as in DARTS; excluding it again changes nothing.
-        exclude = (*exclude, "none")
-        by_edge = {d.name: d for d in self.decisions}
         values: dict[str, Option] = {}
         for node in NODES:
-            best: list[tuple[float, int, Option]] = []
-            for source in range(node):
-                decision = by_edge[f"edge_{source}_{node}"]
-                weights = probabilities[decision.name]
-                index = strongest(decision, weights, exclude)
-                best.append((float(weights[index]), source, decision.options[index]))
-            kept = sorted(sorted(best, key=lambda edge: (-edge[0], edge[1]))[:2], key=lambda edge: edge[1])
-            values[f"inputs_{node}"] = (kept[0][1], kept[1][1])
-            values[f"first_{node}"], values[f"second_{node}"] = kept[0][2], kept[1][2]
+            found = {pair: self._edges(node, pair, probabilities, exclude) for pair in _pairs(self.space, node)}
+            pair = min(found, key=lambda pair: sorted((-weight, source) for weight, source, _ in found[pair]))
+            values[f"inputs_{node}"] = pair
+            values |= {f"{side}_{node}": edge[2] for side, edge in zip(_SIDES, found[pair], strict=True)}
         return self.space.architecture(values)
+
+    def _edges(
+        self, node: int, pair: tuple[int, ...], probabilities: Probabilities, exclude: tuple[Option, ...]
+    ) -> list[tuple[float, int, Option]]:
+        """The strongest operation of each edge from a pair of inputs: its weight, the input, the operation."""
+        by_edge, best = {d.name: d for d in self.decisions}, []
+        for source, side in zip(pair, _SIDES, strict=True):
+            decision, legal = by_edge[f"edge_{source}_{node}"], self.space[f"{side}_{node}"].options
+            weights = probabilities[decision.name]
+            index = strongest(decision, weights, (*exclude, *(o for o in decision.options if o not in legal)))
+            best.append((float(weights[index]), source, decision.options[index]))
+        return best
+
+
+def _pairs(space: Space, node: int) -> tuple[tuple[int, ...], ...]:
+    """The pairs of inputs that a node may have."""
+    return tuple(pair for pair in space[f"inputs_{node}"].options if isinstance(pair, tuple))
 
 
 def _draw(architecture: Architecture) -> Picture:
@@ -82,7 +96,7 @@ def _draw(architecture: Architecture) -> Picture:
     for node in NODES:
         pair = architecture[f"inputs_{node}"]
         assert isinstance(pair, tuple)
-        for source, side in zip(pair, ("first", "second"), strict=True):
+        for source, side in zip(pair, _SIDES, strict=True):
             edges.append((names[source], names[node], str(architecture[f"{side}_{node}"])))
     return Picture((*names.values(), "output"), (*edges, ("node 2", "output", ""), ("node 3", "output", "")))
 

@@ -68,7 +68,7 @@ class TwoInputsSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network of `architecture`."""
-        return _plain(architecture, self.input_shape, self.outputs, self.options)
+        return _plain(self.space.own(architecture), self.input_shape, self.outputs, self.options)
 
 
 def _plain(

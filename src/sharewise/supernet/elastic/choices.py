@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option
+from sharewise.space.choice import plain_option
 from sharewise.supernet.gate import Gate, add, weighted
 
 __all__ = [
@@ -50,8 +52,7 @@ class Choices:
             raise ConfigurationError(f"{self.kind} needs ascending integers without repetition, got {self.options}")
         if self.options[0] < self.least:
             raise ConfigurationError(f"{self.kind} options must be at least {self.least}, got {self.options[0]}")
-        if self.name is not None and not self.name.isidentifier():
-            raise ConfigurationError(f"the name of a decision must be an identifier, got {self.name!r}")
+        _require_name(self.name)
 
     @property
     def kind(self) -> str:
@@ -98,13 +99,24 @@ class Heads(Choices):
     """Numbers of attention heads; see `heads`."""
 
 
-def _listed(kind: str, options: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(options, list | tuple | range):
+def _require_name(name: object) -> None:
+    if name is not None and not (isinstance(name, str) and name.isidentifier()):
+        raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
+
+
+def _listed(kind: str, options: Iterable[int]) -> tuple[int, ...]:
+    """The options as plain integers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
+    try:
+        listed = None if isinstance(options, str | Mapping) else tuple(map(plain_option, options))
+    except (TypeError, ConfigurationError):
+        listed = None
+    if listed is None:
         raise ConfigurationError(f"{kind} needs a list of options, such as {kind}([2, 4]), got {options!r}")
-    return tuple(options)
+    whole = tuple(int(o) if isinstance(o, float) and o.is_integer() else o for o in listed)
+    return tuple(sorted(whole)) if isinstance(options, set | frozenset) else whole
 
 
-def width(options: Sequence[int], *, name: str | None = None) -> Width:
+def width(options: Iterable[int], *, name: str | None = None) -> Width:
     """Choose how many features a layer writes, or how many hidden features a module has.
 
     Smaller choices keep the leading features. All that reads or accompanies them follows: the layers behind, norms,
@@ -121,7 +133,7 @@ def width(options: Sequence[int], *, name: str | None = None) -> Width:
     return Width(_listed("width", options), name)
 
 
-def depth(options: Sequence[int], *, name: str | None = None) -> Depth:
+def depth(options: Iterable[int], *, name: str | None = None) -> Depth:
     """Choose how many of the blocks that a pattern matches are executed; smaller choices keep the first ones.
 
     Args:
@@ -135,7 +147,7 @@ def depth(options: Sequence[int], *, name: str | None = None) -> Depth:
     return Depth(_listed("depth", options), name)
 
 
-def kernel(options: Sequence[int], *, name: str | None = None) -> Kernel:
+def kernel(options: Iterable[int], *, name: str | None = None) -> Kernel:
     """Choose the size of a convolution's kernel; smaller ones are the centre of the largest.
 
     Args:
@@ -149,7 +161,7 @@ def kernel(options: Sequence[int], *, name: str | None = None) -> Kernel:
     return Kernel(_listed("kernel", options), name)
 
 
-def heads(options: Sequence[int], *, name: str | None = None) -> Heads:
+def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
     """Choose how many heads of fixed size an attention module has; smaller choices keep the first ones.
 
     Args:
@@ -185,13 +197,9 @@ class Choose(nn.Module):
 
     def __init__(self, options: Sequence[nn.Module] | Mapping[str, nn.Module], *, name: str | None = None) -> None:
         super().__init__()
-        named = dict(options) if isinstance(options, Mapping) else _named(options)
-        if not named:
-            raise ConfigurationError("Choose needs at least one module")
-        if name is not None and not name.isidentifier():
-            raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
+        _require_name(name)
         self.name = name
-        self.options = nn.ModuleDict(named)
+        self.options = nn.ModuleDict(_alternatives(options))
         self.gate: Gate | None = None  # bound by the elastic model for the duration of one call
 
     @property
@@ -215,16 +223,64 @@ class Choose(nn.Module):
         return total
 
 
+def _alternatives(options: object) -> dict[str, nn.Module]:
+    """The modules by name.
+
+    Raises:
+        ConfigurationError: for what is no collection of modules, or a name that torch cannot give to a module.
+    """
+    if isinstance(options, Mapping | nn.ModuleDict):
+        named = {str(name): module for name, module in options.items()}
+    elif isinstance(options, Iterable) and not isinstance(options, str | nn.Sequential):
+        named = _named(list(options))
+    else:
+        raise ConfigurationError(
+            f"Choose needs several modules, such as Choose([nn.ReLU(), nn.GELU()]) or {{'name': module, …}}, got "
+            f"{'one ' if isinstance(options, nn.Module) else ''}{options!r}"
+        )
+    if not named:
+        raise ConfigurationError("Choose needs at least one module")
+    for name, module in named.items():
+        _require_module(name, module)
+    return named
+
+
+def _require_module(name: str, module: object) -> None:
+    if not isinstance(module, nn.Module):
+        hint = "put several into nn.Sequential, a function into a module of its own, and call a class"
+        raise ConfigurationError(f"option {name!r} of Choose must be an nn.Module, got {module!r}; {hint}")
+    if not name or "." in name or hasattr(_RESERVED, name):
+        raise ConfigurationError(
+            f"torch cannot give a module the name {name!r}; take another one without dots for this option of Choose"
+        )
+
+
+_RESERVED = nn.ModuleDict()
+"""Whose attributes are no names for modules."""
+
+
 def _named(modules: Sequence[nn.Module]) -> dict[str, nn.Module]:
     words = [type(module).__name__.lower() for module in modules]
+    words = [f"{word}_module" if hasattr(_RESERVED, word) else word for word in words]
     return {
         word if words.count(word) == 1 else f"{word}_{words[:i].count(word) + 1}": module
         for i, (word, module) in enumerate(zip(words, modules, strict=True))
     }
 
 
-def _largest(size: int | Choices) -> int:
-    return size.options[-1] if isinstance(size, Choices) else size
+def _largest(what: str, size: int | Choices, kind: type[Choices]) -> int:
+    """The size of the largest choice.
+
+    Raises:
+        ConfigurationError: for what is neither a size nor a choice of that kind.
+    """
+    if isinstance(size, kind):
+        return size.options[-1]
+    try:
+        return operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        word = kind.__name__.lower()
+        raise ConfigurationError(f"{what} must be an integer or {word}([…]), got {size!r}") from None
 
 
 @final
@@ -244,7 +300,7 @@ class ElasticLinear(nn.Linear):
     """
 
     def __init__(self, in_features: int, out_features: int | Width, *, bias: bool = True) -> None:
-        super().__init__(in_features, _largest(out_features), bias=bias)
+        super().__init__(in_features, _largest("out_features", out_features, Width), bias=bias)
         self.choices: tuple[Choices, ...] = tuple(c for c in (out_features,) if isinstance(c, Choices))
 
 
@@ -279,10 +335,10 @@ class ElasticConv2d(nn.Conv2d):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        size = _largest(kernel_size)
+        size = _largest("kernel_size", kernel_size, Kernel)
         super().__init__(
             in_channels,
-            _largest(out_channels),
+            _largest("out_channels", out_channels, Width),
             size,
             stride=stride,
             padding=dilation * (size - 1) // 2 if padding is None else padding,
@@ -307,5 +363,5 @@ class ElasticEmbedding(nn.Embedding):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int | Width) -> None:
-        super().__init__(num_embeddings, _largest(embedding_dim))
+        super().__init__(num_embeddings, _largest("embedding_dim", embedding_dim, Width))
         self.choices: tuple[Choices, ...] = tuple(c for c in (embedding_dim,) if isinstance(c, Choices))

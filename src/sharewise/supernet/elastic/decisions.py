@@ -51,6 +51,7 @@ def space_of(title: str, places: Sequence[Place], *, published: bool) -> Space:
         name=f"elastic:{title}-{digest}",
         choices=choices,
         relax=ConditionalRelaxation,
+        family=f"elastic:{title}-",
         summary=f"{title}, a model of one's own",
     )
 

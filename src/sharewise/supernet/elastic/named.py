@@ -163,7 +163,7 @@ class ElasticSupernet(Supernet, Shared):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options; what is frozen here is frozen there."""
-        network = self._build(architecture)
+        network = self._build(self.space.own(architecture))
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and self.get_parameter(name).requires_grad)
         return network

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
+from sharewise.supernet.elastic.binding import evaluating
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.model import ElasticModel, examined
 from sharewise.supernet.elastic.places import Chosen, expanded
@@ -69,43 +71,96 @@ def elastic(
         TangleNAS scales what is written and what is read; here a dimension is scaled once, by its readers, unless
         `published` asks for the authors' form.
     """
-    for value, kind in ((model, nn.Module), (example, Tensor)):
-        if not isinstance(value, kind):
-            raise ConfigurationError(f"elastic needs a {kind.__name__} here, got a {type(value).__name__}: {value!r}")
-    shared, example = copy.deepcopy(model), example.detach().clone()
+    shared, example = _copied(model, example)
     places = expanded(shared, choices or {})
     space = space_of(type(model).__name__, places, published=published)
     execution = examined(shared, places, space, example, published=published)
     supernet = ElasticModel(shared, space, execution, example)
-    supernet.space = replace(space, networks=_networks(supernet))
+    supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
     return supernet
 
 
-def _networks(supernet: ElasticModel) -> Networks:
-    """Builders for `sharewise.search` and `sharewise.train`."""
+def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy of the model that runs, and of the example.
 
-    def require(input_shape: Sequence[int], outputs: int) -> None:
-        expected = tuple(supernet.example.shape[1:])
-        if tuple(input_shape) != expected or outputs != supernet.output_shape[-1]:
+    Raises:
+        ConfigurationError: for what is no model of Python modules, cannot be copied, or does not run on the example.
+    """
+    for name, value, kind in (("model", model, nn.Module), ("example", example, Tensor)):
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"the {name} of elastic must be a {kind.__name__}, got a {type(value).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ConfigurationError("a model of torch.jit cannot be made elastic, which is no Python; give the original")
+    if not example.numel():
+        raise ConfigurationError(f"the example must hold at least one input, got the shape {tuple(example.shape)}")
+    try:
+        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), example.detach().clone()
+    except Exception as error:
+        raise ConfigurationError(
+            f"{type(model).__name__} cannot be copied: {_first_line(error)}. Where that is an old weight or spectral "
+            "norm, take the one of torch.nn.utils.parametrizations"
+        ) from error
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(probe):
+            probe(example.clone())
+    except ConfigurationError:
+        pass  # Choose modules run under gates alone
+    except Exception as error:
+        raise ConfigurationError(
+            f"{type(model).__name__} cannot be traced: it does not run on the example, of shape {tuple(example.shape)} "
+            f"and {example.dtype}: {_first_line(error)}"
+        ) from error
+    return shared, example
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _networks_of(supernet: ElasticModel) -> Networks:
+    """Builders for `sharewise.search` and `sharewise.train`."""
+    builder = _Builder(supernet)
+    return Networks(ElasticOptions, builder.shared, builder.plain, ("image", "table", "text"))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Builder:
+    """Builds networks of a user's model; a value, so that its space can be sent to another process.
+
+    Args:
+        supernet: of the user's model.
+    """
+
+    supernet: ElasticModel
+
+    def _require(self, space: Space | None, input_shape: Sequence[int], outputs: int) -> None:
+        expected, known = tuple(self.supernet.example.shape[1:]), self.supernet.output_shape[-1]
+        if tuple(input_shape) != expected or outputs != known:
             raise ConfigurationError(
-                f"the model was made elastic with inputs of shape {expected} and has {supernet.output_shape[-1]} "
+                f"the model was made elastic with inputs of shape {expected} and has {known} "
                 f"outputs, but the data have inputs of shape {tuple(input_shape)} and {outputs} outputs"
             )
+        if space is not None and space.choices != self.supernet.space.choices:
+            raise ConfigurationError(
+                f"space {space.name!r} offers other options than the model was made elastic with; make it elastic "
+                "again with those options alone, or leave options out by the recipe (exclude)"
+            )
 
-    def shared(space: Space, input_shape: Sequence[int], outputs: int, options: ElasticOptions) -> Supernet:
-        require(input_shape, outputs)
-        return copy.deepcopy(supernet)
+    def shared(self, space: Space, input_shape: Sequence[int], outputs: int, options: ElasticOptions) -> Supernet:
+        """A copy of the model with all that it shares."""
+        self._require(space, input_shape, outputs)
+        return copy.deepcopy(self.supernet)
 
     def plain(
-        architecture: Architecture, input_shape: Sequence[int], outputs: int, options: ElasticOptions
+        self, architecture: Architecture, input_shape: Sequence[int], outputs: int, options: ElasticOptions
     ) -> nn.Module:
-        require(input_shape, outputs)
-        network = supernet.plain(architecture)
+        """The model of an architecture with weights of its own."""
+        self._require(None, input_shape, outputs)
+        network = self.supernet.plain(architecture)
         for module in network.modules():
             reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))  # of attention
             if callable(reset):
                 reset()
         return network
-
-    return Networks(ElasticOptions, shared, plain, ("image", "table", "text"))

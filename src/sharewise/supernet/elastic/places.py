@@ -86,7 +86,13 @@ def expanded(model: nn.Module, choices: Chosen) -> tuple[Place, ...]:
 
 
 def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
-    for pattern, given in choices.items():
+    if not isinstance(choices, Mapping):
+        raise ConfigurationError(
+            "choices map patterns of module paths, such as {'blocks.*.mlp': sharewise.width([64, 128])}; got "
+            f"{choices!r}"
+        )
+    for key, given in choices.items():
+        pattern = str(key)  # the modules of a Sequential are counted
         several = [given] if isinstance(given, Choices) else given
         if not isinstance(several, list | tuple) or not all(isinstance(choice, Choices) for choice in several):
             raise ConfigurationError(

@@ -1,0 +1,100 @@
+"""What a search says against its own result: that it has not decided, never learned, or fled to skip connections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import final
+
+from sharewise.engine import SearchState
+from sharewise.space import Architecture
+
+__all__ = ["Remark", "remarks"]
+
+_UNDECIDED = 0.9
+"""Of the entropy of uniform θ: above it the largest option of a decision leads by little more than chance."""
+
+_UNLEARNED = 0.98
+"""Of ln k, the loss of whoever predicts all k classes alike."""
+
+
+@final
+@dataclass(frozen=True)
+class Remark:
+    """A reason for which a result may not be what it seems.
+
+    Args:
+        kind: one word for programs.
+        sentence: what was seen, with its figures.
+        advice: what to try.
+    """
+
+    kind: str
+    sentence: str
+    advice: str
+
+    def to_json(self) -> dict[str, str]:
+        """As a result file holds it."""
+        return asdict(self)
+
+
+def remarks(state: SearchState, architecture: Architecture) -> list[Remark]:
+    """What the end of a search gives reason to say.
+
+    Args:
+        state: at the end.
+        architecture: what was found.
+
+    Returns:
+        None, or up to one of each kind.
+
+    Example:
+        >>> import sharewise as sw
+        >>> found = sw.search("nasbench201", "gaea-erm", "digits", network={"channels": 2, "cells": 1}, max_steps=1,
+        ...                   gap_examples=0, device="cpu")
+        >>> [remark.kind for remark in remarks(found.state, found.architecture)][0]
+        'undecided'
+    """
+    return [*_undecided(state), *_unlearned(state), *_skipping(architecture)]
+
+
+def _undecided(state: SearchState) -> Iterator[Remark]:
+    entropy = state.distribution.entropy()
+    rows = state.distribution.probabilities().values()
+    open_options = [int((row > 0).sum()) for row in rows]  # excluded options have none
+    if entropy is None or not open_options:
+        return
+    most = sum(math.log(count) for count in open_options) / len(open_options)
+    if most > 0 and entropy > _UNDECIDED * most:
+        yield Remark(
+            "undecided",
+            f"the search has not decided: the mean entropy of θ is {entropy:.3f} of at most {most:.3f} nats, so that "
+            "what was found is little better than drawn by lot",
+            "search longer (--epochs), or with a larger --architecture-learning-rate",
+        )
+
+
+def _unlearned(state: SearchState) -> Iterator[Remark]:
+    task = state.data.dataset.task
+    losses = [record["weights_loss"] for record in state.history if record.get("weights_loss") is not None]
+    blind = math.log(task.outputs) if "accuracy" in task.metrics else 0.0
+    if losses and blind > 0 and losses[-1] > _UNLEARNED * blind:
+        yield Remark(
+            "unlearned",
+            f"the shared weights have learned nothing: their loss is {losses[-1]:.3f}, that of guessing among "
+            f"{task.outputs} classes is ln {task.outputs} = {blind:.3f}",
+            "search longer (--epochs), try another --learning-rate, or look at the labels of the data",
+        )
+
+
+def _skipping(architecture: Architecture) -> Iterator[Remark]:
+    options = [str(option) for option in architecture.values()]
+    skips = sum("skip" in option for option in options)
+    if 2 * skips > len(options):
+        yield Remark(
+            "skipping",
+            f"{skips} of {len(options)} choices of what was found are skip connections, into which gradient-based "
+            "searches are known to collapse",
+            "search for fewer --epochs, with --warm-up or by sampling (--method spos), and retrain what was found",
+        )
