@@ -123,9 +123,9 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
         8
     """
     if isinstance(given, SearchResult):
-        return given.architecture
-    if isinstance(given, Mapping) and not isinstance(given, Architecture):
-        return space.architecture({name: _plain(option) for name, option in given.items()})
+        return space.own(given.architecture)
+    if isinstance(given, Mapping):  # an Architecture is one
+        return space.own(given)
     return _read("architecture", Architecture, given, space.parse, f"give its standard string, or one of {space.name}")
 
 
