@@ -45,6 +45,28 @@ def transformer(blocks: int = 3) -> sw.ElasticModel:
     return sw.elastic(Encoder(), choices, example=torch.randn(2, 1, 8, 8))
 
 
+class Normed(torch.nn.Module):
+    """A searched width that runs through a norm and a residual sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.norm, self.leave = torch.nn.Linear(8, 16), torch.nn.LayerNorm(16), torch.nn.Linear(16, 10)
+        self.hidden = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.enter(x[:, 0]).relu()
+        return self.leave(self.norm(x + self.hidden(self.norm(x))).mean(1))
+
+
+def normed() -> sw.ElasticModel:
+    torch.manual_seed(0)
+    choices = {"enter": sw.width([4, 8, 16], name="features"), "hidden": sw.width([8, 32])}
+    return sw.elastic(Normed(), choices, example=torch.randn(2, 1, 8, 8))
+
+
+OWN = {"elastic": transformer, "normed": normed}
+
+
 def network(pattern: Pattern) -> Mapping[Hashable, int]:
     """A depth, two widths of its blocks, and a layer that reads a concatenation of them."""
     depth, first, second = (max(active) for active in pattern)
@@ -159,14 +181,14 @@ def test_penalties_pull_the_expected_cost_on_conditional_and_entangled_spaces(sp
     assert abs(float(expected.detach()) + 1 - np.mean(total)) < 5 * error + 1e-6
 
 
-@pytest.mark.parametrize("space", ["elastic", "nasbench201", "conv-macro", "toy-two-inputs"])
+@pytest.mark.parametrize("space", ["elastic", "normed", "nasbench201", "conv-macro", "toy-two-inputs"])
 def test_charging_traces_nothing_after_its_tables_are_built_and_remembers_little(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = (sw.data.load("digits", image_size=12) if space == "conv-macro" else sw.data.digits()).limited(64, seed=0)
     network = {"nasbench201": {"channels": 2, "cells": 1}, "conv-macro": {"divisor": 8}}.get(space, {})
-    named = space != "elastic"
-    supernet = build_supernet(load(space), data.input_shape, 10, network=network) if named else transformer()
+    own = space in OWN
+    supernet = OWN[space]() if own else build_supernet(load(space), data.input_shape, 10, network=network)
     costs, rng = SupernetCost(supernet, data.input_shape), np.random.default_rng(0)
     decisions = supernet.relaxation.decisions
 
@@ -177,7 +199,7 @@ def test_charging_traces_nothing_after_its_tables_are_built_and_remembers_little
             gates[d.name] = Gate(torch.ones(d.size), tuple(active), unit=len(active) == 1)
         return gates
 
-    for _ in range(20):
+    for _ in range(200):
         costs.of(drawn())
     true = [(gates, sum(costs._traced(tuple(gates[d.name].active for d in decisions)).values())) for gates in [drawn()]]
     monkeypatch.setattr(SupernetCost, "_traced", lambda self, pattern: pytest.fail("a pattern was traced in a step"))

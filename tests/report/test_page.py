@@ -155,7 +155,7 @@ def test_commands_survive_a_shell(write_run: WriteRun) -> None:
     )
     assert command in words
     assert "--epochs 25" not in words
-    assert f"sharewise export {run} --out export" in words
+    assert f"sharewise export {run} --out {run}-exported" in words
     assert f"sharewise evaluate {run}" in words
 
 

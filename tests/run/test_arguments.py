@@ -106,7 +106,7 @@ def test_networks_are_built_from_names_and_text() -> None:
         (lambda: searched(out=3), ["out must name a folder", "3"]),
         (lambda: searched(callbacks=[1]), ["callbacks", "got 1"]),
         (lambda: searched(callbacks=1), ["callbacks", "got 1"]),
-        (lambda: trained(5), ["expected an architecture, got 5", "standard string"]),
+        (lambda: trained(5), ["5 is not an architecture", "standard string"]),
         (lambda: trained({"width": 8}), ["'activation'"]),
         (lambda: trained("narrow"), ["'narrow'"]),
         (lambda: trained(training=sw.methods.darts()), ["recipe of a training, got a Recipe", "TrainingRecipe"]),

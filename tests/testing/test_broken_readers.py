@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from sharewise.oracle.readers import read_benchmark
 from sharewise.oracle.readers.provenance import provenance
 from sharewise.oracle.readers.text_table import PERCENT, TextTable
 from sharewise.spaces import load
+from sharewise.spaces.nasbench101 import Cell, architecture_of
 from sharewise.testing import Fact, check_reader
+from sharewise.unpickle import read_record
 
 SPACE = "toy-tied-width"
 LISTING = load(SPACE).listing
@@ -355,3 +358,102 @@ def test_nasbench201(shared_data: Path) -> None:
             if device != "index":
                 facts.append(Fact(name, Key("latency", device=device), float(text), "milliseconds"))
     check_reader(read_benchmark, folder, facts, damage=False)
+
+
+# NAS-Bench-101, against what NumPy alone reads in the published files
+
+OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+COUNTED = (
+    ("valid_correct", "valid", 108),
+    ("test_correct", "test", 108),
+    ("train_correct", "train", 108),
+    ("half_valid_correct", "valid", 54),
+    ("half_test_correct", "test", 54),
+)
+
+
+def cell_at(arrays: Mapping[str, np.ndarray], row: int) -> Cell:
+    """The cell of a row of `nasbench101_test108.npz`: bit x + y (y - 1) / 2 of `edges` is the edge from x to y."""
+    size, edges = int(arrays["num_vertices"][row]), int(arrays["edges"][row])
+    matrix = [[int(x < y and edges >> (x + y * (y - 1) // 2) & 1) for y in range(size)] for x in range(size)]
+    names = [OPERATIONS[code] for code in arrays["ops"][row][: size - 2]]
+    return Cell.from_matrix(matrix, ["input", *names, "output"])
+
+
+@pytest.mark.slow
+def test_nasbench101(shared_data: Path) -> None:
+    folder = shared_data / "nasbench101"
+    with np.load(folder / "nasbench101_test108.npz") as file:
+        cells = dict(file)
+    with np.load(folder / "nasbench101_runs108.npz") as file:
+        runs = dict(file)
+    alone = int(np.setdiff1d(np.arange(len(cells["edges"])), runs["index"])[0])
+    counts = np.concatenate([runs[column] for column, _, _ in COUNTED], axis=1)
+    apart = np.flatnonzero((np.diff(np.sort(counts, axis=1), axis=1) > 0).all(axis=1))  # all fifteen numbers differ
+    facts: list[Fact] = []
+    for row in (*runs["index"][apart[[0, len(apart) // 2]]].tolist(), alone):
+        place = None if row == alone else int(np.searchsorted(runs["index"], row))
+        name = str(architecture_of(cell_at(cells, row)))
+        facts.append(Fact(name, Key("parameters", "cifar10"), float(cells["params"][row]), "count"))
+        mean = float(cells["test_correct_sum"][row]) / 29_952
+        facts.append(Fact(name, Key("accuracy", "cifar10", "test", 108, "mean"), mean, "fraction"))
+        for seed in range(3):
+            for column, split, epochs in COUNTED:
+                value = math.nan if place is None else float(runs[column][place, seed]) / 9_984
+                facts.append(Fact(name, Key("accuracy", "cifar10", split, epochs, seed), value, "fraction"))
+            seconds = math.nan if place is None else float(runs["train_seconds"][place, seed])
+            facts.append(Fact(name, Key("training_time", "cifar10", None, 108, seed), seconds, "seconds"))
+    check_reader(read_benchmark, folder, facts, damage=False)
+
+
+# NATS-Bench, against the records themselves
+
+
+def stated(result: Mapping[str, Any], trained: str, epochs: int, seed: int) -> Iterator[tuple[Key, float, str]]:
+    """What one training states after its last epoch; cifar10-valid is the half of CIFAR-10 whose rest validates."""
+
+    def key(metric: str, dataset: str = trained, split: str | None = None) -> Key:
+        return Key(metric, dataset, split, epochs, seed)
+
+    last = epochs - 1
+    yield key("training_time"), sum(result["train_times"].values()), "seconds"
+    yield key("parameters"), result["params"], "million"
+    yield key("flops"), result["flop"], "million"
+    if result["latency"]:
+        yield key("latency"), sum(result["latency"]) / len(result["latency"]), "seconds"
+    for metric, entry, unit in (
+        ("accuracy", "train_acc1es", "percent"),
+        ("accuracy_top5", "train_acc5es", "percent"),
+        ("loss", "train_losses", "score"),
+    ):
+        if result[entry] is not None:
+            yield key(metric, trained, "train"), result[entry][last], unit
+    names = {"x-valid": "valid", "x-test": "test", "ori-test": "valid+test"}
+    for evaluation in result["eval_names"]:
+        dataset, split = trained, names[evaluation]
+        if trained == "cifar10-valid" and evaluation == "x-valid":
+            dataset = "cifar10"
+        elif trained in ("cifar10", "cifar10-valid"):
+            split = "test"
+        for metric, entry, unit in (
+            ("accuracy", "eval_acc1es", "percent"),
+            ("loss", "eval_losses", "score"),
+            ("evaluation_time", "eval_times", "seconds"),
+        ):
+            yield key(metric, dataset, split), result[entry][f"{evaluation}@{last}"], unit
+
+
+@pytest.mark.parametrize("folder", ["NATS-tss-v1_0-3ffb9-simple", "NATS-sss-v1_0-50262-simple"])
+def test_nats_bench(folder: str, shared_data: Path) -> None:
+    source, found = shared_data / "nasbench201" / "nats_official_samples" / folder, {}
+    units: dict[Key, str] = {}
+    for path in sorted(source.glob("0*.pickle.pbz2")):
+        record = read_record(bz2.decompress(path.read_bytes()), path.name)
+        assert isinstance(record, dict)
+        for schedule, state in record.items():
+            for (trained, seed), result in state["all_results"].items():
+                for key, value, unit in stated(result, trained, int(schedule), seed):
+                    found[state["arch_str"], key] = float(value)
+                    units[key] = unit
+    facts = [Fact(name, key, found.get((name, key), math.nan), units[key]) for key in units for name, _ in found]
+    check_reader(read_benchmark, source, facts, architectures=3, damage=False)

@@ -12,7 +12,8 @@ from sharewise.errors import ConfigurationError, printable
 __all__ = ["execute"]
 
 _NETWORK = {"channels": 8, "cells": 1}
-_SEARCH = {"epochs": 25, "architecture_learning_rate": 0.1}
+_SEARCH = {"epochs": 25, "architecture_learning_rate": 3.0}
+"""At the published rate of 0.1 so few steps leave θ flat (entropy 1.366 of 1.386 nats); at this one it ends at 0.86."""
 _TRAINING = {"epochs": 10}
 
 

@@ -111,7 +111,8 @@ class Tracer:
             inputs = inputs.clone()  # an inference tensor of its own
             counter.mark("input", inputs)
             counter.mark("gate", *gates)
-            counter.mark("weight", *self.module.parameters(), *self.module.buffers())
+            counter.mark("buffer", *self.module.buffers())
+            counter.mark("weight", *self.module.parameters())
             with counter:
                 self.module(inputs, *arguments)
         examples = len(inputs) if self._meter is None else 1
@@ -232,16 +233,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             storage = tensor.untyped_storage()
             self._origins[storage._cdata] = (origin, storage)
 
-    def _origin(self, tensors: Sequence[Tensor]) -> str:
-        """What the outputs of an operation are made of: `input`, `gate`, `weight`, or nothing but constants."""
-        found = {self._origins.get(tensor.untyped_storage()._cdata, ("", None))[0] for tensor in tensors}
-        if "input" in found:
-            return "input"
-        if "gate" in found:
-            return "gate"
-        if found == {"weight"}:
-            return "weight"
-        return "input" if "weight" in found else ""  # a state of zeros that meets a weight is work as any other
+    def _met(self, tensors: Sequence[Tensor]) -> set[str]:
+        """What the arguments of an operation are made of; nothing for constants."""
+        return {self._origins.get(tensor.untyped_storage()._cdata, ("", None))[0] for tensor in tensors}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -249,35 +243,43 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         known = _known(func)
         tensors = list(_tensors((*args, *kwargs.values())))
-        met = any(tensor.is_meta for tensor in tensors)
-        output = known.shape(_shapes(args)) if known.shape is not None and met and not kwargs else None
+        shaped = any(tensor.is_meta for tensor in tensors)
+        output = known.shape(_shapes(args)) if known.shape is not None and shaped and not kwargs else None
         if output is None and known.composite:
             with self:
                 output = func.decompose(*args, **kwargs)
             if output is not NotImplemented:
                 return output
         if output is None:
-            output = _executed(func, known, args, kwargs, met and not all(tensor.is_meta for tensor in tensors))
+            output = _executed(func, known, args, kwargs, shaped and not all(tensor.is_meta for tensor in tensors))
         if self._meter is not None:
             self.units[self._unit(known.name)] = self._meter(func, args, kwargs)
             return output
-        origin = self._origin(tensors)
+        met = self._met(tensors)
+        origin = _origin(met)
         written = list(_tensors(output if isinstance(output, list | tuple) else (output,)))
         changed = [args[0]] if known.mutates and args and isinstance(args[0], Tensor) else []
         if origin:
             self.mark(origin, *written, *changed)
         if origin == "input":
-            self._count(known, args, kwargs, output, written)
+            self._count(known, args, kwargs, output, written, weighed="gate" in met)
         return output
 
     def _count(
-        self, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, written: Sequence[Tensor]
+        self,
+        known: _Known,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Any,
+        written: Sequence[Tensor],
+        *,
+        weighed: bool,
     ) -> None:
         if known.writes and not (args and output is args[0]):
             self.written += sum(tensor.numel() for tensor in written)
         if known.unknown:
             self.uncounted[known.name] = None
-        if known.rule is not None:
+        if known.rule is not None and not weighed:  # gates weigh a mean as they scale a term, which is free
             arguments = args if not kwargs else _positional(known.name, args, kwargs)
             self.units[self._unit(known.name)] = known.rule(arguments, output)
 
@@ -285,6 +287,16 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         path = self._running[-1]
         call = self._calls[path, name] = self._calls.get((path, name), -1) + 1
         return path, name, call
+
+
+def _origin(met: set[str]) -> str:
+    """What an output is made of: `input`, `gate`, `weight`, `buffer`, or nothing but constants."""
+    if "input" in met:
+        return "input"
+    if "gate" in met:
+        return "weight" if "weight" in met else "gate"
+    kept = "weight" if "weight" in met else "buffer" if "buffer" in met else ""
+    return "input" if kept and "" in met else kept  # a state of zeros that meets a weight is work as any other
 
 
 def _executed(func: Any, known: _Known, args: tuple[Any, ...], kwargs: Mapping[str, Any], mixed: bool) -> Any:

@@ -35,6 +35,7 @@ from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
     architecture_step,
     gate_gradients,
+    gate_slopes,
     joint_step,
     reward_step,
     unrolled_step,
@@ -101,6 +102,7 @@ __all__ = [
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
+    "gate_slopes",
     "joint_step",
     "numerics",
     "prepare",

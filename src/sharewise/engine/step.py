@@ -5,7 +5,7 @@ The network always sees leaf gates; one vector-Jacobian product (`Distribution.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,26 @@ from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["architecture_step", "gate_gradients", "joint_step", "reward_step", "unrolled_step", "weight_step"]
+__all__ = [
+    "architecture_step",
+    "gate_gradients",
+    "gate_slopes",
+    "joint_step",
+    "reward_step",
+    "unrolled_step",
+    "weight_step",
+]
 
 
-def weight_step(state: SearchState, batch: Batch | None = None) -> Tensor:
+def weight_step(
+    state: SearchState, batch: Batch | None = None, *, altered: Callable[[Gates, Batch], Gates] | None = None
+) -> Tensor:
     """One descent step on w along gates drawn for it; θ is not touched.
 
     Args:
         state: the search; its weight stream yields the batch.
         batch: use this one instead.
+        altered: makes other gates of those that were drawn for the batch, such as the worst ones near by.
 
     Returns:
         The mean loss over the drawn paths, detached.
@@ -40,7 +51,7 @@ def weight_step(state: SearchState, batch: Batch | None = None) -> Tensor:
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     for gates in paths:
-        leaves = _leaves(state, gates, differentiable=False)
+        leaves = _leaves(state, gates if altered is None else altered(gates, batch), differentiable=False)
         loss = _loss(state, batch, leaves)
         torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
         losses.append(loss.detach())
@@ -65,13 +76,30 @@ def architecture_step(state: SearchState) -> Tensor:
     losses = []
     with _moving_architecture(state) as paths:
         for gates in paths:
-            leaves = _leaves(state, gates, differentiable=True)
-            with frozen_statistics(state.supernet):
-                loss = _loss(state, batch, leaves)
-            state.distribution.pullback(gates, gate_gradients(loss / len(paths), leaves))
-            losses.append(loss.detach())
-            state.charge("architecture", leaves, len(batch.inputs), state.costs.gate_passes)
+            loss, slopes = gate_slopes(state, batch, gates, "architecture")
+            state.distribution.pullback(gates, {name: slope / len(paths) for name, slope in slopes.items()})
+            losses.append(loss)
     return torch.stack(losses).mean()
+
+
+def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch under gates, and dL/dgate; neither w, its gradients nor running statistics are touched.
+
+    Args:
+        state: the search.
+        batch: of examples.
+        gates: of one path.
+        part: of the run, to which the ledger charges it.
+
+    Returns:
+        The loss, detached, and the gradients of those gates that had an effect, by decision name.
+    """
+    leaves = _leaves(state, gates, differentiable=True)
+    with frozen_statistics(state.supernet):
+        loss = _loss(state, batch, leaves)
+    slopes = gate_gradients(loss, leaves)
+    state.charge(part, leaves, len(batch.inputs), state.costs.gate_passes)
+    return loss.detach(), slopes
 
 
 def joint_step(state: SearchState) -> Tensor:

@@ -111,7 +111,7 @@ def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
         )
     yield (
         "Export the weights and the architecture:",
-        command("sharewise", "export", data.folder, "--out", "export"),
+        command("sharewise", "export", data.folder, "--out", _beside(data, "exported")),
     )
     yield "Evaluate on the test examples:", command("sharewise", "evaluate", data.folder)
 
@@ -127,9 +127,13 @@ def _training(data: ReportData, architecture: str) -> Iterator[str]:
     yield from ("sharewise", "train")
     for key, value in [*settings.items(), *(network.items() if isinstance(network, Mapping) else ())]:
         yield from _option(str(key), value)
+    yield from ("--out", _beside(data, "retrained"))
+
+
+def _beside(data: ReportData, what: str) -> str:
+    """A folder beside that of the run, of a name that no other run's page gives."""
     folder = Path(data.folder)
-    beside = folder / ".." / "retrained" if folder.name in {"", ".."} else folder.with_name(f"{folder.name}-retrained")
-    yield from ("--out", str(beside))
+    return str(folder / ".." / what if folder.name in {"", ".."} else folder.with_name(f"{folder.name}-{what}"))
 
 
 def _option(key: str, value: object) -> Iterator[str]:

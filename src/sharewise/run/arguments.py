@@ -123,10 +123,8 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
         8
     """
     if isinstance(given, SearchResult):
-        return space.own(given.architecture)
-    if isinstance(given, Mapping):  # an Architecture is one
-        return space.own(given)
-    return _read("architecture", Architecture, given, space.parse, f"give its standard string, or one of {space.name}")
+        given = given.architecture
+    return space.own(given)
 
 
 def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRecipe:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,6 +100,7 @@ def _foreseen(state: SearchState) -> Forecast:
         macs["training"] += round(share * (state.ledger.multiply_accumulates - before))
         passes["training"] += round(share * (counted.calls - calls))
     epochs = -(-state.total_steps // state.steps_per_epoch)
+    seconds["training"] += epochs * _checkpoint(state)
     parts: list[tuple[str, int, Callable[[], object]]] = [
         ("measurement", epochs, lambda: state.measure and state.measure(state)),
         ("selection", 1, lambda: state.recipe.selection.select(state)),
@@ -158,6 +161,16 @@ def _extrapolated(times: Sequence[float], once: float, steps: int) -> float:
     later = times[1:] if len(times) > 3 else times
     usual = statistics.fmean(later)
     return once + max(times[0] - usual, 0.0) + steps * usual
+
+
+def _checkpoint(state: SearchState) -> float:
+    """Seconds of the checkpoint that every epoch ends with."""
+    with tempfile.TemporaryFile() as file:
+        start = time.perf_counter()
+        torch.save(state.state_dict(), file)
+        file.flush()
+        os.fsync(file.fileno())
+        return time.perf_counter() - start
 
 
 def _inherited(state: SearchState) -> None:
