@@ -124,8 +124,6 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     """
     if isinstance(given, SearchResult):
         given = given.architecture
-    if isinstance(given, Mapping) and not isinstance(given, Architecture):
-        given = {name: _plain(option) for name, option in given.items()}
     return space.own(given)
 
 

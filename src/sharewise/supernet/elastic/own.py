@@ -89,7 +89,9 @@ def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     """
     for name, value, kind in (("model", model, nn.Module), ("example", example, Tensor)):
         if not isinstance(value, kind):
-            raise ConfigurationError(f"the {name} of elastic must be a {kind.__name__}, got a {type(value).__name__}")
+            raise ConfigurationError(
+                f"elastic needs a {kind.__name__} here, got a {type(value).__name__} as its {name}"
+            )
     if isinstance(model, torch.jit.ScriptModule):
         raise ConfigurationError("a model of torch.jit cannot be made elastic, which is no Python; give the original")
     if not example.numel():
