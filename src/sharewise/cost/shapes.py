@@ -53,7 +53,8 @@ def _convolution(arguments: tuple[Any, ...]) -> Tensor | None:
 
 
 def _average_pool(arguments: tuple[Any, ...]) -> Tensor | None:
-    inputs, kernel, stride, padding, ceil, *_ = (*arguments, *([], [0], False)[max(0, len(arguments) - 2) :])
+    defaults: list[Any] = [[], [0], False]  # of stride, padding and ceil_mode
+    inputs, kernel, stride, padding, ceil, *_ = [*arguments, *defaults[max(0, len(arguments) - 2) :]]
     kernel, stride, padding = (list(value) * (2 // len(value)) for value in (kernel, stride or kernel, padding))
     if inputs.dim() != 4 or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         return None
