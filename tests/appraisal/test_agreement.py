@@ -180,13 +180,13 @@ def best_of_k_coverage(truth: np.ndarray, noise: float, *, n: int, k: int, trial
     """How often the intervals of regret and precision at top k hold the expectations over samples of a population."""
     rng = np.random.default_rng(11)
     proxy = truth + noise * truth.std() * rng.normal(size=len(truth))
-    drawn = [rng.choice(len(truth), n, replace=False) for _ in range(2000)]
+    drawn = [rng.choice(len(truth), n, replace=False) for _ in range(1000)]
     regret = float(np.mean([top_regret(proxy[i], truth[i], k) for i in drawn]))
     precision = float(np.mean([top_precision(proxy[i], truth[i], k) for i in drawn]))
     hits = []
     for _ in range(trials):
         picked = rng.choice(len(truth), n, replace=False)
-        found = rank_agreement(proxy[picked], truth[picked], generator=rng, tops=[k], resamples=100).at(k)
+        found = rank_agreement(proxy[picked], truth[picked], generator=rng, tops=[k], resamples=60).at(k)
         assert found is not None
         hits.append((regret in found.regret, precision in found.precision))
     return float(np.mean([hit[0] for hit in hits])), float(np.mean([hit[1] for hit in hits]))
@@ -195,20 +195,20 @@ def best_of_k_coverage(truth: np.ndarray, noise: float, *, n: int, k: int, trial
 @pytest.mark.parametrize("k", [1, 10])
 def test_intervals_of_the_best_hold_the_expectation(k: int) -> None:
     truth = -np.random.default_rng(0).gamma(1.2, 1.5, 15_000)  # accuracies crowd below a ceiling
-    regret, precision = best_of_k_coverage(truth, 1.0, n=100, k=k, trials=60)
-    assert regret >= 0.83  # 0.92, less 2.6 standard errors of 60 trials
+    regret, precision = best_of_k_coverage(truth, 1.0, n=60, k=k, trials=40)
+    assert regret >= 0.81  # 0.92, less 2.6 standard errors of 40 trials
     assert precision >= 0.9
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("k", "noise"), [(1, 0.5), (10, 0.5), (1, 1.5), (10, 1.5)])
+@pytest.mark.parametrize(("k", "noise"), [(1, 1.5), (10, 0.5)])
 def test_intervals_of_the_best_hold_the_expectation_on_nasbench201(shared_data: Path, k: int, noise: float) -> None:
     with gzip.open(shared_data / "nasbench201" / "nasbench201.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     truth = np.array([float(row["cifar10_test_200"]) for row in rows])
-    regret, precision = best_of_k_coverage(truth, noise, n=300, k=k, trials=300)
+    regret, precision = best_of_k_coverage(truth, noise, n=300, k=k, trials=100)
     print(f"k = {k}, noise {noise}: regret {regret:.3f}, precision {precision:.3f}")
-    assert regret >= 0.88
+    assert regret >= 0.85
     assert precision >= 0.93
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +90,9 @@ def claim_powers(d: float, rivals: int, *, confidence: float = 0.95, seed: int =
             "the power of a claim needs a finite effect other than 0, at least two repeats of the rival and a "
             f"confidence between 0 and 1; got d = {d}, {rivals} and {confidence}"
         )
-    alpha, rng = 1 - confidence, np.random.default_rng(seed)
-    theirs = np.sort(rng.normal(size=(_REPEATS, rivals)), axis=1)
-    their_mean, their_part = theirs.mean(axis=1), theirs.var(axis=1, ddof=1) / rivals
-    # All rows in one sorted array, so that one search finds how many rivals lie below a supernet in each of them.
-    shelf = _APART * np.arange(_REPEATS)
-    shelved, before = (theirs + shelf[:, None]).ravel(), rivals * np.arange(_REPEATS)
+    alpha, rng = 1 - confidence, np.random.default_rng([seed, 1])
+    their_mean, their_part, shelved = _simulated(rivals, seed)
+    shelf, before = _APART * np.arange(_REPEATS), rivals * np.arange(_REPEATS)
     total, squares, above = np.zeros(_REPEATS), np.zeros(_REPEATS), np.zeros(_REPEATS)
     for n in range(1, MOST_SUPERNETS + 1):
         new = abs(d) + rng.normal(size=_REPEATS)
@@ -106,6 +104,17 @@ def claim_powers(d: float, rivals: int, *, confidence: float = 0.95, seed: int =
             freedom = spread**2 / (part**2 / (n - 1) + their_part**2 / (rivals - 1))
             apart = total / n - their_mean > special.stdtrit(freedom, 1 - alpha / 2) * np.sqrt(spread)
             yield n, float((apart & (above >= _critical_pairs(n, rivals, alpha))).mean())
+
+
+@lru_cache(maxsize=4)
+def _simulated(rivals: int, seed: int) -> tuple[Floats, Floats, Floats]:
+    """Means of the rivals in every simulated verdict, variances of these means, and all rivals as one sorted array.
+
+    Rows lie far apart in it, so that one search finds how many rivals lie below a supernet in each of them.
+    """
+    theirs = np.sort(np.random.default_rng([seed, 0]).normal(size=(_REPEATS, rivals)), axis=1)
+    shelved = (theirs + _APART * np.arange(_REPEATS)[:, None]).ravel()
+    return theirs.mean(axis=1), theirs.var(axis=1, ddof=1) / rivals, shelved
 
 
 def _critical_pairs(n: int, m: int, alpha: float) -> float:
