@@ -217,6 +217,11 @@ def _known(operation: Any) -> _Known:
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of a pass below autograd."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's hook: else it imports its compiler, only to hide this mode from it, which takes as long as torch."""
+        return False
+
     def __init__(self, running: list[str], meter: Meter | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._meter = meter

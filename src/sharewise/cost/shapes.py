@@ -52,6 +52,29 @@ def _convolution(arguments: tuple[Any, ...]) -> Tensor | None:
     return torch.empty((inputs.shape[0], weight.shape[0], *sizes), dtype=inputs.dtype, device="meta")
 
 
+def _average_pool(arguments: tuple[Any, ...]) -> Tensor | None:
+    defaults: list[Any] = [[], [0], False]  # of stride, padding and ceil_mode
+    inputs, kernel, stride, padding, ceil, *_ = [*arguments, *defaults[max(0, len(arguments) - 2) :]]
+    kernel, stride, padding = (list(value) * (2 // len(value)) for value in (kernel, stride or kernel, padding))
+    if inputs.dim() != 4 or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    moves = zip(inputs.shape[2:], kernel, stride, padding, strict=True)
+    places = [divmod(size + 2 * p - k, s) for size, k, s, p in moves]
+    if any(steps < 0 or (ceil and rest) for steps, rest in places):
+        return None
+    sizes = [steps + 1 for steps, _ in places]
+    return torch.empty((*inputs.shape[:2], *sizes), dtype=inputs.dtype, device="meta")
+
+
+def _mean(arguments: tuple[Any, ...]) -> Tensor | None:
+    if len(arguments) < 2 or not isinstance(arguments[1], list | tuple) or not arguments[0].is_floating_point():
+        return None
+    inputs, gone = arguments[0], {axis % arguments[0].dim() for axis in arguments[1]}
+    kept = len(arguments) > 2 and arguments[2]
+    sizes = [1 if axis in gone else size for axis, size in enumerate(inputs.shape) if kept or axis not in gone]
+    return torch.empty(sizes, dtype=inputs.dtype, device="meta") if gone else None
+
+
 def _pointwise(arguments: tuple[Any, ...]) -> Tensor | None:
     first, second = arguments[:2]
     if not isinstance(second, Tensor):
@@ -74,6 +97,8 @@ SHAPES: Mapping[str, Shape] = {
     "convolution": _convolution,
     "scaled_dot_product_attention": _attention,
     "dropout": _dropout,
+    "avg_pool2d": _average_pool,
+    "mean": _mean,
     **dict.fromkeys(("add", "sub", "mul", "div"), _pointwise),
     **dict.fromkeys(("layer_norm", "batch_norm", "group_norm", "rms_norm"), _like),
     **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "tanh", "elu", "leaky_relu", "hardswish", "mish"), _like),
