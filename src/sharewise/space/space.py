@@ -90,6 +90,7 @@ class Space:
             `sharewise.space.features`, which has a general answer.
         family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
             parts; by default the name up to its first colon.
+        whole: the space of the same name of which this is a part (`part`), or `None`.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -114,6 +115,7 @@ class Space:
     counts: Callable[[Space], Mapping[str, Mapping[str, int]]] | None = None
     features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
     family: str = ""
+    whole: Space | None = None
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}
@@ -320,7 +322,7 @@ class Space:
         if level not in self.canonical_forms:
             raise unknown_name("canonical level", level, self.levels)
         found = self.canonical_forms[level](architecture)
-        return self.own(found) if self._holds(found) else self._first_of_class(level)[found]
+        return found if self.whole is None or self._holds(found) else self._first_of_class(level)[found]
 
     def _first_of_class(self, level: str) -> dict[Architecture, Architecture]:
         """The first member of each class, by the form that stands for it; made once a level."""
@@ -377,7 +379,7 @@ class Space:
             listing: builds the listing where the space brings one of its own and choices depend on each other.
         """
         codec = None if self.codec is None else replace(self.codec, digits=None)  # which counts options of the whole
-        return replace(self, choices=choices, listing_=listing, counts=None, codec=codec)
+        return replace(self, choices=choices, listing_=listing, counts=None, codec=codec, whole=self.whole or self)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

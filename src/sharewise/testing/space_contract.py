@@ -53,6 +53,8 @@ def check_space(space: Space, *, samples: int = 50, seed: int = 0, enumerate_up_
         drawn == [sample(space, second) for _ in range(samples)],
         f"sampling from space {space.name!r} is not a function of its random generator",
     )
+    for architecture in drawn:
+        _legal(space, architecture, "sampling")
     rng, named = np.random.default_rng(seed + 1), tuple(features(space, drawn[0]))
     for architecture in drawn:
         _check_value(space, architecture)
@@ -77,11 +79,11 @@ def _legal(space: Space, architecture: Architecture, origin: str) -> None:
 
 
 def _check_value(space: Space, architecture: Architecture) -> None:
-    _legal(space, architecture, "sampling")
     copies: Mapping[str, Architecture] = {
         "its string": space.parse(str(architecture)),
         "JSON": Architecture.from_json(json.loads(json.dumps(architecture.to_json()))),
         "JSON through the space": space.from_json(json.loads(json.dumps(architecture.to_json()))),
+        "its choices in another order": Architecture(space.name, architecture.items_[::-1]),
         "its values in another order": space.architecture(dict(reversed(architecture.items_))),
     }
     for way, copy in copies.items():
