@@ -35,8 +35,10 @@ def test_noisy_truth_is_no_bias(world: str, known: bool) -> None:
     assert claims(world, 80, n=150, share=0.79, known=known) <= 0.115  # 0.05, with 2.7 standard errors of 80 trials
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [12, 30, 150, 300])
+_LONG = [pytest.param(n, marks=pytest.mark.long) for n in (12, 30, 300)]
+
+
+@pytest.mark.parametrize("n", [pytest.param(150, marks=pytest.mark.slow), *_LONG])
 @pytest.mark.parametrize("share", [1.0, 0.79])
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_rate_of_false_claims(world: str, share: float, n: int) -> None:

@@ -79,7 +79,9 @@ def timeless(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("count", "seed"), [(12, 1), pytest.param(200, 2, marks=pytest.mark.slow)], ids=["dozen", "hundreds"]
+    ("count", "seed"),
+    [(12, 1), pytest.param(40, 2, marks=pytest.mark.slow), pytest.param(200, 3, marks=pytest.mark.long)],
+    ids=["dozen", "dozens", "hundreds"],
 )
 @pytest.mark.parametrize("name", ["config.yaml", "checkpoint.pt", "metrics.jsonl", "result.json"])
 def test_a_mutated_file_is_named_or_changes_nothing(
