@@ -102,6 +102,11 @@ class Published:
         )
         return valid, test
 
+    def repeats(self, rows: NDArray[np.int64]) -> Floats:
+        """Validation accuracies of the three trainings behind each mean, in percent, `(n, 3)`."""
+        at = np.searchsorted(self.runs["index"], rows)
+        return np.asarray(100.0 * self.runs["valid_correct"][at] / 9_984)
+
     def pool(self, space: str) -> NDArray[np.int64]:
         """Every architecture of a space that some supernet scored: a uniform sample of the space without doubles."""
         code = list(self.scores["space_names"]).index(SPACES[space])

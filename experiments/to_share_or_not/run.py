@@ -38,6 +38,7 @@ from sharewise.appraisal import (
     rank_agreement,
     rank_association,
     regret_curve,
+    reliability,
     to_plain,
 )
 from sharewise.appraisal.groups import achieved_power, needed_size, superiority_of_effect
@@ -138,6 +139,7 @@ def biases(data: Published, config: Mapping[str, Any]) -> dict[str, Any]:
                     generator=stream(config["seed"], space, "bias", seed),
                     permutations=config["permutations"],
                     resamples=0,
+                    reliability=reliability(data.repeats(sample.rows)),
                 )
         entries = {}
         for name in data.features(data.pool(space)[:1]):

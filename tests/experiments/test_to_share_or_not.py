@@ -148,6 +148,7 @@ def test_the_biases_of_figure_3_are_found(modules: dict[str, ModuleType], data: 
             generator=np.random.default_rng(0),
             permutations=config["permutations"],
             resamples=0,
+            reliability=modules["run"].reliability(data.repeats(sample.rows)),
         )
         assert report.biases[0].feature == feature
         assert report.biases[0].effect.value > 0.5

@@ -119,6 +119,11 @@ class Answers:
             head, *rest = [parse_json(line) for line in whole.decode().splitlines()]
             if not isinstance(head, dict) or head.get("kind") != self._kind:
                 raise TypeError(f"it holds no {self._kind}")
+            if {**head, "answers": _VERSION} != self._head:  # checksums of lines know the facts, and would differ too
+                raise CheckpointError(
+                    f"{path} holds {self._kind} that depend on other facts (another run, or other options); choose "
+                    "another folder, or delete the file to begin again"
+                )
             checked = head.get("answers") != _WITHOUT_CHECKSUMS
             known = dict(self._verified(number, line, checked) for number, line in enumerate(rest, 2))
         except (ValueError, TypeError, KeyError) as error:
@@ -126,11 +131,6 @@ class Answers:
         if not checked:
             message = f"{path} was written before answers had checksums: whether it was changed cannot be told"
             warnings.warn(message, SharewiseWarning, stacklevel=2)
-        if {**head, "answers": _VERSION} != self._head:
-            raise CheckpointError(
-                f"{path} holds {self._kind} that depend on other facts (another run, or other options); choose another "
-                "folder, or delete the file to begin again"
-            )
         if len(whole) < len(content):
             with open_regular(path, os.O_WRONLY | os.O_APPEND) as file:
                 file.truncate(len(whole))
