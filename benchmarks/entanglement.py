@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.by_hand import Residual
 from benchmarks.search_step import images, resident
 from sharewise.engine import numerics, prepare, stream
 from sharewise.methods import build
@@ -70,16 +71,6 @@ Step = Callable[[], object]
 def choices(name: str, largest: int, k: int, unit: int = 1) -> Decision:
     """k sizes up to the largest, evenly spaced multiples of a unit."""
     return Decision(name, tuple(max(unit, largest * (i + 1) // k // unit * unit) for i in range(k)))
-
-
-class PlainResidual(nn.Module):
-    def __init__(self, *branch: nn.Module) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(*branch)
-
-    def forward(self, x: Tensor) -> Tensor:
-        total: Tensor = x + self.branch(x)
-        return total
 
 
 class PlainAttention(nn.Module):
@@ -141,8 +132,8 @@ def transformer(k: int, batch: int = 16) -> tuple[Shared, nn.Module, Tensor, lis
         perceptron = nn.Sequential(nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features))
         plain.append(
             nn.Sequential(
-                PlainResidual(nn.LayerNorm(features), PlainAttention(features, 8, size)),
-                PlainResidual(nn.LayerNorm(features), perceptron),
+                Residual(nn.LayerNorm(features), PlainAttention(features, 8, size)),
+                Residual(nn.LayerNorm(features), perceptron),
             )
         )
     depth = Decision("depth", tuple(range(blocks + 1))[-min(k, blocks) :])

@@ -115,10 +115,9 @@ def rank_agreement(
     the percentile bootstrap: architectures are drawn with replacement, pairs kept, and every statistic is computed
     anew. An architecture drawn twice ties with itself, and ties are kept.
 
-    The best of a sample is no smooth function of it, and the bootstrap alone is too narrow there (it held the expected
-    regret at k = 10 of 300 in 84 to 90 of 100 samples, precision at k = 1 in 9 to 48). So the interval of regret spans
-    those of the bootstrap and of samples of half the size drawn without replacement (90 to 98 of 100), and that of a
-    precision is Clopper and Pearson's for k trials, which errs on the wide side (97 to 100 of 100).
+    The best of a sample is no smooth function of it, and the bootstrap alone is too narrow there (docs/appraisal.md has
+    figures). So the interval of a regret spans those of the bootstrap and of samples of half the size drawn without
+    replacement, and that of a precision is Clopper and Pearson's for k trials, which errs on the wide side.
 
     Args:
         proxy: scores with shared weights, `(n,)`; higher is better.
