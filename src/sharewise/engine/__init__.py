@@ -1,7 +1,8 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
-from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear, Ramp
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_perturbation import ByPerturbation
 from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
@@ -25,16 +26,28 @@ from sharewise.engine.optimization import (
     WeightOptimization,
 )
 from sharewise.engine.part import Part
-from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine.penalty import (
+    AnchorPenalty,
+    BetaDecay,
+    CostTarget,
+    EntropyPenalty,
+    ExpectedCost,
+    Penalty,
+    WeightDecay,
+    ZeroOnePenalty,
+)
+from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
-from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
-from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, Threshold
+from sharewise.engine.selections import SELECTIONS, selection_named
+from sharewise.engine.stage import Period, Stage, pruned, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
     architecture_step,
     gate_gradients,
+    gate_loss,
     gate_slopes,
     joint_step,
     reward_step,
@@ -47,11 +60,15 @@ from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
     "PRECISIONS",
+    "SELECTIONS",
     "AdamOptimization",
+    "Adversarial",
     "Affordable",
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "BetaDecay",
+    "ByPerturbation",
     "ByStrategy",
     "Callback",
     "Constant",
@@ -76,7 +93,11 @@ __all__ = [
     "Optimization",
     "Part",
     "Penalty",
+    "Period",
+    "Perturbation",
     "Pruning",
+    "Ramp",
+    "RandomNoise",
     "RankSampled",
     "Recipe",
     "Reward",
@@ -94,24 +115,29 @@ __all__ = [
     "Stepped",
     "SupernetOracle",
     "Surgery",
+    "Threshold",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
+    "ZeroOnePenalty",
     "architecture_step",
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
+    "gate_loss",
     "gate_slopes",
     "joint_step",
     "numerics",
     "prepare",
+    "pruned",
     "pruning",
     "replay",
     "reward_step",
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_named",
     "selection_scorer",
     "selection_scores",
     "stage_at",

@@ -23,9 +23,11 @@ from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
+    from sharewise.engine.stage import Period
     from sharewise.engine.state import SearchState
+    from sharewise.space import Decision, Probabilities, Relaxation
 
-__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection"]
+__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "Threshold"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,30 @@ class Selection(Part):
     """Whether the rule needs a learned distribution."""
     exclude: tuple[Option, ...] = ()
     """Options that are never part of the result."""
+    absence: Option | None = None
+    """The option that a result has where the rule keeps nothing of a decision, also if the recipe excludes it."""
+
+    def tuning(self, recipe: Recipe, relaxation: Relaxation) -> Period | None:
+        """Epochs that follow those of the recipe, in which the rule settles one decision after the other and the search
+        trains on; they are part of the run, charged, recorded and resumed as the others. `None` for a rule that only
+        looks at the end.
+
+        Args:
+            recipe: that the rule is a part of.
+            relaxation: names the decisions.
+        """
+        return None
+
+    def tuned(self, epochs: int) -> Selection:
+        """The same rule with other epochs between two of its rounds.
+
+        Raises:
+            ConfigurationError: for a rule that has none.
+        """
+        raise ConfigurationError(
+            f"selection {type(self).__name__} only looks at the end of a search, so that tuning epochs would do "
+            "nothing; leave them out, or take the selection perturbation"
+        )
 
     @abstractmethod
     def select(self, state: SearchState) -> Selected:
@@ -120,6 +146,72 @@ class DartsRule(Selection):
         return _project(state, self.exclude)
 
 
+@final
+@dataclass(frozen=True)
+class Threshold(Selection):
+    """What weighs enough stays: each decision keeps its strongest option if that reaches a threshold, else nothing.
+
+    For mixtures whose options do not compete, where a weight says by itself how much an option is wanted. Where a space
+    keeps only some inputs of a node, those with the strongest such options stay; where its architectures cannot do
+    without an option, the strongest stays although it is too weak. A cell of which nothing reaches the threshold is no
+    network: then the rule is the one of DARTS, and the result says so.
+
+    Args:
+        threshold: least weight of what is kept, in (0, 1).
+        absence: the option that stands for nothing, in spaces that have it.
+
+    Raises:
+        ConfigurationError: when the threshold is out of range.
+
+    References:
+        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), and the released code (`threshold_sparse`, 0.85).
+    """
+
+    threshold: float = 0.85
+    absence: Option | None = "none"
+    reads_probabilities: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ConfigurationError(f"the threshold of a selection must lie in (0, 1), got {self.threshold}")
+
+    def select(self, state: SearchState) -> Selected:
+        """See `Selection.select`."""
+        kept = sum(self._strong(d.options, row) for d, row in self._mixture(state))
+        rule = f"options whose weight reaches {self.threshold:g}, {kept} of {len(self._mixture(state))} decisions"
+        if self._is_empty(state):
+            rule = f"strongest option other than {self.absence}, since too few weights reach {self.threshold:g}"
+        return Selected(self.projected(state), f"{rule}{_within(state)}{_rested(state)}")
+
+    def projected(self, state: SearchState) -> Architecture:
+        """See `Selection.projected`."""
+        empty, exclude = self._is_empty(state), state.recipe.exclude
+        weights = {d.name: self._weights(d.options, row, empty) for d, row in self._mixture(state)}
+        if not empty:
+            return _affordable(state, weights, tuple(option for option in exclude if option != self.absence))
+        return _affordable(state, weights, exclude if self.absence is None else (*exclude, self.absence))
+
+    def _mixture(self, state: SearchState) -> list[tuple[Decision, list[float]]]:
+        mixture = state.distribution.mixture()
+        return [(d, mixture[d.name].tolist()) for d in state.distribution.relaxation.decisions]
+
+    def _strong(self, options: Sequence[Option], weights: Sequence[float]) -> bool:
+        """Whether a decision keeps something."""
+        pairs = zip(options, weights, strict=True)
+        return any(weight >= self.threshold and option != self.absence for option, weight in pairs)
+
+    def _is_empty(self, state: SearchState) -> bool:
+        """Whether some kind of cell keeps nothing at all."""
+        strong = {d.name for d, row in self._mixture(state) if self._strong(d.options, row)}
+        return any(not strong & set(group) for group in state.distribution.relaxation.groups)
+
+    def _weights(self, options: Sequence[Option], weights: Sequence[float], empty: bool) -> list[float]:
+        """As a projection reads them: an option that is too weak counts only where there is nothing else."""
+        nothing, scale = (0.0, 1.0) if empty or self._strong(options, weights) else (1.0, 1e-6)
+        pairs = zip(options, weights, strict=True)
+        return [nothing if option == self.absence else scale * weight for option, weight in pairs]
+
+
 def _rested(state: SearchState) -> str:
     """A word of warning where the run was too short for any step on θ."""
     return "" if state.moves else " (θ has never moved in this run, which was too short for that: its initial value)"
@@ -127,8 +219,13 @@ def _rested(state: SearchState) -> str:
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
     probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
-    wish = state.distribution.relaxation.project(probabilities, (*exclude, *state.recipe.exclude))
-    return wish if state.affordable is None else state.affordable.best(probabilities, wish)
+    return _affordable(state, probabilities, (*exclude, *state.recipe.exclude))
+
+
+def _affordable(state: SearchState, weights: Probabilities, exclude: tuple[Option, ...]) -> Architecture:
+    """The projection of weights, within the budget where there is one."""
+    wish = state.distribution.relaxation.project(weights, exclude)
+    return wish if state.affordable is None else state.affordable.best(weights, wish)
 
 
 def _within(state: SearchState) -> str:

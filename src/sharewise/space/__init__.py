@@ -10,6 +10,7 @@ from sharewise.space.relaxation import (
     Decision,
     DirectRelaxation,
     Encoding,
+    Join,
     Probabilities,
     Relaxation,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "DirectRelaxation",
     "Encoding",
     "EnumeratedListing",
+    "Join",
     "Listing",
     "Option",
     "Picture",
