@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -68,6 +68,20 @@ _GAEA = Rule(
     theta_rate=0.1,
     exclude=("none",),
 )
+_FAIR = Rule(
+    plain.architecture_first,
+    plain.sigmoid_mixture,
+    rate=0.005,
+    move=plain.adam,
+    theta_rate=3e-3,
+    betas=(0.9, 0.999),
+    l2=1e-3,
+    exclude=("none",),
+    penalties=(plain.zero_one(2),),
+)
+_PERTURBATION = Rule(
+    plain.architecture_first, plain.mixture, move=plain.adam, l2=1e-3, exclude=("none",), removal=plain.accuracy
+)
 _SLOW_LOGITS = {"learning_rate": 0.05, "architecture_learning_rate": 0.02}
 
 ROWS: Mapping[str, Row] = {
@@ -81,6 +95,30 @@ ROWS: Mapping[str, Row] = {
                 Rule(plain.unrolled(0.01), plain.mixture, move=plain.adam, l2=1e-3), {"finite_difference": 0.01}
             )
         },
+    ),
+    "beta-darts": Row({"epochs": 20, **_SLOW_LOGITS}, replace(_DARTS, penalties=(plain.beta_decay,))),
+    "sdarts": Row(
+        {"epochs": 20, **_SLOW_LOGITS},
+        replace(_DARTS, perturb=plain.random_perturbation),
+        forms={
+            "adversarial": Form(
+                replace(_DARTS, perturb=plain.adversarial_perturbation), {"perturbation": "adversarial"}
+            )
+        },
+    ),
+    "fair-darts": Row(
+        {"epochs": 20, "batch_size": 64, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
+        _FAIR,
+        forms={"l1": Form(replace(_FAIR, penalties=(plain.zero_one(1),)), {"zero_one_norm": "l1"})},
+    ),
+    "darts-pt": Row(
+        {"epochs": 20, "tuning_epochs": 2, **_SLOW_LOGITS},
+        _PERTURBATION,
+        forms={"loss": Form(replace(_PERTURBATION, removal=plain.negative_loss), {"criterion": "loss"})},
+    ),
+    "blank-pt": Row(
+        {"epochs": 20, "tuning_epochs": 2, "learning_rate": 0.05},
+        replace(_PERTURBATION, step=plain.weights_only, move=None, l2=0.0),
     ),
     "snas": Row(
         {"epochs": 40, **_SLOW_LOGITS},

@@ -255,9 +255,8 @@ def _gates(state: SearchState, settled: Settled) -> Gates:
     """The mixture of all options, with one option where a decision is settled."""
     gates = {}
     for name, row in state.distribution.mixture().items():
-        weights = (
-            row if name not in settled else torch.tensor([float(i == settled[name]) for i in range(len(row))]).to(row)
-        )
+        chosen = [float(i == settled.get(name)) for i in range(len(row))]
+        weights = row.new_tensor(chosen) if name in settled else row
         gates[name] = Gate(weights, tuple(weights.nonzero().flatten().tolist()))
     return gates
 
