@@ -116,6 +116,8 @@ def test_settled_decisions_are_constant_under_every_distribution(geometry: Geome
     for rows in (distribution.probabilities(), distribution.mixture()):
         assert rows["edge_0_1"].tolist() == [0, 0, 0, 1, 0]
         assert not rows["edge_2_3"].any()
+    architecture = distribution.sample(generator)
+    assert architecture["edge_0_1"] == "nor_conv_3x3"
     with pytest.raises(ConfigurationError, match="'edge_0_2' cannot take option 'none', which is masked"):
         distribution.settle({"edge_0_2": 0})
 

@@ -96,7 +96,9 @@ ROWS: Mapping[str, Row] = {
             )
         },
     ),
-    "beta-darts": Row({"epochs": 20, **_SLOW_LOGITS}, replace(_DARTS, penalties=(plain.beta_decay,))),
+    "beta-darts": Row(
+        {"epochs": 20, "beta_decay": 1.0, **_SLOW_LOGITS}, replace(_DARTS, penalties=(plain.beta_decay,))
+    ),
     "sdarts": Row(
         {"epochs": 20, **_SLOW_LOGITS},
         replace(_DARTS, perturb=plain.random_perturbation),
@@ -107,7 +109,13 @@ ROWS: Mapping[str, Row] = {
         },
     ),
     "fair-darts": Row(
-        {"epochs": 20, "batch_size": 64, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
+        {
+            "epochs": 20,
+            "batch_size": 32,
+            "learning_rate": 0.05,
+            "architecture_learning_rate": 0.05,
+            "zero_one_strength": 1.0,
+        },
         _FAIR,
         forms={"l1": Form(replace(_FAIR, penalties=(plain.zero_one(1),)), {"zero_one_norm": "l1"})},
     ),

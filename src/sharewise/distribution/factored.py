@@ -169,7 +169,10 @@ class Factored(Distribution):
 
     def sample(self, generator: torch.Generator) -> Architecture:
         """An option for every decision, drawn from the probabilities and projected."""
-        chosen = {name: one_hot_sample(row, generator) for name, row in self.probabilities().items()}
+        chosen = {
+            name: row.tolist() if name in self.settled else one_hot_sample(row, generator)
+            for name, row in self.probabilities().items()
+        }
         return self.relaxation.project(chosen, self.exclude)
 
     def _unmasked(self) -> list[tuple[int, ...]]:
