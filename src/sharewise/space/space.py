@@ -70,10 +70,24 @@ class Picture:
     Args:
         nodes: names, from input to output.
         edges: triples of source, target and label.
+        title: what the graph is, where there are several.
+        below: another graph of the same architecture, such as its reduction cell beside its normal one.
+
+    Example:
+        >>> picture = Picture(("in", "out"), (("in", "out", "conv"),), "normal", Picture(("in",), (), "reduction"))
+        >>> [part.title for part in picture.parts]
+        ['normal', 'reduction']
     """
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str, str], ...]
+    title: str = ""
+    below: Picture | None = None
+
+    @property
+    def parts(self) -> tuple[Picture, ...]:
+        """This graph and all below it."""
+        return (self, *(() if self.below is None else self.below.parts))
 
 
 @dataclass(frozen=True, eq=False)

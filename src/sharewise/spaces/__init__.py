@@ -12,7 +12,7 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
-from sharewise.spaces.darts import REDUCED, darts, reduced
+from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
@@ -40,6 +40,7 @@ __all__ = [
 SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
     "darts": darts,
+    "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, Space
-from sharewise.spaces.darts.genotype import INPUTS, NODES
+from sharewise.spaces.darts.genotype import INPUTS, NODES, Cell
 from sharewise.spaces.darts.network import Network, classifier, operation, plan, preprocess, stemmed, stems
 from sharewise.spaces.darts.space import EDGES, cells_of
 from sharewise.supernet import (
@@ -27,10 +27,69 @@ from sharewise.supernet import (
     separable_layers,
 )
 
-__all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "SharedCell"]
+__all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "Macro", "SharedCell", "check_macro", "plain_network"]
 
 _STEMS = ("cifar", "imagenet")
 _SHARINGS = ("disjoint", "entangled")
+
+
+def check_macro(channels: int, layers: int, stem: str) -> None:
+    """Refuse options of the macro network that no network can have.
+
+    Args:
+        channels: C.
+        layers: L.
+        stem: its name.
+
+    Raises:
+        ConfigurationError: naming the option.
+    """
+    for name, value, least in (("channels", channels, 1), ("layers", layers, 3)):
+        if value < least:
+            raise ConfigurationError(f"network option {name} must be at least {least}, got {value}")
+    if stem not in _STEMS:
+        raise unknown_name("stem", stem, _STEMS)
+    if stem == "imagenet" and channels % 2:
+        raise ConfigurationError(f"the imagenet stem needs an even number of channels, got {channels}")
+
+
+class Macro(Protocol):
+    """Options of a macro network."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+
+    @property
+    def layers(self) -> int:
+        """L."""
+
+    @property
+    def stem(self) -> str:
+        """Its name."""
+
+
+def plain_network(
+    cells: Mapping[str, Cell],
+    input_shape: Sequence[int],
+    outputs: int,
+    options: Macro,
+    *,
+    affine: bool = True,
+    normed_pools: bool = False,
+) -> nn.Module:
+    """The plain network of two cells; by default in the published form.
+
+    Args:
+        cells: operations by kind.
+        input_shape: channels, height and width of one image.
+        outputs: number of classes.
+        options: of the macro network.
+        affine: whether batch norms inside cells learn a scale and a shift.
+        normed_pools: whether a batch norm follows each pooling.
+    """
+    macro = (options.channels, options.layers, options.stem)
+    return Network(cells["normal"], cells["reduce"], _image_shape(input_shape), outputs, *macro, affine, normed_pools)
 
 
 @final
@@ -60,13 +119,7 @@ class DartsOptions:
     published: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("channels", 1), ("layers", 3)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"network option {name} must be at least {least}, got {getattr(self, name)}")
-        if self.stem not in _STEMS:
-            raise unknown_name("stem", self.stem, _STEMS)
-        if self.stem == "imagenet" and self.channels % 2:
-            raise ConfigurationError(f"the imagenet stem needs an even number of channels, got {self.channels}")
+        check_macro(self.channels, self.layers, self.stem)
         if self.sharing not in _SHARINGS:
             raise unknown_name("sharing", self.sharing, _SHARINGS)
         if self.published and self.sharing == "disjoint":
@@ -188,9 +241,9 @@ class DartsSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options, its poolings followed by the norms of the search."""
-        options = self.options
-        own = self.space.own(architecture)
-        return _network(own, self.input_shape, self.outputs, options, affine=options.affine, normed_pools=True)
+        cells, options = cells_of(self.space.own(architecture)), self.options
+        form = {"affine": options.affine, "normed_pools": True}
+        return plain_network(cells, self.input_shape, self.outputs, options, **form)
 
 
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -201,17 +254,8 @@ def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     return (input_shape[0], input_shape[1], input_shape[2])
 
 
-def _network(
-    architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions, **form: bool
-) -> nn.Module:
-    shape, cells = _image_shape(input_shape), cells_of(architecture)
-    return Network(
-        cells["normal"], cells["reduce"], shape, outputs, options.channels, options.layers, options.stem, **form
-    )
-
-
 def _plain(architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> nn.Module:
-    return _network(architecture, input_shape, outputs, options, affine=True, normed_pools=False)
+    return plain_network(cells_of(architecture), input_shape, outputs, options)
 
 
 NETWORKS = Networks(options=DartsOptions, supernet=DartsSupernet, plain=_plain, input_kinds=("image",))
