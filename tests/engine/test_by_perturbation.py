@@ -42,7 +42,6 @@ from sharewise.engine import (
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet, from_mapping
-from sharewise.space import Decision, Join
 from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, Gate
 from sharewise.testing import check_method, check_selection, check_surgery, small_arguments
@@ -75,22 +74,9 @@ def test_a_round_is_a_surgery() -> None:
 
 
 def test_the_rounds_of_the_paper_make_81_epochs() -> None:
-    edges = [(kind, source, node) for kind in ("n", "r") for node in range(2, 6) for source in range(node)]
-    names = {edge: f"{edge[0]}_{edge[1]}_{edge[2]}" for edge in edges}
-
-    class TwoCells(type(load("toy-two-inputs").relaxation)):  # type: ignore[misc]
-        decisions = tuple(Decision(name, ("none", "skip", "conv")) for name in names.values())
-        joins = tuple(
-            Join(tuple(names[kind, source, node] for source in range(node)), 2)
-            for kind in ("n", "r")
-            for node in range(2, 6)
-        )
-        groups = tuple(tuple(names[edge] for edge in edges if edge[0] == kind) for kind in ("n", "r"))
-
-        def __init__(self) -> None:
-            pass
-
-    period = ByPerturbation().tuning(build("darts"), TwoCells())
+    relaxation = load("darts").relaxation
+    assert [len(group) for group in relaxation.groups] == [14, 14]
+    period = ByPerturbation().tuning(build("darts"), relaxation)
     assert period is not None
     assert (period.epochs, len(period.stages)) == (81, 17), "14 edges and 3 nodes with more than two inputs"
     assert [period.learning_rate(epoch, 81) for epoch in (0, 81)] == pytest.approx([0.0025, 0.001])

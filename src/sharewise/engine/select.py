@@ -177,11 +177,14 @@ class Threshold(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        kept = sum(self._strong(d.options, row) for d, row in self._mixture(state))
-        rule = f"options whose weight reaches {self.threshold:g}, {kept} of {len(self._mixture(state))} decisions"
+        found, mixture = self.projected(state), self._mixture(state)
+        kept = sum(self._strong(d.options, row) for d, row in mixture)
+        rule = f"options whose weight reaches {self.threshold:g}, {kept} of {len(mixture)} decisions"
         if self._is_empty(state):
             rule = f"strongest option other than {self.absence}, since too few weights reach {self.threshold:g}"
-        return Selected(self.projected(state), f"{rule}{_within(state)}{_rested(state)}")
+        elif weak := self._weak(state, found):
+            rule += f"; {weak} more stay although they are weaker, since the space cannot leave them out"
+        return Selected(found, f"{rule}{_within(state)}{_rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -199,6 +202,15 @@ class Threshold(Selection):
         """Whether a decision keeps something."""
         pairs = zip(options, weights, strict=True)
         return any(weight >= self.threshold and option != self.absence for option, weight in pairs)
+
+    def _weak(self, state: SearchState, found: Architecture) -> int:
+        """How many options of a result do not reach the threshold."""
+        encoding = state.distribution.relaxation.encode(found)
+        return sum(
+            taken > 0 and option != self.absence and weight < self.threshold
+            for d, row in self._mixture(state)
+            for option, weight, taken in zip(d.options, row, encoding[d.name], strict=True)
+        )
 
     def _is_empty(self, state: SearchState) -> bool:
         """Whether some kind of cell keeps nothing at all."""

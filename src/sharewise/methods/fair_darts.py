@@ -70,6 +70,12 @@ def fair_darts(
     References:
         X. Chu, T. Zhou, B. Zhang and J. Li, *Fair DARTS: Eliminating Unfair Advantages in Differentiable Architecture
         Search*, ECCV 2020 (arXiv 1911.12126), and the released search.
+
+    Deviations:
+        In the paper a node of the DARTS cell may have no input, and leaves the concatenation then. The architectures of
+        space `darts` have two inputs a node: weaker ones fill the places up, and the result says how many (the
+        published cells themselves belong to space `darts:fair`). On NAS-Bench-201 an edge without an operation is
+        `none`, and no number of inputs is imposed.
     """
     norm: Literal["l2", "l1"] = named("zero_one_norm", zero_one_norm, l2="l2", l1="l1")
     geometry = SigmoidLogits(architecture_learning_rate, betas=(0.9, 0.999), scale=0.0)
