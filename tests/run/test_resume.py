@@ -113,7 +113,10 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
     assert_same_run(reference, killed)
 
 
-@pytest.mark.parametrize("method", ["darts-pt", "blank-pt", "sdarts"])
+@pytest.mark.parametrize(
+    "method",
+    ["darts-pt", pytest.param("blank-pt", marks=pytest.mark.slow), pytest.param("sdarts", marks=pytest.mark.slow)],
+)
 def test_a_search_that_is_killed_while_its_selection_trains_on_resumes_to_the_bit(
     method: str, run_job: Run, tmp_path: Path
 ) -> None:
