@@ -696,6 +696,15 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def joined(old: str, new: str) -> str:
+    """A block of the page with the rows and commits of a run in place of its former ones, others as they were."""
+    lines = [text.split("\n")[0].rstrip(".").split("; ")[1].split(", ") for text in (old, new)]
+    heads = [dict(part.split(" ", 1) for part in line) for line in lines]
+    rows = [{line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")} for text in (old, new)]
+    versions = ", ".join(f"{name} {version}" for name, version in (heads[0] | heads[1]).items())
+    return f"{new.split('; ')[0]}; {versions}.\n\n" + "\n".join((rows[0] | rows[1]).values())
+
+
 def main(arguments: list[str]) -> int:
     """Compare with whatever is at hand, print, and say by the exit status whether all differences are below the bar."""
     parser = argparse.ArgumentParser(
@@ -720,8 +729,9 @@ def main(arguments: list[str]) -> int:
     print(text)
     if options.write is not None:
         page = options.write.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        old, after = rest.split(END)
+        options.write.write_text(f"{before}{BEGIN}\n{joined(old.strip(), text)}\n{END}{after}", encoding="utf-8")
     above = [row.what for row in rows if not max(row.differences.values()) < BAR]
     print(f"above {BAR:.0e}: {'; '.join(above)}" if above else f"all {len(rows)} comparisons are below {BAR:.0e}")
     return 1 if above else 0

@@ -42,6 +42,10 @@ def sdarts(
     References:
         X. Chen and C.-J. Hsieh, *Stabilizing Differentiable Architecture Search via Perturbation-based
         Regularization*, ICML 2020 (arXiv 2002.05283), sections 4.1 and 4.2, and the released code.
+
+    Deviations:
+        Running statistics of batch norm, which the ascent reads, follow weight steps alone; in the released code
+        architecture steps move them as well.
     """
     form: Callable[[Setting], Perturbation] = named(
         "perturbation", perturbation, random=RandomNoise, adversarial=Adversarial
