@@ -253,8 +253,9 @@ architecture was found on the seeds 0 to 4, on which the arguments were chosen, 
 darts 5 and 12, darts-erm 5 and 14, darts-second-order 5 and 12, gaea-darts 5 and 12, gaea-erm 5 and 11, gaea-gdas 4 and
 7, gdas 5 and 11, snas 5 and 15, drnas 5 and 14, proxylessnas 4 and 14, spos 5 and 15, rs-ws 5 and 13 and fairnas 5 and
 15 times of 5 and of 15; tanglenas-darts 5 and 12, tanglenas-drnas 5 and 14, tanglenas-gaea 4 and 11 and tanglenas-gdas
-4 and 11 times of 5 and of 15 (their space is not entangled; they differ from their hosts in settings). On the seeds 0 to 4
-alone, some of which their arguments were chosen on, it was found by beta-darts, sdarts, fair-darts and darts-pt 5 and by blank-pt 4
-times (β-decay at its published strength of 50 holds the logits alike for all of so short a run: it found 1 of 3 at a strength
-of 5); by enas 4 times of 5 and on each of the seeds 5 to 9, beyond which it was not measured. A random pick finds it once in 256.
+4 and 11 times of 5 and of 15 (their space is not entangled; they differ from their hosts in settings). By enas it was
+found 4 times of 5 and on each of the seeds 5 to 9, beyond which it was not measured. On the seeds 0 to 4 alone, on some
+of which their arguments were chosen, it was found by beta-darts, sdarts, fair-darts and darts-pt 5 and by blank-pt 4
+times; at its published strength β-decay holds the logits alike for all of so short a run (1 of 3 at a strength of 5). A
+random pick finds it once in 256.
 """
