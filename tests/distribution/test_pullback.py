@@ -59,7 +59,9 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
-SPACES = [name for name in RELAXABLE if ":" not in name]
+SPACES = [
+    pytest.param(name, marks=pytest.mark.slow if name == "darts" else ()) for name in RELAXABLE if ":" not in name
+]
 """Without the parts of others, whose decisions are fewer or smaller."""
 
 

@@ -55,6 +55,15 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+SLOW = ("darts:S1", "darts:S2", "darts:S3")
+"""Whose layers are those of `darts` and `darts:S4`."""
+
+
+def _many(space: str, network: dict[str, Any]) -> bool:
+    """Whether it is one of several networks of 28 decisions."""
+    return space == "darts" and len(network) > 2
+
+
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
     shapes: dict[str, tuple[int, ...]] = {"conv-macro": (3, 12, 12), "toy-separable-cell": (1, 8, 8), "planted": (8,)}
     shape = shapes.get(space, (3, 8, 8) if space.startswith(("nasbench", "darts")) else (2, 3))
@@ -72,9 +81,7 @@ def test_every_registered_space_is_here() -> None:
 @pytest.mark.parametrize(
     ("space", "network"),
     [
-        pytest.param(space, network, marks=pytest.mark.slow if space in ("darts:S2", "darts:S3") else ())
-        if space != "darts" or "affine" not in network
-        else pytest.param(space, network, marks=pytest.mark.slow)
+        pytest.param(space, network, marks=pytest.mark.slow if space in SLOW or _many(space, network) else ())
         for space, network in NETWORKS
     ],
 )
