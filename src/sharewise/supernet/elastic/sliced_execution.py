@@ -1,4 +1,4 @@
-"""The execution of a user's model under gates: slices and attributes are put in place for one call, and taken out again."""
+"""The execution of a model under gates: slices and attributes are put in place for one call, and taken out again."""
 
 from __future__ import annotations
 
