@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import resource
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,8 +62,8 @@ def foresee(search: Search) -> Forecast:
     """Foresee a search by making a few steps and evaluations of it; nothing is written.
 
     Every kind of step is made up to two dozen times, the measurement between epochs once. The selection runs as it
-    would at the end, but only its first two dozen evaluations are real. Later ones answer as those did that are like
-    them, and take as long, so that an evolution converges here too, though not necessarily to what the trained weights
+    would at the end, but only its first two dozen evaluations are real. Later ones answer and last as those that are
+    like them let expect, so that an evolution converges here too, though not necessarily to what the trained weights
     will prefer: where architectures differ much in cost, so may its seconds. They are those of this machine at this
     moment, and do not contain the start of Python; memory is that of the present process.
 
@@ -86,40 +86,68 @@ def foresee(search: Search) -> Forecast:
         return _foreseen(search.prepare())
 
 
+@final
+@dataclass
+class _Need:
+    """What a part of a run takes."""
+
+    seconds: float = 0.0
+    passes: int = 0
+    multiply_accumulates: int = 0
+
+    def add(self, other: _Need, times: float = 1) -> None:
+        """Add what is done so many times."""
+        self.seconds += times * other.seconds
+        self.passes += round(times * other.passes)
+        self.multiply_accumulates += round(times * other.multiply_accumulates)
+
+
 def _foreseen(state: SearchState) -> Forecast:
-    seconds = dict.fromkeys(("training", "measurement", "selection"), 0.0)
-    macs, passes = dict.fromkeys(seconds, 0), dict.fromkeys(seconds, 0)
-    made = 0
     state.supernet.train()
+    made, training = _training(state)
+    epochs = -(-state.total_steps // state.steps_per_epoch)
+    measurement, selection = _Need(), _once(state, lambda: state.recipe.selection.select(state))
+    measurement.add(_once(state, lambda: state.measure and state.measure(state)), epochs)
+    measurement.add(_once(state, lambda: _inherited(state)))
+    training.seconds += epochs * _checkpoint(state)
+    parts = {"training": training, "measurement": measurement, "selection": selection}
+    return Forecast(
+        state.total_steps,
+        {part: need.passes for part, need in parts.items()},
+        {part: need.multiply_accumulates for part, need in parts.items()},
+        {part: need.seconds for part, need in parts.items()},
+        _peak(state),
+        made,
+    )
+
+
+def _training(state: SearchState) -> tuple[int, _Need]:
+    """How many steps were made, and what all of them take."""
+    made, total = 0, _Need()
     for (architecture, closing), steps in _kinds(state).items():
         before = state.ledger.multiply_accumulates
         with _counted(state) as forwards:
-            times, once = _times(state, architecture=architecture, closing=closing, most=1 if closing else steps)
+            most = 1 if closing and state.steps_per_epoch > 1 else steps  # a closing one may hold many of θ
+            times, once = _times(state, architecture=architecture, closing=closing, most=most)
         made += len(times)
-        seconds["training"] += _extrapolated(times, once, steps)
-        share = steps / len(times)
-        macs["training"] += round(share * (state.ledger.multiply_accumulates - before))
-        passes["training"] += round(share * len(forwards))
-    epochs = -(-state.total_steps // state.steps_per_epoch)
-    seconds["training"] += epochs * _checkpoint(state)
-    parts: list[tuple[str, int, Callable[[], object]]] = [
-        ("measurement", epochs, lambda: state.measure and state.measure(state)),
-        ("selection", 1, lambda: state.recipe.selection.select(state)),
-        ("measurement", 1, lambda: _inherited(state)),
-    ]
-    for part, times_over, action in parts:
-        before = state.ledger.multiply_accumulates
-        with _counted(state) as forwards:
-            state.instead = instead = _Alike(forwards)
-            start = time.perf_counter()
-            action()
-            _wait(state)
-            elapsed = time.perf_counter() - start
-        state.instead = None
-        seconds[part] += times_over * (elapsed + instead.seconds)
-        macs[part] += times_over * (state.ledger.multiply_accumulates - before)
-        passes[part] += times_over * (len(forwards) + instead.passes)
-    return Forecast(state.total_steps, passes, macs, seconds, _peak(state), made)
+        total.seconds += _extrapolated(times, once, steps)
+        few = _Need(0.0, len(forwards), state.ledger.multiply_accumulates - before)
+        total.add(few, steps / len(times))
+    return made, total
+
+
+def _once(state: SearchState, action: Callable[[], object]) -> _Need:
+    """What is done after steps of training, with few of its evaluations made."""
+    before = state.ledger.multiply_accumulates
+    with _counted(state) as forwards:
+        state.instead = instead = _Alike(forwards)
+        start = time.perf_counter()
+        action()
+        _wait(state)
+        elapsed = time.perf_counter() - start
+    state.instead = None
+    spent = state.ledger.multiply_accumulates - before
+    return _Need(elapsed + instead.seconds, len(forwards) + instead.passes, spent)
 
 
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
@@ -233,12 +261,15 @@ class _Evaluation:
 
 @final
 class _Alike:
-    """Stands in for most scores: the first are real, later ones are means of these.
+    """Stands in for most scores: the first are real, later ones are estimated from these by main effects.
 
-    A real evaluation weighs e^n in the mean, with n the number of decisions in which it had the same options active.
-    So children score much like their parents, as under trained weights, and a population converges; with equal answers
-    for all, it would remain one of random architectures, and cost what those cost. A mean over all is smoother than the
-    answer of the nearest one, which ties whole neighbourhoods.
+    With y_i the real answers, ȳ their mean, and those m_d of them that have the same options active in decision d,
+
+        ȳ + Σ_d Σ_{i alike in d} (y_i - ȳ) / (m_d + 1)
+
+    So children score like their parents, as under trained weights, and a population converges; with equal answers for
+    all, it would remain one of random architectures, and cost what those cost. Of planted scores that are sums over
+    decisions this ranks better than means weighted by likeness, and much better than the nearest answer.
 
     Args:
         forwards: grows with every forward pass of the supernet.
@@ -254,13 +285,12 @@ class _Alike:
         if len(made) < _MADE and (len(made) < 2 or sum(one.seconds for one in made) < _SECONDS):
             made.append(self._evaluated(scorer, score, gates, active))
             return dict(made[-1].scores)
-        alike = [math.exp(sum(map(operator.eq, one.active, active)) - len(active)) for one in made]
-        weights = [weight / sum(alike) for weight in alike]
+        alike = np.array([[*map(operator.eq, one.active, active)] for one in made], dtype=np.float64)
+        weights = 1 / len(made) + ((alike - alike.mean(0)) / (alike.sum(0) + 1)).sum(1)
         scorer.charge(gates, made[0].examples, EVALUATION)
-        self.seconds += sum(weight * one.seconds for weight, one in zip(weights, made, strict=True))
         self.passes += made[0].passes
-        names = made[0].scores
-        return {name: sum(w * one.scores[name] for w, one in zip(weights, made, strict=True)) for name in names}
+        self.seconds += max(float(weights @ [one.seconds for one in made]), 0.0)
+        return {name: float(weights @ [one.scores[name] for one in made]) for name in made[0].scores}
 
     def _evaluated(
         self, scorer: Scorer, score: ScoreGates, gates: Gates, active: tuple[tuple[int, ...], ...]
