@@ -111,8 +111,8 @@ def test_settled_decisions_are_constant_under_every_distribution(geometry: Geome
 def test_the_run_trains_on_between_its_rounds() -> None:
     recipe = build("darts-pt", {"epochs": 2, "batch_size": 16, "tuning_epochs": 2})
     state = state_of(recipe)
-    assert state.epochs == 2 + 2 * 5 + 1, "five edges, and one node with three inputs"
-    assert state.total_steps == 2 * state.epochs
+    assert state.course.epochs == 2 + 2 * 5 + 1, "five edges, and one node with three inputs"
+    assert state.total_steps == 2 * state.course.epochs
     result = run(state)
     rounds = [record for record in state.history if record["event"] == "stage" and "settled" in record]
     assert [record["epoch"] for record in rounds] == [2, 4, 6, 8, 10, 12]

@@ -14,6 +14,7 @@ from sharewise.engine.callback import (
     Started,
     Stepped,
 )
+from sharewise.engine.course import Course, Period
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
@@ -40,9 +41,9 @@ from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
-from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection, Threshold
+from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.selections import SELECTIONS, selection_named
-from sharewise.engine.stage import Period, Stage, pruned, pruning, stage_at, warm_up
+from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
     architecture_step,
@@ -57,6 +58,7 @@ from sharewise.engine.step import (
 from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
+from sharewise.engine.threshold import Threshold
 
 __all__ = [
     "PRECISIONS",
@@ -75,6 +77,7 @@ __all__ = [
     "Cosine",
     "CosineRestarts",
     "CostTarget",
+    "Course",
     "DartsRule",
     "EntropyPenalty",
     "EpochEnded",

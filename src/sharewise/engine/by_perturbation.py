@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 
 from sharewise.distribution import Cosine, Factored
+from sharewise.engine.course import Period
 from sharewise.engine.score import ScoreGates, fitness, require_examples, selection_scorer
-from sharewise.engine.select import Selected, Selection
-from sharewise.engine.stage import Period, Stage
+from sharewise.engine.select import Selected, Selection, nearest
+from sharewise.engine.stage import Stage
 from sharewise.engine.surgery import Surgery
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Join, Option, Relaxation
@@ -213,9 +214,7 @@ class ByPerturbation(Selection):
             else state.distribution.probabilities()[decision.name].tolist()
             for decision in state.distribution.relaxation.decisions
         }
-        exclude = (*self.exclude, *state.recipe.exclude)
-        wish = state.distribution.relaxation.project(weights, exclude)
-        return wish if state.affordable is None else state.affordable.best(weights, wish)
+        return nearest(state, weights, (*self.exclude, *state.recipe.exclude))
 
 
 @final

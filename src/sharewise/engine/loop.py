@@ -72,7 +72,7 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     while state.step < state.total_steps:
         _begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
-        moves = state.stages[state.stage].architecture_steps
+        moves = state.course.stages[state.stage].architecture_steps
         while state.step < end:
             for name, loss in state.recipe.level.step(state, architecture=moves).items():
                 state.meter(name, loss)
@@ -83,18 +83,18 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
 
 def _begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
-    target = state.stage_at(state.epoch)
+    target = state.course.stage_at(state.epoch)
     while state.stage < target:
         state.stage += 1
         _enter_stage(state)
     for group in state.weight_optimizer.param_groups:
-        group["lr"] = state.learning_rate_at(state.epoch)
+        group["lr"] = state.course.learning_rate_at(state.epoch)
     if state.on_epoch is not None:
         state.on_epoch(state.phase("weights").epoch, state.recipe.epochs)
 
 
 def _enter_stage(state: SearchState) -> None:
-    stage = state.stages[state.stage]
+    stage = state.course.stages[state.stage]
     record: dict[str, Any] = {
         "event": "stage",
         "stage": state.stage,
@@ -102,7 +102,7 @@ def _enter_stage(state: SearchState) -> None:
         "architecture_steps": stage.architecture_steps,
     }
     operate(state, stage.surgeries, record)
-    if len(state.stages) > 1 or stage.surgeries:
+    if len(state.course.stages) > 1 or stage.surgeries:
         state.history.append(record)
         state.emit(StageEntered(record))
 

@@ -22,12 +22,12 @@ from sharewise.strategy.variation import Crossover, SeveralChoices
 from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 if TYPE_CHECKING:
+    from sharewise.engine.course import Period
     from sharewise.engine.recipe import Recipe
-    from sharewise.engine.stage import Period
     from sharewise.engine.state import SearchState
-    from sharewise.space import Decision, Probabilities, Relaxation
+    from sharewise.space import Probabilities, Relaxation
 
-__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "Threshold"]
+__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "nearest", "rested", "within"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Mode(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        return Selected(self.projected(state), f"mode of the distribution{_within(state)}{_rested(state)}")
+        return Selected(self.projected(state), f"mode of the distribution{within(state)}{rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -138,7 +138,7 @@ class DartsRule(Selection):
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         others = ", ".join(map(str, self.exclude))
-        rule = f"strongest option other than {others}{_within(state)}{_rested(state)}"
+        rule = f"strongest option other than {others}{within(state)}{rested(state)}"
         return Selected(self.projected(state), rule)
 
     def projected(self, state: SearchState) -> Architecture:
@@ -146,101 +146,23 @@ class DartsRule(Selection):
         return _project(state, self.exclude)
 
 
-@final
-@dataclass(frozen=True)
-class Threshold(Selection):
-    """What weighs enough stays: each decision keeps its strongest option if that reaches a threshold, else nothing.
-
-    For mixtures whose options do not compete, where a weight says by itself how much an option is wanted. Where a space
-    keeps only some inputs of a node, those with the strongest such options stay; where its architectures cannot do
-    without an option, the strongest stays although it is too weak. A cell of which nothing reaches the threshold is no
-    network: then the rule is the one of DARTS, and the result says so.
-
-    Args:
-        threshold: least weight of what is kept, in (0, 1).
-        absence: the option that stands for nothing, in spaces that have it.
-
-    Raises:
-        ConfigurationError: when the threshold is out of range.
-
-    References:
-        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), and the released code (`threshold_sparse`, 0.85).
-    """
-
-    threshold: float = 0.85
-    absence: Option | None = "none"
-    reads_probabilities: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ConfigurationError(f"the threshold of a selection must lie in (0, 1), got {self.threshold}")
-
-    def select(self, state: SearchState) -> Selected:
-        """See `Selection.select`."""
-        found, mixture = self.projected(state), self._mixture(state)
-        kept = sum(self._strong(d.options, row) for d, row in mixture)
-        rule = f"options whose weight reaches {self.threshold:g}, {kept} of {len(mixture)} decisions"
-        if self._is_empty(state):
-            rule = f"strongest option other than {self.absence}, since too few weights reach {self.threshold:g}"
-        elif weak := self._weak(state, found):
-            rule += f"; {weak} more stay although they are weaker, since the space cannot leave them out"
-        return Selected(found, f"{rule}{_within(state)}{_rested(state)}")
-
-    def projected(self, state: SearchState) -> Architecture:
-        """See `Selection.projected`."""
-        empty, exclude = self._is_empty(state), state.recipe.exclude
-        weights = {d.name: self._weights(d.options, row, empty) for d, row in self._mixture(state)}
-        if not empty:
-            return _affordable(state, weights, tuple(option for option in exclude if option != self.absence))
-        return _affordable(state, weights, exclude if self.absence is None else (*exclude, self.absence))
-
-    def _mixture(self, state: SearchState) -> list[tuple[Decision, list[float]]]:
-        mixture = state.distribution.mixture()
-        return [(d, mixture[d.name].tolist()) for d in state.distribution.relaxation.decisions]
-
-    def _strong(self, options: Sequence[Option], weights: Sequence[float]) -> bool:
-        """Whether a decision keeps something."""
-        pairs = zip(options, weights, strict=True)
-        return any(weight >= self.threshold and option != self.absence for option, weight in pairs)
-
-    def _weak(self, state: SearchState, found: Architecture) -> int:
-        """How many options of a result do not reach the threshold."""
-        encoding = state.distribution.relaxation.encode(found)
-        return sum(
-            taken > 0 and option != self.absence and weight < self.threshold
-            for d, row in self._mixture(state)
-            for option, weight, taken in zip(d.options, row, encoding[d.name], strict=True)
-        )
-
-    def _is_empty(self, state: SearchState) -> bool:
-        """Whether some kind of cell keeps nothing at all."""
-        strong = {d.name for d, row in self._mixture(state) if self._strong(d.options, row)}
-        return any(not strong & set(group) for group in state.distribution.relaxation.groups)
-
-    def _weights(self, options: Sequence[Option], weights: Sequence[float], empty: bool) -> list[float]:
-        """As a projection reads them: an option that is too weak counts only where there is nothing else."""
-        nothing, scale = (0.0, 1.0) if empty or self._strong(options, weights) else (1.0, 1e-6)
-        pairs = zip(options, weights, strict=True)
-        return [nothing if option == self.absence else scale * weight for option, weight in pairs]
-
-
-def _rested(state: SearchState) -> str:
+def rested(state: SearchState) -> str:
     """A word of warning where the run was too short for any step on θ."""
     return "" if state.moves else " (θ has never moved in this run, which was too short for that: its initial value)"
 
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
     probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
-    return _affordable(state, probabilities, (*exclude, *state.recipe.exclude))
+    return nearest(state, probabilities, (*exclude, *state.recipe.exclude))
 
 
-def _affordable(state: SearchState, weights: Probabilities, exclude: tuple[Option, ...]) -> Architecture:
+def nearest(state: SearchState, weights: Probabilities, exclude: tuple[Option, ...]) -> Architecture:
     """The projection of weights, within the budget where there is one."""
     wish = state.distribution.relaxation.project(weights, exclude)
     return wish if state.affordable is None else state.affordable.best(weights, wish)
 
 
-def _within(state: SearchState) -> str:
+def within(state: SearchState) -> str:
     """How a budget took part in a projection."""
     if state.affordable is None:
         return ""

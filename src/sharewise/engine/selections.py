@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sharewise.engine.by_perturbation import ByPerturbation
-from sharewise.engine.select import DartsRule, Mode, Selection, Threshold
+from sharewise.engine.select import DartsRule, Mode, Selection
+from sharewise.engine.threshold import Threshold
 from sharewise.errors import unknown_name
 
 __all__ = ["SELECTIONS", "selection_named"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, final
 
-from sharewise.distribution import Schedule
 from sharewise.engine.part import Part
 from sharewise.engine.surgery import Pruning, Surgery
 from sharewise.errors import ConfigurationError
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["Period", "Stage", "check_stages", "pruned", "pruning", "stage_at", "warm_up"]
+__all__ = ["Stage", "check_stages", "pruned", "pruning", "stage_at", "warm_up"]
 
 
 @final
@@ -65,24 +64,6 @@ class Stage(Part):
         """Ask every surgery whether it can be done in this search."""
         for surgery in self.surgeries:
             surgery.check(state)
-
-
-@final
-@dataclass(frozen=True)
-class Period:
-    """Epochs of a run with stages and a learning rate of their own.
-
-    The epochs of a recipe are one. A selection that trains on while it decides adds another (`Selection.tuning`).
-
-    Args:
-        epochs: at least 1.
-        stages: whose fractions of the epochs sum to one.
-        learning_rate: of w, as a function of (epoch, epochs) within the period.
-    """
-
-    epochs: int
-    stages: tuple[Stage, ...]
-    learning_rate: Schedule
 
 
 def check_stages(stages: Sequence[Stage], epochs: int) -> None:

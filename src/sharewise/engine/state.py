@@ -15,9 +15,9 @@ from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.course import Course, Period
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
-from sharewise.engine.stage import Period, Stage, stage_at
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.errors import ConfigurationError, NonFiniteError
@@ -92,9 +92,6 @@ class SearchState:
             )
             for role in recipe.level.roles
         }
-        tuning = recipe.selection.tuning(recipe, distribution.relaxation)
-        own = Period(recipe.epochs, recipe.stages, recipe.weights.learning_rate)
-        self.periods: tuple[Period, ...] = (own,) if tuning is None else (own, tuning)
         self._price()
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
@@ -136,39 +133,18 @@ class SearchState:
         return self.streams["weights"].steps_per_pass
 
     @property
-    def epochs(self) -> int:
-        """Of the whole run: those of the recipe, and those in which its selection trains on."""
-        return sum(period.epochs for period in self.periods)
+    def course(self) -> Course:
+        """The epochs of the recipe, and those in which its selection trains on."""
+        recipe = self.recipe
+        own = Period(recipe.epochs, recipe.stages, recipe.weights.learning_rate)
+        tuning = recipe.selection.tuning(recipe, self.distribution.relaxation)
+        return Course((own,) if tuning is None else (own, tuning))
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        total = self.steps_per_epoch * self.epochs
+        total = self.steps_per_epoch * self.course.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Of the whole run."""
-        return tuple(stage for period in self.periods for stage in period.stages)
-
-    def stage_at(self, epoch: int) -> int:
-        """The index of the stage to which an epoch of the whole run belongs."""
-        period, start, before = self._located(epoch)
-        return before + stage_at(period.stages, epoch - start, period.epochs)
-
-    def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate of w in an epoch of the whole run."""
-        period, start, _ = self._located(epoch)
-        return period.learning_rate(epoch - start, period.epochs)
-
-    def _located(self, epoch: int) -> tuple[Period, int, int]:
-        """The period of an epoch, its first epoch, and how many stages came before."""
-        start, before = 0, 0
-        for period in self.periods[:-1]:
-            if epoch < start + period.epochs:
-                return period, start, before
-            start, before = start + period.epochs, before + len(period.stages)
-        return self.periods[-1], start, before
 
     def phase(self, step: Step) -> Phase:
         """The present moment, for a draw; beyond the epochs of the recipe, that of their last one."""

@@ -152,9 +152,9 @@ def _once(state: SearchState, action: Callable[[], object]) -> _Need:
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
     """How many steps there are by whether θ moves, and whether they close an epoch, when some levels do more."""
     kinds = dict[tuple[bool, bool], int]()
-    for epoch in range(state.epochs):
+    for epoch in range(state.course.epochs):
         steps = min(state.steps_per_epoch, state.total_steps - epoch * state.steps_per_epoch)
-        moves = state.stages[state.stage_at(epoch)].architecture_steps
+        moves = state.course.stages[state.course.stage_at(epoch)].architecture_steps
         for closing, number in ((False, steps - 1), (True, 1)):
             if steps > 0 and number > 0:
                 kinds[moves, closing] = kinds.get((moves, closing), 0) + number
