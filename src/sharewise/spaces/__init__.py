@@ -13,6 +13,7 @@ from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
+from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
@@ -27,6 +28,7 @@ __all__ = [
     "conv_macro",
     "load",
     "nasbench101",
+    "nasbench1shot1",
     "nasbench201",
     "nasbench_macro",
     "nats_size",
@@ -39,6 +41,7 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
+    **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
@@ -47,7 +50,14 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "toy-two-inputs": toy_two_inputs,
 }
 
-RELAXABLE = ("conv-macro", "nasbench201", "toy-separable-cell", "toy-tied-width", "toy-two-inputs")
+RELAXABLE = (
+    "conv-macro",
+    *(f"nasbench1shot1:{name}" for name in DESIGNS),
+    "nasbench201",
+    "toy-separable-cell",
+    "toy-tied-width",
+    "toy-two-inputs",
+)
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 
 SEARCHABLE = ("nasbench101", *(f"nasbench101:{name}" for name in SUBSPACES), *RELAXABLE)
