@@ -12,8 +12,8 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
-from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
+from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
@@ -27,8 +27,8 @@ __all__ = [
     "SPACES",
     "conv_macro",
     "load",
-    "nasbench101",
     "nasbench1shot1",
+    "nasbench101",
     "nasbench201",
     "nasbench_macro",
     "nats_size",

@@ -3,12 +3,12 @@
 Stem; three stacks of cells, with 2×2 max pooling and twice the channels C before the second and third; ReLU, 1×1
 convolution and batch norm; global average pooling; linear classifier. In a cell every block has C channels: it adds its
 parents, the input through a 1×1 convolution of its own, and applies its operation. The output concatenates all blocks,
-zeros in the place of those that are not its parents, and adds a projection of the input where that is one. So a cell has
-B · C channels, unlike in NAS-Bench-101, where the vertices that feed the output share its channels.
+zeros in the place of those that are not its parents, and adds a projection of the input where that is one. So a cell
+has B · C channels, unlike in NAS-Bench-101, where the vertices that feed the output share its channels.
 
 References:
-    A. Zela, J. Siems and F. Hutter, *NAS-Bench-1Shot1*, ICLR 2020 (arXiv 2001.10422), section 3; automl/nasbench-1shot1,
-    `optimizers/darts/model_search.py`.
+    A. Zela, J. Siems and F. Hutter, *NAS-Bench-1Shot1*, ICLR 2020 (arXiv 2001.10422), section 3;
+    automl/nasbench-1shot1, `optimizers/darts/model_search.py`.
 """
 
 from __future__ import annotations

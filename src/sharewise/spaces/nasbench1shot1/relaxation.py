@@ -20,10 +20,10 @@ from sharewise.space import (
     Space,
     enumerate_architectures,
 )
-from sharewise.space.relaxation import one_hot, strongest
+from sharewise.space.relaxation import strongest
+from sharewise.spaces.nasbench1shot1.topology import Form, Forms, forms, pruned
 from sharewise.spaces.nasbench101.cell import OPERATIONS
 from sharewise.spaces.nasbench101.space import architecture_of, nasbench101
-from sharewise.spaces.nasbench1shot1.topology import Form, Forms, forms, pruned
 
 __all__ = ["BlockRelaxation", "inputs_name", "operation_name", "source_name"]
 

@@ -19,10 +19,10 @@ from functools import cache, partial
 from sharewise.errors import unknown_name
 from sharewise.space import Constraint, Listing, Option, Relaxation, Space, SubListing
 from sharewise.space.listing import find_row
+from sharewise.spaces.nasbench1shot1.topology import DESIGNS, forms, parent_choices
 from sharewise.spaces.nasbench101.cell import OPERATIONS
 from sharewise.spaces.nasbench101.enumeration import enumeration
 from sharewise.spaces.nasbench101.space import cell_of_values, nasbench101
-from sharewise.spaces.nasbench1shot1.topology import DESIGNS, forms, parent_choices
 
 __all__ = ["nasbench1shot1"]
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Decision, Space
-from sharewise.spaces.nasbench101.options import image_shape
 from sharewise.spaces.nasbench1shot1.network import Network, convolution, downsampling, frame, operation
 from sharewise.spaces.nasbench1shot1.relaxation import BlockRelaxation, inputs_name, operation_name, source_name
 from sharewise.spaces.nasbench1shot1.topology import Form
+from sharewise.spaces.nasbench101.options import image_shape
 from sharewise.supernet import (
     GatedOperation,
     Gates,
@@ -130,9 +130,9 @@ def _input(edge: nn.Module, decision: Decision, source: int) -> GatedOperation:
 class NasBench1Shot1Supernet(Supernet):
     """All cells of a search space in one.
 
-    An architecture is extracted in the form of this network (`network.py`), in which every block has C channels, and not
-    as the network of NAS-Bench-101, in which blocks that feed the output share its channels: only so do weights fit.
-    The network whose accuracy the table states is that of the same cell in space `nasbench101`.
+    An architecture is extracted in the form of this network (`network.py`), in which every block has C channels, and
+    not as the network of NAS-Bench-101, in which blocks that feed the output share its channels: only so do weights
+    fit. The network whose accuracy the table states is that of the same cell in space `nasbench101`.
 
     Args:
         space: `nasbench1shot1:1` to `nasbench1shot1:3`, or a part of one.

@@ -7,7 +7,6 @@ end, has no effect: NAS-Bench-101 prunes it. So several wirings are one cell, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
@@ -182,9 +181,9 @@ def forms(name: str) -> Forms:
 
 def _codes(parents: Parents) -> npt.NDArray[np.int64]:
     """The codes of a wiring under all operations of its blocks."""
-    count = sum(1 for own in parents[:-1] if own)
-    digits: Sequence[npt.NDArray[np.int64]] = np.indices((_K,) * count).reshape(count, -1) if count else []
-    code = np.full(_K**count, _edges(parents) << 2 * INNER, np.int64)
-    for vertex, digit in enumerate(digits, start=1):
+    vertices = sum(1 for own in parents[:-1] if own)
+    code = np.full(_K**vertices, _edges(parents) << 2 * INNER, np.int64)
+    for vertex in range(1, vertices + 1):
+        digit = np.arange(len(code)) // _K ** (vertices - vertex) % _K
         code += digit << 2 * (INNER - vertex)
     return code
