@@ -10,13 +10,16 @@ from sharewise.studies.training_free.scores import (
     snip,
     synflow,
 )
+from sharewise.studies.training_free.truth import against_truth, known_scores
 
 __all__ = [
     "SCORES",
     "TrainingFreeOracle",
     "TrainingFreeScore",
+    "against_truth",
     "grad_norm",
     "jacobian_covariance",
+    "known_scores",
     "naswot",
     "snip",
     "synflow",

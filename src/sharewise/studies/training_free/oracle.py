@@ -14,7 +14,7 @@ from sharewise.data import Dataset, evaluation_batches
 from sharewise.engine import Numerics, seeded_modules, stream
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.ledger import TRAINING
-from sharewise.run.networks import build_network
+from sharewise.run.networks import build_network, network_options
 from sharewise.run.place import Place
 from sharewise.space import Architecture, Space
 from sharewise.strategy.oracle import Evaluation, Oracle
@@ -74,13 +74,27 @@ class TrainingFreeOracle(Oracle):
             )
         if precision not in ("float32", "float64"):
             raise unknown_name("precision of a training-free score:", precision, ("float32", "float64"))
-        self.space, self._dataset, self._score = space, dataset, SCORES[score]
+        self.space, self.score, self._dataset, self._score = space, score, dataset, SCORES[score]
         self._network, self._seed = dict(network or {}), seed
         self._place: Numerics = Place(device, precision).numerics()
         order = torch.randperm(len(dataset.train), generator=stream(seed, "training-free"))[:batch_size]
         examples = dataset.train.subset(order)
         [batch] = evaluation_batches(examples, dataset, batch_size, device=self._place.device, dtype=self._place.dtype)
         self._batch = self._place.arrange(batch)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything that a score depends on, beside the architecture."""
+        checksum = self._dataset.provenance.get("checksum")
+        return {
+            "score": self.score,
+            "space": self.space.name,
+            "data": [self._dataset.name, len(self._dataset.train), list(self._dataset.input_shape), str(checksum)],
+            "batch": len(self._batch.inputs),
+            "network": network_options(self.space, self._network),
+            "seed": self._seed,
+            "precision": self._place.precision,
+        }
 
     def evaluate(self, architecture: Architecture, fidelity: int, rng: np.random.Generator) -> Evaluation:
         """See `Oracle.evaluate`; a score that is not a number, or infinite, is the worst there is."""
