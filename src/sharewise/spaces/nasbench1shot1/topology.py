@@ -142,6 +142,10 @@ class Forms:
     labelling: npt.NDArray[np.int32]
     labelled: int
 
+    def rows_by_topology(self) -> dict[Parents, npt.NDArray[np.int32]]:
+        """Of each wiring without loose ends its cells under all operations, the first block slowest, as rows."""
+        return {parents: enumeration().find(_codes(parents)) for parents in self.topologies}
+
     def holds(self, row: int) -> bool:
         """Whether a row of NAS-Bench-101's listing is one of `rows`."""
         place = int(self.rows.searchsorted(row))
