@@ -136,6 +136,18 @@ def test_scores_are_oracles(name: str, space: str) -> None:
     check_oracle(oracle, dataset=data, samples=2)
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_a_network_whose_output_does_not_see_its_input_has_an_answer(name: str) -> None:
+    space, data = load("nasbench201"), sw.data.digits().limited(40, seed=0)
+    blind = space.parse("|none~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|")
+    oracle = TrainingFreeOracle(
+        space, data, name, batch_size=6, network={"channels": 2, "cells": 1}, device="cpu", precision="float64"
+    )
+    check_oracle(oracle, [blind])
+    value = oracle.evaluate(blind, 0, np.random.default_rng(0)).value
+    assert (value == -math.inf) == (name in ("jacobian_covariance", "naswot"))
+
+
 def test_what_cannot_be_scored_is_refused() -> None:
     data = sw.data.digits()
     with pytest.raises(ConfigurationError, match="unknown training-free score 'nasvot'; did you mean 'naswot'"):

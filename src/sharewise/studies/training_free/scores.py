@@ -116,7 +116,9 @@ def jacobian_covariance(network: nn.Module, inputs: Tensor, targets: Tensor, los
     """
     _require_numbers(inputs, "jacobian_covariance")
     leaf = inputs.clone().requires_grad_()
-    (slopes,) = torch.autograd.grad(_copied(network)(leaf).sum(), leaf)
+    (slopes,) = torch.autograd.grad(_copied(network)(leaf).sum(), leaf, allow_unused=True)
+    if slopes is None:  # the outputs do not see the inputs
+        return float("nan")
     centred = slopes.flatten(1).double()
     centred = centred - centred.mean(dim=1, keepdim=True)
     rows = centred / centred.norm(dim=1, keepdim=True)
