@@ -54,11 +54,14 @@ ESTIMATORS: list[Estimator] = [
     DirichletPath(),
     ScoreFunction(),
 ]
-SPACES = first_of_each(RELAXABLE)
 EVERY_CELL = [(g, e) for g, e in itertools.product(GEOMETRIES, ESTIMATORS) if isinstance(g, e.traits.geometry)]
 EVERY_NAME = [f"{type(g).__name__}-{type(e).__name__}" for g, e in EVERY_CELL]
 CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
+
+
+SPACES = [pytest.param(name, marks=pytest.mark.slow if name == "darts" else ()) for name in first_of_each(RELAXABLE)]
+"""Without the parts of others, whose decisions are fewer or smaller."""
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -87,6 +90,7 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
         "nasbench1shot1:1": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "nasbench201": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "conv-macro": ((3, 12, 12), {"divisor": 8, "dropout": 0.0}),
+        "darts": ((3, 8, 8), {"channels": 2, "layers": 3}),
         "toy-separable-cell": ((1, 8, 8), {"channels": 2, "dropout": 0.0}),
     }
     shape, network = networks.get(space, ((6,), {}))

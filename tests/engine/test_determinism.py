@@ -31,8 +31,8 @@ def digest(state):
 small = sw.data.digits().limited(48, seed=0)
 larger = sw.data.load("digits", image_size=12).limited(48, seed=0)
 networks = {
-    "nasbench1shot1:1": {"channels": 2, "cells": 1}, "nasbench201": {"channels": 2, "cells": 1},
-    "conv-macro": {"divisor": 8}, "toy-separable-cell": {"channels": 2},
+    "darts": {"channels": 2, "layers": 3}, "nasbench1shot1:1": {"channels": 2, "cells": 1},
+    "nasbench201": {"channels": 2, "cells": 1}, "conv-macro": {"divisor": 8}, "toy-separable-cell": {"channels": 2},
 }
 result = {}
 for method in METHODS:

@@ -12,6 +12,7 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
+from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
@@ -26,6 +27,7 @@ __all__ = [
     "SEARCHABLE",
     "SPACES",
     "conv_macro",
+    "darts",
     "load",
     "nasbench1shot1",
     "nasbench101",
@@ -39,6 +41,9 @@ __all__ = [
 
 SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
+    "darts": darts,
+    "darts:fair": fair,
+    **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
@@ -52,6 +57,8 @@ SPACES: Mapping[str, Callable[[], Space]] = {
 
 RELAXABLE = (
     "conv-macro",
+    "darts",
+    *(f"darts:{name}" for name in REDUCED),
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "toy-separable-cell",
