@@ -34,18 +34,18 @@ from sharewise.space import (
 )
 from sharewise.space.relaxation import one_hot, strongest
 
-__all__ = ["ACTIVATIONS", "GENOTYPES", "NODES", "darts_rnn", "edge_name"]
+__all__ = ["ACTIVATIONS", "NODES", "darts_rnn", "edge_name"]
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")
 NODES = tuple(range(1, 9))
 
-GENOTYPES: Mapping[str, str] = {
+_PUBLISHED = {
     "DARTS_V1": "relu 0, relu 1, tanh 2, relu 3, relu 4, identity 1, relu 5, relu 1",
     "DARTS_V2": "sigmoid 0, relu 1, relu 1, identity 1, tanh 2, sigmoid 5, tanh 3, relu 5",
 }
-"""The published cells: activation and predecessor of every node."""
+"""Activation and predecessor of every node."""
 
-_FORM = "Genotype(recurrent=[('tanh', 0), …, ('relu', 5)], concat=range(1, 9)), or one of " + ", ".join(GENOTYPES)
+_FORM = "Genotype(recurrent=[('tanh', 0), …, ('relu', 5)], concat=range(1, 9))"
 _LONGEST = 1_000  # characters of a genotype
 _GENOTYPE = re.compile(r"Genotype\(recurrent=\[(.*)\],concat=(?:range\(1,9\)|\[1,2,3,4,5,6,7,8\])\)")
 _PAIR = re.compile(r"\(['\"](\w+)['\"],(\d)\)")
@@ -63,6 +63,12 @@ def _values(pairs: list[tuple[str, int]]) -> dict[str, Option]:
     return values
 
 
+def _named() -> dict[str, str]:
+    """The published cells, in the authors' notation."""
+    words = {name: [pair.split() for pair in text.split(",")] for name, text in _PUBLISHED.items()}
+    return {name: _encode(_values([(a, int(source)) for a, source in pairs])) for name, pairs in words.items()}
+
+
 def _encode(values: Mapping[str, Option]) -> str:
     pairs = ", ".join(f"({str(values[f'activation_{node}'])!r}, {values[f'input_{node}']})" for node in NODES)
     return f"Genotype(recurrent=[{pairs}], concat=range(1, {len(NODES) + 1}))"
@@ -72,9 +78,6 @@ def _decode(text: str) -> dict[str, Option]:
     def wrong(reason: str) -> ConfigurationError:
         return ConfigurationError(f"{text[:200]!r} is no recurrent cell of DARTS: {reason}; expected {_FORM}")
 
-    if text.strip() in GENOTYPES:
-        words = [pair.split() for pair in GENOTYPES[text.strip()].split(",")]
-        return _values([(activation, int(source)) for activation, source in words])
     match = _GENOTYPE.fullmatch("".join(text.split())) if len(text) <= _LONGEST else None
     if match is None:
         raise wrong("it has not the form of a genotype")
@@ -165,5 +168,6 @@ def darts_rnn() -> Space:
         relax=_OneInput,
         networks="sharewise.spaces.darts_rnn.supernet",
         draw=_draw,
+        named=_named(),
         summary="DARTS recurrent cell for language: 8 nodes of one input and one of 4 activations, 2.6e9 cells",
     )
