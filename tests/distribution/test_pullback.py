@@ -61,7 +61,7 @@ NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
 SPACES = [
-    pytest.param(n, marks=pytest.mark.slow if n in ("darts", "darts-rnn") else ()) for n in first_of_each(RELAXABLE)
+    pytest.param(name, marks=pytest.mark.slow if name.startswith("darts") else ()) for name in first_of_each(RELAXABLE)
 ]
 """Without the parts of others, whose decisions are fewer or smaller."""
 

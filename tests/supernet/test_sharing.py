@@ -71,8 +71,8 @@ def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Te
     shapes: dict[str, tuple[int, ...]] = {
         "conv-macro": (3, 12, 12),
         "darts-rnn": (3,),
-        "toy-separable-cell": (1, 8, 8),
         "planted": (8,),
+        "toy-separable-cell": (1, 8, 8),
     }
     shape = shapes.get(space, (3, 8, 8) if space.startswith(("nasbench", "darts")) else (2, 3))
     if network.get("stem") == "imagenet":

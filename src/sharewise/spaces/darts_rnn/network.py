@@ -90,7 +90,8 @@ class Cell(nn.Module):
         nodes = self.norm(state + torch.sigmoid(gate) * (torch.tanh(value) - state)).unsqueeze(0)
         for index in range(len(self.weights)):
             nodes = torch.cat([nodes, self.norm(node(index, nodes, mask)).unsqueeze(0)])
-        return nodes[1:].mean(dim=0)
+        mean: Tensor = nodes[1:].mean(dim=0)
+        return mean
 
     def _node(self, index: int, nodes: Tensor, mask: Tensor | None) -> Tensor:
         name, source = self.recurrent[index]
