@@ -8,15 +8,17 @@ from sharewise.engine.callback import (
     Callback,
     EpochEnded,
     Event,
+    Reacted,
     SelectionEnded,
     StageEntered,
     Started,
     Stepped,
 )
+from sharewise.engine.curvature import architecture_hessian, curvature, require_curvature
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
-from sharewise.engine.measure import rounding_gap, selection_scores
+from sharewise.engine.measure import rounding_gap, selection_scores, together
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
 from sharewise.engine.optimization import (
     AdamOptimization,
@@ -26,6 +28,7 @@ from sharewise.engine.optimization import (
 )
 from sharewise.engine.part import Part
 from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
@@ -48,6 +51,7 @@ from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 __all__ = [
     "PRECISIONS",
     "AdamOptimization",
+    "AdaptiveDecay",
     "Affordable",
     "Alternating",
     "AnchorPenalty",
@@ -59,6 +63,7 @@ __all__ = [
     "CosineRestarts",
     "CostTarget",
     "DartsRule",
+    "EarlyStop",
     "EntropyPenalty",
     "EpochEnded",
     "Event",
@@ -78,6 +83,8 @@ __all__ = [
     "Penalty",
     "Pruning",
     "RankSampled",
+    "Reacted",
+    "Reaction",
     "Recipe",
     "Reward",
     "RootMeanSquare",
@@ -98,7 +105,9 @@ __all__ = [
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
+    "architecture_hessian",
     "architecture_step",
+    "curvature",
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
@@ -108,6 +117,7 @@ __all__ = [
     "prepare",
     "pruning",
     "replay",
+    "require_curvature",
     "reward_step",
     "rounding_gap",
     "run",
@@ -116,6 +126,7 @@ __all__ = [
     "selection_scores",
     "stage_at",
     "stream",
+    "together",
     "train",
     "unrolled_step",
     "warm_up",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, final
 
@@ -19,6 +21,7 @@ from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
+from sharewise.engine.watch import blind_loss
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
@@ -93,6 +96,7 @@ class SearchState:
         self.metered: dict[str, int] = {}
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
+        self.aside: dict[int, dict[str, Any]] = {}  # by epoch: what a reaction may go back to
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
 
@@ -126,9 +130,16 @@ class SearchState:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Steps of the whole run; those that were made, once a reaction has ended it."""
+        if self.history and self.history[-1].get("stopped"):
+            return self.step
         total = self.steps_per_epoch * self.recipe.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
+
+    @cached_property
+    def blind_loss(self) -> float | None:
+        """See `sharewise.engine.watch.blind_loss`."""
+        return blind_loss(self)
 
     def phase(self, step: Step) -> Phase:
         """The present moment, for a draw."""
@@ -191,6 +202,51 @@ class SearchState:
         self.weight_optimizer = carried(self.weight_optimizer, fresh, before, self._weights, moments)
         self._price()
 
+    def set_aside(self, epoch: int, *, most: int) -> None:
+        """Keep what training has changed so far, so that a reaction can go back to it.
+
+        Args:
+            epoch: that ends now.
+            most: epochs that are kept; older ones are let go.
+        """
+        self.aside[epoch] = copy.deepcopy(self._trained())
+        for old in sorted(self.aside)[:-most]:
+            del self.aside[old]
+
+    def go_back(self, epoch: int) -> None:
+        """Become what was put aside at the end of an epoch; data, random numbers, history and costs go on.
+
+        Args:
+            epoch: one of those that were put aside.
+        """
+        kept = copy.deepcopy(self.aside[epoch])
+        self.aside = {earlier: there for earlier, there in self.aside.items() if earlier <= epoch}
+        self._load_trained(kept)
+        self.epoch = epoch + 1
+        self.step = self.epoch * self.steps_per_epoch
+
+    def _trained(self) -> dict[str, Any]:
+        """What training changes: w, θ, both optimisers and what goes with them."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "distribution": self.distribution.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "architecture_optimizer": (
+                None if self.architecture_optimizer is None else self.architecture_optimizer.state_dict()
+            ),
+            "stage": self.stage,
+            "moves": self.moves,
+            "memory": self.memory,
+        }
+
+    def _load_trained(self, state: Mapping[str, Any]) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self.distribution.load_state_dict(state["distribution"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        if self.architecture_optimizer is not None:
+            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        self.stage, self.moves, self.memory = state["stage"], state["moves"], dict(state["memory"])
+
     def charge(self, part: str, gates: Gates, examples: int, passes: int) -> None:
         """Enter a step's cost into the ledger."""
         self.ledger.charge(part, examples=examples, multiply_accumulates=self.costs.of(gates), passes=passes)
@@ -249,12 +305,7 @@ class SearchState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that loading executes no code."""
         return {
-            "supernet": self.supernet.state_dict(),
-            "distribution": self.distribution.state_dict(),
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "architecture_optimizer": (
-                None if self.architecture_optimizer is None else self.architecture_optimizer.state_dict()
-            ),
+            **self._trained(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
             "modules_rng": torch.get_rng_state(),
@@ -264,22 +315,16 @@ class SearchState:
             "ledger": self.ledger.to_json(),
             "epoch": self.epoch,
             "step": self.step,
-            "stage": self.stage,
-            "moves": self.moves,
             "meters": self.meters,
             "metered": self.metered,
-            "memory": self.memory,
             "history": self.history,
+            "aside": self.aside,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
         replay(self, state["history"])  # shapes before values
-        self.supernet.load_state_dict(state["supernet"])
-        self.distribution.load_state_dict(state["distribution"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        if self.architecture_optimizer is not None:
-            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        self._load_trained(state)
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for role, batches in self.streams.items():
@@ -288,10 +333,9 @@ class SearchState:
         if state["modules_cuda_rng"] is not None and self.numerics.device.type == "cuda":
             torch.cuda.set_rng_state(state["modules_cuda_rng"], self.numerics.device)
         self.ledger = Ledger.from_json(state["ledger"])
-        self.epoch, self.step, self.stage = state["epoch"], state["step"], state["stage"]
-        self.moves = state["moves"]
+        self.epoch, self.step = state["epoch"], state["step"]
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
-        self.memory = dict(state["memory"])
+        self.aside = dict(state.get("aside", {}))  # absent in checkpoints of before reactions
         self.metered, self.history = dict(state["metered"]), list(state["history"])
         self.restart_clock()
 

@@ -118,6 +118,7 @@ class SearchConfiguration(Configuration):
     Args:
         method: name of the search method.
         gap_examples: examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         max_parameters: the largest number of trainable parameters that the found network may have.
         max_macs: the largest number of multiply-accumulates per example that the found network may need.
         max_latency: the longest time, in milliseconds, that the found network may take for one example by the latency
@@ -132,6 +133,7 @@ class SearchConfiguration(Configuration):
 
     method: str = "gaea-erm"
     gap_examples: int = 256
+    eigenvalue_every: int = 0
     max_parameters: int | None = None
     max_macs: int | None = None
     max_latency: float | None = None
@@ -197,7 +199,8 @@ class SearchConfiguration(Configuration):
 
     def search(self) -> Search:
         """The search before its first step, space and data loaded."""
-        return Search(self.load_space(), self.build_recipe(), self.load_data(), self.setting(), self.gap_examples)
+        space, recipe, data = self.load_space(), self.build_recipe(), self.load_data()
+        return Search(space, recipe, data, self.setting(), self.gap_examples, self.eigenvalue_every)
 
 
 @final

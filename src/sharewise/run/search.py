@@ -16,10 +16,13 @@ from sharewise.engine import (
     Recipe,
     SearchResult,
     SearchState,
+    curvature,
     prepare,
+    require_curvature,
     rounding_gap,
     seeded_modules,
     stream,
+    together,
 )
 from sharewise.run.arguments import (
     AnyData,
@@ -54,6 +57,7 @@ def search(
     precision: str = "float32",
     max_steps: int | None = None,
     gap_examples: int = 256,
+    eigenvalue_every: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -74,6 +78,7 @@ def search(
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         out: a folder for the run; without one nothing is written.
         resume: continue the run in `out`, which must have been started with the same arguments.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
@@ -102,6 +107,7 @@ def search(
         dataset_of(dataset),
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
+        whole("eigenvalue_every", eigenvalue_every, least=0),
     )
     return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
 
@@ -117,6 +123,7 @@ class Search:
         dataset: its training examples are dealt to the roles that the recipe names.
         setting: network, seed, place and limit.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
     """
 
     space: Space
@@ -124,21 +131,25 @@ class Search:
     dataset: Dataset
     setting: Setting = field(default_factory=Setting)
     gap_examples: int = 256
+    eigenvalue_every: int = 0
 
     def prepare(self) -> SearchState:
         """The state at step 0."""
         require_input_kind(self.space, self.dataset)
         seed, place, dataset = self.setting.seed, self.setting.place.numerics(), self.dataset
         shape, outputs = dataset.input_shape, dataset.task.outputs
-        return prepare(
+        state = prepare(
             build_supernet(self.space, shape, outputs, network=self.setting.network, seed=seed),
             self.recipe,
             dataset.assign(self.recipe.roles, generator=stream(seed, "data")),
             numerics=place,
             seed=seed,
             max_steps=self.setting.max_steps,
-            measure=rounding_gap(self.gap_examples),
+            measure=together(rounding_gap(self.gap_examples), curvature(self.eigenvalue_every)),
         )
+        if self.eigenvalue_every:
+            require_curvature(state)
+        return state
 
     def run(
         self,
@@ -171,5 +182,6 @@ class Search:
             "precision": setting.place.precision,
             "max_steps": setting.max_steps,
             "gap_examples": self.gap_examples,
+            "eigenvalue_every": self.eigenvalue_every,
             "origin": "library",
         }

@@ -14,6 +14,7 @@ from sharewise.space.relaxation import (
     Relaxation,
 )
 from sharewise.space.restriction import RestrictedRelaxation, groups_of, restricted
+from sharewise.space.skips import is_skip, skips
 from sharewise.space.space import Codec, Constraint, Picture, Space
 
 __all__ = [
@@ -40,9 +41,11 @@ __all__ = [
     "enumerate_architectures",
     "features",
     "groups_of",
+    "is_skip",
     "longest_path",
     "mutate",
     "neighbours",
     "restricted",
     "sample",
+    "skips",
 ]
