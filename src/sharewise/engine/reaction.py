@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 from sharewise.alarm import EigenvalueRise, standing
-from sharewise.distribution import Learned
 from sharewise.engine.curvature import require_curvature, spectrum
 from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
@@ -190,10 +189,10 @@ class AdaptiveDecay(Reaction):
 def _require(reaction: EarlyStop | AdaptiveDecay, recipe: Recipe) -> None:
     """Refuse what has no spectrum, and surgeries, across which no search can go back."""
     name = type(reaction).__name__
-    if not isinstance(recipe.distribution, Learned):
+    if not recipe.distribution.learns:
         raise ConfigurationError(
-            f"{name} watches ∂²L_val/∂θ², but distribution {type(recipe.distribution).__name__} has no θ of independent "
-            "decisions; use Learned(geometry, estimator)"
+            f"{name} watches ∂²L_val/∂θ², but distribution {type(recipe.distribution).__name__} has no θ; "
+            "use Learned(geometry, estimator)"
         )
     if any(stage.surgeries for stage in recipe.stages):
         raise ConfigurationError(

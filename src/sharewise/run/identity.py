@@ -89,7 +89,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 
 
 def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before there were operations, reactions."""
+    """A recipe in words that are the same in every process, and in folders of before pieces that it does not have."""
     return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))|, reactions=\(\)(?=, arguments=)", "", text)
 
 
