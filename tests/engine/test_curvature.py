@@ -113,8 +113,9 @@ def test_a_matrix_of_zeros_has_a_spectrum() -> None:
 
 
 def test_measuring_changes_nothing_and_is_charged() -> None:
-    plain, watched = state_of("darts", "nasbench201", "float32", epochs=2), state_of(
-        "darts", "nasbench201", "float32", epochs=2
+    plain, watched = (
+        state_of("darts", "nasbench201", "float32", epochs=2),
+        state_of("darts", "nasbench201", "float32", epochs=2),
     )
     watched.measure = measured(1, 32)
     run(plain)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 from sharewise.alarm import EigenvalueRise, standing
@@ -96,8 +96,12 @@ class EarlyStop(Reaction):
     rule: EigenvalueRise = field(default_factory=EigenvalueRise)
     examples: int = 64
 
+    def shortened(self) -> EarlyStop:
+        """At most 16 examples."""
+        return replace(self, examples=min(self.examples, 16))
+
     def fits(self, recipe: Recipe) -> None:
-        """See `_require`."""
+        """Refuse what has no spectrum, or cannot go back."""
         _require(self, recipe)
 
     def check(self, state: SearchState) -> None:
@@ -151,6 +155,10 @@ class AdaptiveDecay(Reaction):
                 f"the weight decay must be multiplied by more than 1 up to a positive bound, got factor={self.factor}, "
                 f"most={self.most}"
             )
+
+    def shortened(self) -> AdaptiveDecay:
+        """At most 16 examples."""
+        return replace(self, examples=min(self.examples, 16))
 
     def fits(self, recipe: Recipe) -> None:
         """As `EarlyStop`, and there is a weight decay that can grow."""
