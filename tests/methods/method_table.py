@@ -82,6 +82,14 @@ ROWS: Mapping[str, Row] = {
             )
         },
     ),
+    "r-darts": Row(
+        {"epochs": 20, **_SLOW_LOGITS},
+        Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3),
+        forms={
+            "adaptive": Form(Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3), {"stop": "adaptive"})
+        },
+        elsewhere="darts-second-order",
+    ),
     "snas": Row(
         {"epochs": 40, **_SLOW_LOGITS},
         Rule(plain.joint, plain.relaxed_sample, move=plain.adam, l2=1e-3, tau=(1.0, 0.03)),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharewise.distribution import Distribution
-from sharewise.engine.callback import Callback, EpochEnded, Reacted, SelectionEnded, StageEntered, Started, Stepped
-from sharewise.engine.reaction import react
+from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
+from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
 from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
-from sharewise.engine.watch import begun, observed
+from sharewise.engine.watch import watch
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
@@ -72,7 +72,7 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     state.supernet.train()
     state.restart_clock()
     state.emit(Started())
-    while _goes_on(state):
+    while goes_on(state):
         _begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
         moves = state.recipe.stages[state.stage].architecture_steps
@@ -82,14 +82,6 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
             state.step += 1
             state.emit(Stepped())
         _end_epoch(state)
-
-
-def _goes_on(state: SearchState) -> bool:
-    """Let the search answer to its history, and say whether there is another epoch."""
-    reacted = react(state)
-    if reacted is not None:
-        state.emit(Reacted(reacted))
-    return state.step < state.total_steps
 
 
 def _begin_epoch(state: SearchState) -> None:
@@ -124,17 +116,7 @@ def _end_epoch(state: SearchState) -> None:
     state.spend("search")
     record: dict[str, Any] = {"event": "epoch", "epoch": state.epoch, "step": state.step, **state.means()}
     record["learning_rate"] = state.weight_optimizer.param_groups[0]["lr"]
-    probabilities = state.distribution.probabilities()
-    projected = None
-    if probabilities:
-        record["entropy"] = state.distribution.entropy()
-        record["probabilities"] = {name: row.tolist() for name, row in probabilities.items()}
-        projected = state.recipe.selection.projected(state)
-        if projected is not None:
-            record["architecture"] = str(projected)
-    record |= observed(state, record, projected)
-    _measure(state, record)
-    record |= begun(state, record)
+    watch(state, record)
     record["ledger"] = state.ledger.to_json()
     record["seconds"] = state.ledger.seconds
     state.history.append(record)
@@ -142,13 +124,3 @@ def _end_epoch(state: SearchState) -> None:
     if state.step >= (state.epoch + 1) * state.steps_per_epoch:
         state.epoch += 1
     state.emit(EpochEnded(record))
-
-
-def _measure(state: SearchState, record: dict[str, Any]) -> None:
-    """Add what somebody wants to be measured, and what the search itself will answer to."""
-    if state.measure is not None:
-        record |= state.measure(state)
-    for reaction in state.recipe.reactions:
-        record |= reaction.observe(state, record)
-    if state.measure is not None or state.recipe.reactions:
-        state.spend("measurement")

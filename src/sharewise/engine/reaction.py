@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 from sharewise.alarm import EigenvalueRise, standing
+from sharewise.engine.callback import Reacted
 from sharewise.engine.curvature import require_curvature, spectrum
 from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["AdaptiveDecay", "EarlyStop", "Reaction", "react"]
+__all__ = ["AdaptiveDecay", "EarlyStop", "Reaction", "goes_on"]
 
 
 class Reaction(Part):
@@ -52,25 +53,23 @@ class Reaction(Part):
         """
 
 
-def react(state: SearchState) -> Mapping[str, Any] | None:
-    """Ask every reaction, in order, at the end of an epoch; the first that answers is applied and recorded.
+def goes_on(state: SearchState) -> bool:
+    """Let a search answer to its history, and say whether it has another step to make.
 
-    Harmless when repeated by a resume: after a record that is no epoch there is nothing to answer.
-
-    Returns:
-        The record, or `None`.
+    At the end of an epoch every reaction is asked, in order; the first that answers is applied and recorded. Harmless
+    when repeated by a resume: after a record that is no epoch there is nothing to answer.
     """
     between = state.step < state.total_steps and state.step == state.epoch * state.steps_per_epoch
-    if not between or not state.history or state.history[-1]["event"] != "epoch":
-        return None
-    for reaction in state.recipe.reactions:
+    fresh = bool(state.history) and state.history[-1]["event"] == "epoch"
+    for reaction in state.recipe.reactions if between and fresh else ():
         decided = reaction.decide(state)
         if decided is not None:
             record = {"event": "back", "by": type(reaction).__name__, "epoch": state.epoch - 1, **decided}
             state.history.append(record)
             reaction.apply(state, record)
-            return record
-    return None
+            state.emit(Reacted(record))
+            break
+    return state.step < state.total_steps
 
 
 @final

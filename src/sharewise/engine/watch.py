@@ -9,53 +9,54 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sharewise.alarm import alarms
-from sharewise.space import Architecture, skips
+from sharewise.space import skips
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["begun", "blind_loss", "observed"]
+__all__ = ["blind_loss", "watch"]
 
 
-def observed(state: SearchState, record: Mapping[str, Any], projected: Architecture | None) -> dict[str, Any]:
-    """What joins the line of an epoch at no cost: nothing is evaluated.
+def watch(state: SearchState, record: dict[str, Any]) -> None:
+    """Add to the line of an epoch what the search sees of itself, what is measured, and the alarms that begin with it.
 
     Args:
-        state: at the end of the epoch.
-        record: of the epoch so far.
-        projected: the architecture that would be picked now.
-
-    Returns:
-        Entropy by decision in nats, the share of skip connections by cell, the loss on examples that do not train the
-        weights, and the loss of one answer for all; each where there is one.
+        state: at the end of the epoch, with the history before it.
+        record: of the epoch so far, with the means of its losses.
     """
-    rows = state.distribution.probabilities()
-    found: dict[str, Any] = {}
+    record |= _seen(state, record)
+    if state.measure is not None:
+        record |= state.measure(state)
+    for reaction in state.recipe.reactions:
+        record |= reaction.observe(state, record)
+    if state.measure is not None or state.recipe.reactions:
+        state.spend("measurement")
+    begun = [alarm for alarm in alarms([*state.history, record]) if alarm.epoch == record["epoch"]]
+    if begun and state.distribution.relaxation.decisions:
+        record["alarms"] = {alarm.kind: alarm.to_json() for alarm in begun}
+
+
+def _seen(state: SearchState, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What costs nothing to know: nothing is evaluated.
+
+    How far each decision is made (θ, and its entropy in nats), the architecture that would be picked now and its share
+    of skip connections by cell, the loss on examples that do not train the weights, and that of one answer for all.
+    """
+    distribution, found = state.distribution, dict[str, Any]()
+    rows = distribution.probabilities()
     if rows:
-        found["entropies"] = {n: float(-torch.special.xlogy(row, row).sum()) for n, row in rows.items()}
-    if projected is not None:
-        found["skips"] = skips(state.distribution.relaxation.space, projected)
-    held_out = record.get("architecture_loss")
-    if held_out is not None and state.recipe.roles.is_disjoint("weights", "architecture"):
-        found["held_out_loss"] = held_out
-    if state.blind_loss is not None and state.distribution.relaxation.decisions:
+        found["entropy"] = distribution.entropy()
+        found["entropies"] = {name: float(-torch.special.xlogy(row, row).sum()) for name, row in rows.items()}
+        found["probabilities"] = {name: row.tolist() for name, row in rows.items()}
+        projected = state.recipe.selection.projected(state)
+        if projected is not None:
+            found["architecture"] = str(projected)
+            found["skips"] = skips(distribution.relaxation.space, projected)
+    if "architecture_loss" in record and state.recipe.roles.is_disjoint("weights", "architecture"):
+        found["held_out_loss"] = record["architecture_loss"]
+    if state.blind_loss is not None and distribution.relaxation.decisions:
         found["blind_loss"] = state.blind_loss
     return found
-
-
-def begun(state: SearchState, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The alarms that begin with an epoch, as its line holds them: by kind.
-
-    Args:
-        state: with the history before the epoch.
-        record: of the epoch.
-    """
-    if not state.distribution.relaxation.decisions:
-        return {}
-    found = {
-        alarm.kind: alarm.to_json() for alarm in alarms([*state.history, record]) if alarm.epoch == record["epoch"]
-    }
-    return {"alarms": found} if found else {}
 
 
 def blind_loss(state: SearchState) -> float | None:
