@@ -2,7 +2,7 @@
 
 from sharewise.alarm.eigenvalue import EigenvalueRise
 from sharewise.alarm.history import Reading, readings, standing
-from sharewise.alarm.rule import UNLEARNED, Alarm, alarms
+from sharewise.alarm.rule import UNLEARNED, Alarm, SkipsAlone, SkipsAndOverfitting, alarms
 from sharewise.alarm.search_logs import SearchLog, read_search_logs
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "EigenvalueRise",
     "Reading",
     "SearchLog",
+    "SkipsAlone",
+    "SkipsAndOverfitting",
     "alarms",
     "read_search_logs",
     "readings",

@@ -2,8 +2,9 @@
 
 What collapse looks like before it has happened: the shared weights learn their own examples by heart, so that the
 architecture, which descends the loss of other examples, is better off with skip connections, which have no weights to
-overfit. So the alarm waits until both are seen together. How often it is right, and how early it speaks, was measured
-on recorded searches (docs/watching.md, `experiments/collapse_alarm`).
+overfit. So the alarm speaks when both are seen together, or when more than half of a cell are skip connections. How
+often it is right, and how early it speaks, was measured on recorded searches (docs/watching.md,
+`experiments/collapse_alarm`).
 """
 
 from __future__ import annotations
@@ -117,11 +118,17 @@ class _Sign:
         needs: quantities of a reading.
         seen: whether the last of some readings shows it.
         words: what was seen, to be filled with the values of that reading.
+        unless: quantities whose history makes this one superfluous.
     """
 
     needs: tuple[str, ...]
     seen: Callable[[Sequence[Reading]], bool]
     words: str
+    unless: tuple[str, ...] = ()
+
+    def applies(self, held: set[str]) -> bool:
+        """Whether a history that holds these quantities can show it."""
+        return held.issuperset(self.needs) and held.isdisjoint(self.unless)
 
     def sentence(self, reading: Reading) -> str:
         """What was seen, with its figures."""
@@ -130,21 +137,24 @@ class _Sign:
         )
 
 
-_SIGNS = (
-    _Sign(
-        ("skips", "held_out_loss", "training_loss"),
-        SkipsAndOverfitting(),
-        "the search begins to collapse into skip connections: they are {skips:.0%} of a cell, while the held-out loss "
-        "is {excess:.2f} times the training loss",
-    ),
-    _Sign(("skips",), SkipsAlone(), "the search collapses into skip connections: they are {skips:.0%} of a cell"),
-    _Sign(
-        ("eigenvalue",),
-        _rises,
-        "the loss of the architecture becomes sharp: its dominant eigenvalue has risen to {eigenvalue:.3g}",
-    ),
-)
-"""From the best to the last resort."""
+def _signs(overfitting: SkipsAndOverfitting) -> tuple[_Sign, ...]:
+    """From the best to the last resort, which is wrong too often to be heard beside the others."""
+    return (
+        _Sign(
+            ("skips", "held_out_loss", "training_loss"),
+            overfitting,
+            "the search begins to collapse into skip connections: they are {skips:.0%} of a cell, while the held-out "
+            "loss is {excess:.2f} times the training loss",
+        ),
+        _Sign(("skips",), SkipsAlone(), "the search collapses into skip connections: they are {skips:.0%} of a cell"),
+        _Sign(
+            ("eigenvalue",),
+            _rises,
+            "the loss of the architecture becomes sharp: its dominant eigenvalue has risen to {eigenvalue:.3g}",
+            unless=("skips",),
+        ),
+    )
+
 
 _CURES = (
     "stop here (fewer --epochs), or start again with a stronger --weight-decay (three times as much), with drop path, "
@@ -153,7 +163,9 @@ _CURES = (
 _LEARN = "try another --learning-rate or a smaller --weight-decay, and look at the labels of the data"
 
 
-def alarms(history: Sequence[Mapping[str, Any]] | Sequence[Reading]) -> tuple[Alarm, ...]:
+def alarms(
+    history: Sequence[Mapping[str, Any]] | Sequence[Reading], *, overfitting: SkipsAndOverfitting | None = None
+) -> tuple[Alarm, ...]:
     """What a history gives reason to say, in the order in which it began.
 
     An alarm depends on the history up to its epoch alone, so whoever asks at the end of every epoch hears each once and
@@ -161,6 +173,7 @@ def alarms(history: Sequence[Mapping[str, Any]] | Sequence[Reading]) -> tuple[Al
 
     Args:
         history: `state.history`, the lines of a run's `metrics.jsonl`, or readings.
+        overfitting: other thresholds of the first sign of a collapse than those that were measured.
 
     Returns:
         At most one alarm of each kind. A search that has not learned anything yet is not said to collapse.
@@ -173,7 +186,7 @@ def alarms(history: Sequence[Mapping[str, Any]] | Sequence[Reading]) -> tuple[Al
     given = [entry for entry in history if isinstance(entry, Reading)]
     read = given or list(readings(entry for entry in history if isinstance(entry, Mapping)))
     blind = next((reading.blind_loss for reading in read if reading.blind_loss is not None), None)
-    found = (_unlearned(read, blind), _collapse(read, blind))
+    found = (_unlearned(read, blind), _collapse(read, blind, _signs(overfitting or SkipsAndOverfitting())))
     return tuple(sorted((alarm for alarm in found if alarm is not None), key=lambda alarm: alarm.epoch))
 
 
@@ -215,15 +228,16 @@ def _unlearned(read: Sequence[Reading], blind: float | None) -> Alarm | None:
     )
 
 
-def _collapse(read: Sequence[Reading], blind: float | None) -> Alarm | None:
-    """The first epoch at which the best sign that the history then allows is seen."""
+def _collapse(read: Sequence[Reading], blind: float | None, signs: tuple[_Sign, ...]) -> Alarm | None:
+    """The first epoch at which any sign that the history then allows is seen."""
     held, learned = set[str](), blind is None
     for last, reading in enumerate(read):
         held |= {name for name in _NAMES if getattr(reading, name) is not None}
         learned = learned or (reading.training_loss is not None and reading.training_loss <= UNLEARNED * (blind or 0.0))
-        sign = next((sign for sign in _SIGNS if held.issuperset(sign.needs)), None)
-        if learned and sign is not None and sign.seen(read[: last + 1]):
-            better = _SIGNS[: _SIGNS.index(sign)]
+        able = [sign for sign in signs if sign.applies(held)] if learned else []
+        sign = next((sign for sign in able if sign.seen(read[: last + 1])), None)
+        if sign is not None:
+            better = signs[: signs.index(sign)]
             lacked = dict.fromkeys(_NAMES[name] for other in better for name in other.needs if name not in held)
             return Alarm("collapse", reading.epoch, sign.sentence(reading), _CURES, tuple(lacked))
     return None

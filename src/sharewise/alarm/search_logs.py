@@ -45,7 +45,8 @@ class SearchLog:
         seed: of the search.
         readings: what an alarm may know, by epoch.
         validation_error: by epoch, in percent; `None` where it is missing.
-        skips: skip connections among the 8 operations of the normal cell of the final genotype.
+        normal_skips: skip connections among the 8 operations of the normal cell, by epoch; `None` where it is missing.
+        skips: the same in the final genotype.
         swapped: whether the record held accuracies under the name of errors (see `read_search_logs`).
     """
 
@@ -56,6 +57,7 @@ class SearchLog:
     seed: int
     readings: tuple[Reading, ...]
     validation_error: tuple[float | None, ...]
+    normal_skips: tuple[float | None, ...]
     skips: int
     swapped: bool
 
@@ -118,7 +120,8 @@ def _log(value: Any) -> SearchLog:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, got {shown(value)}")
     series = {name: _series(name, value[name]) for name in _SERIES}
-    skips = [_most(row) for row in _list(value, "skip_connects")]
+    both = [_series("skip_connects", row) for row in _list(value, "skip_connects")]
+    skips = [_most(counts) for counts in both]
     for name, numbers in series.items():
         if len(numbers) != len(skips):
             raise ValueError(f"{name} has {len(numbers)} epochs, skip_connects has {len(skips)}")
@@ -139,6 +142,7 @@ def _log(value: Any) -> SearchLog:
             )
         ),
         tuple(100 - error if swapped and error is not None else error for error in series["valid_error"]),
+        tuple(counts[0] if counts else None for counts in both),
         len(_SKIP.findall(_text(value, "final_genotype").partition("reduce=")[0])),
         swapped,
     )
@@ -154,10 +158,10 @@ def _opposed(errors: Sequence[float | None], losses: Sequence[float | None]) -> 
     return covariance < 0
 
 
-def _most(row: Any) -> float | None:
+def _most(counts: Sequence[float | None]) -> float | None:
     """The share of skips in the cell that has most of them, of counts in the normal and the reduction cell."""
-    counts = [count for count in _series("skip_connects", row) if count is not None]
-    return max(counts) / _OPERATIONS if counts else None
+    known = [count for count in counts if count is not None]
+    return max(known) / _OPERATIONS if known else None
 
 
 def _series(name: str, value: Any) -> list[float | None]:
