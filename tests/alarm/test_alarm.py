@@ -117,6 +117,8 @@ def test_it_reads_the_lines_of_a_run_and_forgives_what_is_odd() -> None:
     assert [line["epoch"] for line in standing(lines)] == [0, 1, 2]
     assert not alarms(lines), "an epoch that was taken back raises no alarm"
     assert readings([]) == ()
+    odd = [{"event": "epoch"}, {"event": "epoch", "epoch": "1"}, {"event": "back"}, {"event": ["epoch"], "epoch": 1}]
+    assert alarms(odd) == ()
 
 
 class _AuthorsRule:

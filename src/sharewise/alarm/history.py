@@ -58,10 +58,11 @@ def standing(history: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """
     found: list[Mapping[str, Any]] = []
     for line in history:
-        if line.get("event") == "epoch":
+        epoch, to = _number(line.get("epoch")), _number(line.get("to"))
+        if line.get("event") == "epoch" and epoch is not None:
             found.append(line)
-        elif line.get("event") == "back":
-            found = [kept for kept in found if kept["epoch"] <= line["to"]]
+        elif line.get("event") == "back" and to is not None:
+            found = [kept for kept in found if kept["epoch"] <= to]
     return found
 
 
