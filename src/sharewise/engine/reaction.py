@@ -30,6 +30,10 @@ __all__ = ["AdaptiveDecay", "EarlyStop", "Reaction", "goes_on"]
 class Reaction(Part):
     """An answer of a search to its own history."""
 
+    def observes(self, epoch: int) -> bool:
+        """Whether it measures something at the end of an epoch, so that forecasts can count it."""
+        return True
+
     @abstractmethod
     def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """What joins the line of the epoch that ends; w, θ and running statistics are only looked at.
@@ -107,6 +111,10 @@ class EarlyStop(Reaction):
         """Refuse a distribution of decisions that depend on each other."""
         require_curvature(state)
 
+    def observes(self, epoch: int) -> bool:
+        """The epochs of the rule."""
+        return self.rule.due(epoch)
+
     def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """The eigenvalue, in the epochs of the rule."""
         return _measured(state, record, self.rule, self.examples)
@@ -170,6 +178,10 @@ class AdaptiveDecay(Reaction):
     def check(self, state: SearchState) -> None:
         """Refuse a distribution of decisions that depend on each other."""
         require_curvature(state)
+
+    def observes(self, epoch: int) -> bool:
+        """The epochs of the rule."""
+        return self.rule.due(epoch)
 
     def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """The eigenvalue, in the epochs of the rule."""

@@ -14,7 +14,7 @@ from sharewise.space import skips
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["blind_loss", "watch"]
+__all__ = ["blind_loss", "measure", "watch"]
 
 
 def watch(state: SearchState, record: dict[str, Any]) -> None:
@@ -25,15 +25,20 @@ def watch(state: SearchState, record: dict[str, Any]) -> None:
         record: of the epoch so far, with the means of its losses.
     """
     record |= _seen(state, record)
+    measure(state, record)
+    begun = [alarm for alarm in alarms([*state.history, record]) if alarm.epoch == record["epoch"]]
+    if begun and state.distribution.relaxation.decisions:
+        record["alarms"] = {alarm.kind: alarm.to_json() for alarm in begun}
+
+
+def measure(state: SearchState, record: dict[str, Any]) -> None:
+    """Add to the line of an epoch what somebody wants to be measured, and what the search itself will answer to."""
     if state.measure is not None:
         record |= state.measure(state)
     for reaction in state.recipe.reactions:
         record |= reaction.observe(state, record)
     if state.measure is not None or state.recipe.reactions:
         state.spend("measurement")
-    begun = [alarm for alarm in alarms([*state.history, record]) if alarm.epoch == record["epoch"]]
-    if begun and state.distribution.relaxation.decisions:
-        record["alarms"] = {alarm.kind: alarm.to_json() for alarm in begun}
 
 
 def _seen(state: SearchState, record: Mapping[str, Any]) -> dict[str, Any]:
