@@ -73,6 +73,17 @@ def test_the_sentences_are_those_of_the_results() -> None:
     assert all(row["drop_path"] == 0 and row["weight_decay"] <= 0.0027 for row in RESULTS["collapsed"])
 
 
+def test_the_page_about_alarms_has_the_same_figures() -> None:
+    page = (FOLDER.parents[1] / "docs" / "watching.md").read_text(encoding="utf-8")
+    judged = [RESULTS["alarm"], RESULTS["cross-validation"], RESULTS["skip counting"]]
+    for found in (*judged, RESULTS["on the records with eigenvalues"]["R-DARTS"]):
+        recall, false = found["recall"], found["false alarms"]
+        shares = f"{recall['count']} of {recall['n']} | {false['count']} of {false['n']}"
+        assert f"| {shares} | {found['median lead']:g} ({found['mean lead']}) |" in page
+    labels = RESULTS["labels"]
+    assert f"{labels['collapsed']} collapsed and {labels['never learned']} never learned" in page
+
+
 def test_the_shipped_alarm_keeps_the_bar() -> None:
     """At most 5 % false alarms, and earlier than counting skips: what makes it worth having."""
     for name in ("alarm", "cross-validation"):
