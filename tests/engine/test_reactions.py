@@ -14,9 +14,21 @@ import torch
 import sharewise as sw
 from sharewise.alarm import EigenvalueRise, standing
 from sharewise.cli import main
-from sharewise.engine import AdaptiveDecay, EarlyStop, EpochEnded, Event, Reacted, SearchState, Stage, Started, Stepped
+from sharewise.engine import (
+    AdaptiveDecay,
+    EarlyStop,
+    EpochEnded,
+    Event,
+    Reacted,
+    SearchState,
+    Stage,
+    Started,
+    Stepped,
+    run,
+)
 from sharewise.errors import ConfigurationError
 from sharewise.methods import darts, r_darts
+from sharewise.run import RunFolder, Search, Setting
 from sharewise.testing import check_reaction
 from sharewise.testing.compare import timeless
 
@@ -97,12 +109,16 @@ def killer(when: Callable[[SearchState, Event], bool]) -> Callable[[SearchState,
     return listen
 
 
+def ends_the_second_epoch(state: SearchState, event: Event) -> bool:
+    return isinstance(event, EpochEnded) and event.record["epoch"] == 1
+
+
 @pytest.mark.parametrize("stop", ["early", "adaptive"])
 def test_a_killed_run_goes_on_to_the_same_bits(stop: str, tmp_path: Path) -> None:
     recipe = r_darts(epochs=4, batch_size=16, stop=stop, largest_weight_decay=0.0027, **SENSITIVE)
     whole = search(recipe, out=tmp_path / "whole", checkpoint_every=1)
     moments: dict[str, Callable[[SearchState, Event], bool]] = {
-        "as an epoch ends": lambda state, event: isinstance(event, EpochEnded) and event.record["epoch"] == 1,
+        "as an epoch ends": ends_the_second_epoch,
         "as it has gone back": lambda state, event: isinstance(event, Reacted),
     }
     if stop == "adaptive":
@@ -123,6 +139,22 @@ def test_a_killed_run_goes_on_to_the_same_bits(stop: str, tmp_path: Path) -> Non
         assert results[0]["reactions"] == results[1]["reactions"] != []
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert timeless(lines[1 : 1 + len(whole.state.history)]) == timeless(whole.state.history)
+
+
+def test_a_run_that_goes_on_elsewhere_still_answers(tmp_path: Path) -> None:
+    """Killed as an epoch ends, before it answers; the history then says first that it moved."""
+    recipe = r_darts(epochs=4, batch_size=16, **SENSITIVE)
+    whole = search(recipe)
+    with pytest.raises(KilledError):
+        search(recipe, out=tmp_path / "RUN", callbacks=[killer(ends_the_second_epoch)])
+    state = Search(SPACE, recipe, sw.data.digits().limited(64, seed=0), Setting(NETWORK), gap_examples=0).prepare()
+    content = RunFolder(tmp_path / "RUN").read_checkpoint()
+    assert content is not None
+    state.load_state_dict(content["state"])
+    state.history.append({"event": "moved", "note": "goes on elsewhere"})
+    run(state)
+    answers = [[line for line in each.history if line["event"] == "back"] for each in (whole.state, state)]
+    assert answers[0] == answers[1] != []
 
 
 def test_a_run_that_stopped_early_has_ended(tmp_path: Path) -> None:
@@ -185,8 +217,8 @@ def test_what_cannot_go_back_is_refused() -> None:
 def test_the_terminal_says_that_it_went_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--space", "toy-two-inputs", "--train-examples", "64", "--batch-size", "16", "--device", "cpu"]
     words += [word for name, value in SENSITIVE.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    run = ["search", "--method", "r-darts", "--stop", "early", "--epochs", "4", *words, "--out", str(tmp_path / "RUN")]
-    assert main(run) == 0
+    line = ["search", "--method", "r-darts", "--stop", "early", "--epochs", "4", *words, "--out", str(tmp_path / "RUN")]
+    assert main(line) == 0
     out = capsys.readouterr().out
     assert "went back to the end of epoch 1" in out
     assert "eigenvalue" in out

@@ -61,10 +61,11 @@ def goes_on(state: SearchState) -> bool:
     """Let a search answer to its history, and say whether it has another step to make.
 
     At the end of an epoch every reaction is asked, in order; the first that answers is applied and recorded. Harmless
-    when repeated by a resume: after a record that is no epoch there is nothing to answer.
+    when repeated by a resume: what was answered already has a record after the epoch.
     """
     between = state.step < state.total_steps and state.step == state.epoch * state.steps_per_epoch
-    fresh = bool(state.history) and state.history[-1]["event"] == "epoch"
+    told = (line["event"] for line in reversed(state.history) if line["event"] in ("epoch", "back"))
+    fresh = next(told, "") == "epoch"  # a run that goes on elsewhere has a line of its own after that
     for reaction in state.recipe.reactions if between and fresh else ():
         decided = reaction.decide(state)
         if decided is not None:
