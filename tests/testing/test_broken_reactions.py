@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sharewise.engine import Reaction, SearchState
+from sharewise.engine import Reaction, SearchState, go_back, set_aside
 from sharewise.testing import check_reaction
 
 
@@ -19,7 +19,7 @@ class Halving(Reaction):
 
     def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
         if state.epoch == 0:
-            state.set_aside(0, most=1)
+            set_aside(state, most=1)
         return {}
 
     def decide(self, state: SearchState) -> Mapping[str, Any] | None:
@@ -28,7 +28,7 @@ class Halving(Reaction):
         return {"to": 0, "factor": 0.5, "note": "halved θ"} if due else None
 
     def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
-        state.go_back(record["to"])
+        go_back(state, record["to"])
         with torch.no_grad():
             for value in state.distribution.parameters():
                 value.mul_(record["factor"])

@@ -1,6 +1,7 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
 from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
+from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
@@ -112,6 +113,7 @@ __all__ = [
     "evaluate_gates",
     "gate_gradients",
     "gate_slopes",
+    "go_back",
     "joint_step",
     "numerics",
     "prepare",
@@ -124,6 +126,7 @@ __all__ = [
     "seeded_modules",
     "selection_scorer",
     "selection_scores",
+    "set_aside",
     "stage_at",
     "stream",
     "together",

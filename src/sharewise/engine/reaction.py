@@ -1,7 +1,7 @@
 """Reaction: what a search does between two epochs in answer to its own history.
 
 A reaction is three functions. `observe` looks at the search at the end of an epoch, adds to its line of the history and
-may put the present aside (`SearchState.set_aside`). `decide` is a function of the history: it says in plain values what
+may put the present aside (`set_aside`). `decide` is a function of the history: it says in plain values what
 is to be done, or nothing. `apply` does it, from that record alone. The record joins the history, and a checkpoint
 follows, so that a run that is killed anywhere goes on to the same bits.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 from sharewise.alarm import EigenvalueRise, standing
+from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.callback import Reacted
 from sharewise.engine.curvature import require_curvature, spectrum
 from sharewise.engine.part import Part
@@ -130,7 +131,7 @@ class EarlyStop(Reaction):
 
     def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
         """See the class."""
-        state.go_back(record["to"])
+        go_back(state, record["to"])
 
 
 @final
@@ -201,7 +202,7 @@ class AdaptiveDecay(Reaction):
 
     def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
         """See the class."""
-        state.go_back(record["to"])
+        go_back(state, record["to"])
         for group in state.weight_optimizer.param_groups:
             group["weight_decay"] = record["weight_decay"]
 
@@ -228,7 +229,7 @@ def _measured(state: SearchState, record: Mapping[str, Any], rule: EigenvalueRis
         return {}
     found = {} if "eigenvalue" in record else spectrum(state, examples)
     if state.epoch >= rule.start:
-        state.set_aside(state.epoch, most=rule.reach + 1)
+        set_aside(state, most=rule.reach + 1)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -15,6 +14,7 @@ from torch import Tensor
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step, option_mask
+from sharewise.engine.aside import load_trained, trained
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.numerics import Numerics
@@ -209,51 +209,6 @@ class SearchState:
         self.weight_optimizer = carried(self.weight_optimizer, fresh, before, self._weights, moments)
         self._price()
 
-    def set_aside(self, epoch: int, *, most: int) -> None:
-        """Keep what training has changed so far, so that a reaction can go back to it.
-
-        Args:
-            epoch: that ends now.
-            most: epochs that are kept; older ones are let go.
-        """
-        self.aside[epoch] = copy.deepcopy(self._trained())
-        for old in sorted(self.aside)[:-most]:
-            del self.aside[old]
-
-    def go_back(self, epoch: int) -> None:
-        """Become what was put aside at the end of an epoch; data, random numbers, history and costs go on.
-
-        Args:
-            epoch: one of those that were put aside.
-        """
-        kept = copy.deepcopy(self.aside[epoch])
-        self.aside = {earlier: there for earlier, there in self.aside.items() if earlier <= epoch}
-        self._load_trained(kept)
-        self.epoch = epoch + 1
-        self.step = self.epoch * self.steps_per_epoch
-
-    def _trained(self) -> dict[str, Any]:
-        """What training changes: w, θ, both optimisers and what goes with them."""
-        return {
-            "supernet": self.supernet.state_dict(),
-            "distribution": self.distribution.state_dict(),
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "architecture_optimizer": (
-                None if self.architecture_optimizer is None else self.architecture_optimizer.state_dict()
-            ),
-            "stage": self.stage,
-            "moves": self.moves,
-            "memory": self.memory,
-        }
-
-    def _load_trained(self, state: Mapping[str, Any]) -> None:
-        self.supernet.load_state_dict(state["supernet"])
-        self.distribution.load_state_dict(state["distribution"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        if self.architecture_optimizer is not None:
-            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-        self.stage, self.moves, self.memory = state["stage"], state["moves"], dict(state["memory"])
-
     def charge(self, part: str, gates: Gates, examples: int, passes: int) -> None:
         """Enter a step's cost into the ledger."""
         self.ledger.charge(part, examples=examples, multiply_accumulates=self.costs.of(gates), passes=passes)
@@ -312,7 +267,7 @@ class SearchState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that loading executes no code."""
         return {
-            **self._trained(),
+            **trained(self),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
             "modules_rng": torch.get_rng_state(),
@@ -331,7 +286,7 @@ class SearchState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
         replay(self, state["history"])  # shapes before values
-        self._load_trained(state)
+        load_trained(self, state)
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for role, batches in self.streams.items():
