@@ -43,7 +43,7 @@ def label(log: SearchLog, config: Mapping[str, Any]) -> str:
     bar = config["constant_error"][log.data] - config["learned_below"]
     if not any(error is not None and error < bar for error in log.validation_error):
         return "never learned"
-    return "collapsed" if log.skips >= config["collapsed_from"] else "sound"
+    return "collapsed" if (log.skips or 0) >= config["collapsed_from"] else "sound"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def at_face_value(logs: Sequence[SearchLog], labels: Sequence[str], config: Mapp
     return {
         "above 60 % error at the end": sum(error > 60 for _, _, error in ends),
         "never learned, and taken for collapsed": sum(
-            word == "never learned" and error < 60 and log.skips >= config["collapsed_from"]
+            word == "never learned" and error < 60 and (log.skips or 0) >= config["collapsed_from"]
             for log, word, error in ends
         ),
     }
@@ -227,7 +227,13 @@ def analysed(logs: Sequence[SearchLog], config: Mapping[str, Any]) -> dict[str, 
             for log, word, error in zip(logs, labels, last, strict=True)
         ),
         "final skips of the sound": dict(
-            sorted(Counter(log.skips for log, word in zip(logs, labels, strict=True) if word == "sound").items())
+            sorted(
+                Counter(
+                    log.skips
+                    for log, word in zip(logs, labels, strict=True)
+                    if word == "sound" and log.skips is not None
+                ).items()
+            )
         ),
         "alarm": judged(logs, labels, shipped),
         "alarm without a held-out loss": judged(logs, labels, without_losses),

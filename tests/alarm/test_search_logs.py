@@ -59,16 +59,36 @@ def test_accuracies_under_the_name_of_errors_are_turned_around(tmp_path: Path) -
     assert log.validation_error == (50.0, None, 42.0)
 
 
+def test_what_is_missing_is_missing(tmp_path: Path) -> None:
+    """Whole series, single entries, the end: the alarm says what it lacked."""
+    flat = {"train_loss": [1.0] * 12, "skip_connects": [[6, 0]] * 12}
+    whole = record(**flat, valid_loss=[1.0] * 12, train_error=[9.0] * 12, valid_error=[9.0] * 12)
+    few = {name: value for name, value in whole.items() if "valid" not in name and name not in ("train_error", "data")}
+    few |= {"data": "elsewhere"}
+    del few["final_genotype"]
+    (log,) = read_search_logs(written(tmp_path, few))
+    assert (log.skips, log.validation_error[0], log.readings[0].blind_loss) == (None, None, None)
+    (alarm,) = alarms(log.readings)
+    assert (alarm.epoch, alarm.lacked) == (6, ("a held-out loss",))
+    (log,) = read_search_logs(written(tmp_path, {**whole, "skip_connects": [None, *[[6, None]] * 11]}))
+    assert [reading.skips for reading in log.readings[:2]] == [None, 6 / 8]
+    del few["skip_connects"]
+    (log,) = read_search_logs(written(tmp_path, few))
+    assert not alarms(log.readings)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
         ([1, 2], "expected an object"),
-        ({}, "it lacks 'train_error'"),
-        (record(train_loss=[1.0]), "train_loss has 1 epochs, skip_connects has 3"),
+        ({}, "same number of epochs, at least 1"),
+        ({"train_loss": [1.0]}, "it lacks 'data'"),
+        (record(train_loss=[1.0]), "'train_loss': 1"),
         (record(valid_loss=[1.0, "x", 2.0]), "holds 'x' instead of a number"),
         (record(valid_loss=[1.0, True, 2.0]), "holds True instead of a number"),
         (record(skip_connects=7), "must be a list"),
         (record(skip_connects=[[1], 2, [3]]), "must be a list"),
+        (record(final_genotype=["skip_connect"]), "final_genotype must be a text"),
         (record(seed="1"), "seed must be a finite number"),
         (record(data=3), "data must be a text"),
         (record(train_loss=[0.0] * 10_001), "at most 10,000"),

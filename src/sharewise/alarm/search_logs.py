@@ -46,7 +46,7 @@ class SearchLog:
         readings: what an alarm may know, by epoch.
         validation_error: by epoch, in percent; `None` where it is missing.
         normal_skips: skip connections among the 8 operations of the normal cell, by epoch; `None` where it is missing.
-        skips: the same in the final genotype.
+        skips: the same in the final genotype, where there is one.
         swapped: whether the record held accuracies under the name of errors (see `read_search_logs`).
     """
 
@@ -58,7 +58,7 @@ class SearchLog:
     readings: tuple[Reading, ...]
     validation_error: tuple[float | None, ...]
     normal_skips: tuple[float | None, ...]
-    skips: int
+    skips: int | None
     swapped: bool
 
 
@@ -66,8 +66,8 @@ def read_search_logs(path: str | Path) -> list[SearchLog]:
     """Read recorded searches from JSON lines, which may be behind gzip.
 
     Some records hold accuracies where their names say errors: they rise while the loss falls. Where `train_error` falls
-    as `train_loss` rises, both errors are taken as 100 minus what is written. Losses and genotypes need no such care,
-    and the alarm reads nothing else.
+    as `train_loss` rises, both errors are taken as 100 minus what is written. Losses and skips need no such care, and
+    the alarm reads nothing else. A series may be absent, an entry `null`; those that are there have the same length.
 
     Args:
         path: of the file.
@@ -119,13 +119,16 @@ def _content(path: Path) -> bytes:
 def _log(value: Any) -> SearchLog:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, got {shown(value)}")
-    series = {name: _series(name, value[name]) for name in _SERIES}
-    both = [_series("skip_connects", row) for row in _list(value, "skip_connects")]
-    skips = [_most(counts) for counts in both]
-    for name, numbers in series.items():
-        if len(numbers) != len(skips):
-            raise ValueError(f"{name} has {len(numbers)} epochs, skip_connects has {len(skips)}")
-    swapped = _opposed(series["train_error"], series["train_loss"])
+    both = [_series("skip_connects", row or []) for row in _list(value, "skip_connects")]
+    series = {name: _series(name, value[name]) for name in _SERIES if name in value}
+    counted = {**{name: len(numbers) for name, numbers in series.items()}, "skip_connects": len(both)}
+    lengths = {name: length for name, length in counted.items() if length}
+    epochs = max(lengths.values(), default=0)
+    if not epochs or any(length != epochs for length in lengths.values()):
+        raise ValueError(f"its series must have the same number of epochs, at least 1, got {lengths}")
+    both = both or [[]] * epochs
+    error, valid_error, loss, valid_loss = (series.get(name) or [None] * epochs for name in _SERIES)
+    swapped = _opposed(error, loss)
     eigenvalues = _series("largest_eigenvalue", value.get("largest_eigenvalue", []))
     measured = dict(zip(_series("hessian_epoch", value.get("hessian_epoch", [])), eigenvalues, strict=True))
     blind = BLIND.get(_text(value, "data"))
@@ -137,13 +140,11 @@ def _log(value: Any) -> SearchLog:
         int(_amount(value, "seed")),
         tuple(
             Reading(epoch, share, train, held_out, blind, measured.get(epoch))
-            for epoch, (share, train, held_out) in enumerate(
-                zip(skips, series["train_loss"], series["valid_loss"], strict=True)
-            )
+            for epoch, (share, train, held_out) in enumerate(zip(map(_most, both), loss, valid_loss, strict=True))
         ),
-        tuple(100 - error if swapped and error is not None else error for error in series["valid_error"]),
+        tuple(100 - percent if swapped and percent is not None else percent for percent in valid_error),
         tuple(counts[0] if counts else None for counts in both),
-        len(_SKIP.findall(_text(value, "final_genotype").partition("reduce=")[0])),
+        _skips(_text(value, "final_genotype")) if "final_genotype" in value else None,
         swapped,
     )
 
@@ -176,8 +177,13 @@ def _series(name: str, value: Any) -> list[float | None]:
     return found
 
 
+def _skips(genotype: str) -> int:
+    """Of the normal cell, in the authors' notation; the text is searched and never evaluated."""
+    return len(_SKIP.findall(genotype.partition("reduce=")[0]))
+
+
 def _list(value: Mapping[str, Any], name: str) -> list[Any]:
-    found = value[name]
+    found = value.get(name, [])
     if not isinstance(found, list) or len(found) > _EPOCHS:
         raise TypeError(f"{name} must be a list of at most {_EPOCHS:,} entries, got {shown(found)}")
     return found
