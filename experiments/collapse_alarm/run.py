@@ -227,13 +227,7 @@ def analysed(logs: Sequence[SearchLog], config: Mapping[str, Any]) -> dict[str, 
             for log, word, error in zip(logs, labels, last, strict=True)
         ),
         "final skips of the sound": dict(
-            sorted(
-                Counter(
-                    log.skips
-                    for log, word in zip(logs, labels, strict=True)
-                    if word == "sound" and log.skips is not None
-                ).items()
-            )
+            sorted(Counter(log.skips or 0 for log, word in zip(logs, labels, strict=True) if word == "sound").items())
         ),
         "alarm": judged(logs, labels, shipped),
         "alarm without a held-out loss": judged(logs, labels, without_losses),
