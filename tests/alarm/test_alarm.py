@@ -107,7 +107,13 @@ def test_an_alarm_knows_nothing_of_what_comes_later() -> None:
 def test_it_reads_the_lines_of_a_run_and_forgives_what_is_odd() -> None:
     lines: list[dict[str, Any]] = [{"event": "start"}]
     lines += [
-        {"event": "epoch", "epoch": e, "weights_loss": 1.0, "held_out_loss": 1.3, "skips": {"normal": 0.5, "x": None}}
+        {
+            "event": "epoch",
+            "epoch": e,
+            "weights_loss": 1.0,
+            "held_out_loss": 1.3,
+            "skips": {"normal": 0.5, "reduce": 0.0},
+        }
         for e in range(6)
     ]
     assert kinds(alarms(lines)) == [("collapse", 4)]

@@ -45,7 +45,7 @@ def test_a_record(tmp_path: Path, packed: bool) -> None:
     extra = {"hessian_epoch": [0, 2], "largest_eigenvalue": [0.5, 0.7]}
     (log,) = read_search_logs(written(tmp_path, record(**extra), packed=packed))
     assert (log.space, log.skips, log.swapped) == ("s1", 1, False)
-    assert [r.skips for r in log.readings] == [4 / 8, 3 / 8, 1 / 8]
+    assert [r.skips for r in log.readings] == [4 / 8, 2 / 8, 1 / 8], "of the normal cell"
     assert [r.eigenvalue for r in log.readings] == [0.5, None, 0.7]
     assert log.readings[0].excess == pytest.approx(1.5 / 1.6)
     assert log.readings[0].blind_loss == pytest.approx(2.302585)

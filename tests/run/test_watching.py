@@ -129,3 +129,15 @@ def test_the_alarm_about_records_and_about_nothing(tmp_path: Path, capsys: pytes
     for wrong in (tmp_path / "absent", tmp_path):
         assert main(["alarm", str(wrong)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_alarm_listens_to_the_normal_cell_of_darts() -> None:
+    space = sw.spaces.load("darts")
+    found = skips(space, space.parse(str(space.named["DARTS_V2"])))
+    assert found == {"normal": 2 / 8, "reduce": 3 / 8}
+    lines = [
+        {"event": "epoch", "epoch": e, "weights_loss": 1.0, "held_out_loss": 1.3, "skips": found} for e in range(9)
+    ]
+    assert not sw.alarms(lines), "three skips of a reduction cell are no collapse"
+    collapsed = [{**line, "skips": {"normal": 3 / 8, "reduce": 0.0}} for line in lines]
+    assert [alarm.epoch for alarm in sw.alarms(collapsed)] == [4]

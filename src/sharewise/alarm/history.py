@@ -17,7 +17,7 @@ class Reading:
 
     Args:
         epoch: from 0.
-        skips: share of skip connections among the operations of the cell that has most of them, in [0, 1].
+        skips: share of skip connections among the operations of the cell that is repeated most, in [0, 1].
         training_loss: of the shared weights on the examples that train them, mean over the epoch.
         held_out_loss: on examples that do not train the weights.
         blind_loss: of whoever gives every example the same best answer: the entropy of the labels.
@@ -80,7 +80,7 @@ def readings(history: Iterable[Mapping[str, Any]]) -> tuple[Reading, ...]:
     return tuple(
         Reading(
             int(line["epoch"]),
-            max(_numbers(line.get("skips")), default=None),
+            _first(line.get("skips")),
             _number(line.get("weights_loss")),
             _number(line.get("held_out_loss")),
             _number(line.get("blind_loss")),
@@ -91,9 +91,9 @@ def readings(history: Iterable[Mapping[str, Any]]) -> tuple[Reading, ...]:
     )
 
 
-def _numbers(value: object) -> list[float]:
-    shares = value.values() if isinstance(value, Mapping) else ()
-    return [number for share in shares if (number := _number(share)) is not None]
+def _first(shares: object) -> float | None:
+    """Of the cell that its space names first."""
+    return _number(next(iter(shares.values()), None)) if isinstance(shares, Mapping) else None
 
 
 def _number(value: object) -> float | None:

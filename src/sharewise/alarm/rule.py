@@ -58,7 +58,7 @@ class SkipsAndOverfitting:
     the last `window` epochs. Epochs without losses are passed over, as long as more than half of the window has them.
 
     Args:
-        share: of skip connections in the cell that has most.
+        share: of skip connections in a cell.
         excess: of the held-out loss, as a factor of the training loss.
         window: epochs.
     """
@@ -80,7 +80,7 @@ class SkipsAlone:
     """More than half of a cell are skip connections, several epochs running: a collapse that has happened.
 
     Args:
-        share: of skip connections in the cell that has most.
+        share: of skip connections in a cell.
         running: epochs.
         start: the first epoch that counts; before, architectures are still drawn by noise.
     """

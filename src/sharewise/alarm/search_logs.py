@@ -126,7 +126,8 @@ def _log(value: Any) -> SearchLog:
     epochs = max(lengths.values(), default=0)
     if not epochs or any(length != epochs for length in lengths.values()):
         raise ValueError(f"its series must have the same number of epochs, at least 1, got {lengths}")
-    both = both or [[]] * epochs
+    normal = tuple(counts[0] if counts else None for counts in both or [[]] * epochs)
+    shares = [None if count is None else count / _OPERATIONS for count in normal]
     error, valid_error, loss, valid_loss = (series.get(name) or [None] * epochs for name in _SERIES)
     swapped = _opposed(error, loss)
     eigenvalues = _series("largest_eigenvalue", value.get("largest_eigenvalue", []))
@@ -140,10 +141,10 @@ def _log(value: Any) -> SearchLog:
         int(_amount(value, "seed")),
         tuple(
             Reading(epoch, share, train, held_out, blind, measured.get(epoch))
-            for epoch, (share, train, held_out) in enumerate(zip(map(_most, both), loss, valid_loss, strict=True))
+            for epoch, (share, train, held_out) in enumerate(zip(shares, loss, valid_loss, strict=True))
         ),
         tuple(100 - percent if swapped and percent is not None else percent for percent in valid_error),
-        tuple(counts[0] if counts else None for counts in both),
+        normal,
         _skips(_text(value, "final_genotype")) if "final_genotype" in value else None,
         swapped,
     )
@@ -157,12 +158,6 @@ def _opposed(errors: Sequence[float | None], losses: Sequence[float | None]) -> 
     centre = [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]
     covariance = math.fsum((e - centre[0]) * (loss - centre[1]) for e, loss in pairs)
     return covariance < 0
-
-
-def _most(counts: Sequence[float | None]) -> float | None:
-    """The share of skips in the cell that has most of them, of counts in the normal and the reduction cell."""
-    known = [count for count in counts if count is not None]
-    return max(known) / _OPERATIONS if known else None
 
 
 def _series(name: str, value: Any) -> list[float | None]:

@@ -33,7 +33,8 @@ def skips(space: Space, architecture: Architecture) -> dict[str, float]:
         architecture: a member.
 
     Returns:
-        Shares in [0, 1] by the name of the cell; empty where a space has no skip connections.
+        Shares in [0, 1] by the name of the cell, first of the one that is repeated most, to which alarms listen; empty
+        where a space has no skip connections.
 
     Example:
         >>> from sharewise.spaces import load

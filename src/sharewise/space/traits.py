@@ -21,11 +21,14 @@ class Constraint:
 
     Args:
         description: what must hold, in words, used in the error message.
-        holds: predicate on the active values.
+        holds: predicate on the active values; given those of `reads` alone, where that is named.
+        reads: names of the choices that it looks at; by default all. A space in which every constraint names a few
+            falls apart into blocks, which are counted, drawn and listed one by one however large the space is.
     """
 
     description: str
     holds: Callable[[Mapping[str, Option]], bool]
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,21 @@ class Picture:
     Args:
         nodes: names, from input to output.
         edges: triples of source, target and label.
+        title: what the graph is, where there are several.
+        below: another graph of the same architecture, such as its reduction cell beside its normal one.
+
+    Example:
+        >>> picture = Picture(("in", "out"), (("in", "out", "conv"),), "normal", Picture(("in",), (), "reduction"))
+        >>> [part.title for part in picture.parts]
+        ['normal', 'reduction']
     """
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str, str], ...]
+    title: str = ""
+    below: Picture | None = None
+
+    @property
+    def parts(self) -> tuple[Picture, ...]:
+        """This graph and all below it."""
+        return (self, *(() if self.below is None else self.below.parts))
