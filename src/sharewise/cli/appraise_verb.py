@@ -129,4 +129,7 @@ def _show(found: Appraisal) -> None:
     for note in document["notes"]:
         print(f"note: {note}")
     assert found.out is not None
+    order = found.document["verdict"]["order"]
+    if order is not None and order["advice"] is not None:
+        print(f"what to try: {order['advice']}")
     print(f"{found.verdict}\n{printable(found.out / 'report.html')}")
