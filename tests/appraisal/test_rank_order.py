@@ -36,10 +36,10 @@ def test_ranks_that_are_not_inverted_are_seldom_called_so(n: int, seeds: int, rh
 @pytest.mark.slow
 @pytest.mark.parametrize("heavy", [False, True])
 @pytest.mark.parametrize("rho", [0.0, 0.1])
-@pytest.mark.parametrize(("n", "seeds"), [(8, 2), (12, 1), (30, 3), (100, 3)])
+@pytest.mark.parametrize(("n", "seeds"), [(8, 2), (12, 1), (30, 3)])
 def test_the_stated_rate_holds(n: int, seeds: int, rho: float, heavy: bool) -> None:
-    """2.5 %, to within three standard errors of 1,000 appraisals; also where values are dependent without order."""
-    assert inverted(n, seeds, rho, 1000, heavy) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1000)
+    """2.5 %, to within three standard errors of 500 appraisals; also where values are dependent without order."""
+    assert inverted(n, seeds, rho, 500, heavy) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 500)
 
 
 def test_true_inversions_are_found() -> None:

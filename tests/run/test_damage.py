@@ -17,7 +17,7 @@ import torch
 import sharewise as sw
 from sharewise.cli import main
 from sharewise.engine import Event, SearchState, Stepped
-from sharewise.errors import CheckpointError, NonFiniteError, SharewiseError, SharewiseWarning
+from sharewise.errors import CheckpointError, NonFiniteError, SharewiseError
 from sharewise.run import RunFolder
 from sharewise.run.checkpoint import write_checkpoint
 from sharewise.run.folder import write_atomically
@@ -99,20 +99,13 @@ def test_other_damaged_files_are_named(run: Path, name: str, content: str, capsy
     assert "damaged" in error
 
 
-def test_a_lost_history_does_not_stop_a_resume(run: Path) -> None:
-    before = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize(("left", "said"), [(None, "is missing"), ('{"event": "start"}\n', "was shortened")])
+def test_a_lost_or_shortened_history_is_one_line(left: str | None, said: str, run: Path) -> None:
     (run / "metrics.jsonl").unlink()
-    search(run, resume=True)
-    after = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert after == before
-
-
-def test_a_shortened_history_is_written_again(run: Path) -> None:
-    before = (run / "metrics.jsonl").read_bytes()
-    (run / "metrics.jsonl").write_text('{"event": "start"}\n')
-    with pytest.warns(SharewiseWarning, match=r"metrics\.jsonl was changed"):
+    if left is not None:
+        (run / "metrics.jsonl").write_text(left)
+    with pytest.raises(CheckpointError, match=rf"metrics\.jsonl {said} .*restore it from a copy"):
         search(run, resume=True)
-    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["darts", "spos", "gaea-erm"])

@@ -139,9 +139,7 @@ def _centred(values: Floats) -> Floats:
     return found
 
 
-def _by_permutation(
-    kept: Floats, truth: Floats, size: float, side: float, generator: np.random.Generator
-) -> float:
+def _by_permutation(kept: Floats, truth: Floats, size: float, side: float, generator: np.random.Generator) -> float:
     """The share of orders of the truth that correlate at least as strongly to the side seen; all supernets at once."""
     ranks = _centred(kept)
     joint = (ranks / np.sqrt((ranks**2).sum(-1, keepdims=True))).mean(0)

@@ -329,7 +329,7 @@ def _read_lines(path: Path, digest: object) -> tuple[list[Mapping[str, object]],
         raise CheckpointError(f"{path} is damaged: {error.strerror}") from error
     if digest is not None and digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
         raise CheckpointError(
-            f"{path} is not what the run wrote; --resume {path.parent} writes it again from the checkpoint"
+            f"{path} was changed since the run wrote it; restore it from a copy, or start a new run with --out"
         )
     lines, unreadable = [], 0
     for text in content.decode(errors="replace").split("\n"):
