@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sharewise.engine import Announced, Callback, EpochEnded, Event, SearchState, SelectionEnded, Started, Stepped
 
-__all__ = ["console", "progress", "show_picture", "show_remarks"]
+__all__ = ["console", "progress", "show_course", "show_picture", "show_remarks"]
 
 
 def console(*, quiet: bool = False) -> Console:
@@ -117,6 +117,12 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
         terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
             screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}", markup=False)
+
+
+def show_course(screen: Console, result: Mapping[str, Any]) -> None:
+    """How a run went on: where it was extended, and where it was moved to."""
+    for record in (*result.get("extended", ()), *result.get("moved", ())):
+        screen.print(f"note: this run {record['note']}", markup=False)
 
 
 def show_remarks(screen: Console, remarks: Sequence[Mapping[str, str]]) -> None:

@@ -39,7 +39,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress, show_picture, show_remarks
+    from sharewise.cli.display import console, progress, show_course, show_picture, show_remarks
     from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
 
     configuration = request.configuration
@@ -55,7 +55,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
-        configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
+        configuration.execute(
+            request.out, resume=request.resume, callbacks=[display, *extra], extension=request.extension
+        )
     result = folder.read_result()
     if request.as_json:
         print_json(result)
@@ -69,6 +71,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
+    show_course(screen, result)
     show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)

@@ -14,6 +14,7 @@ from sharewise.engine.callback import (
     Stepped,
 )
 from sharewise.engine.evaluate import evaluate
+from sharewise.engine.extension import EXTENSION_RATE, Extension, extended
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores
@@ -46,6 +47,7 @@ from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 
 __all__ = [
+    "EXTENSION_RATE",
     "PRECISIONS",
     "AdamOptimization",
     "Affordable",
@@ -64,6 +66,7 @@ __all__ = [
     "Event",
     "Evolution",
     "ExpectedCost",
+    "Extension",
     "Joint",
     "Level",
     "Limit",
@@ -101,6 +104,7 @@ __all__ = [
     "architecture_step",
     "evaluate",
     "evaluate_gates",
+    "extended",
     "gate_gradients",
     "gate_slopes",
     "joint_step",

@@ -85,14 +85,14 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
 def _begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
     recipe = state.recipe
-    target = stage_at(recipe.stages, state.epoch, recipe.epochs)
+    target = stage_at(recipe.stages, *state.moment)
     while state.stage < target:
         state.stage += 1
         _enter_stage(state)
     for group in state.weight_optimizer.param_groups:
-        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
+        group["lr"] = state.learning_rate(state.epoch)
     if state.on_epoch is not None:
-        state.on_epoch(state.epoch, recipe.epochs)
+        state.on_epoch(*state.moment)
 
 
 def _enter_stage(state: SearchState) -> None:

@@ -15,6 +15,7 @@ from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.extension import Extension, extended
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
@@ -93,6 +94,7 @@ class SearchState:
         self.metered: dict[str, int] = {}
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
+        self.extensions: tuple[Extension, ...] = ()
         self.callbacks: tuple[Callback, ...] = ()
         self._clock = time.perf_counter()
 
@@ -127,12 +129,31 @@ class SearchState:
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        total = self.steps_per_epoch * self.recipe.epochs
+        total = self.steps_per_epoch * self.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run, extensions included."""
+        return self.extensions[-1].epochs if self.extensions else self.recipe.epochs
+
+    @property
+    def moment(self) -> tuple[int, int]:
+        """Epoch and epochs as schedules read them.
+
+        In an extension all but the learning rate stay where the run ended: temperatures, strengths, probabilities and
+        the stage. A warm-up is not repeated, and nothing that was annealed is heated again.
+        """
+        epochs = self.recipe.epochs
+        return (min(self.epoch, epochs - 1), epochs) if self.extensions else (self.epoch, epochs)
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of the shared weights in an epoch."""
+        return extended(self.recipe.weights.learning_rate, epoch, self.recipe.epochs, self.extensions)
 
     def phase(self, step: Step) -> Phase:
         """The present moment, for a draw."""
-        return Phase(step, self.epoch, self.recipe.epochs)
+        return Phase(step, *self.moment)
 
     def next_batch(self, role: Role) -> Batch:
         """The next training batch of a role."""
@@ -269,6 +290,7 @@ class SearchState:
             "meters": self.meters,
             "metered": self.metered,
             "memory": self.memory,
+            "extensions": [[extension.epochs, extension.rate] for extension in self.extensions],
             "history": self.history,
         }
 
@@ -293,6 +315,7 @@ class SearchState:
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
         self.memory = dict(state["memory"])
         self.metered, self.history = dict(state["metered"]), list(state["history"])
+        self.extensions = tuple(Extension(*values) for values in state.get("extensions", ()))  # not in older ones
         self.restart_clock()
 
 

@@ -161,6 +161,8 @@ class ReportData:
         primary: the metric by which architectures are compared.
         description: the method in one line.
         remarks: what the search says against its own result: a sentence and what to try, for each.
+        course: how the run went on: where it was extended or moved to, in words.
+        epochs_in_all: of a run that was extended; `None` for what its settings say.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
     Example:
@@ -189,6 +191,8 @@ class ReportData:
     primary: str = "accuracy"
     description: str = ""
     remarks: tuple[tuple[str, str], ...] = ()
+    course: tuple[str, ...] = ()
+    epochs_in_all: int | None = None
     unreadable: int = 0
 
 
@@ -253,6 +257,8 @@ def read_run(run: Path) -> ReportData:
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
         remarks=_remarks(result.get("remarks")),
+        course=told.course,
+        epochs_in_all=told.epochs_in_all,
         unreadable=unreadable,
     )
 
@@ -270,12 +276,16 @@ class _Told:
     stages: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     decisions: Mapping[str, object]
+    course: tuple[str, ...]
+    epochs_in_all: int | None
 
     @classmethod
     def of(cls, lines: Sequence[Mapping[str, object]], decisions: Mapping[str, object]) -> _Told:
         epochs: dict[int, Epoch] = {}
         stages: set[int] = set()
         candidates: tuple[Candidate, ...] = ()
+        course: list[str] = []
+        epochs_in_all: float | None = None
         for line in lines:
             event = line.get("event")
             decisions = decisions or _mapping(line.get("decisions"))
@@ -286,8 +296,13 @@ class _Told:
                 stages.add(int(_number(line.get("epoch")) or len(epochs)))
             elif event == "selection":
                 candidates = _candidates(line.get("candidates"))
+            elif event in ("extended", "moved"):
+                course.append(_text(line.get("note")) or event)
+                epochs_in_all = _number(line.get("epochs")) or epochs_in_all
+                stages |= {int(_number(line.get("epoch")) or 0)} if event == "extended" else set()
         ordered = tuple(epochs[index] for index in sorted(epochs))
-        return cls(ordered, tuple(sorted(stages)), candidates, decisions)
+        total = None if epochs_in_all is None else int(epochs_in_all)
+        return cls(ordered, tuple(sorted(stages)), candidates, decisions, tuple(course), total)
 
 
 def _last(epochs: Sequence[Epoch], value: Callable[[Epoch], Value | None]) -> Value | None:

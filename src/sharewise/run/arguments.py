@@ -11,7 +11,7 @@ import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -20,7 +20,7 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
-from sharewise.engine import Callback, Recipe, SearchResult
+from sharewise.engine import EXTENSION_RATE, Callback, Extension, Recipe, SearchResult
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import build
 from sharewise.run.place import Keep, Place, Setting
@@ -127,8 +127,8 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     return space.own(given)
 
 
-def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRecipe:
-    """A recipe of a training: itself, its options by name, or the default.
+def training_of(given: TrainingRecipe | Mapping[str, Any] | None, epochs: int | None = None) -> TrainingRecipe:
+    """A recipe of a training: itself, its options by name, or the default; over other epochs where they are given.
 
     Raises:
         ConfigurationError: naming what was given, or an option that is unknown or of a wrong type.
@@ -137,11 +137,10 @@ def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRec
         >>> training_of({"epochs": 3}).epochs
         3
     """
-    if given is None:
-        return TrainingRecipe()
-    if isinstance(given, Mapping):
-        return TrainingRecipe(**_options("training option", given, TrainingRecipe))
-    return _read("recipe of a training", TrainingRecipe, given, None, "give a sharewise.TrainingRecipe(epochs=…)")
+    options = _options("training option", given, TrainingRecipe) if isinstance(given, Mapping) else {}
+    recipe = TrainingRecipe(**options) if given is None or isinstance(given, Mapping) else given
+    recipe = _read("recipe of a training", TrainingRecipe, recipe, None, "give a sharewise.TrainingRecipe(epochs=…)")
+    return recipe if epochs is None else replace(recipe, epochs=whole("epochs", epochs))
 
 
 def network_of(space: Space, given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -183,16 +182,30 @@ def setting_of(
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)
 
 
-def keep_of(out: str | Path | None, resume: bool = False, checkpoint_every: int | None = None) -> Keep:
-    """Where a run is kept.
+def keep_of(
+    out: str | Path | None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    epochs: int | None = None,
+    extension_rate: float | None = None,
+) -> Keep:
+    """Where a run is kept, and how many epochs it shall have in all where it has ended and is gone on with.
 
     Raises:
-        ConfigurationError: for an empty name, or when something is to be kept nowhere.
+        ConfigurationError: for an empty name, when something is to be kept nowhere, or for a rate that nothing needs.
     """
+    if extension_rate is not None and (not resume or epochs is None):
+        raise ConfigurationError(
+            f"extension_rate is for a run that has ended and goes on (resume, with epochs), {_got(extension_rate)}"
+        )
     if out is not None and (not isinstance(out, str | Path) or not str(out).strip()):
         raise ConfigurationError(f"out must name a folder, {_got(out)}")
     every = None if checkpoint_every is None else whole("checkpoint_every", checkpoint_every)
-    return Keep(None if out is None else Path(out), bool(resume), every)
+    extension = None
+    if resume and epochs is not None:
+        rate = EXTENSION_RATE if extension_rate is None else checked("extension_rate", float, _plain(extension_rate))
+        extension = Extension(whole("epochs", epochs), rate)
+    return Keep(None if out is None else Path(out), bool(resume), every, extension)
 
 
 def callbacks_of(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:

@@ -34,6 +34,7 @@ from sharewise.run.arguments import (
     whole,
 )
 from sharewise.run.execute import Record, execute
+from sharewise.run.extending import epochs_begun
 from sharewise.run.networks import build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
@@ -57,6 +58,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
+    extension_rate: float | None = None,
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> SearchResult:
@@ -68,7 +70,7 @@ def search(
         dataset: a data set or its name; its training examples are dealt to the roles that the recipe names, the test
             examples stay sealed.
         network: options of the network by name.
-        epochs: overrides the recipe's.
+        epochs: overrides the recipe's; beside `resume`, epochs in all of a run that has ended and shall go on.
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
@@ -77,6 +79,8 @@ def search(
         out: a folder for the run; without one nothing is written.
         resume: continue the run in `out`, which must have been started with the same arguments.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
+        extension_rate: the learning rate at which a schedule that has ended starts anew in an extension, as a fraction
+            of the first one; by default 0.1.
         callbacks: told of every event.
         configuration: what to store as the run's configuration; by default the arguments in words.
 
@@ -96,14 +100,16 @@ def search(
         ['activation', 'width']
     """
     searched = space_of(space)
+    keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
+    begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
     found = Search(
         searched,
-        recipe_of(recipe, epochs),
+        recipe_of(recipe, epochs if begun is None else begun),
         dataset_of(dataset),
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
     )
-    return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
+    return found.run(keep, callbacks_of(callbacks), configuration)
 
 
 @final
@@ -164,7 +170,7 @@ class Search:
             "method": recipe.name,
             "data": self.dataset.name,
             "network": network_options(self.space, setting.network),
-            "recipe": recipe.arguments,
+            "recipe": {"epochs": recipe.epochs, **recipe.arguments},
             "limits": {limit.quantity.option: limit.most for limit in recipe.limits},
             "seed": setting.seed,
             "device": setting.place.device,
