@@ -188,6 +188,8 @@ def test_threads_may_change_beside_a_resume_and_the_history_says_that_bits_may_d
     assert "no longer promises the bits" in moved[0]["note"]
     assert main(["search", "--resume", str(half_run)]) == 0
     assert [line for line in lines_of(half_run) if line["event"] == "moved"] == moved
+    assert json.loads((half_run / "result.json").read_text())["moved"] == moved
+    assert "no longer promises the bits" in (half_run / "report.html").read_text()
     assert main(["evaluate", str(half_run)]) == 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
@@ -29,25 +30,26 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     from sharewise.studies.appraise import appraise
 
-    found = appraise(
-        options.runs,
-        options.oracle,
-        dataset=options.dataset,
-        architectures=options.architectures,
-        recalibrate=options.recalibrate,
-        examples=options.examples,
-        fine_tune=options.fine_tune,
-        fine_tune_rate=options.fine_tune_rate,
-        seeds=options.seeds,
-        training=_training(options),
-        seed=options.seed,
-        repeats=options.repeats,
-        resamples=options.resamples,
-        jobs=options.jobs,
-        device=options.device,
-        out=options.out,
-        progress=Lines(),
-    )
+    with repeatable("appraise", words):
+        found = appraise(
+            options.runs,
+            options.oracle,
+            dataset=options.dataset,
+            architectures=options.architectures,
+            recalibrate=options.recalibrate,
+            examples=options.examples,
+            fine_tune=options.fine_tune,
+            fine_tune_rate=options.fine_tune_rate,
+            seeds=options.seeds,
+            training=_training(options),
+            seed=options.seed,
+            repeats=options.repeats,
+            resamples=options.resamples,
+            jobs=options.jobs,
+            device=options.device,
+            out=options.out,
+            progress=Lines(),
+        )
     if options.json:
         print_json(dict(found.document))
     else:

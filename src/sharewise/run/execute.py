@@ -11,12 +11,12 @@ from typing import Any, final
 
 from sharewise.engine import Callback, Extension, SearchResult, SearchState, run
 from sharewise.errors import SharewiseWarning
+from sharewise.interruption import Interruption, interruptible
 from sharewise.report import write_report
 from sharewise.run.environment import environment
 from sharewise.run.extending import begin, notes_of, wanted
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
-from sharewise.run.interruption import Interruption, interruptible
 from sharewise.run.listeners import record_to
 from sharewise.run.place import Keep
 

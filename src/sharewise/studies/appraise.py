@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sharewise.engine import SearchResult, SearchState
 from sharewise.engine.streams import derived_seed
 from sharewise.errors import ConfigurationError
+from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.environment import environment
@@ -145,7 +146,8 @@ def appraise(
     by_seed(given)  # before anything is trained
     workers = Workers(_default_jobs(given, device) if jobs is None else jobs, progress or silent)
     appraising = _Appraising(design, given, workers, device, None if out is None else Path(out))
-    return appraising.run(began)
+    with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
+        return appraising.run(began)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from sharewise.appraisal.plain import to_plain
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.files import open_regular
+from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
 from sharewise.report.comparison_page import write_comparison
 from sharewise.report.regret_figure import draw_regret
@@ -110,7 +111,7 @@ def compare(
     fields = {name: contest.field(opened, named, name, epochs, points) for name, epochs in signals.items()}
     plan = {**contest.plan(opened, named, signals), "runs": {point.label: point.checksum for point in points}}
     began = time.perf_counter()
-    with _folder(out) as folder:
+    with whole(None if out is None else Path(out), f"sharewise.compare(…, out={str(out)!r})"), _folder(out) as folder:
         folder.begin(plan)
         found = {name: _repeated(folder.path / "repeats", field, contest, jobs) for name, field in fields.items()}
         panels = {name: _panel(field, contest, found[name], points) for name, field in fields.items()}

@@ -15,6 +15,7 @@ from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
 from sharewise.appraisal.regret import at_checkpoints
 from sharewise.errors import ConfigurationError
+from sharewise.interruption import whole
 from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
@@ -96,6 +97,14 @@ def study(
     cells, folder = plan.cells(), ResultFolder(Path(out), "study")
     judge = judge_of(plan, folder.path, jobs)
     folder.begin({"kind": "study", **plan.to_plain()})
+    with whole(folder.path, f"sharewise.study(…, out={str(folder.path)!r})"):
+        return _judged(plan, cells, folder, judge, jobs, progress)
+
+
+def _judged(
+    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge: Judge, jobs: int, progress: Progress
+) -> Study:
+    """From the searches to what may be said of them."""
     failures = _run(plan, cells, folder, jobs, progress)
     finished = [cell for cell in cells if cell.name not in failures]
     trails = [read_trail(cell, folder.path / "runs" / cell.name) for cell in finished]
