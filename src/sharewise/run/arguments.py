@@ -7,7 +7,6 @@ argument means the same everywhere. What is unambiguous is taken; all else ends 
 from __future__ import annotations
 
 import math
-import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import EXTENSION_RATE, Callback, Extension, Recipe, SearchResult
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.given import folder, got, optional, truth, whole
 from sharewise.methods import build
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
@@ -155,7 +155,7 @@ def network_of(space: Space, given: Mapping[str, Any] | None) -> dict[str, Any]:
         sharewise.errors.ConfigurationError: option channels must be of type int, got 'many'
     """
     if given is not None and not isinstance(given, Mapping):
-        raise ConfigurationError(f"network must be a mapping of options to values, {_got(given)}")
+        raise ConfigurationError(f"network must be a mapping of options to values, {got(given)}")
     return _options("network option", given or {}, networks_of(space).options)
 
 
@@ -196,16 +196,14 @@ def keep_of(
     """
     if extension_rate is not None and (not resume or epochs is None):
         raise ConfigurationError(
-            f"extension_rate is for a run that has ended and goes on (resume, with epochs), {_got(extension_rate)}"
+            f"extension_rate is for a run that has ended and goes on (resume, with epochs), {got(extension_rate)}"
         )
-    if out is not None and (not isinstance(out, str | Path) or not str(out).strip()):
-        raise ConfigurationError(f"out must name a folder, {_got(out)}")
-    every = None if checkpoint_every is None else whole("checkpoint_every", checkpoint_every)
+    place, every = optional(folder, "out", out), optional(whole, "checkpoint_every", checkpoint_every)
     extension = None
     if resume and epochs is not None:
         rate = EXTENSION_RATE if extension_rate is None else checked("extension_rate", float, _plain(extension_rate))
         extension = Extension(whole("epochs", epochs), rate)
-    return Keep(None if out is None else Path(out), bool(resume), every, extension)
+    return Keep(place, truth("resume", resume), every, extension)
 
 
 def callbacks_of(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
@@ -217,31 +215,8 @@ def callbacks_of(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
     listed: tuple[Any, ...] = tuple(given) if isinstance(given, list | tuple) else (given,)
     for one in listed:
         if not callable(one):
-            raise ConfigurationError(f"callbacks must be functions of (state, event), {_got(one)}")
+            raise ConfigurationError(f"callbacks must be functions of (state, event), {got(one)}")
     return listed
-
-
-def whole(name: str, given: Any, *, least: int = 1) -> int:
-    """A whole number below 2^63, also one of numpy.
-
-    Args:
-        name: of the argument.
-        given: its value.
-        least: the smallest legal one.
-
-    Raises:
-        ConfigurationError: naming argument and value.
-
-    Example:
-        >>> whole("seed", None, least=0)
-        Traceback (most recent call last):
-        sharewise.errors.ConfigurationError: seed must be a whole number of at least 0 and below 2^63, got None
-    """
-    with suppress(TypeError):
-        number = operator.index(given)
-        if not isinstance(given, bool) and least <= number < 2**63:
-            return number
-    raise ConfigurationError(f"{name} must be a whole number of at least {least} and below 2^63, {_got(given)}")
 
 
 def checked(name: str, kind: Any, value: Any) -> Any:
@@ -295,10 +270,10 @@ def _read(what: str, kind: type[Value], given: Any, named: Callable[[str], Any] 
         try:
             given = given()
         except TypeError as error:
-            raise ConfigurationError(f"expected a {what}, {_got(given)}, which needs arguments: {error}") from None
+            raise ConfigurationError(f"expected a {what}, {got(given)}, which needs arguments: {error}") from None
     if not isinstance(given, kind):
         article = "an" if what[0] in "aeiou" else "a"
-        raise ConfigurationError(f"expected {article} {what}, {_got(given)}: {advice}")
+        raise ConfigurationError(f"expected {article} {what}, {got(given)}: {advice}")
     return given
 
 
@@ -316,11 +291,3 @@ def _plain(value: Any) -> Any:
     """A scalar of numpy or torch as Python's own."""
     is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
     return value.item() if is_scalar else value
-
-
-def _got(given: object) -> str:
-    """The value where it is short, else its kind."""
-    if given is None or isinstance(given, str | bool | int | float | Path):
-        return f"got {given!r}"
-    name = given.__name__ if isinstance(given, types.FunctionType) else type(given).__name__
-    return f"got {'the function' if isinstance(given, types.FunctionType) else 'a'} {name}"

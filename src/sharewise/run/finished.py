@@ -11,6 +11,7 @@ from typing import Any, final
 from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.given import got
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
@@ -219,7 +220,12 @@ def finished(
         device: overrides that of searches in folders.
         network: options of the network of results in memory.
     """
-    given = [runs] if isinstance(runs, str | Path | SearchResult) else list(runs)
+    given = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str | Path) else [runs]
+    for run in given:
+        if not isinstance(run, str | Path | SearchResult) or not str(run).strip():
+            raise ConfigurationError(
+                f"expected finished searches as runs, {got(run)}: give their folders, or what sharewise.search returned"
+            )
     return [
         InMemory(run.state, dict(network or {})) if isinstance(run, SearchResult) else InFolder(Path(run), device)
         for run in given

@@ -21,6 +21,7 @@ from sharewise.engine import (
     seeded_modules,
     stream,
 )
+from sharewise.given import mapping, optional, whole
 from sharewise.run.arguments import (
     AnyData,
     AnyMethod,
@@ -31,7 +32,6 @@ from sharewise.run.arguments import (
     recipe_of,
     setting_of,
     space_of,
-    whole,
 )
 from sharewise.run.execute import Record, execute
 from sharewise.run.extending import epochs_begun
@@ -109,7 +109,7 @@ def search(
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
     )
-    return found.run(keep, callbacks_of(callbacks), configuration)
+    return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
 
 @final

@@ -11,6 +11,7 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
+from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
     AnyArchitecture,
     AnyData,
@@ -119,9 +120,9 @@ def train(
         dataset_of(dataset),
         training_of(training, epochs if begun is None else begun),
         setting_of(searched, network, seed, device, precision, max_steps),
-        evaluate_on_test,
+        truth("evaluate_on_test", evaluate_on_test),
     )
-    return found.run(keep, callbacks_of(callbacks), configuration)
+    return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
 
 @final

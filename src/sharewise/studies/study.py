@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from sharewise import given
 from sharewise.appraisal import mean_interval, regret_curve
 from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
@@ -88,17 +89,28 @@ def study(
         >>> list(found.document["panels"]), found.failures
         (['toy-tied-width, digits'], {})
     """
-    if isinstance(plan, str | Path):
-        plan = StudyPlan.read(plan)
-    elif isinstance(plan, Mapping):
-        plan = StudyPlan.from_plain(plan)
-    if jobs < 1:
-        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
-    cells, folder = plan.cells(), ResultFolder(Path(out), "study")
+    place, jobs = given.folder("out", out), given.whole("jobs", jobs)
+    given.function("progress", progress, "what is done, how much of it, and how much there is")
+    plan = _plan_of(plan)
+    cells, folder = plan.cells(), ResultFolder(place, "study")
     judge = judge_of(plan, folder.path, jobs)
     folder.begin({"kind": "study", **plan.to_plain()})
     with whole(folder.path, f"sharewise.study(…, out={str(folder.path)!r})"):
         return _judged(plan, cells, folder, judge, jobs, progress)
+
+
+def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any]) -> StudyPlan:
+    """A plan: itself, its file, or its plain values."""
+    if isinstance(plan, str | Path):
+        return StudyPlan.read(plan)
+    if isinstance(plan, Mapping):
+        return StudyPlan.from_plain(plan)
+    if not isinstance(plan, StudyPlan):
+        raise ConfigurationError(
+            f"expected a plan of a study, {given.got(plan)}: give a mapping with methods, spaces, data and seeds, or "
+            "its YAML file"
+        )
+    return plan
 
 
 def _judged(
