@@ -15,6 +15,7 @@ from sharewise.interruption import Interruption, interruptible
 from sharewise.report import write_report
 from sharewise.run.environment import environment
 from sharewise.run.extending import begin, notes_of, wanted
+from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import record_to
@@ -49,6 +50,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     Raises:
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
+    require_step_fits(state)
     if keep.folder is None:
         result = run(state, callbacks)
         record.finish(result)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sharewise.engine import SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.stage import stage_at
+from sharewise.run.fits import require_step_fits
 from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
@@ -87,6 +88,7 @@ def _foreseen(state: SearchState) -> Forecast:
     macs, passes = dict.fromkeys(seconds, 0), dict.fromkeys(seconds, 0)
     made = 0
     counted = _Forwards(state, real=10**9)
+    require_step_fits(state)
     state.supernet.train()
     for (architecture, closing), steps in _kinds(state).items():
         before, calls = state.ledger.multiply_accumulates, counted.calls
