@@ -5,63 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
-from sharewise.space.choice import Choice, Option, plain_option
-from sharewise.space.listing import Digits, EnumeratedListing, Listing, ProductListing, SubListing
+from sharewise.space.choice import Choice, Option
+from sharewise.space.listing import Block, BlockListing, EnumeratedListing, Listing, ProductListing
+from sharewise.space.traits import Canonical, Codec, Constraint, Normalise, Picture
 
 if TYPE_CHECKING:
     from sharewise.space.relaxation import Relaxation
 
-__all__ = ["Codec", "Constraint", "Picture", "Space"]
-
-Canonical = Callable[[Architecture], Architecture]
-Normalise = Callable[[Mapping[str, Option]], Mapping[str, Option]]
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A rule that every architecture of a space obeys.
-
-    Args:
-        description: what must hold, in words, used in the error message.
-        holds: predicate on the active values.
-    """
-
-    description: str
-    holds: Callable[[Mapping[str, Option]], bool]
-
-
-@dataclass(frozen=True)
-class Codec:
-    """The standard string of a space, such as the one of NAS-Bench-201.
-
-    Args:
-        encode: values to string.
-        decode: string to values; raises `ConfigurationError` with the expected form.
-        digits: many strings at once to the number of each choice's option, shape `(n, choices)`, for spaces of
-            independent choices; `None` where a string has another form, which `decode` then names.
-    """
-
-    encode: Callable[[Mapping[str, Option]], str]
-    decode: Callable[[str], dict[str, Option]]
-    digits: Digits | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing of an architecture as a labelled graph, for reports.
-
-    Args:
-        nodes: names, from input to output.
-        edges: triples of source, target and label.
-    """
-
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[str, str, str], ...]
+__all__ = ["Space"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +48,7 @@ class Space:
         family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
             parts; by default the name up to its first colon.
         whole: the space of the same name of which this is a part (`part`), or `None`.
+        named: published architectures by name, as standard strings; a name is read wherever a string is.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -116,6 +74,7 @@ class Space:
     features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
     family: str = ""
     whole: Space | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}
@@ -158,15 +117,48 @@ class Space:
     def size(self) -> int:
         """The number of architectures; equal to the length of the enumeration.
 
-        A product where choices are independent; elsewhere the length of the space's own listing, or counted.
+        A product where choices, or blocks of them, are independent; elsewhere the length of the space's own listing,
+        or counted.
         """
         if self.independent:
             return math.prod(len(choice.options) for choice in self.choices)
         if self.listing_ is not None:
             return len(self.listing)
+        if self.blocks is not None:
+            return math.prod(map(len, self.blocks))
         from sharewise.space.moves import enumerate_architectures
 
         return sum(1 for _ in enumerate_architectures(self))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...] | None:
+        """The legal answers to groups of choices that do not depend on each other, in the order of the choices.
+
+        `None` where the space is no product of such groups, or where nobody has said that it is: a condition, a normal
+        form, a listing of its own, or a constraint that reads all choices.
+        """
+        bound = self.normalise or self.listing_ or any(choice.condition for choice in self.choices)
+        if bound or not self.constraints or not all(constraint.reads for constraint in self.constraints):
+            return None
+        groups = [{choice.name} for choice in self.choices]
+        for constraint in self.constraints:
+            joined = [group for group in groups if not group.isdisjoint(constraint.reads)]
+            groups = [group for group in groups if group.isdisjoint(constraint.reads)] + [set().union(*joined)]
+        order = [choice.name for choice in self.choices]
+        groups.sort(key=lambda group: min(map(order.index, group)))
+        return tuple(self._answers_of(group) for group in groups)
+
+    def _answers_of(self, group: set[str]) -> Block:
+        """Every legal answer to some choices, on which no other choice depends."""
+        choices = [choice for choice in self.choices if choice.name in group]
+        rules = [constraint for constraint in self.constraints if group.issuperset(constraint.reads)]
+        named = ({c.name: o for c, o in zip(choices, options, strict=True)} for options in _product(choices))
+        found = tuple(values for values in named if all(rule.holds(values) for rule in rules))
+        if not found:
+            raise ConfigurationError(
+                f"no architecture of space {self.name!r} answers {', '.join(sorted(group))} legally"
+            )
+        return found
 
     @cached_property
     def listing(self) -> Listing:
@@ -182,6 +174,8 @@ class Space:
         if self.independent:
             digits = None if self.codec is None else self.codec.digits
             return ProductListing(self.name, self.choices, self.architecture, self.parse, digits)
+        if self.blocks is not None:
+            return BlockListing(self.name, self.blocks, self.architecture, self.parse)
         from sharewise.space.moves import enumerate_architectures
 
         return EnumeratedListing(self.name, tuple(enumerate_architectures(self)), self.parse)
@@ -225,11 +219,14 @@ class Space:
         return all(constraint.holds(values) for constraint in self.constraints)
 
     def parse(self, text: str) -> Architecture:
-        """Read the standard string of the space, or JSON: of choices and options, or what `Architecture.to_json` gives.
+        """Read the name of a published architecture, the standard string of the space, or JSON.
+
+        JSON may be of choices and options, or what `Architecture.to_json` gives.
 
         Raises:
             ConfigurationError: when the text has another form.
         """
+        text = self.named.get(text.strip(), text)
         if self.codec is not None and not text.lstrip().startswith("{"):
             return self.architecture(self.codec.decode(text.strip()))
         import json
@@ -286,10 +283,20 @@ class Space:
             return self.from_json(architecture)
         return self.architecture(architecture)
 
+    def is_related(self, name: str) -> bool:
+        """Whether a space of this name may share architectures with this one: see `family`.
+
+        Example:
+            >>> from sharewise.spaces import load
+            >>> load("nasbench101").is_related("nasbench1shot1:1"), load("nasbench101").is_related("nasbench201")
+            (True, False)
+        """
+        family = self.family or self.name.partition(":")[0] + ":"
+        return name == self.name or f"{name}:".startswith(family)
+
     def _answers(self, architecture: Architecture) -> dict[str, Option]:
         """What an architecture of a space of the same family answers, each choice once."""
-        family = self.family or self.name.partition(":")[0] + ":"
-        if architecture.space != self.name and not f"{architecture.space}:".startswith(family):
+        if not self.is_related(architecture.space):
             raise ConfigurationError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
         values = dict(architecture.items_)
         if len(values) < len(architecture.items_):
@@ -351,25 +358,9 @@ class Space:
         Raises:
             ConfigurationError: when an option occurs nowhere, or a choice would be left without options.
         """
-        left_out = tuple(plain_option(o) for o in ((options,) if isinstance(options, str | int | float) else options))
-        for option in left_out:
-            if not any(option in choice.options for choice in self.choices):
-                legal = {o for choice in self.choices for o in choice.options}
-                raise unknown_name(f"option to exclude from space {self.name!r}:", option, legal)
-        choices = []
-        for choice in self.choices:
-            condition = choice.condition
-            if condition is not None:
-                condition = replace(condition, options=tuple(o for o in condition.options if o not in left_out))
-            kept = tuple(o for o in choice.options if o not in left_out)
-            if not kept:
-                raise ConfigurationError(
-                    f"choice {choice.name!r} has no options left in space {self.name!r} without "
-                    f"{', '.join(map(repr, left_out))}; keep one of {', '.join(map(repr, choice.options))}"
-                )
-            choices.append(replace(choice, options=kept, condition=condition))
-        own_listing = None if self.listing_ is None or self.independent else partial(_rows_without, self, left_out)
-        return self.part(tuple(choices), own_listing)
+        from sharewise.space.restriction import without
+
+        return without(self, (options,) if isinstance(options, str | int | float) else tuple(options))
 
     def part(self, choices: tuple[Choice, ...], listing: Callable[[], Listing] | None) -> Space:
         """The sub-space with fewer options; its architectures carry the name of the whole.
@@ -382,18 +373,13 @@ class Space:
         return replace(self, choices=choices, listing_=listing, counts=None, codec=codec, whole=self.whole or self)
 
 
+def _product(choices: Iterable[Choice]) -> Iterable[tuple[Option, ...]]:
+    return product(*(choice.options for choice in choices))
+
+
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; `ValueError` where it names a member twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
     return found
-
-
-def _rows_without(space: Space, options: tuple[Option, ...]) -> Listing:
-    """The rows of a space's listing that hold none of the options; reads all of them once."""
-    whole, excluded = space.listing, set(options)
-    rows = [row for row in range(len(whole)) if excluded.isdisjoint(whole.at(row).values())]
-    if not rows:
-        raise ConfigurationError(f"no architecture of space {space.name!r} is left without {options}")
-    return SubListing(space.name, whole, rows)

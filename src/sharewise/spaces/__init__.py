@@ -12,6 +12,8 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
+from sharewise.spaces.darts import REDUCED, darts, fair, reduced
+from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
@@ -25,7 +27,9 @@ __all__ = [
     "SEARCHABLE",
     "SPACES",
     "conv_macro",
+    "darts",
     "load",
+    "nasbench1shot1",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
@@ -37,8 +41,12 @@ __all__ = [
 
 SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
+    "darts": darts,
+    "darts:fair": fair,
+    **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
+    **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
@@ -47,7 +55,16 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "toy-two-inputs": toy_two_inputs,
 }
 
-RELAXABLE = ("conv-macro", "nasbench201", "toy-separable-cell", "toy-tied-width", "toy-two-inputs")
+RELAXABLE = (
+    "conv-macro",
+    "darts",
+    *(f"darts:{name}" for name in REDUCED),
+    *(f"nasbench1shot1:{name}" for name in DESIGNS),
+    "nasbench201",
+    "toy-separable-cell",
+    "toy-tied-width",
+    "toy-two-inputs",
+)
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 
 SEARCHABLE = ("nasbench101", *(f"nasbench101:{name}" for name in SUBSPACES), *RELAXABLE)
