@@ -86,7 +86,7 @@ def test_one_of_several_and_numbers_of_numpy_serve_studies_and_comparisons(tmp_p
     [
         (lambda: sw.appraise([]), ["nothing to appraise"]),
         (lambda: sw.appraise(5), ["expected finished searches", "got 5", "folders"]),
-        (lambda: sw.appraise("RUN", oracle=None), ["expected an oracle, got None"]),
+        (lambda: sw.appraise("RUN", oracle=None), ["expected a table or its file, got None"]),
         (lambda: sw.appraise("RUN", architectures="12"), ["architectures", "whole number", "'12'"]),
         (lambda: sw.appraise("RUN", jobs=0), ["jobs", "at least 1", "got 0"]),
         (lambda: sw.appraise("RUN", training="short"), ["recipe of a training", "'short'"]),

@@ -59,6 +59,10 @@ class Finished(ABC):
         """The settings from which it can be repeated; `None` where it was made of objects that no file can name."""
 
     @abstractmethod
+    def extensions(self) -> list[tuple[int, float]]:
+        """Epochs and rate of each extension, in order; none for a search that was not extended."""
+
+    @abstractmethod
     def open(self) -> SearchState:
         """The final state; nothing in a folder is changed."""
 
@@ -124,6 +128,11 @@ class InFolder(Finished):
             raise CheckpointError(f"{self.folder} is no search; only a search leaves a supernet")
         return found
 
+    def extensions(self) -> list[tuple[int, float]]:
+        """See `Finished.extensions`."""
+        found = RunFolder(self.folder).read_result().get("extended", ())
+        return [(int(record["epochs"]), float(record["rate"])) for record in found]
+
     def open(self) -> SearchState:
         """See `Finished.open`."""
         return finished_search(RunFolder(self.folder), device=self.device)
@@ -183,6 +192,10 @@ class InMemory(Finished):
 
     def configuration(self) -> None:
         """See `Finished.configuration`."""
+
+    def extensions(self) -> list[tuple[int, float]]:
+        """See `Finished.extensions`."""
+        return [(extension.epochs, extension.rate) for extension in self.state.extensions]
 
     def open(self) -> SearchState:
         """See `Finished.open`."""

@@ -183,8 +183,6 @@ def _source(
         return from_trainings(training_of(usual if training is None else training, epochs))
     if training is not None or epochs is not None:
         raise ConfigurationError("trainings are for the oracle standalone; a table states what its own were")
-    if not isinstance(oracle, str | Path | Table):
-        raise ConfigurationError(f"expected an oracle, {given.got(oracle)}: give a table, its file, or {STANDALONE!r}")
     return from_table(oracle if isinstance(oracle, Table) else open_table(oracle), dataset)
 
 

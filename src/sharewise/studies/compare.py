@@ -107,7 +107,7 @@ def compare(
         raise ConfigurationError(f"expected a contest, {given.got(contest)}: give a sharewise.Contest(evaluations=…)")
     runs = [given.folder("runs", run) for run in _listed(runs)]
     contest.require_budget(runs)
-    part, opened = _space_of(space), _table_of(table)
+    part, opened = _space_of(space), table if isinstance(table, Table) else open_table(table)
     named = part or opened.space
     contest.require_strategies(named)
     signals, points = contest.signals(opened), points_of(runs, named)
@@ -125,15 +125,6 @@ def compare(
             facts = {**_environment(), "seconds": round(time.perf_counter() - began, 1), "jobs": jobs}
             _write(folder, document, facts)
     return StrategyComparison(document, sentences, None if out is None else folder.path)
-
-
-def _table_of(table: object) -> Table:
-    """A table, or what its file holds."""
-    if isinstance(table, Table):
-        return table
-    if not isinstance(table, str | Path):
-        raise ConfigurationError(f"expected a table or its file, {given.got(table)}: see sharewise benchmark import")
-    return open_table(table)
 
 
 def _space_of(space: object) -> Space | None:
