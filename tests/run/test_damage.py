@@ -24,13 +24,19 @@ from sharewise.run.folder import write_atomically
 
 
 def search(
-    out: Path, *, resume: bool = False, callbacks: Any = (), space: str = "toy-tied-width", **options: Any
+    out: Path,
+    *,
+    resume: bool = False,
+    callbacks: Any = (),
+    space: str = "toy-tied-width",
+    learning_rate: float = 0.025,
+    **options: Any,
 ) -> Any:
     settings = {"epochs": 2, "device": "cpu", "gap_examples": 0, "checkpoint_every": 2} | options
     data = sw.data.digits().limited(128, seed=0)
     return sw.search(
         sw.spaces.load(space),
-        sw.methods.darts(batch_size=16),
+        sw.methods.darts(batch_size=16, learning_rate=learning_rate),
         data,
         out=out,
         resume=resume,
@@ -133,8 +139,9 @@ def test_a_checkpoint_with_missing_parts_is_named(run: Path) -> None:
 
 
 def test_a_changed_recipe_is_not_resumed_in_silence(run: Path) -> None:
+    """More epochs extend a run that has ended (`test_extending.py`); no other setting may differ."""
     with pytest.raises(CheckpointError, match="recipe"):
-        search(run, resume=True, epochs=3)
+        search(run, resume=True, learning_rate=0.01)
 
 
 def test_a_run_from_python_is_not_continued_by_words(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
