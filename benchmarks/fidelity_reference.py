@@ -12,6 +12,7 @@ folder of a checkout, and a comparison runs when all that it needs is given)::
     git clone https://github.com/Sunshine-Ye/Beta-DARTS          --beta      beta-darts
     git clone https://github.com/xiaomi-automl/FairDARTS         --fair      fair-darts (with --smooth)
     git clone https://github.com/ruocwang/darts-pt               --pt        darts-pt
+    git clone https://github.com/automl/TangleNAS                --tanglenas tanglenas-drnas, tanglenas-gdas
 
 The weights of the product's supernet are copied into the authors' search network by position. Both sides then go some
 whole steps of their own, on the same batches of the digits (as three equal channels) and with the same noise; the
@@ -26,9 +27,10 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,10 +72,13 @@ def three_channels() -> Dataset:
     return Dataset("digits, three channels", data.task, "image", examples, Sealed(examples))
 
 
+ENTANGLED = {"sharing": "entangled", "published": True}
+
+
 def prepared(method: str, **arguments: Any) -> SearchState:
-    """A search at a random θ."""
+    """A search at a random θ; the methods of TangleNAS on a network with entangled weights in its authors' form."""
     data, recipe = three_channels(), build(method, {"epochs": 3, "batch_size": 16, **arguments})
-    network = {"channels": CHANNELS, "cells": 1}
+    network = {"channels": CHANNELS, "cells": 1, **(ENTANGLED if method.startswith("tanglenas") else {})}
     supernet = build_supernet(load("nasbench201"), data.input_shape, 10, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
@@ -139,6 +144,8 @@ def position(name: str, options: tuple[str, ...]) -> str:
     words = name.split(".")
     if words[0] == "stages":
         _, source, target = words[4].split("_")
+        if words[5] == "groups":  # the one kernel of an entangled edge
+            return f"cells.{2 * int(words[1])}.edges.{target}<-{source}._ops.nor_conv_3x3.op.op.op.1.weight"
         return f"cells.{2 * int(words[1])}.edges.{target}<-{source}.{options.index(words[6])}.op.1.weight"
     if words[0] == "reductions":
         block = {"first": "conv_a.op", "second": "conv_b.op", "shortcut": "downsample"}[words[2]]
@@ -664,6 +671,44 @@ def projection_order(edges: list[int]) -> Callable[..., list[int]]:
     return choice
 
 
+def tanglenas_network(optimizer: str) -> Any:
+    """The entangled NAS-Bench-201 network of TangleNAS, which lists its operations backwards."""
+    sys.modules["nas_201_api"].NASBench201API = sys.modules["sparsemax"].Sparsemax = None  # type: ignore[attr-defined]
+    network = import_module("search_spaces.NB201.model_search").NASBench201SearchSpace
+    return network(optimizer, CHANNELS, 1, 4, 10, list(OPTIONS), False, True, nn.functional.cross_entropy,
+                   use_we_v2=True)  # fmt: skip
+
+
+def compare_tanglenas(tanglenas: Path, host: str) -> Row:
+    def theirs(state: SearchState) -> Theirs:
+        network, gradients = tanglenas_network(host), []
+        sampler, theta = network.sampler, torch.zeros(6, 5, requires_grad=True)
+        # α is kept in the product's order, so that noise falls on the same options on both sides.
+        network._arch_parameters = [theta]
+        draw = sampler.sample
+        sampler.sample = lambda alpha: draw(alpha).flip(-1)
+        if host == "gdas":
+            sampler.set_taus(0.1, 10)
+            sampler.set_total_epochs(3)
+            sampler.before_epoch()
+        settings = SimpleNamespace(momentum=0.9, weight_decay=3e-4, arch_learning_rate=3e-4, arch_weight_decay=1e-3)
+        network.arch_parameters = lambda: [theta]
+        architect = import_module("search.architects").ArchitectV1(network, settings)
+        architect.optimizer.register_step_pre_hook(lambda *_: gradients.append(theta.grad + 1e-3 * theta.detach()))
+        reference = Reference(state, network)
+
+        def step(train: Batch, valid: Batch) -> None:
+            theta.grad = None
+            with redirect_stdout(StringIO()):  # it names every parameter without a gradient
+                architect.step(*train, *valid, reference.rate, reference.optimizer)
+
+        return Theirs(reference, theta, step, gradients, noise=reseeded if host == "drnas" else lent)
+
+    with sources(tanglenas, stubs=("nas_201_api", "sparsemax")):
+        row = Row(f"tanglenas-{host}, entangled as published, against TangleNAS: its architect and network")
+        return follow(row, f"tanglenas-{host}", theirs)
+
+
 COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
     (("autodl",), compare_darts),
     (("autodl",), compare_gdas),
@@ -679,6 +724,8 @@ COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
     (("smooth", "fair"), lambda smooth, fair: compare_fair(smooth, fair, "l1")),
     (("pt",), lambda pt: compare_pt(pt, "metric")),
     (("pt",), lambda pt: compare_pt(pt, "loss")),
+    (("tanglenas",), lambda tanglenas: compare_tanglenas(tanglenas, "drnas")),
+    (("tanglenas",), lambda tanglenas: compare_tanglenas(tanglenas, "gdas")),
 )
 
 
@@ -710,7 +757,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fidelity_reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("autodl", "darts", "gaea", "fork", "drnas", "smooth", "beta", "fair", "pt")
+    names = ("autodl", "darts", "gaea", "fork", "drnas", "smooth", "beta", "fair", "pt", "tanglenas")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into the marked block of a document")

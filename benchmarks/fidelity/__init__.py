@@ -36,6 +36,12 @@ ARGUMENTS: dict[str, Any] = {
     "controller_samples": 3,
     "tuning_epochs": 1,
 }
+_SHARING: Mapping[str, Mapping[str, Any]] = {
+    "disjoint": {},
+    "entangled": {"sharing": "entangled"},
+    "published": {"sharing": "entangled", "published": True},
+}
+"""Options of the product's network, by the word of a rule."""
 QUANTITIES = ("output", "w gradient", "w", "θ gradient", "θ")
 BEGIN, END = "<!-- begin: fidelity -->", "<!-- end: fidelity -->"
 
@@ -92,8 +98,9 @@ def prepared(label: str, epochs: int) -> SearchState:
     """The product's search at step 0, with a θ drawn at random."""
     method, data = method_of(label), digits().limited(EXAMPLES, seed=SEED)
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
-    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **comparisons()[label][1]})
-    network = {"channels": 4, "cells": 1}
+    rule, own = comparisons()[label]
+    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **own})
+    network = {"channels": 4, "cells": 1, **_SHARING[rule.sharing]}
     supernet = build_supernet(load("nasbench201"), data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)

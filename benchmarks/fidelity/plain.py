@@ -75,20 +75,50 @@ def operation(w: Weights, name: str, option: str, x: Tensor, norm: Norm) -> Tens
     return norm(f"{name} {option}", F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
 
 
-def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool, norm: Norm) -> Tensor:
+def entangled(w: Weights, name: str, x: Tensor, gate: Tensor, executed: Tensor, published: bool, norm: Norm) -> Tensor:
+    """The convolutions of an edge as one: the 1×1 kernel is the centre of the 3×3 kernel, and both share a norm.
+
+    m · BN(conv(x, Σ_o g_o pad(W_o) / m)) with the mass m = Σ_o g_o; the published form leaves the mass out, which the
+    norm then erases.
+    """
+    kernel = w[f"{name}.groups.convolution.layers.layers.1.weight"]
+    centre = F.pad(kernel[..., 1:2, 1:2], (1, 1, 1, 1))
+    nested = [(gate[o], k) for o, k in ((2, centre), (3, kernel)) if executed[o]]
+    if not nested:
+        return torch.zeros_like(x)
+    mass = torch.ones(()) if published else sum(g for g, _ in nested)
+    mixed = sum(g / mass * k for g, k in nested)
+    return mass * norm(f"{name} convolution", F.conv2d(x.clamp_min(0), mixed, padding=1))  # type: ignore[arg-type]
+
+
+def cell(
+    w: Weights,
+    name: str,
+    x: Tensor,
+    gates: Tensor,
+    executed: Tensor,
+    ghosts: bool,
+    norm: Norm,
+    sharing: str = "disjoint",
+) -> Tensor:
     """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
 
     With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well.
     """
     nodes = [x]
+    alone = [word for word in OPTIONS if word != "none" and (sharing == "disjoint" or "conv" not in word)]
     for target in range(1, 4):
         node = torch.zeros_like(x)
         for edge, (source, end) in enumerate(EDGES):
+            if end != target:
+                continue
+            place = f"{name}.edges.edge_{source}_{end}"
+            if sharing != "disjoint":
+                node = node + entangled(w, place, nodes[source], gates[edge], executed[edge], sharing == "published")
             for option, word in enumerate(OPTIONS):
-                if end == target and executed[edge, option] and word != "none":
-                    output = operation(w, f"{name}.edges.edge_{source}_{end}", word, nodes[source], norm)
-                    node = node + gates[edge, option] * output
-                elif end == target and ghosts and not executed[edge, option]:
+                if word in alone and executed[edge, option]:
+                    node = node + gates[edge, option] * operation(w, place, word, nodes[source], norm)
+                elif ghosts and not executed[edge, option]:
                     node = node + gates[edge, option]
         nodes.append(node)
     return nodes[3]
@@ -109,6 +139,7 @@ def network(
     ghosts: bool = False,
     cells: int = 1,
     norm: Norm = by_batch,
+    sharing: str = "disjoint",
 ) -> Tensor:
     """Class scores of a NAS-Bench-201 network under gates of shape (edges, options)."""
     x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1), norm)
@@ -116,7 +147,7 @@ def network(
         if stage:
             x = reduction(w, f"reductions.{stage - 1}", x, norm)
         for number in range(cells):
-            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts, norm)
+            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts, norm, sharing)
     x = affine_norm(w, "head.0", x, norm).clamp_min(0).mean((2, 3))
     return x @ w["head.4.weight"].T + w["head.4.bias"]
 
@@ -161,6 +192,8 @@ class Rule:
     tau: tuple[float, float] = (1.0, 1.0)
     warm_up: float = 0.0
     exclude: tuple[str, ...] = ()
+    sharing: str = "disjoint"
+    """Or entangled: convolutions of an edge in one kernel, or published: the same as TangleNAS has it."""
     penalties: tuple[Callable[[Search], Tensor], ...] = ()
     """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
     perturb: Callable[[Search, Batch, Draw], Draw] | None = None
@@ -239,8 +272,11 @@ class Search:
         self.done += 1
 
     def loss(self, batch: Batch, draw: Draw, w: Weights | None = None, norm: Norm = by_batch) -> Tensor:
-        self.outputs.append(network(self.w if w is None else w, batch[0], draw.gates, draw.executed, norm=norm))
+        self.outputs.append(self.scores(self.w if w is None else w, batch, draw, norm=norm))
         return cross_entropy(self.outputs[-1], batch[1])
+
+    def scores(self, w: Weights, batch: Batch, draw: Draw, ghosts: bool = False, norm: Norm = by_batch) -> Tensor:
+        return network(w, batch[0], draw.gates, draw.executed, ghosts, norm=norm, sharing=self.rule.sharing)
 
     def penalty(self) -> Tensor:
         """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
@@ -418,7 +454,7 @@ def architecture_step(s: Search) -> None:
     if s.readings and not draw.executed.equal(
         s.mask
     ):  # a single path: what the zero-valued gates of the others would add
-        scores = network(s.w, batch[0], draw.gates, draw.executed, ghosts=True)
+        scores = s.scores(s.w, batch, draw, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
     penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
@@ -547,7 +583,7 @@ def unrolled_step(s: Search, train: Batch, radius: float | None) -> None:
 def quotient(s: Search, train: Batch, valid: Batch, draw: Draw, ahead: Weights, radius: float) -> Tensor:
     """DARTS, equations 7 and 8: a central difference along v instead of the Hessian-vector product."""
     at = {name: leaf(value) for name, value in ahead.items()}
-    loss = cross_entropy(network(at, valid[0], draw.gates, draw.executed), valid[1])
+    loss = cross_entropy(s.scores(at, valid, draw), valid[1])
     v, total = full_gradient(loss, at), full_gradient(loss, s.theta)["theta"]
     step = radius / torch.cat([x.flatten() for x in v.values()]).norm()
     for sign in (1, -1):

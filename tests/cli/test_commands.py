@@ -103,8 +103,8 @@ def test_resuming_a_finished_run_changes_nothing(searched: Path, capsys: pytest.
 
 
 def test_options_beside_resume_must_agree(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    error = fail(capsys, "search", "--resume", searched, "--epochs", 7, "--seed", 3)
-    assert "recipe.epochs was 1 and is now 7" in error
+    error = fail(capsys, "search", "--resume", searched, "--learning-rate", 0.7, "--seed", 3)
+    assert "recipe.learning_rate was 0.025 and is now 0.7" in error
     assert "seed was 0 and is now 3" in error
     assert "differs" in error or "differ" in error
     assert "different folders" in fail(capsys, "search", "--resume", searched, "--out", "elsewhere")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "to_share_or_not"
-MODULES = ("published", "table1", "regrets", "table2", "table3", "run")
+MODULES = ("published", "table1", "evolution", "regrets", "table2", "table3", "run")
 # Means of table 1 as printed, in the order of the paper's columns.
 PRINTED = {
     "A_4": (0.08, 0.64, 0.66, 0.68, 0.67, 0.69),
@@ -135,6 +135,24 @@ def test_tables_of_regret_have_the_stated_sign_and_cost(modules: dict[str, Modul
     sample = data.sample("BNS-FT", "A_1", 0)
     first = sample.proxy.argmax()
     assert here.guided["0"].top(1)[0] == pytest.approx(data.best_test("A_1") - sample.test[first])
+
+
+def test_what_lies_outside_a_sub_space_fills_the_population_of_evolution_and_costs_nothing(
+    modules: dict[str, ModuleType], data: Any
+) -> None:
+    """So the 12th training on A_4, one raw cell in a hundred, is of a mutant, and on FULL it never is."""
+    config, rng = {**modules["published"].settings(), "repeats": 12}, np.random.default_rng(0)
+    found = {space: modules["evolution"].whole(data, config, space, 12, rng) for space in ("A_4", "FULL")}
+    assert found["A_4"].share < 0.02
+    assert found["FULL"].share == 1
+    assert found["A_4"].mutants[:, -1].mean() > 0.9
+    assert not found["FULL"].mutants.any()
+    for one in found.values():
+        for regrets in (one.random, one.evolution, one.confined):
+            assert regrets.shape == (12, 12)
+            assert (np.diff(regrets, axis=1) <= 0).all()
+            assert (regrets >= 0).all()
+        assert (one.evolution < 100).all(), "no accuracy of 0 is ever an incumbent"
 
 
 def test_the_biases_of_figure_3_are_found(modules: dict[str, ModuleType], data: Any) -> None:

@@ -82,6 +82,17 @@ _FAIR = Rule(
 _PERTURBATION = Rule(
     plain.architecture_first, plain.mixture, move=plain.adam, l2=1e-3, exclude=("none",), removal=plain.accuracy
 )
+_TANGLED_DIRICHLET = Rule(plain.architecture_first, plain.dirichlet_sample, move=plain.adam, l2=1e-3)
+_TANGLED_SAMPLE = Rule(plain.architecture_first, plain.hard_sample, move=plain.adam, l2=1e-3, tau=(10.0, 0.1))
+_TANGLED_SIMPLEX = Rule(plain.architecture_first, plain.simplex_mixture, move=plain.exponentiated, theta_rate=0.1)
+
+
+def _entangled(rule: Rule) -> dict[str, Form]:
+    """The same search on a network whose convolutions are nested in one kernel, in both forms."""
+    words = {"entangled": "entangled weights", "published": "entangled weights as published"}
+    return {text: Form(replace(rule, sharing=word), {}) for word, text in words.items()}
+
+
 _SLOW_LOGITS = {"learning_rate": 0.05, "architecture_learning_rate": 0.02}
 
 ROWS: Mapping[str, Row] = {
@@ -231,18 +242,21 @@ ROWS: Mapping[str, Row] = {
     ),
     "tanglenas-drnas": Row(
         {"epochs": 30, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
-        Rule(plain.architecture_first, plain.dirichlet_sample, move=plain.adam, l2=1e-3),
+        _TANGLED_DIRICHLET,
+        forms=_entangled(_TANGLED_DIRICHLET),
         elsewhere="drnas",
     ),
-    "tanglenas-darts": Row({"epochs": 20, **_SLOW_LOGITS}, _DARTS, elsewhere="darts"),
+    "tanglenas-darts": Row({"epochs": 20, **_SLOW_LOGITS}, _DARTS, forms=_entangled(_DARTS), elsewhere="darts"),
     "tanglenas-gdas": Row(
         {"epochs": 100, **_SLOW_LOGITS},
-        Rule(plain.architecture_first, plain.hard_sample, move=plain.adam, l2=1e-3, tau=(10.0, 0.1)),
+        _TANGLED_SAMPLE,
+        forms=_entangled(_TANGLED_SAMPLE),
         elsewhere="gdas",
     ),
     "tanglenas-gaea": Row(
         {"epochs": 20},
-        Rule(plain.architecture_first, plain.simplex_mixture, move=plain.exponentiated, theta_rate=0.1),
+        _TANGLED_SIMPLEX,
+        forms=_entangled(_TANGLED_SIMPLEX),
         elsewhere="gaea-darts",
     ),
 }

@@ -73,9 +73,31 @@ def test_networks_are_built_from_names_and_text() -> None:
     assert len(list(sw.build_network(cell, "nasbench201", (1, 8, 8), 10, network=options).parameters()))
 
 
+def test_one_of_several_and_numbers_of_numpy_serve_studies_and_comparisons(tmp_path: Path) -> None:
+    contest = sw.Contest("random", "cifar10", np.int64(200), evaluations=np.int64(5), repeats=np.int64(3))
+    assert (contest.strategies, contest.datasets, contest.signal_epochs) == (("random",), ("cifar10",), (200,))
+    plan = {"methods": ["rs-ws"], "spaces": ["toy-tied-width"], "seeds": [0], "budget": {"steps": 1}}
+    found = sw.study({**plan, "data": ["digits"]}, out=str(tmp_path / "out"), jobs=np.int64(1))
+    assert not found.failures
+
+
 @pytest.mark.parametrize(
     ("call", "parts"),
     [
+        (lambda: sw.appraise([]), ["nothing to appraise"]),
+        (lambda: sw.appraise(5), ["expected finished searches", "got 5", "folders"]),
+        (lambda: sw.appraise("RUN", oracle=None), ["expected a table or its file, got None"]),
+        (lambda: sw.appraise("RUN", architectures="12"), ["architectures", "whole number", "'12'"]),
+        (lambda: sw.appraise("RUN", jobs=0), ["jobs", "at least 1", "got 0"]),
+        (lambda: sw.appraise("RUN", training="short"), ["recipe of a training", "'short'"]),
+        (lambda: sw.appraise("RUN", progress="yes"), ["progress must be a function", "'yes'"]),
+        (lambda: sw.compare("t", "random"), ["expected a contest, got 'random'", "sharewise.Contest"]),
+        (lambda: sw.compare(None, sw.Contest(evaluations=5)), ["expected a table or its file, got None"]),
+        (lambda: sw.compare("t", sw.Contest(evaluations=5), jobs="all"), ["jobs", "'all'"]),
+        (lambda: sw.Contest(evaluations="many"), ["evaluations", "'many'"]),
+        (lambda: sw.Contest(5, evaluations=5), ["strategies must be names, got 5"]),
+        (lambda: sw.study(None, out="out"), ["expected a plan of a study, got None", "YAML"]),
+        (lambda: sw.study({}, out=""), ["out must name a folder"]),
         (lambda: searched(nn.Linear(4, 3)), ["expected a space, got a Linear", "sharewise.elastic"]),
         (lambda: searched(nn.Linear), ["expected a space", "nasbench201"]),
         (lambda: searched(None), ["expected a space, got None"]),

@@ -12,6 +12,7 @@ import torch
 
 import sharewise as sw
 from sharewise.cli import main
+from sharewise.data.sources import load as load_data
 from sharewise.errors import CheckpointError, SharewiseWarning
 from sharewise.run import RunFolder
 from sharewise.run.checkpoint import read_checkpoint
@@ -67,9 +68,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def without_digest(path: Path) -> None:
-    """As a version without digests wrote it."""
+    """As a version without digests wrote it, which held the history in its checkpoint."""
     content = torch.load(path, weights_only=True)
-    old = {name: value for name, value in content.items() if name not in ("configuration", "place")}
+    lines = (path.parent / "metrics.jsonl").read_bytes()[: content["history"]["bytes"]].splitlines()
+    content["state"]["history"] = [json.loads(line) for line in lines[1:]]
+    old = {name: value for name, value in content.items() if name not in ("configuration", "place", "history")}
     torch.save(old | {"format": 2, "metrics_bytes": 10}, path)
 
 
@@ -185,6 +188,8 @@ def test_threads_may_change_beside_a_resume_and_the_history_says_that_bits_may_d
     assert "no longer promises the bits" in moved[0]["note"]
     assert main(["search", "--resume", str(half_run)]) == 0
     assert [line for line in lines_of(half_run) if line["event"] == "moved"] == moved
+    assert json.loads((half_run / "result.json").read_text())["moved"] == moved
+    assert "no longer promises the bits" in (half_run / "report.html").read_text()
     assert main(["evaluate", str(half_run)]) == 0
 
 
@@ -193,28 +198,64 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("finished_run", [False, True])
-def test_a_changed_history_does_not_survive_a_resume(
+def test_a_changed_history_stops_a_resume_and_a_report_of_an_unfinished_run(
     finished_run: bool, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The file is the only copy of its lines: whatever a checkpoint does not vouch for is not gone on from."""
     run: Path = request.getfixturevalue("run" if finished_run else "half_run")
     history = run / "metrics.jsonl"
     before = history.read_bytes()
     changed = before.replace(b'"entropy": 1', b'"entropy": 0', 1)
     assert changed != before
-    for damage in (changed, before.replace(b"\n", b"\r\n"), before[:40], b"\xff" + before):
+    for damage in (changed, before.replace(b"\n", b"\r\n"), before[:40], b"\xff" + before, b""):
         history.write_bytes(damage)
-        assert main(["search", "--resume", str(run)]) == 0
-        assert history.read_bytes()[: len(before)] == before
-        assert all(json.loads(line) for line in history.read_bytes().split(b"\n") if line)
-    assert "metrics.jsonl was changed" in capsys.readouterr().err
+        for words in (["search", "--resume", str(run)], ["report", str(run)]):
+            assert "metrics.jsonl was" in error_of(words, capsys)
+        assert history.read_bytes() == damage, "nothing is touched that is refused"
+    history.unlink()
+    assert "metrics.jsonl is missing" in error_of(["search", "--resume", str(run)], capsys)
+    history.write_bytes(before)
+    assert main(["search", "--resume", str(run)]) == 0
+    assert history.read_bytes()[: len(before)] == before
+
+
+def test_lines_after_the_last_checkpoint_are_cut_off(half_run: Path) -> None:
+    history = half_run / "metrics.jsonl"
+    before = history.read_bytes()
+    history.write_bytes(before + b'{"event": "epoch", "epoch": 1, "torn')
+    assert main(["report", str(half_run)]) == 0, "a line that is being written right now"
+    assert main(["search", "--resume", str(half_run)]) == 0
+    assert history.read_bytes()[: len(before)] == before
+    assert all(json.loads(line) for line in history.read_bytes().split(b"\n") if line)
+
+
+def test_a_checkpoint_does_not_grow_with_the_history(tmp_path: Path) -> None:
+    sizes = []
+
+    def weigh(state: Any, event: Any) -> None:
+        if type(event).__name__ == "EpochEnded":
+            sizes.append((tmp_path / "RUN" / "checkpoint.pt").stat().st_size)
+
+    few = load_data("digits", train_examples=32)
+    sw.search("nasbench201", "gaea-erm", few, epochs=12, network=NETWORK, device="cpu", gap_examples=0,
+              out=tmp_path / "RUN", callbacks=[weigh])  # fmt: skip
+    assert max(sizes) - min(sizes) < 200, sizes
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_without_the_file(half_run: Path) -> None:
+    """It holds the lines itself."""
+    without_digest(half_run / "checkpoint.pt")
+    before = (half_run / "metrics.jsonl").read_bytes()
+    (half_run / "metrics.jsonl").unlink()
+    assert main(["search", "--resume", str(half_run)]) == 0
+    assert (half_run / "metrics.jsonl").read_bytes()[: len(before)] == before
 
 
 def test_a_changed_history_of_a_finished_run_is_no_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = run / "metrics.jsonl"
     history.write_bytes(history.read_bytes().replace(b"0.", b"1.", 1))
-    assert "--resume" in error_of(["report", str(run)], capsys)
-    assert main(["search", "--resume", str(run)]) == 0
-    assert main(["report", str(run)]) == 0
+    for words in (["report", str(run)], ["search", "--resume", str(run)]):
+        assert "metrics.jsonl was changed" in error_of(words, capsys)
 
 
 def test_an_edited_result_is_not_printed_as_true_and_a_resume_makes_it_again(

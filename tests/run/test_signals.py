@@ -20,8 +20,8 @@ import torch
 import sharewise as sw
 from sharewise.cli import main
 from sharewise.engine import EpochEnded, Event, SearchState, Stepped
+from sharewise.interruption import Interrupted, Interruption, interruptible
 from sharewise.run.checkpoint import read_checkpoint
-from sharewise.run.interruption import Interrupted, Interruption, interruptible
 
 WORDS = ["search", "--channels", "2", "--cells", "1", "--threads", "1", "--gap-examples", "0"]
 WORDS += ["--train-examples", "128", "--batch-size", "16", "--device", "cpu"]
@@ -168,3 +168,41 @@ def test_a_search_of_the_command_line_that_was_interrupted_goes_on(tmp_path: Pat
         configuration.execute(out, callbacks=[signalled(signal.SIGTERM, in_step(3))])
     assert main(["search", "--resume", str(out)]) == 0
     assert (out / "result.json").exists()
+
+
+PLAN = """
+methods: [rs-ws]
+spaces: [toy-tied-width]
+seeds: [0, 1]
+data: [{data: digits, train_examples: 64}]
+budget: {steps: 4000}
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_an_interrupted_study_names_its_own_command_and_its_runs_have_checkpoints(jobs: str, tmp_path: Path) -> None:
+    """Not the command of the run that was being done; and only the parent is told, as by a scheduler."""
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    words = ["study", str(tmp_path / "plan.yaml"), "--out", str(tmp_path / "a study"), "--jobs", jobs]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sharewise", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+    for _ in range(1200):
+        time.sleep(0.05)
+        if any('"epoch"' in path.read_text() for path in (tmp_path / "a study").glob("runs/*/metrics.jsonl")):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143, error
+    told = [line for line in error.splitlines() if line.startswith("interrupted")]
+    assert len(told) == 1
+    assert "Traceback" not in error
+    assert shlex.split(told[0].partition("Go on with: ")[2]) == ["sharewise", *words]
+    checkpoints = list((tmp_path / "a study").glob("runs/*/checkpoint.pt"))
+    assert checkpoints
+    for checkpoint in checkpoints:
+        content = read_checkpoint(checkpoint)
+        assert content is not None
+        assert content["state"]["step"] > 0

@@ -281,3 +281,19 @@ def test_searches_in_memory_say_what_networks_they_had(table: Path) -> None:
     with pytest.raises(ConfigurationError, match="is not of the size of the search's"):
         sw.appraise(result, table, **options)
     assert sw.appraise(result, table, **options, network=network).document["training_free"]["naswot"]["n"] == 3
+
+
+def test_an_extended_search_is_no_sibling_of_one_that_was_not(
+    search: Callable[..., Path], siblings: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from sharewise.engine import Extension
+    from sharewise.run import RunFolder, from_mapping
+
+    run = search(tmp_path / "long", 2, max_steps=None, recipe={"candidates": 1, "epochs": 1})
+    stored = from_mapping("search", RunFolder(run).read_config())
+    stored.execute(run, resume=True, extension=Extension(2))
+    like = search(tmp_path / "short", 3, max_steps=None, recipe={"candidates": 1, "epochs": 1})
+    with pytest.raises(ConfigurationError, match="may differ in the seed alone: extensions is"):
+        sw.appraise([run, like], architectures=3, epochs=1)
+    with pytest.raises(ConfigurationError, match="was extended, and missing seeds are trained as it began"):
+        sw.appraise(run, architectures=3, epochs=1, seeds=2, out=tmp_path / "out", jobs=1)

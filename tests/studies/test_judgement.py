@@ -182,3 +182,25 @@ def test_final_lists_fit_the_sample(n: int) -> None:
     assert tops[0] == 1
     assert list(tops) == sorted(set(tops))
     assert max(tops) <= n / 2
+
+
+def test_inverted_ranks_are_said_where_regrets_cannot_tell() -> None:
+    """The ten best by score hold one good architecture by luck, so that regrets see nothing; the ranks do."""
+    truth = pool(120)
+    columns = {name: -0.6 * column for name, column in noisy(truth, 0.05, 4).items()}
+    for column in columns.values():
+        column[truth.test.argmax()] = 1.0
+    found = judged(truth, columns)
+    verdict = found.document["verdict"]
+    assert found.verdict.answer.value == verdict["answer"] == "ranks are inverted here"
+    assert verdict["sentence"].startswith("ranks are inverted here: Spearman -0.")
+    assert verdict["order"]["order"] == "ranks are inverted"
+    assert "--recalibrate" in verdict["order"]["advice"]
+    assert json.loads(json.dumps(found.document, allow_nan=False)) == found.document
+
+
+def test_sharing_that_hurts_says_that_ranks_are_inverted_too() -> None:
+    truth = pool(120)
+    found = judged(truth, {name: -column for name, column in noisy(truth, 0.05, 4).items()})
+    assert found.verdict.answer.value == "sharing hurts here"
+    assert "; ranks are inverted: Spearman -0." in found.verdict.sentence

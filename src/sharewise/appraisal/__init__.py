@@ -7,10 +7,11 @@ from sharewise.appraisal.guided import GuidedSearch, guided_search, random_searc
 from sharewise.appraisal.interval import Comparison, Estimate, Interval, compare, difference_interval, mean_interval
 from sharewise.appraisal.pareto import pareto_front
 from sharewise.appraisal.plain import to_plain
+from sharewise.appraisal.rank_order import Order, RankOrder, rank_order
 from sharewise.appraisal.regret import RegretCurve, regret_curve
 from sharewise.appraisal.seeds import OverSeeds, over_seeds
 from sharewise.appraisal.truth_error import reliability
-from sharewise.appraisal.verdict import Answer, Association, Verdict, rank_association, sharing_verdict
+from sharewise.appraisal.verdict import Answer, Association, Verdict, rank_association, sharing_verdict, with_order
 
 __all__ = [
     "Answer",
@@ -22,8 +23,10 @@ __all__ = [
     "GroupComparison",
     "GuidedSearch",
     "Interval",
+    "Order",
     "OverSeeds",
     "RankAgreement",
+    "RankOrder",
     "RegretCurve",
     "Test",
     "TopAgreement",
@@ -41,9 +44,11 @@ __all__ = [
     "random_searches",
     "rank_agreement",
     "rank_association",
+    "rank_order",
     "regret_curve",
     "reliability",
     "sharing_verdict",
     "to_plain",
+    "with_order",
     "worth_in_trainings",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def to_plain(value: Any) -> Any:
     Infinite values and those that are no number have no place in JSON and become `None`: an interval without ends.
 
     Args:
-        value: a frozen dataclass of this room, a mapping, a sequence, an array or a plain value.
+        value: a frozen dataclass of this room, a mapping, a sequence, an array, an enumeration or a plain value.
 
     Returns:
         What `json.dumps(…, allow_nan=False)` accepts.
@@ -32,6 +33,8 @@ def to_plain(value: Any) -> Any:
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, Enum):
+        return to_plain(value.value)
     if isinstance(value, np.generic | np.ndarray):
         return to_plain(value.tolist())
     if isinstance(value, float):

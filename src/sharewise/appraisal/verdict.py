@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -15,9 +15,10 @@ from scipy import stats
 from sharewise.appraisal.agreement import spearman
 from sharewise.appraisal.claim_power import needed_supernets
 from sharewise.appraisal.groups import GroupComparison, compare_groups
+from sharewise.appraisal.rank_order import Order, RankOrder
 from sharewise.errors import ConfigurationError, NonFiniteError
 
-__all__ = ["Answer", "Association", "Verdict", "rank_association", "sharing_verdict"]
+__all__ = ["Answer", "Association", "Verdict", "rank_association", "sharing_verdict", "with_order"]
 
 
 class Answer(Enum):
@@ -25,6 +26,7 @@ class Answer(Enum):
 
     HELPS = "sharing helps here"
     HURTS = "sharing hurts here"
+    INVERTED = "ranks are inverted here"
     CANNOT_TELL = "cannot tell"
 
 
@@ -33,7 +35,7 @@ class Verdict:
     """The answer, with all that it rests on.
 
     Args:
-        answer: helps, hurts, or cannot tell.
+        answer: helps, hurts, or cannot tell by regrets; inverted where these cannot tell and the order of ranks can.
         sentence: the answer in words.
         comparison: of the regrets, guided less rival; `None` where a side has one value, which shows no spread.
         guided_n: supernets.
@@ -42,6 +44,7 @@ class Verdict:
         needed: supernets with which this verdict would claim an effect of the size seen with probability 0.8, beside as
             many repeats of the rival (see `needed_supernets`); `None` where the answer is known, no effect was seen, or
             no number suffices.
+        order: of the ranks, where it was judged beside (see `with_order`).
     """
 
     answer: Answer
@@ -51,6 +54,7 @@ class Verdict:
     rival_n: int
     failed: int
     needed: int | None
+    order: RankOrder | None = None
 
 
 def sharing_verdict(
@@ -114,6 +118,32 @@ def sharing_verdict(
                 needed = needed if needed and needed > len(ours) else None
             words = _finding(comparison, what, against, unit, sizes) + _advice(comparison, needed)
     return Verdict(answer, f"{answer.value}: {words}", comparison, len(ours), len(theirs), failed, needed)
+
+
+def with_order(verdict: Verdict, order: RankOrder) -> Verdict:
+    """A verdict on regrets, beside what can be claimed about the order of the ranks.
+
+    Whoever trains the k best by score cannot tell a supernet that knows nothing from one that knows the opposite unless
+    k trainings are many; the ranks themselves can. An inversion is said whatever the regrets say.
+
+    Args:
+        verdict: on regrets.
+        order: of the ranks of the same supernets.
+
+    Example:
+        >>> from sharewise.appraisal import rank_order
+        >>> rng = np.random.default_rng(0)
+        >>> order = rank_order([-np.arange(40.0)], np.arange(40.0), generator=rng)
+        >>> unsure = sharing_verdict([0.31, 0.62], [0.5, 0.6, 0.4, 0.7])
+        >>> with_order(unsure, order).answer
+        <Answer.INVERTED: 'ranks are inverted here'>
+    """
+    if order.order is not Order.INVERTED:
+        return replace(verdict, order=order)
+    if verdict.answer is not Answer.CANNOT_TELL:
+        return replace(verdict, sentence=f"{verdict.sentence}; {order.sentence}", order=order)
+    words = f"{Answer.INVERTED.value}: {order.sentence.partition(': ')[2]}; by regret: {verdict.sentence}"
+    return replace(verdict, answer=Answer.INVERTED, sentence=words, order=order)
 
 
 def _checked(regrets: Sequence[float], name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sharewise.cli.declared import names_of_table
+from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
@@ -30,26 +31,27 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     from sharewise.studies.appraise import appraise
 
-    found = appraise(
-        options.runs,
-        options.oracle,
-        dataset=options.dataset,
-        architectures=options.architectures,
-        recalibrate=options.recalibrate,
-        examples=options.examples,
-        fine_tune=options.fine_tune,
-        fine_tune_rate=options.fine_tune_rate,
-        seeds=options.seeds,
-        training=_training(options),
-        seed=options.seed,
-        repeats=options.repeats,
-        resamples=options.resamples,
-        jobs=options.jobs,
-        device=options.device,
-        training_free=tuple(name for name in (options.training_free or "").split(",") if name),
-        out=options.out,
-        progress=Lines(),
-    )
+    with repeatable("appraise", words):
+        found = appraise(
+            options.runs,
+            options.oracle,
+            dataset=options.dataset,
+            architectures=options.architectures,
+            recalibrate=options.recalibrate,
+            examples=options.examples,
+            fine_tune=options.fine_tune,
+            fine_tune_rate=options.fine_tune_rate,
+            seeds=options.seeds,
+            training=_training(options),
+            seed=options.seed,
+            repeats=options.repeats,
+            resamples=options.resamples,
+            jobs=options.jobs,
+            device=options.device,
+            training_free=tuple(name for name in (options.training_free or "").split(",") if name),
+            out=options.out,
+            progress=Lines(),
+        )
     if options.json:
         print_json(dict(found.document))
     else:
@@ -135,4 +137,7 @@ def _show(found: Appraisal) -> None:
     for note in document["notes"]:
         print(f"note: {note}")
     assert found.out is not None
+    order = found.document["verdict"]["order"]
+    if order is not None and order["advice"] is not None:
+        print(f"what to try: {order['advice']}")
     print(f"{found.verdict}\n{printable(found.out / 'report.html')}")

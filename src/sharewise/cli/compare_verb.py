@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sharewise.cli.declared import names_of_table
+from sharewise.cli.going_on import repeatable
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
@@ -63,7 +64,10 @@ def execute(parser: Parser, words: list[str]) -> int:
         repeats=options.repeats,
         seed=options.seed,
     )
-    found = compare(options.oracle, contest, space=options.space, runs=options.runs, jobs=options.jobs, out=options.out)
+    with repeatable("compare", words):
+        found = compare(
+            options.oracle, contest, space=options.space, runs=options.runs, jobs=options.jobs, out=options.out
+        )
     if options.json:
         print_json(dict(found.document))
     else:

@@ -23,7 +23,7 @@ from sharewise.engine import (
     Stepped,
 )
 
-__all__ = ["console", "progress", "show_picture", "show_remarks"]
+__all__ = ["console", "progress", "show_course", "show_picture", "show_remarks"]
 
 
 def console(*, quiet: bool = False) -> Console:
@@ -138,6 +138,12 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
             between = "  +  " if any(label for _, label in incoming) else ", "  # what is read may be concatenated
             screen.print(f"  {target:>8} = {between.join(terms) or '0'}", markup=False)
     show_picture(screen, picture.get("below"))
+
+
+def show_course(screen: Console, result: Mapping[str, Any]) -> None:
+    """How a run went on: where it was extended, and where it was moved to."""
+    for record in (*result.get("extended", ()), *result.get("moved", ())):
+        screen.print(f"note: this run {record['note']}", markup=False)
 
 
 def show_remarks(screen: Console, remarks: Sequence[Mapping[str, str]]) -> None:

@@ -40,5 +40,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     folder.read_config()
     if folder.result.exists():
         folder.read_result()  # which says so where it cannot be verified
+    else:
+        folder.read_checkpoint()  # which vouches for the lines of an unfinished run
     print(printable(write_report(folder.path)))
     return 0

@@ -18,6 +18,7 @@ from sharewise.sealed_json import parse_json
 from sharewise.spaces import SPACES, load
 
 if TYPE_CHECKING:
+    from sharewise.engine import Extension
     from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration
 
 __all__ = ["Request", "read_request", "require_run"]
@@ -44,6 +45,7 @@ class Request:
         as_json: whether to print one JSON object instead of words.
         tensorboard: whether to write TensorBoard scalars as well.
         dry_run: whether to say what the search will need, and stop.
+        extension: what a run that has ended shall go on by.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class Request:
         as_json: bool,
         tensorboard: bool,
         dry_run: bool = False,
+        extension: Extension | None = None,
     ) -> None:
-        self.configuration, self.out, self.dry_run = configuration, out, dry_run
+        self.configuration, self.out, self.dry_run, self.extension = configuration, out, dry_run, extension
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -112,6 +115,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     if table is not None:
         file = {**file, "latency": _read_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
+    extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
     from sharewise.run import from_mapping
 
     if folder is not None:
@@ -126,7 +130,23 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
+        extension=extension,
     )
+
+
+def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> Extension | None:
+    """The epochs beside `--resume`, taken out of what is asked: a run that has ended goes on to them."""
+    recipe = asked.get("recipe") or {}
+    given = resumes and recipe.get("epochs") is not None
+    if rate is not None and not given:
+        raise ConfigurationError(f"--extension-rate {rate:g} is for a run that has ended: --resume RUN --epochs N")
+    if not given:
+        return None
+    from sharewise.engine import EXTENSION_RATE, Extension
+    from sharewise.run.arguments import checked
+
+    asked["recipe"] = {name: value for name, value in recipe.items() if name != "epochs"}
+    return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
 def require_run(path: str) -> str:
@@ -159,10 +179,20 @@ def _add_run(parser: Parser, command: str) -> None:
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=place, metavar="DIR", help="folder of the run, to be created")
     run.add_argument(
-        "--resume", type=place, metavar="DIR", help="continue the run in this folder; other options may be left out"
+        "--resume",
+        type=place,
+        metavar="DIR",
+        help="continue the run in this folder; other options may be left out; more --epochs extend one that has ended",
     )
     run.add_argument(
         "--config", type=place, metavar="FILE", help="YAML file with any of these options, as --print-config shows"
+    )
+    run.add_argument(
+        "--extension-rate",
+        type=float,
+        metavar="X",
+        help="beside --resume RUN --epochs N, which extends a run that has ended: where a learning rate that has come "
+        "to its end starts anew, as a fraction of the first (default: 0.1)",
     )
     run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")

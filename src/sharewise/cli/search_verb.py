@@ -51,7 +51,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress, show_picture, show_remarks
+    from sharewise.cli.display import console, progress, show_course, show_picture, show_remarks
     from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
 
     configuration = request.configuration
@@ -67,7 +67,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
-        configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
+        configuration.execute(
+            request.out, resume=request.resume, callbacks=[display, *extra], extension=request.extension
+        )
     result = folder.read_result()
     if request.as_json:
         print_json(result)
@@ -83,6 +85,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     if result.get("table"):
         screen.print(_in_table(result["table"]), markup=False)
+    show_course(screen, result)
     show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)

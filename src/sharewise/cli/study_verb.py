@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json, unicode_output
@@ -41,7 +42,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     if options.print_config:
         print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
         return 0
-    found = study(plan, out=options.out, jobs=options.jobs, progress=Lines())
+    with repeatable("study", words):
+        found = study(plan, out=options.out, jobs=options.jobs, progress=Lines())
     if options.json:
         print_json(dict(found.document))
     else:

@@ -18,7 +18,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress
+    from sharewise.cli.display import console, progress, show_course
     from sharewise.run import RunFolder, TrainConfiguration, tensorboard
 
     configuration = request.configuration
@@ -28,7 +28,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     screen.print(f"training {configuration.parse_architecture()} on {configuration.data}", markup=False)
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
-        configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
+        configuration.execute(
+            request.out, resume=request.resume, callbacks=[display, *extra], extension=request.extension
+        )
     result = folder.read_result()
     if request.as_json:
         print_json(result)
@@ -36,6 +38,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     primary = result["task"]["primary"]
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
+    show_course(screen, result)
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -7,13 +7,25 @@ each of them against what it may be before a run begins.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Bounded", "Constant", "Cosine", "CosineRestarts", "Linear", "Ramp", "Schedule", "Setting", "value_at"]
+__all__ = [
+    "Bounded",
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Ending",
+    "Linear",
+    "Ramp",
+    "Schedule",
+    "Setting",
+    "value_at",
+]
 
 Schedule = Callable[[int, int], float]
 """A value as a function of (epoch, epochs), 0-based."""
@@ -35,6 +47,22 @@ def value_at(setting: Setting, epoch: int, epochs: int) -> float:
         (0.5, 0.5)
     """
     return setting(epoch, epochs) if callable(setting) else setting
+
+
+class Ending(ABC):
+    """A schedule that comes to an end, and knows how it would start anew in a run that goes on behind it."""
+
+    @abstractmethod
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`, 0-based."""
+
+    @abstractmethod
+    def length(self, epochs: int) -> float:
+        """The epochs after which it has ended, in a run of so many; infinite for one that never does."""
+
+    @abstractmethod
+    def again(self, fraction: float) -> Schedule:
+        """What follows behind the end: the way from a fraction of its first value to its last."""
 
 
 @final
@@ -83,7 +111,7 @@ class Bounded:
 
 @final
 @dataclass(frozen=True)
-class Constant:
+class Constant(Ending):
     """The same value throughout.
 
     Example:
@@ -97,10 +125,18 @@ class Constant:
         """The value."""
         return self.value
 
+    def length(self, epochs: int) -> float:
+        """It never ends."""
+        return math.inf
+
+    def again(self, fraction: float) -> Schedule:
+        """It goes on."""
+        return self
+
 
 @final
 @dataclass(frozen=True)
-class Linear:
+class Linear(Ending):
     """From `start` in the first epoch to `end` in the last: start + (end - start) · epoch / (epochs - 1).
 
     Example:
@@ -115,10 +151,18 @@ class Linear:
         """The value in `epoch`; a single epoch takes the start."""
         return self.start + (self.end - self.start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)
 
+    def length(self, epochs: int) -> float:
+        """With the last epoch."""
+        return epochs
+
+    def again(self, fraction: float) -> Schedule:
+        """Another line down to the end; the end itself where that lies higher."""
+        return Linear(max(fraction * self.start, self.end), self.end)
+
 
 @final
 @dataclass(frozen=True)
-class Ramp:
+class Ramp(Ending):
     """From `start` in the first epoch to `end` after the last: start + (end - start) · epoch / epochs.
 
     The line along which the authors of SDARTS and β-DARTS raise their radius and their strength.
@@ -135,10 +179,18 @@ class Ramp:
         """The value in `epoch`."""
         return self.start + (self.end - self.start) * (epoch / epochs)
 
+    def length(self, epochs: int) -> float:
+        """With the last epoch."""
+        return epochs
+
+    def again(self, fraction: float) -> Schedule:
+        """Another line to the end; the end itself where that lies higher."""
+        return Ramp(max(fraction * self.start, self.end), self.end)
+
 
 @final
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Ending):
     """Half a cosine from `start` towards `end`: end + (start - end) · (1 + cos(π · epoch / T)) / 2.
 
     Args:
@@ -163,10 +215,18 @@ class Cosine:
         """The value in `epoch`."""
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * epoch / (epochs * self.stretch))) / 2
 
+    def length(self, epochs: int) -> float:
+        """T, which a stretch may put behind the last epoch."""
+        return epochs * self.stretch
+
+    def again(self, fraction: float) -> Schedule:
+        """Another half cosine down to the end; the end itself where that lies higher."""
+        return Cosine(max(fraction * self.start, self.end), self.end)
+
 
 @final
 @dataclass(frozen=True)
-class CosineRestarts:
+class CosineRestarts(Ending):
     """Half cosines from `start` to `end`, one after the other, each `factor` times as long as the one before.
 
     Together they fill the epochs, so that a run ends at the end of a cosine: the first one has the length
@@ -211,3 +271,11 @@ class CosineRestarts:
         else:
             length = lengths[-1]
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(place / length, 1.0))) / 2
+
+    def length(self, epochs: int) -> float:
+        """With the last epoch."""
+        return epochs
+
+    def again(self, fraction: float) -> Schedule:
+        """One more half cosine down to the end; the end itself where that lies higher."""
+        return Cosine(max(fraction * self.start, self.end), self.end)

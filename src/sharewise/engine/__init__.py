@@ -19,6 +19,7 @@ from sharewise.engine.callback import (
 from sharewise.engine.course import Course, Period
 from sharewise.engine.curvature import architecture_hessian, curvature, require_curvature
 from sharewise.engine.evaluate import evaluate
+from sharewise.engine.extension import EXTENSION_RATE, Extension, extended
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
 from sharewise.engine.measure import rounding_gap, selection_scores, together
@@ -65,6 +66,7 @@ from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 from sharewise.engine.threshold import Threshold
 
 __all__ = [
+    "EXTENSION_RATE",
     "PRECISIONS",
     "SELECTIONS",
     "AdamOptimization",
@@ -90,6 +92,7 @@ __all__ = [
     "Event",
     "Evolution",
     "ExpectedCost",
+    "Extension",
     "Joint",
     "Level",
     "Limit",
@@ -137,6 +140,7 @@ __all__ = [
     "curvature",
     "evaluate",
     "evaluate_gates",
+    "extended",
     "gate_gradients",
     "gate_loss",
     "gate_slopes",

@@ -191,6 +191,10 @@ class Alternating(Level):
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), algorithm 1 with ξ = 0; L. Li et al., *GAEA*, ICLR 2021
         (arXiv 2004.07802), section 2 (single-level).
+
+    Deviations:
+        Running statistics are frozen in architecture steps; in most released code they follow the batches of these
+        steps as well. No training step reads them.
     """
 
     first: Literal["architecture", "weights"] = "architecture"

@@ -90,9 +90,9 @@ def _begin_epoch(state: SearchState) -> None:
         state.stage += 1
         _enter_stage(state)
     for group in state.weight_optimizer.param_groups:
-        group["lr"] = state.course.learning_rate_at(state.epoch)
+        group["lr"] = state.learning_rate(state.epoch)
     if state.on_epoch is not None:
-        state.on_epoch(state.phase("weights").epoch, state.recipe.epochs)
+        state.on_epoch(*state.moment)
 
 
 def _enter_stage(state: SearchState) -> None:

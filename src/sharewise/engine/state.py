@@ -18,6 +18,7 @@ from sharewise.engine.aside import load_trained, trained
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
 from sharewise.engine.course import Course, Period
+from sharewise.engine.extension import Extension, extended
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
@@ -104,6 +105,7 @@ class SearchState:
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
         self.aside: dict[int, dict[str, Any]] = {}  # by epoch: what a reaction may go back to
+        self.extensions: tuple[Extension, ...] = ()
         self.callbacks: tuple[Callback, ...] = ()
         self.instead: Instead | None = None
         self._clock = time.perf_counter()
@@ -149,8 +151,29 @@ class SearchState:
         """Steps of the whole run; those that were made, once a reaction has ended it."""
         if self.history and self.history[-1].get("stopped"):
             return self.step
-        total = self.steps_per_epoch * self.course.epochs
+        total = self.steps_per_epoch * self.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run, those of a selection that trains on and extensions included."""
+        return self.extensions[-1].epochs if self.extensions else self.course.epochs
+
+    @property
+    def moment(self) -> tuple[int, int]:
+        """Epoch and epochs as schedules read them: beyond the epochs of the recipe, those of their last one.
+
+        There all but the learning rate stay where the recipe's epochs ended: temperatures, strengths, probabilities. A
+        warm-up is not repeated, and nothing that was annealed is heated again.
+        """
+        epochs = self.recipe.epochs
+        return min(self.epoch, epochs - 1), epochs
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of the shared weights in an epoch."""
+        if self.extensions:
+            return extended(self.recipe.weights.learning_rate, epoch, self.recipe.epochs, self.extensions)
+        return self.course.learning_rate_at(epoch)
 
     @cached_property
     def blind_loss(self) -> float | None:
@@ -158,8 +181,8 @@ class SearchState:
         return blind_loss(self)
 
     def phase(self, step: Step) -> Phase:
-        """The present moment, for a draw; beyond the epochs of the recipe, that of their last one."""
-        return Phase(step, min(self.epoch, self.recipe.epochs - 1), self.recipe.epochs)
+        """The present moment, for a draw."""
+        return Phase(step, *self.moment)
 
     def next_batch(self, role: Role) -> Batch:
         """The next training batch of a role."""
@@ -288,6 +311,7 @@ class SearchState:
             "step": self.step,
             "meters": self.meters,
             "metered": self.metered,
+            "extensions": [[extension.epochs, extension.rate] for extension in self.extensions],
             "history": self.history,
             "aside": self.aside,
         }
@@ -308,6 +332,7 @@ class SearchState:
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
         self.aside = dict(state.get("aside", {}))  # absent in checkpoints of before reactions
         self.metered, self.history = dict(state["metered"]), list(state["history"])
+        self.extensions = tuple(Extension(*values) for values in state.get("extensions", ()))  # not in older ones
         self.restart_clock()
 
 

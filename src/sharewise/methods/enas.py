@@ -70,7 +70,8 @@ def enas(
 
     Deviations:
         The benchmark's code repeats cosines of 10 epochs down and up over 250 epochs; here they restart and double over
-        150, as in the ENAS paper, and stretch with another number of epochs. It holds the baseline still during an
+        150, as in the ENAS paper, and stretch with another number of epochs. The learning rate follows epochs, in that
+        code single steps. It holds the baseline still during an
         epoch; here it follows every sample, as in the ENAS code, from the first reward on, and is updated before it is
         subtracted. Rewards and ranking use the statistics of the batch in every layer; the benchmark's code uses
         running ones in stem and residual blocks. Candidates see the same examples, not one batch each. For the entropy

@@ -60,6 +60,9 @@ def gaea_darts(
 
     Deviations:
         The authors search NAS-Bench-201 with 24 channels; channels are an option of the network here (default 16).
+        They return the cell of the epoch with the best validation accuracy of the supernet; here it is that of the end.
+        Architecture steps leave running statistics alone, which in the authors' code follow
+        their batches too; no training step reads them.
     """
     return Recipe(
         name="gaea-darts",

@@ -59,8 +59,10 @@ def gdas(
         (arXiv 1910.04465); settings for NAS-Bench-201 from the benchmark's paper (arXiv 2001.00326).
 
     Deviations:
-        See `StraightThroughGumbel`. The rounding gap compares the projected architecture with the mixture at p, which
-        this method never executes in training.
+        See `StraightThroughGumbel`. The learning rate of w follows epochs; the benchmark's code moves it along its
+        cosine in every step, and τ every epoch. Architecture steps leave running statistics alone, which in the
+        authors' code follow their batches too; no training step reads them. The rounding gap compares the projected
+        architecture with the mixture at p, which this method never executes in training.
     """
     return Recipe(
         name="gdas",

@@ -84,7 +84,9 @@ def tanglenas_drnas(
 
     Deviations:
         Supernets apply each gate once and keep the mass of entangled operations before a norm; the network option
-        `published` gives the authors' form. Gradients of w are clipped to norm 5. Adam has the usual second beta of
+        `published` gives the authors' form. Gradients of w are clipped to norm 5, as in
+        the released code. Architecture steps leave running statistics alone, which in that code follow their batches
+        too; no training step reads them. Adam has the usual second beta of
         0.999; the released code takes 0.995 on conv-macro.
     """
     return Recipe(
@@ -120,6 +122,11 @@ def tanglenas_darts(recipe: Recipe) -> Recipe:
 
     References:
         R. Sukthanker et al., AutoML 2024 (arXiv 2312.10440), section 4 and table 5.
+
+    Deviations:
+        The defaults are those of `tanglenas_drnas`, so that the distribution alone differs. The released configuration
+        of DARTS on NAS-Bench-201 has 50 epochs, a weight decay of 5e-4 and Nesterov's momentum; and the released code
+        weighs entangled operations by the sparsemax of α, not by its softmax.
     """
     rate = recipe.arguments["architecture_learning_rate"]
     return replace(recipe, distribution=Learned(SoftmaxLogits(rate), Expectation()))
@@ -148,7 +155,9 @@ def tanglenas_gdas(recipe: Recipe, *, temperature: float = 10.0, minimum_tempera
         R. Sukthanker et al., AutoML 2024 (arXiv 2312.10440), section 4: reported as degenerate on conv-macro.
 
     Deviations:
-        See `StraightThroughGumbel`. Where a layer does not scale its bias (see `SlicedLinear`), neither does its
+        The defaults are those of `tanglenas_drnas`, so that the distribution alone differs. The released configuration
+        of GDAS on NAS-Bench-201 has 250 epochs, a weight decay of 5e-4 and Nesterov's momentum. See
+        `StraightThroughGumbel`. Where a layer does not scale its bias (see `SlicedLinear`), neither does its
         sample; the released code multiplies bias and weight by the product of all gates of a layer.
     """
     rate = recipe.arguments["architecture_learning_rate"]

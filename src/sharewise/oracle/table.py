@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharewise.errors import ConfigurationError, DataError
+from sharewise.given import got
 from sharewise.oracle.columns import Array, ColumnFile, damaged
 from sharewise.oracle.description import CODES, ROWS, VERSION, describe
 from sharewise.oracle.quantity import PARTS, Column, Key, Parts
@@ -366,6 +367,7 @@ def open_table(path: str | os.PathLike[str]) -> Table:
         path: of the file.
 
     Raises:
+        ConfigurationError: when no file is named.
         DataError: when the file is missing, damaged, truncated, or no table.
 
     Example:
@@ -376,4 +378,6 @@ def open_table(path: str | os.PathLike[str]) -> Table:
         ... # doctest: +SKIP
         91.60666...
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"expected a table or its file, {got(path)}: see sharewise benchmark import")
     return Table(ColumnFile(path))

@@ -38,12 +38,18 @@ def what_follows(folder: Path, document: Document, captions: Captions) -> Markup
         how(
             "Sharing helps where a search that trains the architectures with the best scores ends lower in regret than "
             "a search without a supernet that has spent as much. The claim is as strong as the interval allows: where "
-            "it holds 0, nothing is claimed."
+            "it holds 0, nothing is claimed. Inverted ranks are said where regrets cannot tell."
         ),
         verdict(capital(sentences[0])),
+        _advice(document["verdict"].get("order")),
         element("ul", *(element("li", capital(sentence)) for sentence in sentences[1:])),
         _notes(document),
     )
+
+
+def _advice(order: Document | None) -> Markup | None:
+    """What to try where ranks are inverted; appraisals of older versions have not judged their order."""
+    return note(f"What to try: {order['advice']}.") if order and order["advice"] else None
 
 
 def _row_of_verdict(document: Document) -> Document:

@@ -57,7 +57,7 @@ def render_report(data: ReportData) -> str:
             eyebrow=f"sharewise {'training' if data.kind == 'train' else 'search'} report",
             title=_title(data),
             subtitle=data.description,
-            headline=join(_status(data), *_remarks(data), _cards(data)),
+            headline=join(_status(data), _course(data), *_remarks(data), _cards(data)),
             sections=[Section(key, title, build(data)) for key, title, build in _SECTIONS],
             footer=_footer(data),
         )
@@ -73,7 +73,7 @@ def _title(data: ReportData) -> str:
 def _status(data: ReportData) -> Markup | None:
     if data.finished:
         return None
-    total, done = number_at(data.config, "recipe", "epochs"), len(data.epochs)
+    total, done = data.epochs_in_all or number_at(data.config, "recipe", "epochs"), len(data.epochs)
     of = f" of {total:g}" if total else ""
     share = min(100.0, 100 * done / total) if total else None
     return element(
@@ -87,6 +87,13 @@ def _status(data: ReportData) -> Markup | None:
         element("div", element("div", style=f"width:{share:.1f}%"), class_="progress") if share is not None else None,
         class_="status",
     )
+
+
+def _course(data: ReportData) -> Markup | None:
+    """How the run went on after it had ended, or elsewhere."""
+    if not data.course:
+        return None
+    return element("div", *(element("p", f"This run {sentence}.") for sentence in data.course), class_="status")
 
 
 def _remarks(data: ReportData) -> list[Markup]:

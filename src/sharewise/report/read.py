@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 from sharewise.errors import CheckpointError
-from sharewise.files import CONFIGURATION_BYTES, read_bytes
+from sharewise.files import CONFIGURATION_BYTES, open_regular, read_bytes
 from sharewise.sealed_json import parse_json, unsealed
 from sharewise.strict_yaml import parse_yaml
 
@@ -173,6 +173,8 @@ class ReportData:
         description: the method in one line.
         table: what a benchmark's table says of the architecture, where the search was followed in one.
         remarks: what the search says against its own result: a sentence and what to try, for each.
+        course: how the run went on: where it was extended or moved to, in words.
+        epochs_in_all: of a run that was extended; `None` for what its settings say.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
     Example:
@@ -203,6 +205,8 @@ class ReportData:
     description: str = ""
     table: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()
+    course: tuple[str, ...] = ()
+    epochs_in_all: int | None = None
     unreadable: int = 0
 
 
@@ -234,9 +238,7 @@ def read_run(run: Path) -> ReportData:
     config = _read(run / "config.yaml", parse_yaml, most=CONFIGURATION_BYTES)
     environment = _read(run / "environment.json", parse_json)
     result = _read(run / "result.json", _parse_result)
-    lines, unreadable = _read_lines(run / "metrics.jsonl", result.get("history"))
-
-    told = _Told.of(lines, _mapping(result.get("decisions")))
+    told = _Told.of(_lines(run / "metrics.jsonl", result.get("history")), _mapping(result.get("decisions")))
     ordered = told.epochs
     ledger = _ledger(result) or _last(ordered, lambda epoch: epoch.ledger) or {}
     command = result.get("kind", config.get("command"))
@@ -269,7 +271,9 @@ def read_run(run: Path) -> ReportData:
         description=_text(result.get("description")) or "",
         table=_mapping(result.get("table")),
         remarks=_remarks(result.get("remarks")),
-        unreadable=unreadable,
+        course=told.course,
+        epochs_in_all=told.epochs_in_all,
+        unreadable=told.unreadable,
     )
 
 
@@ -287,14 +291,23 @@ class _Told:
     reactions: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     decisions: Mapping[str, object]
+    course: tuple[str, ...]
+    epochs_in_all: int | None
+    unreadable: int
 
     @classmethod
-    def of(cls, lines: Sequence[Mapping[str, object]], decisions: Mapping[str, object]) -> _Told:
+    def of(cls, lines: Iterable[Mapping[str, object] | None], decisions: Mapping[str, object]) -> _Told:
         epochs: dict[int, Epoch] = {}
         stages: set[int] = set()
         reactions: list[str] = []
         candidates: tuple[Candidate, ...] = ()
+        course: list[str] = []
+        epochs_in_all: float | None = None
+        unreadable = 0
         for line in lines:
+            if line is None:
+                unreadable += 1
+                continue
             event = line.get("event")
             decisions = decisions or _mapping(line.get("decisions"))
             if event == "epoch":
@@ -306,8 +319,15 @@ class _Told:
                 reactions += [_text(line.get("note")) or "the search went back"]
             elif event == "selection":
                 candidates = _candidates(line.get("candidates"))
+            elif event in ("extended", "moved"):
+                course.append(_text(line.get("note")) or event)
+                epochs_in_all = _number(line.get("epochs")) or epochs_in_all
+                stages |= {int(_number(line.get("epoch")) or 0)} if event == "extended" else set()
         ordered = tuple(epochs[index] for index in sorted(epochs))
-        return cls(ordered, tuple(sorted(stages)), tuple(reactions), candidates, decisions)
+        total = None if epochs_in_all is None else int(epochs_in_all)
+        return cls(
+            ordered, tuple(sorted(stages)), tuple(reactions), candidates, decisions, tuple(course), total, unreadable
+        )
 
 
 def _last(epochs: Sequence[Epoch], value: Callable[[Epoch], Value | None]) -> Value | None:
@@ -334,32 +354,47 @@ def _parse_result(content: bytes) -> object:
     return unsealed(value)[0] if isinstance(value, dict) else value
 
 
-def _read_lines(path: Path, digest: object) -> tuple[list[Mapping[str, object]], int]:
-    """Parse JSON lines and count those that are none, such as one that is being written right now.
+def _lines(path: Path, digest: object) -> Iterator[Mapping[str, object] | None]:
+    """The JSON lines of a history one by one, however long it is; `None` for what is none, such as a line half written.
 
     Args:
         path: of the history.
         digest: of the whole file, as the result of a finished run holds it.
     """
     try:
-        content = read_bytes(path)
+        with open_regular(path) as file:
+            if digest is not None:
+                _require_digest(path, file, digest)
+            for line in file:
+                if line.strip():
+                    yield _parsed(line)
     except FileNotFoundError:
-        content = b""
+        if digest is not None and digest != f"sha256:{hashlib.sha256().hexdigest()}":
+            raise _changed(path) from None
     except OSError as error:
         raise CheckpointError(f"{path} is damaged: {error.strerror}") from error
-    if digest is not None and digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
-        raise CheckpointError(
-            f"{path} is not what the run wrote; --resume {path.parent} writes it again from the checkpoint"
-        )
-    lines, unreadable = [], 0
-    for text in content.decode(errors="replace").split("\n"):
-        if not text.strip():
-            continue
-        try:
-            lines.append(_mapping(parse_json(text)))
-        except ValueError:
-            unreadable += 1
-    return lines, unreadable
+
+
+def _require_digest(path: Path, file: BinaryIO, digest: object) -> None:
+    found = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        found.update(chunk)
+    if digest != f"sha256:{found.hexdigest()}":
+        raise _changed(path)
+    file.seek(0)
+
+
+def _changed(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} was changed since the run wrote it; restore it from a copy, or start a new run with --out"
+    )
+
+
+def _parsed(line: bytes) -> Mapping[str, object] | None:
+    try:
+        return _mapping(parse_json(line.decode(errors="replace")))
+    except ValueError:
+        return None
 
 
 def _epoch(line: Mapping[str, object], position: int) -> Epoch:

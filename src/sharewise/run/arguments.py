@@ -7,11 +7,10 @@ argument means the same everywhere. What is unambiguous is taken; all else ends 
 from __future__ import annotations
 
 import math
-import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -20,8 +19,9 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
-from sharewise.engine import Callback, Recipe, SearchResult
+from sharewise.engine import EXTENSION_RATE, Callback, Extension, Recipe, SearchResult
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.given import folder, got, optional, truth, whole
 from sharewise.methods import build
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
@@ -127,8 +127,8 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     return space.own(given)
 
 
-def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRecipe:
-    """A recipe of a training: itself, its options by name, or the default.
+def training_of(given: TrainingRecipe | Mapping[str, Any] | None, epochs: int | None = None) -> TrainingRecipe:
+    """A recipe of a training: itself, its options by name, or the default; over other epochs where they are given.
 
     Raises:
         ConfigurationError: naming what was given, or an option that is unknown or of a wrong type.
@@ -137,11 +137,10 @@ def training_of(given: TrainingRecipe | Mapping[str, Any] | None) -> TrainingRec
         >>> training_of({"epochs": 3}).epochs
         3
     """
-    if given is None:
-        return TrainingRecipe()
-    if isinstance(given, Mapping):
-        return TrainingRecipe(**_options("training option", given, TrainingRecipe))
-    return _read("recipe of a training", TrainingRecipe, given, None, "give a sharewise.TrainingRecipe(epochs=…)")
+    options = _options("training option", given, TrainingRecipe) if isinstance(given, Mapping) else {}
+    recipe = TrainingRecipe(**options) if given is None or isinstance(given, Mapping) else given
+    recipe = _read("recipe of a training", TrainingRecipe, recipe, None, "give a sharewise.TrainingRecipe(epochs=…)")
+    return recipe if epochs is None else replace(recipe, epochs=whole("epochs", epochs))
 
 
 def network_of(space: Space, given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def network_of(space: Space, given: Mapping[str, Any] | None) -> dict[str, Any]:
         sharewise.errors.ConfigurationError: option channels must be of type int, got 'many'
     """
     if given is not None and not isinstance(given, Mapping):
-        raise ConfigurationError(f"network must be a mapping of options to values, {_got(given)}")
+        raise ConfigurationError(f"network must be a mapping of options to values, {got(given)}")
     return _options("network option", given or {}, networks_of(space).options)
 
 
@@ -183,16 +182,28 @@ def setting_of(
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)
 
 
-def keep_of(out: str | Path | None, resume: bool = False, checkpoint_every: int | None = None) -> Keep:
-    """Where a run is kept.
+def keep_of(
+    out: str | Path | None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    epochs: int | None = None,
+    extension_rate: float | None = None,
+) -> Keep:
+    """Where a run is kept, and how many epochs it shall have in all where it has ended and is gone on with.
 
     Raises:
-        ConfigurationError: for an empty name, or when something is to be kept nowhere.
+        ConfigurationError: for an empty name, when something is to be kept nowhere, or for a rate that nothing needs.
     """
-    if out is not None and (not isinstance(out, str | Path) or not str(out).strip()):
-        raise ConfigurationError(f"out must name a folder, {_got(out)}")
-    every = None if checkpoint_every is None else whole("checkpoint_every", checkpoint_every)
-    return Keep(None if out is None else Path(out), bool(resume), every)
+    if extension_rate is not None and (not resume or epochs is None):
+        raise ConfigurationError(
+            f"extension_rate is for a run that has ended and goes on (resume, with epochs), {got(extension_rate)}"
+        )
+    place, every = optional(folder, "out", out), optional(whole, "checkpoint_every", checkpoint_every)
+    extension = None
+    if resume and epochs is not None:
+        rate = EXTENSION_RATE if extension_rate is None else checked("extension_rate", float, _plain(extension_rate))
+        extension = Extension(whole("epochs", epochs), rate)
+    return Keep(place, truth("resume", resume), every, extension)
 
 
 def callbacks_of(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
@@ -204,31 +215,8 @@ def callbacks_of(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
     listed: tuple[Any, ...] = tuple(given) if isinstance(given, list | tuple) else (given,)
     for one in listed:
         if not callable(one):
-            raise ConfigurationError(f"callbacks must be functions of (state, event), {_got(one)}")
+            raise ConfigurationError(f"callbacks must be functions of (state, event), {got(one)}")
     return listed
-
-
-def whole(name: str, given: Any, *, least: int = 1) -> int:
-    """A whole number below 2^63, also one of numpy.
-
-    Args:
-        name: of the argument.
-        given: its value.
-        least: the smallest legal one.
-
-    Raises:
-        ConfigurationError: naming argument and value.
-
-    Example:
-        >>> whole("seed", None, least=0)
-        Traceback (most recent call last):
-        sharewise.errors.ConfigurationError: seed must be a whole number of at least 0 and below 2^63, got None
-    """
-    with suppress(TypeError):
-        number = operator.index(given)
-        if not isinstance(given, bool) and least <= number < 2**63:
-            return number
-    raise ConfigurationError(f"{name} must be a whole number of at least {least} and below 2^63, {_got(given)}")
 
 
 def checked(name: str, kind: Any, value: Any) -> Any:
@@ -282,10 +270,10 @@ def _read(what: str, kind: type[Value], given: Any, named: Callable[[str], Any] 
         try:
             given = given()
         except TypeError as error:
-            raise ConfigurationError(f"expected a {what}, {_got(given)}, which needs arguments: {error}") from None
+            raise ConfigurationError(f"expected a {what}, {got(given)}, which needs arguments: {error}") from None
     if not isinstance(given, kind):
         article = "an" if what[0] in "aeiou" else "a"
-        raise ConfigurationError(f"expected {article} {what}, {_got(given)}: {advice}")
+        raise ConfigurationError(f"expected {article} {what}, {got(given)}: {advice}")
     return given
 
 
@@ -303,11 +291,3 @@ def _plain(value: Any) -> Any:
     """A scalar of numpy or torch as Python's own."""
     is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
     return value.item() if is_scalar else value
-
-
-def _got(given: object) -> str:
-    """The value where it is short, else its kind."""
-    if given is None or isinstance(given, str | bool | int | float | Path):
-        return f"got {given!r}"
-    name = given.__name__ if isinstance(given, types.FunctionType) else type(given).__name__
-    return f"got {'the function' if isinstance(given, types.FunctionType) else 'a'} {name}"

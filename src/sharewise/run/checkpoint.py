@@ -20,11 +20,14 @@ from sharewise.run.writing import write_atomically
 
 __all__ = ["CHECKPOINT_FORMAT", "read_checkpoint", "write_checkpoint"]
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 """Raised by one whenever an older checkpoint could not be understood, or must not be mistaken for a newer one."""
 
 _WITHOUT_DIGEST = 2
 """The last format without a digest."""
+
+_WITH_HISTORY = 3
+"""The last format whose state holds the history; a later one marks the lines of a file."""
 
 _SEAL = b"\nsharewise sha256 "
 _SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
@@ -135,17 +138,24 @@ def _required(content: Any, path: Path, verified: bool) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint of sharewise")
     if any(not isinstance(content[key], kind) for key, kind in _KINDS.items()):
         raise CheckpointError(f"{path} is damaged: its entries are not what a checkpoint holds")
-    if content["format"] not in (_WITHOUT_DIGEST, CHECKPOINT_FORMAT):
+    if content["format"] not in (_WITHOUT_DIGEST, _WITH_HISTORY, CHECKPOINT_FORMAT):
         raise CheckpointError(
             f"{path} has format {content['format']}, this version of sharewise reads format {CHECKPOINT_FORMAT}; use "
             f"the version named in {path.with_name('environment.json')}"
         )
-    if content["format"] == CHECKPOINT_FORMAT and not verified:
+    if content["format"] > _WITHOUT_DIGEST and not verified:
         raise CheckpointError(f"{path} is damaged: its digest is missing; restore it from a copy or start again")
+    if content["format"] == CHECKPOINT_FORMAT and not _is_mark(content.get("history")):
+        raise CheckpointError(f"{path} is damaged: it does not say which lines of the history belong to it")
     if not verified:
         message = f"{path} was written before checkpoints had digests: whether it is damaged cannot be told"
         warnings.warn(message, SharewiseWarning, stacklevel=2)
     return content
+
+
+def _is_mark(value: Any) -> bool:
+    kinds = {"lines": int, "bytes": int, "sha256": str}
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
 
 
 def _reason(error: BaseException) -> str:

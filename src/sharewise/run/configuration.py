@@ -13,7 +13,17 @@ from torch import nn
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
-from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics, pruned, selection_named
+from sharewise.engine import (
+    Callback,
+    CostTarget,
+    Extension,
+    Limit,
+    Recipe,
+    SearchResult,
+    numerics,
+    pruned,
+    selection_named,
+)
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
@@ -106,9 +116,9 @@ class Configuration:
         """What the run starts from, beside its space, recipe and data."""
         return Setting(self.network_options(), self.seed, self.place, self.max_steps)
 
-    def _keep(self, out: str | Path, resume: bool) -> Keep:
-        """Where the run is kept."""
-        return Keep(Path(out), resume, self.checkpoint_every)
+    def _keep(self, out: str | Path, resume: bool, extension: Extension | None = None) -> Keep:
+        """Where the run is kept, and what it shall go on by where it has ended."""
+        return Keep(Path(out), resume, self.checkpoint_every, extension)
 
 
 @final
@@ -210,11 +220,18 @@ class SearchConfiguration(Configuration):
         """The whole configuration as plain values, defaults included, as a run folder stores it."""
         return _complete("search", self, self.network_options(), dict(self.build_recipe().arguments))
 
-    def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> SearchResult:
-        """Run the search in a folder, or continue it there."""
+    def execute(
+        self,
+        out: str | Path,
+        *,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        extension: Extension | None = None,
+    ) -> SearchResult:
+        """Run the search in a folder, or continue it there, by more epochs where it has ended."""
         if self.max_latency is not None and self.latency is None:
-            return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
-        return self.search().run(self._keep(out, resume), callbacks, self.complete())
+            return self.with_latencies().execute(out, resume=resume, callbacks=callbacks, extension=extension)
+        return self.search().run(self._keep(out, resume, extension), callbacks, self.complete())
 
     def search(self) -> Search:
         """The search before its first step, space and data loaded."""
@@ -257,9 +274,16 @@ class TrainConfiguration(Configuration):
         values = _complete("train", self, self.network_options(), asdict(self.training()))
         return values | {"architecture": str(self.parse_architecture())}
 
-    def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
-        """Run the training in a folder, or continue it there."""
-        return self.train().run(self._keep(out, resume), callbacks, self.complete())
+    def execute(
+        self,
+        out: str | Path,
+        *,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        extension: Extension | None = None,
+    ) -> TrainingResult:
+        """Run the training in a folder, or continue it there, by more epochs where it has ended."""
+        return self.train().run(self._keep(out, resume, extension), callbacks, self.complete())
 
     def train(self, *, evaluate_on_test: bool = True) -> Training:
         """The training before its first step, space and data loaded."""

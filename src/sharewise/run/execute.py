@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from sharewise.engine import Callback, SearchResult, SearchState, run
+from sharewise.engine import Callback, Extension, SearchResult, SearchState, run
 from sharewise.errors import SharewiseWarning
+from sharewise.interruption import Interruption, interruptible
 from sharewise.report import write_report
 from sharewise.run.environment import environment
+from sharewise.run.extending import begin, notes_of, wanted
+from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
-from sharewise.run.interruption import Interruption, interruptible
 from sharewise.run.listeners import record_to
 from sharewise.run.place import Keep
 
@@ -48,6 +50,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     Raises:
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
+    require_step_fits(state)
     if keep.folder is None:
         result = run(state, callbacks)
         record.finish(result)
@@ -64,36 +67,45 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
             facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
             folder.create(asked, {**environment(state.numerics.device), **facts_of_data})
         identity = identity_of(state, folder.read_stored_config())
-        ended = keep.resume and _resume(state, folder, identity, asked)
+        ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
         listener = record_to(folder, identity, interruption, keep.every)
         result = run(state, (listener, *callbacks))
-        folder.finish(folder.read_result() if ended else _result(folder, record.finish(result)))
+        folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
         write_report(folder.path)
     return result
 
 
-def _result(folder: RunFolder, content: Mapping[str, Any]) -> Mapping[str, Any]:
+def _result(folder: RunFolder, state: SearchState, content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The content of the result file; where a damaged one is made again, what it knew of the test set is lost."""
-    if not os.path.lexists(folder.result):
-        return content
-    lost = "an earlier result file was damaged: what it recorded is lost"
-    return {**content, "test_openings": [lost, *content["test_openings"]]}
+    notes = notes_of(state.history)
+    before = list(notes["extended"][-1]["test_openings"]) if notes["extended"] else []
+    if os.path.lexists(folder.result):
+        before.append("an earlier result file was damaged: what it recorded is lost")
+    return {**content, **notes, "test_openings": [*before, *content["test_openings"]]}
 
 
-def _resume(state: SearchState, folder: RunFolder, identity: Identity, asked: Mapping[str, Any]) -> bool:
+def _resume(
+    state: SearchState, folder: RunFolder, identity: Identity, asked: Mapping[str, Any], extension: Extension | None
+) -> bool:
     """Bring a state to where its folder stands, and say whether the run had ended and its result is whole."""
     content = folder.load(identity, asked)
+    if content is not None:
+        folder.restore(state, content["state"])
+    more = wanted(state, folder, extension)
     if content is None:
         return False
-    folder.restore(state, content["state"])
-    if state.step < state.total_steps:
-        moved = identity.moved(content)
-        if moved is not None:
-            state.history.append(moved)
-            folder.append_metrics(moved)
-            warnings.warn(f"{folder.path} {moved['note']}", SharewiseWarning, stacklevel=2)
-        return False
-    return folder.has_result()
+    if more is None and state.step >= state.total_steps:
+        return folder.has_result()
+    moved = identity.moved(content)
+    if moved is not None:
+        state.history.append(moved)
+        folder.append_metrics(moved)
+        warnings.warn(f"{folder.path} {moved['note']}", SharewiseWarning, stacklevel=3)
+    if more is not None:
+        folder.append_metrics(begin(state, folder, more))
+        folder.save(identity, state.state_dict())
+    folder.result.unlink(missing_ok=True)  # of before an extension, whose record keeps what is worth keeping
+    return False
 
 
 def plain(value: Any) -> Any:

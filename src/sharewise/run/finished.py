@@ -13,6 +13,7 @@ from torch import nn
 from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.given import got
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
@@ -56,6 +57,10 @@ class Finished(ABC):
     @abstractmethod
     def configuration(self) -> SearchConfiguration | None:
         """The settings from which it can be repeated; `None` where it was made of objects that no file can name."""
+
+    @abstractmethod
+    def extensions(self) -> list[tuple[int, float]]:
+        """Epochs and rate of each extension, in order; none for a search that was not extended."""
 
     @abstractmethod
     def open(self) -> SearchState:
@@ -123,6 +128,11 @@ class InFolder(Finished):
             raise CheckpointError(f"{self.folder} is no search; only a search leaves a supernet")
         return found
 
+    def extensions(self) -> list[tuple[int, float]]:
+        """See `Finished.extensions`."""
+        found = RunFolder(self.folder).read_result().get("extended", ())
+        return [(int(record["epochs"]), float(record["rate"])) for record in found]
+
     def open(self) -> SearchState:
         """See `Finished.open`."""
         return finished_search(RunFolder(self.folder), device=self.device)
@@ -182,6 +192,10 @@ class InMemory(Finished):
 
     def configuration(self) -> None:
         """See `Finished.configuration`."""
+
+    def extensions(self) -> list[tuple[int, float]]:
+        """See `Finished.extensions`."""
+        return [(extension.epochs, extension.rate) for extension in self.state.extensions]
 
     def open(self) -> SearchState:
         """See `Finished.open`."""
@@ -248,7 +262,12 @@ def finished(
         device: overrides that of searches in folders.
         network: options of the network of results in memory.
     """
-    given = [runs] if isinstance(runs, str | Path | SearchResult) else list(runs)
+    given = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str | Path) else [runs]
+    for run in given:
+        if not isinstance(run, str | Path | SearchResult) or not str(run).strip():
+            raise ConfigurationError(
+                f"expected finished searches as runs, {got(run)}: give their folders, or what sharewise.search returned"
+            )
     return [
         InMemory(run.state, dict(network or {})) if isinstance(run, SearchResult) else InFolder(Path(run), device)
         for run in given

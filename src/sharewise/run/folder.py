@@ -1,13 +1,13 @@
 """A run as a folder: configuration, environment, checkpoint, history, result and report.
 
 Every file but the history is written whole and moved into place, so a run that is killed, or a full disk, leaves the
-last complete version. A resume writes the history again from the checkpoint, so no line is lost, repeated or changed.
+last complete version. A resume cuts the history to the lines that its checkpoint vouches for, so that none is lost,
+repeated or changed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import warnings
@@ -20,10 +20,11 @@ import yaml
 
 from sharewise.data.sources import relocated
 from sharewise.errors import CheckpointError, SharewiseError, SharewiseWarning
-from sharewise.files import CONFIGURATION_BYTES, append, open_regular, read_bytes
+from sharewise.files import CONFIGURATION_BYTES, open_regular, read_bytes
 from sharewise.run.checkpoint import CHECKPOINT_FORMAT, read_checkpoint, write_checkpoint
+from sharewise.run.history import History
 from sharewise.run.identity import Identity, difference
-from sharewise.run.writing import finite, unwritable, write_atomically
+from sharewise.run.writing import finite, write_atomically
 from sharewise.sealed_json import parse_json, sealed, unsealed
 from sharewise.strict_yaml import parse_yaml
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from sharewise.engine import SearchState
 
 __all__ = ["CHECKPOINT_FORMAT", "RunFolder", "write_atomically"]
+
+_KEPT = "history"
+"""In the state of a checkpoint of format 3 and before, which held its history; a later one holds a mark of the file."""
 
 
 @final
@@ -47,6 +51,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.checkpoint = self.path / "checkpoint.pt"
         self.metrics = self.path / "metrics.jsonl"
+        self.history = History(self.metrics)
         self.result = self.path / "result.json"
         self.report = self.path / "report.html"
 
@@ -163,11 +168,8 @@ class RunFolder:
 
     def finish(self, value: Mapping[str, Any]) -> None:
         """Write the result of a run that has ended, which vouches for the history that stands beside it."""
-        if self.metrics.exists():
-            with open_regular(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
-                os.fsync(file.fileno())  # no result may vouch for lines that a power cut can take
-        history = hashlib.sha256(self._history()).hexdigest()
-        self.write_result({**value, "history": f"sha256:{history}"})
+        self.history.sync()
+        self.write_result({**value, "history": self.history.digest()})
 
     def has_result(self) -> bool:
         """Whether the run has ended and its result is whole; one that is torn or was changed can be made again."""
@@ -216,10 +218,11 @@ class RunFolder:
             identity: of the run.
             state: tensors and plain values.
         """
-        write_checkpoint(self.checkpoint, {**identity.to_json(), "state": dict(state)})
+        plain = {name: value for name, value in state.items() if name != "history"}
+        write_checkpoint(self.checkpoint, {**identity.to_json(), "history": self.history.mark(), "state": plain})
 
     def load(self, identity: Identity, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Read the checkpoint without executing code, and write the history again as it was then.
+        """Read the checkpoint without executing code, and cut the history to the lines that belong to it.
 
         Args:
             identity: of the run.
@@ -229,18 +232,21 @@ class RunFolder:
             The content of the checkpoint, or `None` for a run that ended before its first.
 
         Raises:
-            CheckpointError: when the file is damaged, or belongs to another version, space or configuration.
+            CheckpointError: when the file is damaged, or belongs to another version, space or configuration; or when
+                lines of the history are missing or were changed.
         """
-        content = self.read_checkpoint()
+        content = read_checkpoint(self.checkpoint)
         if content is None:
-            self.metrics.unlink(missing_ok=True)
+            self.history.begin([])
             return None
         self.require_same_run(content, identity.fingerprint)
         differs = difference(content.get("configuration", {}), asked, edited=False)
         if differs is not None:
             raise CheckpointError(f"{self.checkpoint} belongs to another run: {differs}")
-        self._restore_history([identity.start, *_records(content, self.checkpoint)])
-        return content
+        if _KEPT in content["state"]:
+            self.history.begin([identity.start, *_kept(content, self.checkpoint)])
+            return content
+        return _with_history(content, self.history.go_on(content["history"]))
 
     def require_same_run(self, content: Mapping[str, Any], fingerprint: Mapping[str, str]) -> None:
         """Refuse a checkpoint that was written under another configuration, and a configuration that was edited.
@@ -264,12 +270,16 @@ class RunFolder:
             )
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """The checkpoint's content, or `None` where there is none yet.
+        """The checkpoint's content, its part of the history included, or `None` where there is none yet.
 
         Raises:
-            CheckpointError: when it is damaged, changed, or of another version.
+            CheckpointError: when it is damaged, changed, or of another version; or when lines of the history are
+                missing or were changed.
         """
-        return read_checkpoint(self.checkpoint)
+        content = read_checkpoint(self.checkpoint)
+        if content is None or _KEPT in content["state"]:
+            return content
+        return _with_history(content, self.history.records(content["history"])[1:])
 
     def restore(self, state: SearchState, saved: dict[str, Any]) -> None:
         """Bring a state to where a checkpoint says that it stood.
@@ -293,10 +303,7 @@ class RunFolder:
         Raises:
             SharewiseError: when the disk is full.
         """
-        try:
-            append(self.metrics, _line(record))
-        except OSError as error:
-            raise unwritable(self.metrics, error) from None
+        self.history.append(record)
 
     def read_history(self, result: Mapping[str, Any]) -> list[Any]:
         """The lines of a finished run, of which its result holds the digest; older ones hold none.
@@ -307,43 +314,19 @@ class RunFolder:
         Raises:
             CheckpointError: when they are damaged or were changed.
         """
-        content = self._history()
-        known = result.get("history")
-        if known is not None and known != f"sha256:{hashlib.sha256(content).hexdigest()}":
-            raise CheckpointError(
-                f"{self.metrics} is not what the run wrote; --resume {self.path} writes it again from the checkpoint"
-            )
-        try:
-            return [parse_json(line) for line in content.split(b"\n") if line.strip()]
-        except ValueError as error:
-            raise CheckpointError(f"{self.metrics} is damaged: {error}") from None
-
-    def _history(self) -> bytes:
-        try:
-            return read_bytes(self.metrics)
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.metrics}: {error.strerror}") from None
-
-    def _restore_history(self, records: list[Mapping[str, Any]]) -> None:
-        """Write the file anew, so that one which has other names on this disk is not changed under them."""
-        there, lines = self._history(), b"".join(_line(record) for record in records)
-        if there[: len(lines)] != lines[: len(there)]:
-            message = f"{self.metrics} was changed after it was written; it is written again from the checkpoint"
-            warnings.warn(message, SharewiseWarning, stacklevel=2)
-        write_atomically(self.metrics, lambda file: file.write(lines))
+        return self.history.finished(result.get("history"))
 
 
-def _records(content: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
-    history = content["state"].get("history")
+def _kept(content: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
+    history = content["state"][_KEPT]
     if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
         raise CheckpointError(f"{path} is damaged: it holds no history")
     return history
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+def _with_history(content: Mapping[str, Any], records: list[Any]) -> dict[str, Any]:
+    """The content with the history in its state, where the engine looks for it."""
+    return {**content, "state": {**content["state"], _KEPT: records}}
 
 
 def _why(error: OSError | ValueError) -> str:

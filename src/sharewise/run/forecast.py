@@ -23,6 +23,7 @@ from sharewise.engine import Scorer, SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.score import ScoreGates
 from sharewise.engine.watch import measure
 from sharewise.ledger import EVALUATION
+from sharewise.run.fits import require_step_fits
 from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
@@ -103,6 +104,7 @@ class _Need:
 
 
 def _foreseen(state: SearchState, eigenvalue_every: int) -> Forecast:
+    require_step_fits(state)
     state.supernet.train()
     made, training = _training(state)
     epochs = -(-state.total_steps // state.steps_per_epoch)

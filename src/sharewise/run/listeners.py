@@ -18,9 +18,9 @@ from sharewise.engine import (
     Stepped,
 )
 from sharewise.errors import ConfigurationError
+from sharewise.interruption import Interruption
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity
-from sharewise.run.interruption import Interruption
 
 __all__ = ["record_to", "tensorboard"]
 

@@ -12,7 +12,8 @@ from torch import nn
 from sharewise.data import Dataset
 from sharewise.engine import seeded_modules
 from sharewise.errors import ConfigurationError
-from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of, whole
+from sharewise.given import whole, wholes
+from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of
 from sharewise.space import Space
 from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.weights import fitting
@@ -60,7 +61,7 @@ def build_supernet(
     networks = networks_of(space)
     options = networks.configure(network_of(space, network))
     with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
-        return networks.supernet(space, input_shape, whole("outputs", outputs), options)
+        return networks.supernet(space, wholes("input_shape", input_shape), whole("outputs", outputs), options)
 
 
 def build_network(
@@ -85,7 +86,8 @@ def build_network(
     networks = networks_of(space)
     options = networks.configure(network_of(space, network))
     with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
-        return networks.plain(architecture_of(architecture, space), input_shape, whole("outputs", outputs), options)
+        chosen = architecture_of(architecture, space)
+        return networks.plain(chosen, wholes("input_shape", input_shape), whole("outputs", outputs), options)
 
 
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:

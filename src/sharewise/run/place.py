@@ -10,7 +10,7 @@ from typing import Any, final
 
 import torch
 
-from sharewise.engine import Numerics, numerics
+from sharewise.engine import Extension, Numerics, numerics
 from sharewise.errors import ConfigurationError
 
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
@@ -63,6 +63,7 @@ class Keep:
         folder: of the run; `None` keeps nothing.
         resume: whether the folder holds the run, to be continued.
         every: steps between checkpoints within an epoch; one is always written after each epoch.
+        extension: what a run that has ended shall go on by.
 
     Raises:
         ConfigurationError: when something is to be kept nowhere.
@@ -71,6 +72,7 @@ class Keep:
     folder: Path | None = None
     resume: bool = False
     every: int | None = None
+    extension: Extension | None = None
 
     def __post_init__(self) -> None:
         if self.folder is None and (self.resume or self.every is not None):

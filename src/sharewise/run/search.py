@@ -24,6 +24,7 @@ from sharewise.engine import (
     stream,
     together,
 )
+from sharewise.given import mapping, optional, whole
 from sharewise.oracle.table import Table
 from sharewise.run.arguments import (
     AnyData,
@@ -35,9 +36,9 @@ from sharewise.run.arguments import (
     recipe_of,
     setting_of,
     space_of,
-    whole,
 )
 from sharewise.run.execute import Record, execute
+from sharewise.run.extending import epochs_begun
 from sharewise.run.following import Following, follow
 from sharewise.run.networks import build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
@@ -65,6 +66,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
+    extension_rate: float | None = None,
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> SearchResult:
@@ -76,7 +78,7 @@ def search(
         dataset: a data set or its name; its training examples are dealt to the roles that the recipe names, the test
             examples stay sealed.
         network: options of the network by name.
-        epochs: overrides the recipe's.
+        epochs: overrides the recipe's; beside `resume`, epochs in all of a run that has ended and shall go on.
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
@@ -89,6 +91,8 @@ def search(
         out: a folder for the run; without one nothing is written.
         resume: continue the run in `out`, which must have been started with the same arguments.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
+        extension_rate: the learning rate at which a schedule that has ended starts anew in an extension, as a fraction
+            of the first one; by default 0.1.
         callbacks: told of every event.
         configuration: what to store as the run's configuration; by default the arguments in words.
 
@@ -108,17 +112,19 @@ def search(
         ['activation', 'width']
     """
     searched = space_of(space)
+    keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
+    begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
     data = dataset_of(dataset)
     found = Search(
         searched,
-        recipe_of(recipe, epochs),
+        recipe_of(recipe, epochs if begun is None else begun),
         data,
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),
     )
-    return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
+    return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
 
 @final
@@ -190,7 +196,7 @@ class Search:
             "method": recipe.name,
             "data": self.dataset.name,
             "network": network_options(self.space, setting.network),
-            "recipe": recipe.arguments,
+            "recipe": {"epochs": recipe.epochs, **recipe.arguments},
             "limits": {limit.quantity.option: limit.most for limit in recipe.limits},
             "seed": setting.seed,
             "device": setting.place.device,

@@ -11,6 +11,7 @@ from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
+from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
     AnyArchitecture,
     AnyData,
@@ -24,6 +25,7 @@ from sharewise.run.arguments import (
     training_of,
 )
 from sharewise.run.execute import Record, execute
+from sharewise.run.extending import epochs_begun
 from sharewise.run.folder import RunFolder
 from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
 from sharewise.run.place import NOWHERE, Keep, Setting
@@ -58,6 +60,7 @@ def train(
     *,
     training: TrainingRecipe | Mapping[str, Any] | None = None,
     network: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
@@ -66,6 +69,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
+    extension_rate: float | None = None,
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
@@ -77,6 +81,7 @@ def train(
         dataset: a data set or its name; its training examples train, its test examples are opened at the end.
         training: the recipe, or its options by name; the default is the schedule of NAS-Bench-201.
         network: options of the network by name.
+        epochs: overrides the recipe's; beside `resume`, epochs in all of a run that has ended and shall go on.
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
@@ -85,6 +90,8 @@ def train(
         out: a folder for the run; without one nothing is written.
         resume: continue the run in `out`.
         checkpoint_every: steps between checkpoints within an epoch.
+        extension_rate: the learning rate at which a schedule that has ended starts anew in an extension, as a fraction
+            of the first one; by default 0.1.
         callbacks: told of every event.
         configuration: what to store as the run's configuration; by default the arguments in words.
 
@@ -105,15 +112,17 @@ def train(
         360
     """
     searched = space_of(space)
+    keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
+    begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
     found = Training(
         searched,
         architecture_of(architecture, searched),
         dataset_of(dataset),
-        training_of(training),
+        training_of(training, epochs if begun is None else begun),
         setting_of(searched, network, seed, device, precision, max_steps),
-        evaluate_on_test,
+        truth("evaluate_on_test", evaluate_on_test),
     )
-    return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
+    return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
 
 @final

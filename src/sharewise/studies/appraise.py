@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sharewise import given
 from sharewise.engine import SearchResult, SearchState
 from sharewise.engine.streams import derived_seed
 from sharewise.errors import ConfigurationError
+from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
 from sharewise.report.appraisal_page import write_appraisal
+from sharewise.run.arguments import training_of
 from sharewise.run.environment import environment
 from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
@@ -69,7 +72,7 @@ def appraise(
     fine_tune: int = 0,
     fine_tune_rate: float | None = None,
     seeds: int | None = None,
-    training: TrainingRecipe | None = None,
+    training: TrainingRecipe | Mapping[str, Any] | None = None,
     epochs: int | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -133,24 +136,35 @@ def appraise(
         A. Pourchot, A. Ducarouge and O. Sigaud, *To Share or Not To Share: An Extensive Appraisal of Weight-Sharing*
         (arXiv 2002.04289).
     """
-    began = time.perf_counter()
-    given = finished(runs, device=device, network=network)
-    if not given:
-        raise ConfigurationError("there is nothing to appraise: give at least one finished search")
+    began, place = time.perf_counter(), given.optional(given.folder, "out", out)
+    count = partial(given.optional, given.whole)
+    jobs, network = count("jobs", jobs), given.optional(given.mapping, "network", network)
+    told = given.optional(given.function, "progress", progress, "what is done, how much of it, and how much there is")
+    device = given.optional(given.text, "device", str(device) if isinstance(device, torch.device) else device)
+    scoring = Scoring(
+        given.whole("recalibrate", recalibrate, least=0),
+        count("examples", examples),
+        given.whole("fine_tune", fine_tune, least=0),
+        given.optional(given.number, "fine_tune_rate", fine_tune_rate),
+    )
     design = _Design(
-        _source(oracle, dataset, training, epochs),
-        architectures,
-        Scoring(recalibrate, examples, fine_tune, fine_tune_rate),
-        seeds,
-        seed,
-        repeats,
-        resamples,
+        _source(oracle, given.optional(given.text, "dataset", dataset), training, count("epochs", epochs)),
+        count("architectures", architectures),
+        scoring,
+        count("seeds", seeds),
+        given.whole("seed", seed, least=0),
+        given.whole("repeats", repeats),
+        given.whole("resamples", resamples, least=0),
         known_scores(training_free),
     )
-    by_seed(given)  # before anything is trained
-    workers = Workers(_default_jobs(given, device) if jobs is None else jobs, progress or silent)
-    appraising = _Appraising(design, given, workers, device, None if out is None else Path(out))
-    return appraising.run(began)
+    searches = finished(runs, device=device, network=network)
+    if not searches:
+        raise ConfigurationError("there is nothing to appraise: give at least one finished search")
+    by_seed(searches)  # before anything is trained
+    workers = Workers(_default_jobs(searches, device) if jobs is None else jobs, told or silent)
+    appraising = _Appraising(design, searches, workers, device, place)
+    with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
+        return appraising.run(began)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -158,12 +172,15 @@ def appraise(
 
 
 def _source(
-    oracle: str | Path | Table, dataset: str | None, training: TrainingRecipe | None, epochs: int | None
+    oracle: str | Path | Table,
+    dataset: str | None,
+    training: TrainingRecipe | Mapping[str, Any] | None,
+    epochs: int | None,
 ) -> TruthSource:
     """Where the truth comes from; whatever is wrong with it is an error before anything is done."""
     if oracle == STANDALONE:
-        recipe = training or TrainingRecipe(epochs=5, validation_fraction=0.2)
-        return from_trainings(recipe if epochs is None else replace(recipe, epochs=epochs))
+        usual = TrainingRecipe(epochs=5, validation_fraction=0.2)
+        return from_trainings(training_of(usual if training is None else training, epochs))
     if training is not None or epochs is not None:
         raise ConfigurationError("trainings are for the oracle standalone; a table states what its own were")
     return from_table(oracle if isinstance(oracle, Table) else open_table(oracle), dataset)

@@ -19,12 +19,14 @@ from typing import Any, final
 
 import numpy as np
 
+from sharewise import given
 from sharewise.appraisal import mean_interval
 from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.files import open_regular
+from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
 from sharewise.report.comparison_page import write_comparison
 from sharewise.report.regret_figure import draw_regret
@@ -100,17 +102,19 @@ def compare(
         Traceback (most recent call last):
         sharewise.errors.DataError: ...absent.table...
     """
-    if jobs < 1:
-        raise ConfigurationError("--repeats and --jobs must be at least 1, and --seed not negative")
+    jobs, place = given.whole("jobs", jobs), given.optional(given.folder, "out", out)
+    if not isinstance(contest, Contest):
+        raise ConfigurationError(f"expected a contest, {given.got(contest)}: give a sharewise.Contest(evaluations=…)")
+    runs = [given.folder("runs", run) for run in _listed(runs)]
     contest.require_budget(runs)
-    opened = table if isinstance(table, Table) else open_table(table)
-    named = load(space) if isinstance(space, str) else space or opened.space
+    part, opened = _space_of(space), table if isinstance(table, Table) else open_table(table)
+    named = part or opened.space
     contest.require_strategies(named)
     signals, points = contest.signals(opened), points_of(runs, named)
     fields = {name: contest.field(opened, named, name, epochs, points) for name, epochs in signals.items()}
     plan = {**contest.plan(opened, named, signals), "runs": {point.label: point.checksum for point in points}}
     began = time.perf_counter()
-    with _folder(out) as folder:
+    with whole(place, f"sharewise.compare(…, out={str(out)!r})"), _folder(out) as folder:
         folder.begin(plan)
         found = {name: _repeated(folder.path / "repeats", field, contest, jobs) for name, field in fields.items()}
         panels = {name: _panel(field, contest, found[name], points) for name, field in fields.items()}
@@ -121,6 +125,18 @@ def compare(
             facts = {**_environment(), "seconds": round(time.perf_counter() - began, 1), "jobs": jobs}
             _write(folder, document, facts)
     return StrategyComparison(document, sentences, None if out is None else folder.path)
+
+
+def _space_of(space: object) -> Space | None:
+    """A space, or the one of a name."""
+    if space is None or isinstance(space, Space):
+        return space
+    return load(given.text("space", space))
+
+
+def _listed(runs: Any) -> Sequence[Any]:
+    """Several runs, or one."""
+    return runs if isinstance(runs, list | tuple) else [runs]
 
 
 @contextmanager

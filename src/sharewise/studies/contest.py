@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from sharewise import given
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.oracle import Table, table_oracle
 from sharewise.oracle.tabulated import final_accuracies
@@ -80,6 +81,7 @@ class Contest:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._read()
         if len(self.budget) > 1:
             raise ConfigurationError("give one budget: --cost-seconds, --cost-trainings or --evaluations")
         for name, value in self.budget.items():
@@ -89,6 +91,21 @@ class Contest:
             raise ConfigurationError("--repeats must be at least 1, and --seed not negative")
         if not self.strategies or len(set(self.strategies)) != len(self.strategies):
             raise ConfigurationError(f"--strategies needs different names, got {','.join(self.strategies)!r}")
+
+    def _read(self) -> None:
+        """Take what users give: one name for several, and numbers of numpy."""
+        for name in ("strategies", "datasets"):
+            value = getattr(self, name)
+            listed = [value] if isinstance(value, str) else value
+            if not isinstance(listed, list | tuple):
+                raise ConfigurationError(f"{name} must be names, {given.got(value)}")
+            object.__setattr__(self, name, tuple(given.text(name, one) for one in listed))
+        epochs = self.signal_epochs if isinstance(self.signal_epochs, list | tuple) else [self.signal_epochs]
+        object.__setattr__(self, "signal_epochs", given.wholes("signal_epochs", epochs))
+        for name in _BUDGETS:
+            given.optional(given.number, name, getattr(self, name))
+        for name in ("repeats", "seed"):
+            object.__setattr__(self, name, given.whole(name, getattr(self, name), least=0))
 
     @property
     def budget(self) -> dict[str, float]:

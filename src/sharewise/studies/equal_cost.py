@@ -310,7 +310,8 @@ def _compared(
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
-    return {**to_plain(verdict), "answer": verdict.answer.value}
+    found: dict[str, Any] = to_plain(verdict)
+    return found
 
 
 def _curves(checkpoints: list[float], rivals: Mapping[str, Floats], settings: Mapping[str, _Setting]) -> dict[str, Any]:

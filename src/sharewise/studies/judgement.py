@@ -23,7 +23,9 @@ from sharewise.appraisal import (
     mean_interval,
     over_seeds,
     rank_agreement,
+    rank_order,
     to_plain,
+    with_order,
 )
 from sharewise.appraisal.agreement import TOPS
 from sharewise.appraisal.sample_size import needed_architectures
@@ -142,8 +144,9 @@ def judge(
     regret, verdict = regrets(
         truth, scores, supernets.upfront, sound, tops, (variant, top), seed=seed, repeats=repeats, resamples=resamples
     )
+    verdict = _ordered(verdict, [scores[variant][name] for name in sound[variant]], truth, seed)
     document = {
-        "verdict": {**to_plain(verdict), "answer": verdict.answer.value, "top": top, "variant": variant},
+        "verdict": {**to_plain(verdict), "top": top, "variant": variant},
         "n": n,
         "seeds": list(supernets.seeds),
         "variants": list(scores),
@@ -167,6 +170,13 @@ def judge(
         "notes": notes,
     }
     return Judgement(verdict, document, agreement, {name: b for name, b in bias.items() if b is not None}, top, variant)
+
+
+def _ordered(verdict: Verdict, sound: Sequence[Floats], truth: Truth, seed: int) -> Verdict:
+    """The verdict with what can be said about the order of ranks; nothing where every supernet failed."""
+    if not sound:
+        return verdict
+    return with_order(verdict, rank_order(sound, truth.test, generator=generator(seed, "order")))
 
 
 def _agreements(

@@ -33,7 +33,10 @@ def by_seed(runs: Sequence[Finished]) -> dict[str, Finished]:
                 f"two runs have seed {run.seed}: every run is one seed, and the same supernet twice is no replication"
             )
         named[str(run.seed)] = run
-    settings = dict(zip(named, _settings(runs), strict=True))
+    settings = {
+        name: {**found, "extensions": run.extensions()}
+        for (name, run), found in zip(named.items(), _settings(runs), strict=True)
+    }
     one, first = next(iter(settings.items()))
     for name, other in settings.items():
         for key in sorted({*first, *other}):
@@ -87,6 +90,11 @@ def missing_siblings(
     configuration = runs[0].configuration()
     if folder is None or configuration is None:
         raise ConfigurationError("missing seeds are trained from the first run's folder, into out: give both")
+    if runs[0].extensions():
+        raise ConfigurationError(
+            f"{runs[0].path} was extended, and missing seeds are trained as it began: train and extend them yourself, "
+            "and leave --seeds out"
+        )
     wanted: list[int] = []
     taken = {run.seed for run in runs}
     seed = configuration.seed

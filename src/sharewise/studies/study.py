@@ -10,11 +10,13 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from sharewise import given
 from sharewise.appraisal import mean_interval, regret_curve
 from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
 from sharewise.appraisal.regret import at_checkpoints
 from sharewise.errors import ConfigurationError
+from sharewise.interruption import whole
 from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
@@ -87,15 +89,34 @@ def study(
         >>> list(found.document["panels"]), found.failures
         (['toy-tied-width, digits'], {})
     """
-    if isinstance(plan, str | Path):
-        plan = StudyPlan.read(plan)
-    elif isinstance(plan, Mapping):
-        plan = StudyPlan.from_plain(plan)
-    if jobs < 1:
-        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
-    cells, folder = plan.cells(), ResultFolder(Path(out), "study")
+    place, jobs = given.folder("out", out), given.whole("jobs", jobs)
+    given.function("progress", progress, "what is done, how much of it, and how much there is")
+    plan = _plan_of(plan)
+    cells, folder = plan.cells(), ResultFolder(place, "study")
     judge = judge_of(plan, folder.path, jobs)
     folder.begin({"kind": "study", **plan.to_plain()})
+    with whole(folder.path, f"sharewise.study(…, out={str(folder.path)!r})"):
+        return _judged(plan, cells, folder, judge, jobs, progress)
+
+
+def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any]) -> StudyPlan:
+    """A plan: itself, its file, or its plain values."""
+    if isinstance(plan, str | Path):
+        return StudyPlan.read(plan)
+    if isinstance(plan, Mapping):
+        return StudyPlan.from_plain(plan)
+    if not isinstance(plan, StudyPlan):
+        raise ConfigurationError(
+            f"expected a plan of a study, {given.got(plan)}: give a mapping with methods, spaces, data and seeds, or "
+            "its YAML file"
+        )
+    return plan
+
+
+def _judged(
+    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge: Judge, jobs: int, progress: Progress
+) -> Study:
+    """From the searches to what may be said of them."""
     failures = _run(plan, cells, folder, jobs, progress)
     finished = [cell for cell in cells if cell.name not in failures]
     trails = [read_trail(cell, folder.path / "runs" / cell.name) for cell in finished]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, final
 
 import torch
@@ -143,9 +145,10 @@ def spread(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_begin, initargs=(begin,))
     try:
-        futures = {pool.submit(work, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        with _children_told():
+            futures = {pool.submit(_until_told, work, task): task for task in tasks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
     except BrokenProcessPool:
         raise SharewiseError(
             "a process of the pool died, perhaps for want of memory; what is finished is kept. Go on with fewer --jobs"
@@ -195,7 +198,7 @@ def attempt(
             own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(None,))
             pools.append(own.pool)
         try:
-            found: Result | Failure = own.pool.submit(_attempted, work, task).result()
+            found: Result | Failure = own.pool.submit(_until_told, partial(_attempted, work), task).result()
         except BrokenProcessPool:
             own.pool.shutdown(wait=False)
             own.pool = None
@@ -204,9 +207,10 @@ def attempt(
 
     with ThreadPoolExecutor(min(jobs, len(tasks))) as threads:
         try:
-            futures = {threads.submit(do, task): task for task in tasks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            with _children_told():
+                futures = {threads.submit(do, task): task for task in tasks}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             for pool in pools:
@@ -222,7 +226,28 @@ def _attempted(work: Callable[[Task], Result], task: Task) -> Result | Failure:
         return Failure(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
+@contextmanager
+def _children_told() -> Iterator[None]:
+    """Hand an interruption on to the processes that began within the block, so that their runs write checkpoints."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except KeyboardInterrupt:
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+
+
+def _until_told(work: Callable[[Task], Result], task: Task) -> Result:
+    """Do a task in a process of a pool, which ends with an interruption instead of taking the next task."""
+    try:
+        return work(task)
+    except KeyboardInterrupt:
+        os._exit(1)
+
+
 def _begin(begin: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent hears it too, and hands it on once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     if begin is not None:

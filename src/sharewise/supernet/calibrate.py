@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
+from sharewise.given import function, got
 
 __all__ = [
     "BatchStatistics",
@@ -99,6 +100,11 @@ def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor | S
         >>> norm.running_mean, norm.running_var
         (tensor([3.]), tensor([2.]))
     """
+    if not isinstance(module, nn.Module):
+        raise ConfigurationError(f"recalibrate needs a module, {got(module)}")
+    if not isinstance(inputs, Iterable):
+        raise ConfigurationError(f"recalibrate needs mini-batches as its inputs, {got(inputs)}: give a list of tensors")
+    function("forward", forward, "a batch of inputs")
     layers = norms(module)
     saved = _statistics(layers)
     try:

@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from sharewise.atomic import replacing
 from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
+from sharewise.given import folder as named_folder
+from sharewise.given import got, mapping, optional
 
 __all__ = ["FORMATS", "export", "model_source"]
 
@@ -120,7 +122,11 @@ def export(
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    folder = Path(folder)
+    if not isinstance(network, nn.Module):
+        raise ConfigurationError(f"export needs a network, {got(network)}: give what sharewise.extract returns")
+    if example is not None and not isinstance(example, Tensor):
+        raise ConfigurationError(f"the example must be a batch of inputs as one tensor, {got(example)}")
+    description, folder = optional(mapping, "description", description), named_folder("folder", folder)
     absent = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

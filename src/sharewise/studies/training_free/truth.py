@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sharewise.appraisal import rank_agreement, to_plain
-from sharewise.errors import unknown_name
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.given import got
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
 from sharewise.studies.training_free.oracle import TrainingFreeOracle
@@ -25,10 +26,13 @@ def known_scores(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: when there is no such score.
     """
-    for name in names:
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, Sequence):
+        raise ConfigurationError(f"training_free must be names of scores, {got(names)}: {', '.join(SCORES)}")
+    for name in listed:
         if name not in SCORES:
             raise unknown_name("training-free score", name, SCORES)
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(listed))
 
 
 def against_truth(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
+from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.elastic.binding import evaluating
 from sharewise.supernet.elastic.decisions import space_of
@@ -72,6 +73,7 @@ def elastic(
         `published` asks for the authors' form.
     """
     shared, example = _copied(model, example)
+    published = truth("published", published)
     places = expanded(shared, choices or {})
     space = space_of(type(model).__name__, places, published=published)
     execution = examined(shared, places, space, example, published=published)

@@ -13,25 +13,26 @@ from typing import Any, final
 
 from sharewise.errors import printable
 
-__all__ = ["Interrupted", "Interruption", "interruptible"]
+__all__ = ["Interrupted", "Interruption", "interruptible", "whole"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to stop and has kept what it had; the message says where, and how to go on.
+    """A run was asked to stop and has kept what it had; in words, one line that says where, and how to go on.
 
     Args:
-        message: one line.
+        kept: what is kept, and where it stands.
+        resume: the exact words that go on.
         number: of the signal.
     """
 
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message, number)
-        self.number = number
+    def __init__(self, kept: str, resume: str, number: int) -> None:
+        super().__init__(kept, resume, number)
+        self.kept, self.resume, self.number = kept, resume, number
 
     def __str__(self) -> str:
-        return printable(self.args[0])
+        return printable(f"interrupted; {self.kept}. Go on with: {self.resume}")
 
 
 @final
@@ -68,7 +69,7 @@ class Interruption:
             Interrupted: naming the folder, where it stands and how to go on.
         """
         number = self.asked or signal.SIGINT
-        raise Interrupted(f"interrupted; {self._folder} is kept {where}. Go on with: {self._resume}", number)
+        raise Interrupted(f"{self._folder} is kept {where}", self._resume, number)
 
 
 @contextmanager
@@ -86,3 +87,21 @@ def interruptible(interruption: Interruption) -> Iterator[None]:
     finally:
         for number, handler in ours.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def whole(folder: Path | None, resume: str) -> Iterator[None]:
+    """Let what consists of many runs name itself where it is interrupted, and not the run that was being done.
+
+    Args:
+        folder: of the whole; `None` for one that keeps nothing.
+        resume: the exact words that go on.
+    """
+    if folder is None:
+        yield
+        return
+    try:
+        with interruptible(Interruption(folder, resume)):
+            yield
+    except Interrupted as inner:
+        raise Interrupted(f"{folder} keeps what is finished and where the rest stood", resume, inner.number) from None
