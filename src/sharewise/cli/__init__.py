@@ -27,7 +27,7 @@ _VERBS = {
     "report": "write a run's report again, also for a run in progress",
     "export": "write a run's network as a folder that loads without sharewise",
     "check-model": "prove that a model of your own shares its weights as it should",
-    "list": "list methods, spaces or data",
+    "list": "list methods, spaces, data or recipes of trainings",
     "space": "show a space: its size, choices and decisions",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.files import read_bytes
+from sharewise.recipes import RECIPES, NamedRecipe
+from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
 from sharewise.spaces import SPACES, load
 
@@ -89,17 +92,21 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     _add_run(parser, command)
     add_fields(parser.add_argument_group("what to run"), common)
     first = Parser(parser.prog, add_help=False)
-    for name, kind in (("space", str), ("method", str), ("config", place), ("resume", place)):
-        first.add_argument("--" + name, type=kind)
+    for name in ("space", "method", "recipe"):
+        first.add_argument("--" + name)
+    for name in ("config", "resume", "from-search"):
+        first.add_argument("--" + name, type=place)
     early, _ = first.parse_known_args(words)
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
     folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume)
     file = {} if early.config is None else _file(early.config, named)
-    network, recipe = _nested(command, {field.name: field.default for field in common} | stored | file | named)
+    recipe_named, origin = _origin(command, early, {**stored, **file})
+    defaults = {field.name: field.default for field in common}
+    network, recipe = _nested(command, defaults | origin | stored | file | named, recipe_named)
     # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's.
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    _require_options(command, words, {**stored, **file, **named}, (*common, *network, *recipe))
+    _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *network, *recipe))
     namespace = parser.parse(words)
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
@@ -176,17 +183,41 @@ def _add_run(parser: Parser, command: str) -> None:
         )
 
 
-def _nested(command: str, values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
-    """The options of network and recipe, which depend on space and method."""
-    network = fields_of_network(load(str(values["space"])))
-    if command == "train":
-        return network, fields_of_class("sharewise.run.standalone", "TrainingRecipe")
-    return network, fields_of_method(str(values["method"]))
+def _origin(
+    command: str, early: argparse.Namespace, given: Mapping[str, Any]
+) -> tuple[NamedRecipe | None, dict[str, Any]]:
+    """The recipe that a training names, and its space where only that recipe or its search says it."""
+    if command != "train":
+        return None, {}
+    section = given.get("recipe") or {}
+    name, path = early.recipe or section.get("recipe"), early.from_search or given.get("from_search")
+    recipe = None if name is None else recipe_of(str(name))
+    if "space" in given:
+        return recipe, {}
+    if path is not None:
+        from sharewise.run import settings_of_search
+
+        return recipe, {"space": settings_of_search(path)["space"]}
+    return recipe, {} if recipe is None else {"space": recipe.space}
+
+
+def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:
+    """The options of network and recipe, which depend on space and method; a named recipe has defaults of its own."""
+    space = str(values["space"])
+    network = fields_of_network(load(space))
+    if command != "train":
+        return network, fields_of_method(str(values["method"]))
+    choice = Field("recipe", str, None, f"named training whose options are the defaults: {', '.join(RECIPES)}")
+    training = fields_of_class("sharewise.run.standalone", "TrainingRecipe")
+    if named is not None:
+        network = [replace(f, default=named.network_in(space).get(f.name, f.default)) for f in network]
+        training = [replace(f, default=named.training.get(f.name, f.default)) for f in training]
+    return network, [choice, *training]
 
 
 def _require_options(command: str, words: list[str], values: Mapping[str, Any], own: tuple[Field, ...]) -> None:
     """Say whose option a word is that belongs to another space's networks or to another method."""
-    space = str(values.get("space", "nasbench201"))
+    space = str(values.get("space") or "nasbench201")
     mine = fields_of_network(load(space))
     others = [field for name in SPACES for field in fields_of_network(load(name))]
     require_own(words, f"networks of space {space!r} have", own, mine, others)

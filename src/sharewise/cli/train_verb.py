@@ -19,6 +19,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     from rich.markup import escape
 
     from sharewise.cli.display import console, progress
+    from sharewise.recipes import in_words
     from sharewise.run import RunFolder, TrainConfiguration, tensorboard
 
     configuration = request.configuration
@@ -26,6 +27,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     screen = console(quiet=request.as_json)
     folder = RunFolder(request.out)
     screen.print(f"training {configuration.parse_architecture()} on {configuration.data}", markup=False)
+    recipe = in_words(configuration.complete())
+    if recipe is not None:
+        screen.print(f"by {recipe}", markup=False)
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
         configuration.execute(request.out, resume=request.resume, callbacks=[display, *extra])
@@ -33,7 +37,13 @@ def execute(parser: Parser, words: list[str]) -> int:
     if request.as_json:
         print_json(result)
         return 0
-    primary = result["task"]["primary"]
+    primary, start = result["task"]["primary"], result["start"]
+    if start != "scratch":
+        screen.print(
+            f"from weights of {start['from']}: {primary} {start['scores'][primary]:.4f} on "
+            f"{start['scores']['examples']} {start['on']} before the first step",
+            markup=False,
+        )
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")

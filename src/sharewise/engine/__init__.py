@@ -1,6 +1,6 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
-from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Exponential, Linear, LinearToZero, WarmUp
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
@@ -64,10 +64,12 @@ __all__ = [
     "Event",
     "Evolution",
     "ExpectedCost",
+    "Exponential",
     "Joint",
     "Level",
     "Limit",
     "Linear",
+    "LinearToZero",
     "Losses",
     "Measure",
     "Mode",
@@ -95,6 +97,7 @@ __all__ = [
     "SupernetOracle",
     "Surgery",
     "Unrolled",
+    "WarmUp",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",

@@ -115,10 +115,28 @@ def require_input_kind(space: Space, dataset: Dataset) -> None:
         )
 
 
-def with_auxiliary(network: nn.Module, seed: int) -> nn.Module:
-    """The same kind of network with its auxiliary head, which is how a plain network's class offers one."""
-    configuration: dict[str, Any] = getattr(network, "configuration", {})
+def with_auxiliary(network: nn.Module, seed: int, input_shape: Sequence[int]) -> nn.Module:
+    """The same kind of network with its auxiliary head, which is how a plain network's class offers one.
+
+    Args:
+        network: without one.
+        seed: of the initialisation.
+        input_shape: of one example, which the head must be able to read.
+
+    Raises:
+        ConfigurationError: when there is no such head, or it does not fit the features of such inputs.
+    """
+    name, configuration = type(network).__name__, getattr(network, "configuration", {})
     if "auxiliary" not in configuration:
-        raise ConfigurationError(f"{type(network).__name__} has no auxiliary head; set auxiliary_weight to 0")
+        raise ConfigurationError(f"{name} has no auxiliary head; set auxiliary_weight to 0")
+    try:
+        with torch.device("meta"):
+            type(network)(**{**configuration, "auxiliary": True}).train()(torch.empty(2, *input_shape))
+    except (RuntimeError, ValueError) as error:
+        size = "×".join(map(str, input_shape[1:]))
+        raise ConfigurationError(
+            f"the auxiliary head of {name} does not fit images of {size} ({str(error).splitlines()[0]}); set "
+            "auxiliary_weight to 0, or take images of the size that the head was made for (32×32 for CIFAR)"
+        ) from None
     with seeded_modules(seed, "initialisation"):
         return type(network)(**{**configuration, "auxiliary": True})

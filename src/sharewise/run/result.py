@@ -63,9 +63,11 @@ def result_of_training(
 ) -> dict[str, Any]:
     """What a training came to, and what it cost."""
     followed = [record["selection"] for record in state.history if "selection" in record]
+    inherited = [record for record in state.history if record["event"] == "inherited"]
     return {
         "kind": "train",
         **_facts(training.space, training.architecture, training.dataset, training.setting.seed),
+        "start": inherited[0] if inherited else "scratch",
         "test": None if scores is None else _finite(scores, "the trained network"),
         "selection": followed[-1] if followed else None,
         "cost": _cost(without_auxiliary(network), training.dataset, state),
