@@ -37,13 +37,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     if request.as_json:
         print_json(result)
         return 0
-    primary, start = result["task"]["primary"], result["start"]
-    if start != "scratch":
-        screen.print(
-            f"from weights of {start['from']}: {primary} {start['scores'][primary]:.4f} on "
-            f"{start['scores']['examples']} {start['on']} before the first step",
-            markup=False,
-        )
+    primary = result["task"]["primary"]
+    screen.print(result["description"], markup=False)
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")

@@ -68,11 +68,20 @@ def result_of_training(
         "kind": "train",
         **_facts(training.space, training.architecture, training.dataset, training.setting.seed),
         "start": inherited[0] if inherited else "scratch",
+        "description": _begun(inherited[0], training.dataset) if inherited else "from scratch",
         "test": None if scores is None else _finite(scores, "the trained network"),
         "selection": followed[-1] if followed else None,
         "cost": _cost(without_auxiliary(network), training.dataset, state),
         "ledger": state.ledger.to_json(),
     }
+
+
+def _begun(start: Mapping[str, Any], dataset: Dataset) -> str:
+    primary = dataset.task.primary
+    return (
+        f"on from weights inherited from {start['method']}, seed {start['seed']} ({start['from']}): {primary} "
+        f"{start['scores'][primary]:.4f} on {start['scores']['examples']} {start['on']} before the first step"
+    )
 
 
 def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, reader: str) -> dict[str, float]:
