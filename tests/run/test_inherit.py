@@ -1,4 +1,4 @@
-"""Trainings that start from what a supernet learned: exact, recorded, resumed to the bit, refused where it cannot be."""
+"""Trainings that start from what a supernet learned: exact, recorded, resumed to the bit, or refused in one line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_takes_over_the_search_and_starts_exactly_where_that_ended(searched: 
     found = restore(RunFolder(searched))  # the network that `sharewise evaluate` and `export` give
     batches = result.state.evaluation_batches("selection")
     scores = evaluate(found.network, [found.numerics.arrange(batch) for batch in batches], found.dataset.task)
-    assert record["scores"] == scores  # to the bit, though the trained network has scales and shifts of its own
+    assert record["scores"] == scores  # to the bit
     assert record["on"] == "held-out examples"
     stored = json.loads((tmp_path / "RUN" / "result.json").read_text(encoding="utf-8"))
     assert stored["start"] == record
@@ -105,7 +105,9 @@ def test_it_is_resumed_to_the_bit_without_its_search(searched: Path, tmp_path: P
 def test_from_python_a_result_or_the_path_of_its_folder(searched: Path) -> None:
     data = SearchConfiguration(**SMALL).load_data()
     options: dict[str, Any] = {"network": SMALL["network"], "device": "cpu", "max_steps": 1, "evaluate_on_test": False}
-    found = sw.search("nasbench201", sw.methods.gaea_erm(**SMALL["recipe"]), data, seed=3, network=SMALL["network"], device="cpu", gap_examples=0)  # fmt: skip
+    method = sw.methods.gaea_erm(**SMALL["recipe"])
+    small: dict[str, Any] = {"network": SMALL["network"], "device": "cpu", "gap_examples": 0}
+    found = sw.search("nasbench201", method, data, seed=3, **small)
     before = {name: value.clone() for name, value in found.state.supernet.state_dict().items()}
     by_result = sw.train("nasbench201", found, data, start="inherited", **options)
     by_folder = sw.train("nasbench201", searched, data, start="inherited", **options)
@@ -146,7 +148,7 @@ def test_parts_of_a_network_are_no_network(searched: Path) -> None:
     state.supernet.plain = lambda a: sw.build_network(  # type: ignore[method-assign]
         a, "nasbench201", (1, 8, 8), 10, network={"channels": 4, "cells": 1}
     )
-    with pytest.raises(ConfigurationError, match="holds no whole network of .* as under partial channels"):
+    with pytest.raises(ConfigurationError, match=r"holds no whole network of .* as under partial channels"):
         Inheritance(lambda: state, "RUN").give(plain, architecture, state.supernet.space)
 
 

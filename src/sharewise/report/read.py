@@ -102,6 +102,7 @@ class Picture:
     Args:
         nodes: the nodes' names in topological order.
         edges: `(source, target, operation)` triples.
+        title: what the graph is, where there are several.
 
     Example:
         >>> Picture(("in", "out"), (("in", "out", "conv"),)).nodes
@@ -110,6 +111,7 @@ class Picture:
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str, str], ...]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class ReportData:
         candidates: ranked architectures, best first.
         architecture: the architecture found or trained, or the current one of an unfinished search.
         decisions: the names of each decision's options.
-        picture: the graph of the cell.
+        pictures: the graphs of its cells.
         against_random: the comparison with random architectures.
         gap: the rounding gap at the end.
         inherited: scores of the architecture with inherited weights.
@@ -178,7 +180,7 @@ class ReportData:
     candidates: tuple[Candidate, ...] = ()
     architecture: str | None = None
     decisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    picture: Picture | None = None
+    pictures: tuple[Picture, ...] = ()
     against_random: AgainstRandom | None = None
     gap: Gap | None = None
     inherited: Mapping[str, object] = field(default_factory=dict)
@@ -242,7 +244,7 @@ def read_run(run: Path) -> ReportData:
         candidates=told.candidates,
         architecture=architecture,
         decisions={name: _texts(options) for name, options in told.decisions.items()},
-        picture=_picture(result.get("picture")),
+        pictures=_pictures(result.get("picture")),
         against_random=_against_random(result.get("comparison")),
         gap=_gap(result.get("gap")) or _last(ordered, lambda epoch: epoch.gap),
         inherited=_mapping(result.get("inherited")),
@@ -389,15 +391,29 @@ def _candidates(value: object) -> tuple[Candidate, ...]:
     )
 
 
-def _picture(value: object) -> Picture | None:
-    entry = _mapping(value)
+_MOST_PICTURES = 8
+
+
+def _pictures(value: object) -> tuple[Picture, ...]:
+    """A graph, and those below it; what is none is left out."""
+    found: list[Picture] = []
+    for _ in range(_MOST_PICTURES):
+        entry = _mapping(value)
+        picture = _picture(entry)
+        found += [] if picture is None else [picture]
+        value = entry.get("below")
+    return tuple(found)
+
+
+def _picture(entry: Mapping[str, object]) -> Picture | None:
     edges = []
     for edge in _sequence(entry.get("edges")):
         texts = _texts(edge)
         if len(texts) == 3:
             edges.append((texts[0], texts[1], texts[2]))
     named = [*_texts(entry.get("nodes")), *(node for edge in edges for node in edge[:2])]
-    return Picture(tuple(dict.fromkeys(named)), tuple(edges)) if edges else None
+    title = _text(entry.get("title")) or ""
+    return Picture(tuple(dict.fromkeys(named)), tuple(edges), title) if edges else None
 
 
 def _against_random(value: object) -> AgainstRandom | None:

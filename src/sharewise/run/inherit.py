@@ -64,7 +64,7 @@ class Inheritance:
     def give(self, network: nn.Module, architecture: Architecture, space: Space) -> dict[str, Any]:
         """Write the inherited weights and statistics into a network, which then computes what the supernet does.
 
-        Norms that have no scale and shift in the supernet begin with 1 and 0; an auxiliary head keeps its own weights.
+        An auxiliary head keeps its own weights.
 
         Args:
             network: plain, before its first step.
@@ -105,10 +105,8 @@ class Inheritance:
 
     def _copy(self, weights: Mapping[str, Tensor], network: nn.Module) -> None:
         """Copy all weights or none."""
-        wanted = without_auxiliary(network)
-        neutral = {name: value for name, value in _neutral(wanted).items() if name not in weights}
-        here = {name: tuple(value.shape) for name, value in wanted.state_dict().items()}
-        there = {name: tuple(value.shape) for name, value in {**neutral, **weights}.items()}
+        here = {name: tuple(value.shape) for name, value in without_auxiliary(network).state_dict().items()}
+        there = {name: tuple(value.shape) for name, value in weights.items()}
         for name in dict.fromkeys([*here, *there]):
             if here.get(name) != there.get(name):
                 raise ConfigurationError(
@@ -118,18 +116,8 @@ class Inheritance:
                 )
         own = network.state_dict()
         with torch.no_grad():
-            for name, value in {**neutral, **weights}.items():
+            for name, value in weights.items():
                 own[name].copy_(value)
-
-
-def _neutral(network: nn.Module) -> dict[str, Tensor]:
-    """Scales of one and shifts of zero for all norms, which a supernet's may lack: they change nothing."""
-    return {
-        f"{prefix}.{name}": torch.full_like(value, float(name == "weight"))
-        for prefix, layer in network.named_modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-        for name, value in layer.named_parameters(recurse=False)
-    }
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

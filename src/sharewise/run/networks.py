@@ -18,6 +18,7 @@ from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.weights import fitting
 
 __all__ = [
+    "build_extracted",
     "build_network",
     "build_supernet",
     "network_options",
@@ -88,6 +89,32 @@ def build_network(
         return networks.plain(architecture_of(architecture, space), input_shape, whole("outputs", outputs), options)
 
 
+def build_extracted(
+    architecture: AnyArchitecture,
+    space: AnySpace,
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """The plain network that a supernet becomes when it is extracted, with weights of its own; arguments as above.
+
+    It may differ from `build_network` in what only search networks have or lack, such as the scales of their norms.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> space, options = load("nasbench201"), {"channels": 2, "cells": 1}
+        >>> a = space.parse("|nor_conv_1x1~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|")
+        >>> [len(list(build(a, space, (1, 8, 8), 10, network=options).parameters()))
+        ...  for build in (build_network, build_extracted)]
+        [30, 24]
+    """
+    supernet = build_supernet(space, input_shape, outputs, network=network, seed=seed)
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"):
+        return supernet.plain(supernet.space.own(architecture_of(architecture, supernet.space)))
+
+
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of a space's network, with defaults filled in."""
     return asdict(networks_of(space).configure(dict(network or {})))
@@ -115,28 +142,13 @@ def require_input_kind(space: Space, dataset: Dataset) -> None:
         )
 
 
-def with_auxiliary(network: nn.Module, seed: int, input_shape: Sequence[int]) -> nn.Module:
-    """The same kind of network with its auxiliary head, which is how a plain network's class offers one.
-
-    Args:
-        network: without one.
-        seed: of the initialisation.
-        input_shape: of one example, which the head must be able to read.
-
-    Raises:
-        ConfigurationError: when there is no such head, or it does not fit the features of such inputs.
-    """
-    name, configuration = type(network).__name__, getattr(network, "configuration", {})
+def with_auxiliary(network: nn.Module, seed: int) -> nn.Module:
+    """The same kind of network with its auxiliary head, which is how a plain network's class offers one."""
+    configuration: dict[str, Any] = getattr(network, "configuration", {})
     if "auxiliary" not in configuration:
-        raise ConfigurationError(f"{name} has no auxiliary head; set auxiliary_weight to 0")
+        raise ConfigurationError(f"{type(network).__name__} has no auxiliary head; set auxiliary_weight to 0")
     try:
-        with torch.device("meta"):
-            type(network)(**{**configuration, "auxiliary": True}).train()(torch.empty(2, *input_shape))
-    except (RuntimeError, ValueError) as error:
-        size = "×".join(map(str, input_shape[1:]))
-        raise ConfigurationError(
-            f"the auxiliary head of {name} does not fit images of {size} ({str(error).splitlines()[0]}); set "
-            "auxiliary_weight to 0, or take images of the size that the head was made for (32×32 for CIFAR)"
-        ) from None
-    with seeded_modules(seed, "initialisation"):
-        return type(network)(**{**configuration, "auxiliary": True})
+        with seeded_modules(seed, "initialisation"):
+            return type(network)(**{**configuration, "auxiliary": True})
+    except ValueError as error:  # of a module that imports nothing of ours, and says itself what it cannot be
+        raise ConfigurationError(str(error)) from None

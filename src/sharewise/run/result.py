@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -122,9 +123,7 @@ def _facts(space: Space, architecture: Architecture, dataset: Dataset, seed: int
         "choices": architecture.to_json()["choices"],
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
-        "picture": None
-        if picture is None
-        else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
+        "picture": None if picture is None else asdict(picture),
         "versions": versions(),
     }
 

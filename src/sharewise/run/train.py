@@ -39,7 +39,14 @@ from sharewise.run.arguments import (
 from sharewise.run.execute import Record, execute
 from sharewise.run.folder import RunFolder
 from sharewise.run.inherit import Inheritance, inheritance_of_folder
-from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
+from sharewise.run.networks import (
+    build_extracted,
+    build_network,
+    network_options,
+    require_input_kind,
+    with_auxiliary,
+    without_auxiliary,
+)
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
@@ -190,7 +197,7 @@ class Training:
         place = self.setting.place.numerics()
         plain = self.network()
         if training.auxiliary_weight:
-            plain = with_auxiliary(plain, seed, dataset.input_shape)
+            plain = with_auxiliary(plain, seed)
         dataset = replace(dataset, augmentation=training.augmentation(dataset))
         recipe = training.recipe(self.architecture)
         state = prepare(
@@ -207,10 +214,14 @@ class Training:
         return state, plain
 
     def network(self) -> nn.Module:
-        """The plain network before its first step, without an auxiliary head."""
-        shape, outputs = self.dataset.input_shape, self.dataset.task.outputs
-        setting = self.setting
-        return build_network(self.architecture, self.space, shape, outputs, network=setting.network, seed=setting.seed)
+        """The plain network before its first step, without an auxiliary head.
+
+        One that inherits is of the supernet's form, such as norms that learn no scale, so that it computes the same.
+        """
+        dataset, setting = self.dataset, self.setting
+        build = build_network if self.inheritance is None else build_extracted
+        options = {"network": setting.network, "seed": setting.seed}
+        return build(self.architecture, self.space, dataset.input_shape, dataset.task.outputs, **options)
 
     def run(
         self,
