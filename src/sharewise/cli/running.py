@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods
 from sharewise.cli.options import Field, add_fields, given, place, require_own
@@ -36,6 +36,22 @@ _OWNERS = {"network": "space", "recipe": "method"}
 """Whose options the sections of a configuration hold."""
 
 
+@final
+@dataclass(frozen=True)
+class Many:
+    """Several seeds of one search.
+
+    Args:
+        seeds: of the searches.
+        retrain: the words of `--retrain`: a recipe and what shall differ from it; empty for no retraining.
+        jobs: processes.
+    """
+
+    seeds: tuple[int, ...]
+    retrain: tuple[str, ...]
+    jobs: int
+
+
 class Request:
     """What the user asked for.
 
@@ -47,6 +63,7 @@ class Request:
         as_json: whether to print one JSON object instead of words.
         tensorboard: whether to write TensorBoard scalars as well.
         dry_run: whether to say what the search will need, and stop.
+        many: several seeds, and how what they find is retrained; `None` for one search or training.
     """
 
     def __init__(
@@ -59,8 +76,9 @@ class Request:
         as_json: bool,
         tensorboard: bool,
         dry_run: bool = False,
+        many: Many | None = None,
     ) -> None:
-        self.configuration, self.out, self.dry_run = configuration, out, dry_run
+        self.configuration, self.out, self.dry_run, self.many = configuration, out, dry_run, many
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -131,7 +149,31 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         as_json=namespace.json,
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
+        many=_many(namespace) if command == "search" else None,
     )
+
+
+def _many(namespace: argparse.Namespace) -> Many | None:
+    """Several seeds, where they or a retraining are asked for.
+
+    Raises:
+        ConfigurationError: when something that belongs to a single run is asked for as well.
+    """
+    seeds, retrain = namespace.seeds, tuple(namespace.retrain or ())
+    if seeds is None and not retrain:
+        if namespace.jobs is not None:
+            raise ConfigurationError("--jobs spreads several searches over processes: give --seeds")
+        return None
+    single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
+    for name, asked in single.items():
+        if asked:
+            raise ConfigurationError(
+                f"--{name} belongs to one search; with --seeds or --retrain leave it out (the same command goes on)"
+            )
+    alone = getattr(namespace, "seed", None)
+    if seeds is not None and alone is not None:
+        raise ConfigurationError("give --seed for one search or --seeds for several, not both")
+    return Many(seeds if seeds is not None else (alone or 0,), retrain, 1 if namespace.jobs is None else namespace.jobs)
 
 
 def require_run(path: str) -> str:
@@ -143,6 +185,10 @@ def require_run(path: str) -> str:
     if not Path(path).is_dir():
         raise CheckpointError(f"there is no run folder {path}; start a run with --out {path}")
     if not (Path(path) / "config.yaml").exists():
+        if (Path(path) / "plan.json").exists():
+            raise CheckpointError(
+                f"{path} holds a study, not a run; go on with: sharewise study {path}/plan.json --out {path}"
+            )
         raise CheckpointError(f"{path} is not a run folder: it has no config.yaml")
     return path
 
@@ -178,6 +224,21 @@ def _add_run(parser: Parser, command: str) -> None:
             metavar="FILE",
             help="JSON file of milliseconds by option, in place of a measurement",
         )
+        many = parser.add_argument_group("several seeds (--out is a study then, which the same command goes on with)")
+        many.add_argument(
+            "--seeds",
+            type=_seeds,
+            metavar="N",
+            help="search under several seeds: 5 for those from 0 to 4, or a list such as 3,7,9",
+        )
+        many.add_argument(
+            "--retrain",
+            nargs="+",
+            metavar=("RECIPE", "NAME=VALUE"),
+            help="train what every seed found by a recipe (see `sharewise list recipes`); options of the training or "
+            "of its network may follow, such as epochs=3 channels=8",
+        )
+        many.add_argument("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: 1)")
         run.add_argument(
             "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )
@@ -199,6 +260,14 @@ def _origin(
 
         return recipe, {"space": settings_of_search(path)["space"]}
     return recipe, {} if recipe is None else {"space": recipe.space}
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Seeds as argparse's type, whose errors keep their words."""
+    try:
+        return seeds_of(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:

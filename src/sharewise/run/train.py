@@ -219,9 +219,9 @@ class Training:
         One that inherits is of the supernet's form, such as norms that learn no scale, so that it computes the same.
         """
         dataset, setting = self.dataset, self.setting
+        shape, outputs = dataset.input_shape, dataset.task.outputs
         build = build_network if self.inheritance is None else build_extracted
-        options = {"network": setting.network, "seed": setting.seed}
-        return build(self.architecture, self.space, dataset.input_shape, dataset.task.outputs, **options)
+        return build(self.architecture, self.space, shape, outputs, network=setting.network, seed=setting.seed)
 
     def run(
         self,
