@@ -19,6 +19,7 @@ from sharewise.recipes import RECIPES, NamedRecipe
 from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
 from sharewise.spaces import SPACES, load
+from sharewise.studies.seeds import seeds_of
 
 if TYPE_CHECKING:
     from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration

@@ -7,46 +7,56 @@ from dataclasses import fields
 from typing import Any
 
 from sharewise.cost import Latency
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.spaces import load
 from sharewise.strict_yaml import parse_yaml
 from sharewise.studies.plan import Arm, DataPart, JudgeSettings, SpacePart, StudyPlan
+from sharewise.supernet import networks_of
 
 __all__ = ["plan_of_search", "retraining"]
 
 
-def retraining(words: Sequence[str]) -> JudgeSettings:
+def retraining(words: Sequence[str], space: str) -> JudgeSettings:
     """How found architectures are retrained, as a command line says it: a recipe, and what shall differ from it.
 
     Args:
         words: the name of a recipe, then options as `name=value`: of the training, or of the network that is trained.
+        space: whose network that is.
 
     Raises:
         ConfigurationError: for a word that is neither.
 
     Example:
-        >>> found = retraining(["darts-cifar10", "epochs=3", "channels=8"])
+        >>> found = retraining(["nasbench201-12", "epochs=3", "channels=8"], "nasbench201")
         >>> dict(found.training), dict(found.network)
-        ({'recipe': 'darts-cifar10', 'epochs': 3}, {'channels': 8})
+        ({'recipe': 'nasbench201-12', 'epochs': 3}, {'channels': 8})
     """
     recipe, *changes = words
     training: dict[str, Any] = {"recipe": recipe}
     network: dict[str, Any] = {}
-    own = {field.name for field in fields(TrainingRecipe)}
+    own = [field.name for field in fields(TrainingRecipe)]
+    legal = [*own, *(field.name for field in fields(networks_of(load(space)).options))]
     for word in changes:
         name, equals, text = word.partition("=")
         name = name.strip("-").replace("-", "_")
-        if not equals or not name:
+        if not equals:
             raise ConfigurationError(
                 f"a retraining is the name of a recipe and options as NAME=VALUE, such as epochs=3, got {word!r}"
             )
-        try:
-            value = parse_yaml(text.encode())
-        except ValueError as error:
-            raise ConfigurationError(f"cannot read the value of {word!r}: {error}") from None
-        (training if name in own else network)[name] = value
+        if name not in legal:
+            raise unknown_name("option of a retraining:", name, legal)
+        (training if name in own else network)[name] = _value(word, text)
     return JudgeSettings("training", training=training, network=network)
+
+
+def _value(word: str, text: str) -> Any:
+    """A value as a YAML file has it."""
+    try:
+        return parse_yaml(text.encode())
+    except ValueError as error:
+        raise ConfigurationError(f"cannot read the value of {word!r}: {' '.join(str(error).split())}") from None
 
 
 def plan_of_search(configuration: SearchConfiguration, seeds: Sequence[int], judge: JudgeSettings) -> StudyPlan:

@@ -271,7 +271,7 @@ class StudyPlan:
         return plan
 
     def to_plain(self) -> dict[str, Any]:
-        """The whole plan as plain values, defaults included; of what came later only what is said, for older folders."""
+        """The whole plan as plain values, defaults included; of what came later, what is said, for older folders."""
         found: dict[str, Any] = _plain(asdict(self))
         for part, name in ((found, "settings"), (found["judge"], "network")):
             if not part[name]:
