@@ -68,7 +68,12 @@ def write_study(folder: Path) -> Path:
     """
     with showing(folder, "study", "run sharewise study again") as read:
         document = read("study.json")
-        drawn = {name: panel for name, panel in document["panels"].items() if panel["checkpoints"]}
+        follows = any(len(cell["curve"]["values"]) > 1 for cell in document["cells"])
+        drawn = {
+            name: panel
+            for name, panel in document["panels"].items()
+            if panel["checkpoints"] and (follows or len(panel["arms"]) > 1)  # one point alone is a number
+        }
         for ending in ("png", "svg") if drawn else ():
             target = folder / f"figure.{ending}"
             with replacing(target, suffix=target.suffix) as temporary:
@@ -87,7 +92,7 @@ def _page(folder: Path, document: Document, drawn: bool) -> Page:
     return Page(
         eyebrow="sharewise study",
         title=capital(plan["title"]),
-        subtitle=f"{_label(document['metric'])}; {_budget(plan['budget'])}; {seeds}",
+        subtitle=f"{_label(document['metric'])}; {_budget(plan)}; {seeds}",
         headline=_cards(document),
         sections=[
             Section("verdict", "Verdict", _verdicts(document)),
@@ -102,11 +107,14 @@ def _page(folder: Path, document: Document, drawn: bool) -> Page:
     )
 
 
-def _budget(budget: Mapping[str, Any]) -> str:
+def _budget(plan: Mapping[str, Any]) -> str:
+    budget, most = plan["budget"], plan.get("settings", {}).get("max_steps")
     if budget["steps"] is not None:
         return f"{budget['steps']:,} weight steps each"
     if budget["multiply_accumulates"] is not None:
         return f"{si(float(budget['multiply_accumulates']), 'MAC')} each"
+    if most is not None:
+        return f"at most {most:,} steps each"
     return "each method over its own epochs"
 
 
@@ -131,7 +139,7 @@ def _cards_of_one(document: Document, arm: Mapping[str, Any]) -> Markup:
     found = []
     if arm["n"]:
         seeds = f"over {arm['n']} seed{'s' * (arm['n'] != 1)}"
-        found.append(card(_label(document["metric"]), *_mean(arm["interval"], seeds)))
+        found.append(card(capital(_label(document["metric"])), *_mean(arm["interval"], seeds)))
         if arm.get("inherited") is not None:
             found.append(card("With inherited weights", *_mean(arm["inherited"], seeds)))
         found.append(card("Architectures", str(arm["architectures"]), f"different ones, in {arm['n']} searches"))
@@ -178,7 +186,7 @@ def _table(document: Document) -> Markup:
     return join(
         how(
             "Means over seeds with 95 % intervals (Student's t). Costs are passes × multiply-accumulates until the "
-            f"architecture was chosen.{_references(document['judge'])}"
+            f"architecture was chosen.{_trainings(document['judge'])}{_references(document['judge'])}"
         ),
         *parts,
     )
@@ -198,6 +206,12 @@ def _around(interval: Mapping[str, Any]) -> str:
     """A mean with its interval."""
     ends = "" if interval["low"] is None else f" [{interval['low']:.2f}, {interval['high']:.2f}]"
     return f"{interval['mean']:.2f}{ends}"
+
+
+def _trainings(judge: Mapping[str, Any]) -> str:
+    """How what was found was retrained, where it was."""
+    source = str(judge.get("source", ""))
+    return f" What was found was judged by {source}." if source.startswith("trainings") else ""
 
 
 def _references(judge: Mapping[str, Any]) -> str:

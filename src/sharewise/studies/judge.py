@@ -195,7 +195,11 @@ class _Trained(Judge):
         return found
 
     def scale(self, trails: Sequence[Trail]) -> Scale:
-        return _scale_of(trails, f"test {_metric(trails)} after {self.recipe.epochs} epochs alone")
+        return _scale_of(trails, f"test {_metric(trails)} after {self._length} alone")
+
+    @property
+    def _length(self) -> str:
+        return f"{self.recipe.epochs} epoch{'s' * (self.recipe.epochs != 1)}"
 
     def judged(self, trails: Sequence[Trail], progress: Progress) -> list[Judged]:
         chosen = [self._chosen(trail.steps) for trail in trails]
@@ -250,7 +254,7 @@ class _Trained(Judge):
     def facts(self) -> dict[str, Any]:
         name = self.settings.training.get("recipe")
         by = f" by {name}" if name else ""
-        return {"source": f"trainings{by} of {self.recipe.epochs} epochs, with the seed of each search"}
+        return {"source": f"trainings{by} of {self._length}, with the seed of each search"}
 
 
 def _train(task: tuple[TrainConfiguration, Path]) -> None:
