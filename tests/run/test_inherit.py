@@ -141,8 +141,8 @@ def test_what_cannot_be_inherited_is_refused_before_anything_is_written(
 
 def test_parts_of_a_network_are_no_network(searched: Path) -> None:
     """As under partial channels: the supernet's operations have fewer channels than the network that is trained."""
-    state = sw.search("nasbench201", "rs-ws", SearchConfiguration(**SMALL).load_data(), max_steps=1, device="cpu",
-                      network=SMALL["network"], gap_examples=0).state  # fmt: skip
+    options: dict[str, Any] = {"network": SMALL["network"], "max_steps": 1, "gap_examples": 0, "device": "cpu"}
+    state = sw.search("nasbench201", "gaea-erm", SearchConfiguration(**SMALL).load_data(), **options).state
     architecture = state.supernet.space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
     plain = extracted(state, architecture)[0]
     state.supernet.plain = lambda a: sw.build_network(  # type: ignore[method-assign]
