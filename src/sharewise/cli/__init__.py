@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 _VERBS = {
     "search": "search a space with a method on a data set",
-    "train": "train one architecture from scratch and evaluate it on the test examples",
+    "train": "train one architecture by itself and evaluate it on the test examples",
     "evaluate": "evaluate the network of a finished run on the test examples",
     "report": "write a run's report again, also for a run in progress",
     "export": "write a run's network as a folder that loads without sharewise",
