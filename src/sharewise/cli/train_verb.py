@@ -38,7 +38,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(result)
         return 0
     primary = result["task"]["primary"]
-    screen.print(result["description"], markup=False)
+    screen.print(result.get("description", "from scratch"), markup=False)  # older folders do not say
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
