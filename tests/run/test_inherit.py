@@ -72,7 +72,7 @@ def test_it_takes_over_the_search_and_starts_exactly_where_that_ended(searched: 
     assert "inherited from gaea-erm" in page
     scratch = training(searched, start="scratch").execute(tmp_path / "SCRATCH").state
     assert not torch.equal(next(result.network.parameters()), next(scratch.supernet.parameters()))
-    assert restore(RunFolder(tmp_path / "RUN")).origin == "trained on from inherited weights"
+    assert restore(RunFolder(tmp_path / "RUN")).origin == "fine-tuned from inherited weights"
 
 
 def test_it_is_resumed_to_the_bit_without_its_search(searched: Path, tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
         state, network = training.prepare()
         _load(state, content, folder)
         network = without_auxiliary(network.eval()).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        begun = "from scratch" if configuration.start == "scratch" else "on from inherited weights"
-        return Restored(network, architecture, training.dataset, place, f"trained {begun}")
+        begun = "trained from scratch" if configuration.start == "scratch" else "fine-tuned from inherited weights"
+        return Restored(network, architecture, training.dataset, place, begun)
     search = configuration.search()
     state = search.prepare()
     _load(state, content, folder)

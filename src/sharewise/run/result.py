@@ -80,7 +80,7 @@ def result_of_training(
 def _begun(start: Mapping[str, Any], dataset: Dataset) -> str:
     primary = dataset.task.primary
     return (
-        f"on from weights inherited from {start['method']}, seed {start['seed']} ({start['from']}): {primary} "
+        f"fine-tuned from weights inherited from {start['method']}, seed {start['seed']} ({start['from']}): {primary} "
         f"{start['scores'][primary]:.4f} on {start['scores']['examples']} {start['on']} before the first step"
     )
 
