@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,10 @@ def run_study(plan: StudyPlan, out: Path, jobs: int, *, as_json: bool) -> int:
 
     try:
         found = study(plan, out=out, jobs=jobs, progress=Lines())
-    except Interrupted as stopped:
+    except KeyboardInterrupt as stopped:  # of one of its runs, or of this process while others run them
+        number = getattr(stopped, "number", signal.SIGINT)
         again = f"sharewise study {shlex.quote(str(out / 'plan.json'))} --out {shlex.quote(str(out))}"
-        raise Interrupted(f"interrupted; {out} keeps what is done. Go on with: {again}", stopped.number) from None
+        raise Interrupted(f"interrupted; {out} keeps what is done. Go on with: {again}", number) from None
     if as_json:
         print_json(dict(found.document))
     else:
