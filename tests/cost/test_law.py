@@ -38,6 +38,12 @@ SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
         (1, 8, 9),
         [{"channels": 2}, {"channels": 2, "sharing": "disjoint", "affine": True}, {"channels": 2, "published": True}],
     ),
+    "darts": (
+        (3, 9, 8),
+        [{"channels": 2, "layers": 3}, {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True}],
+    ),
+    "darts:S1": ((3, 8, 8), [{"channels": 2, "layers": 3, "fused": False}]),
+    "darts:S4": ((3, 8, 9), [{"channels": 2, "layers": 3}]),
     "toy-tied-width": ((2, 3), [{}]),
     "toy-two-inputs": ((2, 3), [{"width": 5}]),
 }
@@ -156,9 +162,16 @@ def masked() -> Case:
 
 def cases() -> Iterator[Any]:
     for name in SEARCHABLE:
+        if name in ("darts:S2", "darts:S3"):  # whose layers are those of darts:S4
+            continue
         for options in SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            yield pytest.param(lambda name=name, options=options: named(name, options), id=name + words)
+            many = name == "darts:S1" or (name == "darts" and "sharing" in options)  # the same layers again
+            yield pytest.param(
+                lambda name=name, options=options: named(name, options),
+                id=name + words,
+                marks=pytest.mark.slow if many else (),
+            )
     for path in sorted((ROOT / "examples").glob("*.py")):
         yield pytest.param(lambda path=path: example(path), id=f"examples/{path.stem}")
     models = ("dense", "encoder", "gpt", "Row", "RowTwice", "SharedChoose", "TwoNames", "SharedNorm", "Excited")
@@ -188,5 +201,6 @@ def test_the_price_of_an_architecture_is_the_cost_of_its_network(
         assert tables[Parameters()].of(a) == costs.parameters(a) == true.parameters
         assert tables[MultiplyAccumulates()].of(a) == costs.multiply_accumulates(a) == true.multiply_accumulates
         assert costs.of(discrete(supernet.relaxation.encode(a))) == true.multiply_accumulates
-    whole = bool(supernet.space.constraints or supernet.space.normalise)  # of NAS-Bench-101, evaluated one by one
+    space = supernet.space
+    whole = bool(space.constraints or space.normalise or space.name.startswith("darts"))  # evaluated one by one
     assert all((table.prices is None) == whole for table in tables.values())

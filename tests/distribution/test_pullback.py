@@ -59,20 +59,26 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+SPACES = [
+    pytest.param(name, marks=pytest.mark.slow if name == "darts" else ()) for name in RELAXABLE if ":" not in name
+]
+"""Without the parts of others, whose decisions are fewer or smaller."""
+
+
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
     check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:
     check_distribution(Autoregressive(hidden=8), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("paths", [1, 3])
 def test_sampler_contract(space: str, paths: int) -> None:
     check_distribution(Uniform(paths), load(space), draws=10)
@@ -84,6 +90,7 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     networks: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
         "nasbench201": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "conv-macro": ((3, 12, 12), {"divisor": 8, "dropout": 0.0}),
+        "darts": ((3, 8, 8), {"channels": 2, "layers": 3}),
         "toy-separable-cell": ((1, 8, 8), {"channels": 2, "dropout": 0.0}),
     }
     shape, network = networks.get(space, ((6,), {}))
@@ -92,7 +99,7 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     return supernet, x, torch.randint(4, (6,), generator=generator)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
 def test_pullback_equals_automatic_differentiation_through_the_network(
     space: str, geometry: Geometry, estimator: Estimator

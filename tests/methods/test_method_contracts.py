@@ -16,6 +16,8 @@ from sharewise.testing import check_method, planted
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
+    "darts": {"channels": 2, "layers": 3},
+    "darts:S4": {"channels": 2, "layers": 3},
     "nasbench201": {"channels": 2, "cells": 1},
     "toy-separable-cell": {"channels": 2},
 }
@@ -23,7 +25,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 SOME = ("drnas", "gaea-gdas", "spos")
 """For a space that differs from others in its layers alone."""
-PAIRS = [(m, s) for s in RELAXABLE for m in METHODS if s != "toy-separable-cell" or m in SOME]
+LARGER = {"toy-separable-cell": SOME, "darts": ("drnas",), "darts:S4": ("gdas",)}
+"""Spaces of which some methods are enough here."""
+PAIRS = [
+    pytest.param(m, s, marks=() if m in LARGER.get(s, METHODS) else pytest.mark.slow)
+    for s in RELAXABLE
+    for m in METHODS
+    if m in LARGER.get(s, METHODS) or s == "darts"
+    if s in NETWORKS or s.startswith("toy")
+]
 
 
 @pytest.mark.parametrize(("method", "space"), PAIRS)

@@ -122,7 +122,7 @@ def test_cells_of_fair_darts_have_their_parameters(name: str) -> None:
 def test_cells_of_fair_darts_have_their_multiply_accumulates(name: str, published: int) -> None:
     space = load("darts:fair")
     found = cost(network(space, space.parse(f"FairDARTS_{name}"), **CIFAR), (3, 32, 32)).multiply_accumulates
-    assert found // 1_000_000 == published, "the authors' notes cut off what is below a million"
+    assert abs(found / 1e6 - published) < 1, "some of the authors' notes are rounded, and some cut off"
 
 
 def test_a_cell_with_none() -> None:

@@ -118,7 +118,8 @@ def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
         incoming = [(source, label) for source, end, label in picture["edges"] if end == target]
         terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
-            screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}", markup=False)
+            between = "  +  " if any(label for _, label in incoming) else ", "  # what is read may be concatenated
+            screen.print(f"  {target:>8} = {between.join(terms) or '0'}", markup=False)
     show_picture(screen, picture.get("below"))
 
 

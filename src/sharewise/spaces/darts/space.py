@@ -216,7 +216,7 @@ def draw_cells(cells: Mapping[str, Cell]) -> Picture:
     Args:
         cells: operations by kind.
     """
-    names = {0: "cell k-2", 1: "cell k-1", **{node: f"node {node}" for node in NODES}}
+    names = {0: "k-2", 1: "k-1", **{node: f"node {node}" for node in NODES}}
     drawn: Picture | None = None
     for kind in reversed(KINDS):
         reading = [node for node in NODES if any(target == node for _, target, _ in cells[kind])] or NODES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
@@ -21,14 +22,17 @@ from sharewise.supernet import (
     MixedOperation,
     Mixture,
     Networks,
+    SlicedConv2d,
     Supernet,
     Wiring,
     execute,
     separable_layers,
 )
+from sharewise.supernet.execution import terms_of
 
 __all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "Macro", "SharedCell", "check_macro", "plain_network"]
 
+_NO_GATES: Gates = MappingProxyType({})
 _STEMS = ("cifar", "imagenet")
 _SHARINGS = ("disjoint", "entangled")
 
@@ -159,6 +163,17 @@ def edge(decision: Decision, channels: int, stride: int, options: DartsOptions) 
     return GroupedOperation(decision, groups, separate) if groups else MixedOperation(decision, separate)
 
 
+def _weights(module: nn.Module, gates: Gates = _NO_GATES) -> int:
+    """Weights of all convolutions of a module, of entangled kernels those that are executed."""
+    total = 0
+    for layer in module.modules():
+        if isinstance(layer, SlicedConv2d):
+            total += layer.weight.numel() * layer.kernel.size(gates) ** 2 // layer.kernel.largest**2
+        elif isinstance(layer, nn.Conv2d):
+            total += layer.weight.numel()
+    return total
+
+
 @final
 class SharedCell(nn.Module):
     """A cell that consumes the gates of its 14 edges.
@@ -191,6 +206,18 @@ class SharedCell(nn.Module):
         self.edges = nn.ModuleDict({name: edge(decisions[name], channels, strides[name], options) for name in places})
         self.wiring = Wiring(INPUTS, places, outputs=NODES, stride=2 if reduction else 1)
         self.fused = options.fused
+
+    def multiply_accumulates(self, gates: Gates, area: int, area_out: int) -> int:
+        """Of one image.
+
+        Args:
+            gates: of its decisions.
+            area: pixels of the inputs, the first of which may be halved on entry.
+            area_out: pixels of the output, at which every convolution of an edge works.
+        """
+        entry = sum(_weights(layer) for layer in (self.preprocess0, self.preprocess1))
+        parts = [part for mixture in self.edges.values() for part in terms_of(mixture, gates)]
+        return entry * area + sum(_weights(layer, part.gates) for part in parts for layer in part.body) * area_out
 
     def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
         """Map the outputs of the cell before the last and of the last one to that of this cell."""
@@ -238,6 +265,22 @@ class DartsSupernet(Supernet):
             before, last = last, cell(before, last, gates)
         outputs: Tensor = self.head(last)
         return outputs
+
+    def multiply_accumulates(self, gates: Gates) -> int:
+        """See `Supernet.multiply_accumulates`: in closed form, since nearly every draw is a pattern not met before."""
+        height, width = self.input_shape[1:]
+        total = 0
+        for layer in self.stems.modules():
+            if isinstance(layer, nn.Conv2d):
+                height, width = -(-height // layer.stride[0]), -(-width // layer.stride[0])
+                total += layer.weight.numel() * height * width
+        for cell in self.cells:
+            assert isinstance(cell, SharedCell)
+            area, stride = height * width, cell.wiring.stride
+            height, width = -(-height // stride), -(-width // stride)
+            total += cell.multiply_accumulates(gates, area, height * width)
+        classify = self.head[-1]
+        return total + sum(parameter.numel() for parameter in classify.parameters())
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options, its poolings followed by the norms of the search."""
