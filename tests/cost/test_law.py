@@ -25,6 +25,7 @@ SAMPLES = 20
 
 SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
     "conv-macro": ((1, 12, 13), [{"divisor": 8}, {"divisor": 8, "published": True, "dropout": 0.1}]),
+    **{f"nasbench1shot1:{name}": ((3, 9, 8), [{"channels": 3, "cells": 1}]) for name in "123"},
     "nasbench201": (
         (3, 9, 8),
         [

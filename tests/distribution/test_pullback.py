@@ -38,6 +38,7 @@ from sharewise.run import build_supernet
 from sharewise.spaces import RELAXABLE, load
 from sharewise.supernet import Supernet, cut, frozen_statistics
 from sharewise.testing import check_distribution
+from sharewise.testing.small import first_of_each
 
 GEOMETRIES: list[Geometry] = [
     SoftmaxLogits(0.05, scale=0.5),
@@ -59,9 +60,7 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
-SPACES = [
-    pytest.param(name, marks=pytest.mark.slow if name == "darts" else ()) for name in RELAXABLE if ":" not in name
-]
+SPACES = [pytest.param(name, marks=pytest.mark.slow if name == "darts" else ()) for name in first_of_each(RELAXABLE)]
 """Without the parts of others, whose decisions are fewer or smaller."""
 
 
@@ -88,6 +87,7 @@ def test_sampler_contract(space: str, paths: int) -> None:
 def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     networks: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+        "nasbench1shot1:1": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "nasbench201": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "conv-macro": ((3, 12, 12), {"divisor": 8, "dropout": 0.0}),
         "darts": ((3, 8, 8), {"channels": 2, "layers": 3}),

@@ -29,6 +29,7 @@ NETWORKS: dict[str, list[dict[str, Any]]] = {
     "conv-macro": [{"divisor": 8}, {"divisor": 8, "published": True}],
     "darts": [{"channels": 2, "layers": 3}, {"channels": 2, "layers": 3, "sharing": "entangled"}],
     "darts:S1": [{"channels": 2, "layers": 3}],
+    "nasbench1shot1:1": [{"channels": 2, "cells": 1}],
     "nasbench201": [{"channels": 2, "cells": 1, **cell} for cell in _CELLS],
     "toy-separable-cell": [{"channels": 2, **cell} for cell in _CELLS],
     "toy-tied-width": [{}],
@@ -39,7 +40,8 @@ SHAPES = {"conv-macro": (3, 12, 12), "toy-tied-width": (4,), "toy-two-inputs": (
 
 def left_out(name: str) -> list[tuple[Option, ...]]:
     """Every option by itself, and all but one of the options of a choice."""
-    choices = load(name).choices
+    space = load(name)
+    choices = [c for c in space.choices if space.independent or isinstance(c.options[0], str)]  # edges need each other
     options = dict.fromkeys(option for choice in choices for option in choice.options)
     rest = dict.fromkeys(tuple(o for o in c.options if o != kept) for c in choices for kept in c.options)
     found = dict.fromkeys([*((option,) for option in options), *rest])

@@ -32,6 +32,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("nasbench101:FULL", {"channels": 5, "cells": 1}),
     ("nasbench101:RES", {"channels": 6, "cells": 1}),
     ("nasbench101:NRES", {"channels": 6, "cells": 1}),
+    *((f"nasbench1shot1:{name}", {"channels": 3, "cells": 1}) for name in "123"),
+    ("nasbench1shot1:3", {"channels": 2, "cells": 1, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled"}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "affine": True, "published": True}),
     ("darts", {"channels": 2, "layers": 3}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
@@ -47,6 +47,18 @@ def _search_under_seeds(request: Request, many: Many) -> int:
     return run_study(plan, request.out, many.jobs, as_json=request.as_json)
 
 
+def _in_table(table: dict[str, Any]) -> str:
+    """What the table says of what was found."""
+    words = [
+        f"{name} error {100 * table[f'{split}_error']:.2f} % (least of the space: {100 * least:.2f} %)"
+        if f"{split}_error" in table
+        else f"{name} error not known"
+        for split, name in (("valid", "validation"), ("test", "test"))
+        if (least := table["least"].get(f"{split}_error")) is not None
+    ]
+    return f"in the table ({table['benchmark']}, {table['dataset']}): " + ", ".join(words)
+
+
 def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
     request = read_request("search", parser, words)
@@ -87,6 +99,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
+    if result.get("table"):
+        screen.print(_in_table(result["table"]), markup=False)
     show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)

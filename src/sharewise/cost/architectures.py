@@ -90,6 +90,20 @@ class ArchitectureCosts:
         return self.prices and {tuple(names[d] for d in group): table for group, table in self.prices.terms.items()}
 
     @property
+    def sums(self) -> Prices:
+        """The sum that the cost is.
+
+        Raises:
+            ConfigurationError: when it is none over small groups of choices.
+        """
+        if self.prices is None:
+            raise ConfigurationError(
+                f"the expected cost is not known for space {self.space.name!r}, whose cost is no sum over small groups "
+                "of independent choices; leave the penalty out, a budget holds without it"
+            )
+        return self.prices
+
+    @property
     def additive(self) -> bool:
         """Whether the cost is a sum over single choices."""
         return self.prices is not None and self.prices.additive
@@ -124,12 +138,7 @@ class ArchitectureCosts:
         Raises:
             ConfigurationError: when the cost is no sum over small groups of choices.
         """
-        if self.prices is None:
-            raise ConfigurationError(
-                f"the expected cost is not known for space {self.space.name!r}, whose cost is no sum over small groups "
-                "of independent choices; leave the penalty out, a budget holds without it"
-            )
-        return self.prices.expected(matrix({name: probabilities[name] for name in self._index}))
+        return self.sums.expected(matrix({name: probabilities[name] for name in self._index}))
 
     def _options(self, architecture: Architecture) -> list[int]:
         """For every choice the option that is taken; the first where there is no choice, which changes nothing."""

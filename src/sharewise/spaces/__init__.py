@@ -13,6 +13,7 @@ from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
+from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
@@ -28,6 +29,7 @@ __all__ = [
     "conv_macro",
     "darts",
     "load",
+    "nasbench1shot1",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
@@ -44,6 +46,7 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
+    **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
@@ -56,6 +59,7 @@ RELAXABLE = (
     "conv-macro",
     "darts",
     *(f"darts:{name}" for name in REDUCED),
+    *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "toy-separable-cell",
     "toy-tied-width",

@@ -12,7 +12,7 @@ from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
 from sharewise.strict_yaml import parse_yaml
-from sharewise.studies.plan import Arm, DataPart, JudgeSettings, SpacePart, StudyPlan
+from sharewise.studies.plan import SETTINGS, Arm, DataPart, JudgeSettings, SpacePart, StudyPlan
 from sharewise.supernet import networks_of
 
 __all__ = ["plan_of_search", "retraining"]
@@ -103,13 +103,8 @@ def plan_of_search(configuration: SearchConfiguration, seeds: Sequence[int], jud
 
 def _settings(configuration: SearchConfiguration) -> Mapping[str, Any]:
     """What a plan says of every search and nothing else does."""
+    found = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
+    usual = {field.name: field.default for field in fields(configuration)}
     table = configuration.latency
-    found = {
-        "max_steps": configuration.max_steps,
-        "max_parameters": configuration.max_parameters,
-        "max_macs": configuration.max_macs,
-        "max_latency": configuration.max_latency,
-        "latency": None if table is None else Latency.from_json(table).to_json(),
-        "budget_penalty": configuration.budget_penalty or None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    plain = {**found, "latency": None if table is None else Latency.from_json(table).to_json()}
+    return {name: plain[name] for name in SETTINGS if found[name] != usual[name]}

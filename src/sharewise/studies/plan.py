@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -13,7 +13,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.run.configuration import SearchConfiguration, from_mapping, read_yaml
 from sharewise.studies.typed import typed
 
-__all__ = ["Arm", "Budget", "Cell", "DataPart", "JudgeSettings", "SpacePart", "StudyPlan"]
+__all__ = ["SETTINGS", "Arm", "Budget", "Cell", "DataPart", "JudgeSettings", "SpacePart", "StudyPlan"]
 
 
 @final
@@ -192,7 +192,7 @@ class StudyPlan:
         device: auto, cpu, cuda, …
         precision: float32, float64 or bfloat16.
         settings: of every search, by name: max_steps, max_parameters, max_macs, max_latency with the latency table that
-            it is read from, budget_penalty.
+            it is read from, budget_penalty, and whatever else `sharewise search` may be told.
 
     Raises:
         ConfigurationError: when a part is missing, or named twice.
@@ -234,8 +234,8 @@ class StudyPlan:
 
     def _check_settings(self) -> None:
         for name in self.settings:
-            if name not in _SETTINGS:
-                raise unknown_name("setting of every search:", name, _SETTINGS)
+            if name not in SETTINGS:
+                raise unknown_name("setting of every search:", name, SETTINGS)
         if "max_steps" in self.settings and not self.budget.free:
             raise ConfigurationError("a budget sets the steps of every search; leave out max_steps, or budget")
         if "max_latency" in self.settings and "latency" not in self.settings:
@@ -330,7 +330,11 @@ class StudyPlan:
         return Cell(_folder_name([*names, f"seed{seed}"]), arm.name, panel, configuration)
 
 
-_SETTINGS = ("max_steps", "max_parameters", "max_macs", "max_latency", "latency", "budget_penalty")
+_OF_THE_PLAN = {"space", "method", "network", "recipe", "seed", "device", "precision", "threads", "checkpoint_every"}
+_OF_THE_PLAN |= {"data", "data_path", "train_examples", "image_size", "text_length", "gap_examples"}
+
+SETTINGS = tuple(field.name for field in fields(SearchConfiguration) if field.name not in _OF_THE_PLAN)
+"""What a search may be told and a plan says nowhere else."""
 
 
 def _folder_name(parts: list[str]) -> str:
