@@ -35,8 +35,9 @@ networks = {
     "nasbench201": {"channels": 2, "cells": 1}, "conv-macro": {"divisor": 8}, "toy-separable-cell": {"channels": 2},
 }
 result = {}
+spaces = [name for name in first_of_each(RELAXABLE) if name != "darts-rnn"]  # which reads text
 for method in METHODS:
-    for space in first_of_each(RELAXABLE) if method in ("gdas", "gaea-erm") else ("toy-tied-width", "toy-two-inputs"):
+    for space in spaces if method in ("gdas", "gaea-erm") else ("toy-tied-width", "toy-two-inputs"):
         options = small_arguments(method)
         network, data = networks.get(space, {}), larger if space == "conv-macro" else small
         found = sw.search(load(space), build(method, options), data, network=network, seed=5, device="cpu",

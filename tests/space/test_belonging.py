@@ -31,10 +31,16 @@ from sharewise.strategy.bridges import to_parameters
 from sharewise.supernet.elastic import ElasticModel
 from sharewise.testing.small import first_of_each
 
-SHAPES = {"conv-macro": (3, 12, 12), "toy-tied-width": (4,), "toy-two-inputs": (4,)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "conv-macro": (3, 12, 12),
+    "darts-rnn": (3,),
+    "toy-tied-width": (4,),
+    "toy-two-inputs": (4,),
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
     "darts": {"channels": 2, "layers": 3},
+    "darts-rnn": {"width": 3},
     "darts:S1": {"channels": 2, "layers": 3},
     "nasbench201": {"channels": 2, "cells": 1},
     "toy-separable-cell": {"channels": 2},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods
+from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
 from sharewise.cli.options import Field, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
@@ -109,7 +109,6 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     """
     common = _common(command)
     _add_run(parser, command)
-    add_fields(parser.add_argument_group("what to run"), common)
     first = Parser(parser.prog, add_help=False)
     for name in ("space", "method", "recipe"):
         first.add_argument("--" + name)
@@ -122,7 +121,10 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     recipe_named, origin = _origin(command, early, {**stored, **file})
     defaults = {field.name: field.default for field in common}
     network, recipe = _nested(command, defaults | origin | stored | file | named, recipe_named)
-    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's.
+    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
+    # method has for itself as well (`keep`) is the method's.
+    common = [field for field in common if field.name not in {own.name for own in recipe}]
+    add_fields(parser.add_argument_group("what to run"), common)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
     _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *network, *recipe))
@@ -197,6 +199,7 @@ def require_run(path: str) -> str:
 def _common(command: str) -> list[Field]:
     """The options of the configuration itself; those that name something list what there is."""
     names = {"space": list(SPACES), "method": list(methods()), "data": list(SOURCES)}
+    names["selection"] = names_of_table("sharewise.engine.selections", "SELECTIONS")
     fields = fields_of_class("sharewise.run.configuration", _CONFIGURATIONS[command], skip=(*_NESTED, *_TABLES))
     return [
         replace(field, text=f"{field.text.rstrip('.')}: {', '.join(names[field.name])}")

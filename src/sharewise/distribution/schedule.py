@@ -21,6 +21,7 @@ __all__ = [
     "Exponential",
     "Linear",
     "LinearToZero",
+    "Ramp",
     "Schedule",
     "Setting",
     "WarmUp",
@@ -126,6 +127,26 @@ class Linear:
     def __call__(self, epoch: int, epochs: int) -> float:
         """The value in `epoch`; a single epoch takes the start."""
         return self.start + (self.end - self.start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)
+
+
+@final
+@dataclass(frozen=True)
+class Ramp:
+    """From `start` in the first epoch to `end` after the last: start + (end - start) · epoch / epochs.
+
+    The line along which the authors of SDARTS and β-DARTS raise their radius and their strength.
+
+    Example:
+        >>> [Ramp(0.0, 50.0)(e, 5) for e in range(5)]
+        [0.0, 10.0, 20.0, 30.0, 40.0]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        return self.start + (self.end - self.start) * (epoch / epochs)
 
 
 @final

@@ -10,6 +10,7 @@ from sharewise.space.relaxation import (
     Decision,
     DirectRelaxation,
     Encoding,
+    Join,
     Probabilities,
     Relaxation,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "DirectRelaxation",
     "Encoding",
     "EnumeratedListing",
+    "Join",
     "Listing",
     "Option",
     "Picture",

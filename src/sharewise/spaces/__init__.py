@@ -13,6 +13,7 @@ from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
+from sharewise.spaces.darts_rnn import darts_rnn
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
@@ -28,6 +29,7 @@ __all__ = [
     "SPACES",
     "conv_macro",
     "darts",
+    "darts_rnn",
     "load",
     "nasbench1shot1",
     "nasbench101",
@@ -44,6 +46,7 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "darts": darts,
     "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
+    "darts-rnn": darts_rnn,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
@@ -58,6 +61,7 @@ SPACES: Mapping[str, Callable[[], Space]] = {
 RELAXABLE = (
     "conv-macro",
     "darts",
+    "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
