@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from sharewise.methods import METHODS, build
 
@@ -22,7 +24,7 @@ finally:
     sys.path.remove(str(ROOT))
 
 PAGE = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
-TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| another reading")[0]
+TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| dominant eigenvalue")[0]
 CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
 
 
@@ -76,6 +78,18 @@ def test_a_wrong_equation_is_noticed(name: str) -> None:
     label, change = WRONG[name]
     found = compare(label, change(RULES[label]), epochs=2, readings=False)
     assert found.worst > 1e3 * BAR, found.differences
+
+
+def test_a_wrong_eigenvalue_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_the_softmax(s: plain.Search, batch: plain.Batch) -> Tensor:
+        (draw,) = s.rule.draw(s, "architecture")
+        gates = plain.leaf(draw.gates)
+        (slope,) = torch.autograd.grad(s.loss(batch, draw._replace(gates=gates)), gates, create_graph=True)
+        rows = [torch.autograd.grad(x, gates, retain_graph=True)[0].flatten() for x in slope.flatten()]
+        return torch.linalg.eigvalsh(torch.stack(rows)).max()
+
+    monkeypatch.setattr(plain, "dominant_eigenvalue", without_the_softmax)
+    assert compare("r-darts", epochs=2, readings=False).differences["eigenvalue"] > 1e3 * BAR
 
 
 def test_the_comparison_with_authors_code_says_what_it_needs(

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.fidelity import plain as plain_side
 from benchmarks.fidelity.plain import Rule, Search, leaf
 from sharewise.data import digits
 from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, stream, train
+from sharewise.engine.curvature import spectrum
 from sharewise.methods import build, parameters
 from sharewise.run import build_supernet
 from sharewise.spaces import load
@@ -48,6 +50,8 @@ class Comparison:
     """The largest entry of the product's θ gradient."""
     moved: float = 0.0
     """The largest change of an entry of θ over the run."""
+    eigenvalue: float | None = None
+    """The dominant one of ∂²L_val/∂θ² at the end, by the plain side, for a method that watches it."""
     aside: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, quantity: str, product: Mapping[str, Tensor | None], plain: Mapping[str, Tensor | None]) -> None:
@@ -145,6 +149,7 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
 
     def listen(state: SearchState, event: Event) -> None:
         if not isinstance(event, Stepped):
+            outputs.clear()  # of measurements between epochs
             return
         plain.advance()
         found.steps += 1
@@ -162,6 +167,12 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
     hook = state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
     train(state, (listen,))
     hook.remove()
+    if state.recipe.reactions:
+        (batch,) = state.evaluation_batches("architecture", BATCH)
+        there = plain_side.dominant_eigenvalue(plain, (batch.inputs, batch.targets))
+        found.eigenvalue = float(there)
+        here = torch.tensor(spectrum(state, BATCH)["eigenvalue"], dtype=there.dtype)
+        found.note("eigenvalue", {"largest": here}, {"largest": there})
     for name, value in state.distribution.named_parameters():
         found.moved = max(found.moved, float((value - start[name]).detach().abs().max()))
     found.aside = plain.aside
@@ -182,6 +193,11 @@ def table(found: Mapping[str, Comparison]) -> str:
     for label, row in found.items():
         cells = [f"{row.differences[q]:.0e}" if q in row.differences else "" for q in QUANTITIES]
         lines.append(f"| {label} | {row.steps} | {' | '.join(cells)} | {f'{row.size:.0e}' if row.size else ''} |")
+    watched = {label: row for label, row in found.items() if row.eigenvalue is not None}
+    lines += ["", "| dominant eigenvalue of ∂²L_val/∂θ² | value | difference |", "| --- | --- | --- |"]
+    lines += [
+        f"| {label} | {row.eigenvalue:.3g} | {row.differences['eigenvalue']:.0e} |" for label, row in watched.items()
+    ]
     lines += ["", "| another reading | relative difference of the θ gradient: median [least, largest] | n |"]
     lines.append("| --- | --- | --- |")
     for label, row in found.items():

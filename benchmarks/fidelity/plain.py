@@ -271,6 +271,15 @@ class Search:
         self.rule.move(self, gradients)
 
 
+def dominant_eigenvalue(s: Search, batch: Batch) -> Tensor:
+    """R-DARTS: the largest eigenvalue of ∂²L_val/∂α², row by row through the whole graph from the loss to α."""
+    theta = s.theta["theta"]
+    (draw,) = s.rule.draw(s, "architecture")
+    (slope,) = torch.autograd.grad(s.loss(batch, draw), theta, create_graph=True)
+    rows = [torch.autograd.grad(entry, theta, retain_graph=True)[0].flatten() for entry in slope.flatten()]
+    return torch.linalg.eigvalsh(torch.stack(rows)).max()
+
+
 def leaf(value: Tensor) -> Tensor:
     return value.detach().clone().requires_grad_()
 

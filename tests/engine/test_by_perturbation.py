@@ -192,7 +192,7 @@ def test_methods_without_a_mixture_are_refused() -> None:
 LEARNED = [name for name in METHODS if build(name).distribution.learns]
 
 
-@pytest.mark.parametrize("method", [name for name in LEARNED if name != "drnas"])
+@pytest.mark.parametrize("method", [name for name in LEARNED if name not in ("drnas", "r-darts")])
 def test_every_learned_method_can_be_pruned_in_stages(method: str) -> None:
     """By one option of a search, whatever the method calls its own."""
     values = {"method": method, "recipe": small_arguments(method) | {"epochs": 24}, "keep": [3, 2]}
@@ -200,6 +200,12 @@ def test_every_learned_method_can_be_pruned_in_stages(method: str) -> None:
     assert [stage.keep for stage in recipe.stages if stage.keep] == [3, 2]
     assert sum(stage.fraction for stage in recipe.stages) == pytest.approx(1)
     assert recipe.stages == pruned(build(method).stages, (3, 2))
+
+
+def test_a_search_that_goes_back_cannot_be_pruned() -> None:
+    values = {"method": "r-darts", "recipe": {"epochs": 24}, "keep": [3, 2]}
+    with pytest.raises(ConfigurationError, match="EarlyStop goes back to earlier epochs"):
+        from_mapping("search", values).build_recipe()  # type: ignore[union-attr]
 
 
 def test_pruned_searches_end_with_few_options() -> None:

@@ -128,6 +128,14 @@ ROWS: Mapping[str, Row] = {
         {"epochs": 20, "tuning_epochs": 2, "learning_rate": 0.05},
         replace(_PERTURBATION, step=plain.weights_only, move=None, l2=0.0),
     ),
+    "r-darts": Row(
+        {"epochs": 20, **_SLOW_LOGITS},
+        Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3),
+        forms={
+            "adaptive": Form(Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3), {"stop": "adaptive"})
+        },
+        elsewhere="darts-second-order",
+    ),
     "snas": Row(
         {"epochs": 40, **_SLOW_LOGITS},
         Rule(plain.joint, plain.relaxed_sample, move=plain.adam, l2=1e-3, tau=(1.0, 0.03)),

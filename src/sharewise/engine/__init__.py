@@ -1,6 +1,7 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
 from sharewise.distribution import Constant, Cosine, CosineRestarts, Exponential, Linear, LinearToZero, Ramp, WarmUp
+from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.by_perturbation import ByPerturbation
 from sharewise.engine.by_strategy import ByStrategy
@@ -9,12 +10,14 @@ from sharewise.engine.callback import (
     Callback,
     EpochEnded,
     Event,
+    Reacted,
     SelectionEnded,
     StageEntered,
     Started,
     Stepped,
 )
 from sharewise.engine.course import Course, Period
+from sharewise.engine.curvature import architecture_hessian, curvature, require_curvature
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
@@ -38,6 +41,7 @@ from sharewise.engine.penalty import (
     ZeroOnePenalty,
 )
 from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
+from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
@@ -64,6 +68,7 @@ __all__ = [
     "PRECISIONS",
     "SELECTIONS",
     "AdamOptimization",
+    "AdaptiveDecay",
     "Adversarial",
     "Affordable",
     "Alternating",
@@ -79,6 +84,7 @@ __all__ = [
     "CostTarget",
     "Course",
     "DartsRule",
+    "EarlyStop",
     "EntropyPenalty",
     "EpochEnded",
     "Event",
@@ -104,6 +110,8 @@ __all__ = [
     "Ramp",
     "RandomNoise",
     "RankSampled",
+    "Reacted",
+    "Reaction",
     "Recipe",
     "Reward",
     "RootMeanSquare",
@@ -127,18 +135,22 @@ __all__ = [
     "WeightOptimization",
     "WeightsOnly",
     "ZeroOnePenalty",
+    "architecture_hessian",
     "architecture_step",
+    "curvature",
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
     "gate_loss",
     "gate_slopes",
+    "go_back",
     "joint_step",
     "numerics",
     "prepare",
     "pruned",
     "pruning",
     "replay",
+    "require_curvature",
     "reward_step",
     "rounding_gap",
     "run",
@@ -146,6 +158,7 @@ __all__ = [
     "selection_named",
     "selection_scorer",
     "selection_scores",
+    "set_aside",
     "stage_at",
     "stream",
     "together",

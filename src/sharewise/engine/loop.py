@@ -8,9 +8,11 @@ from typing import Any
 
 from sharewise.distribution import Distribution
 from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
+from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
+from sharewise.engine.watch import watch
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
@@ -69,7 +71,7 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     state.supernet.train()
     state.restart_clock()
     state.emit(Started())
-    while state.step < state.total_steps:
+    while goes_on(state):
         _begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
         moves = state.course.stages[state.stage].architecture_steps
@@ -112,16 +114,7 @@ def _end_epoch(state: SearchState) -> None:
     state.spend("search")
     record: dict[str, Any] = {"event": "epoch", "epoch": state.epoch, "step": state.step, **state.means()}
     record["learning_rate"] = state.weight_optimizer.param_groups[0]["lr"]
-    probabilities = state.distribution.probabilities()
-    if probabilities:
-        record["entropy"] = state.distribution.entropy()
-        record["probabilities"] = {name: row.tolist() for name, row in probabilities.items()}
-        projected = state.recipe.selection.projected(state)
-        if projected is not None:
-            record["architecture"] = str(projected)
-    if state.measure is not None:
-        record |= state.measure(state)
-        state.spend("measurement")
+    watch(state, record)
     record["ledger"] = state.ledger.to_json()
     record["seconds"] = state.ledger.seconds
     state.history.append(record)

@@ -10,6 +10,7 @@ from sharewise.methods.fairnas import fairnas
 from sharewise.methods.gaea import gaea_darts, gaea_erm, gaea_gdas
 from sharewise.methods.gdas import gdas
 from sharewise.methods.proxylessnas import proxylessnas
+from sharewise.methods.r_darts import r_darts
 from sharewise.methods.registry import METHODS, build, method, parameters, variant
 from sharewise.methods.rs_ws import rs_ws
 from sharewise.methods.sdarts import sdarts
@@ -37,6 +38,7 @@ __all__ = [
     "method",
     "parameters",
     "proxylessnas",
+    "r_darts",
     "rs_ws",
     "sdarts",
     "snas",

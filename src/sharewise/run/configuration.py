@@ -120,6 +120,7 @@ class SearchConfiguration(Configuration):
     Args:
         method: name of the search method.
         gap_examples: examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         oracle: file of a table, in which the architecture of every epoch is looked up for the report alone.
         oracle_dataset: of the table, where it is not called as the data set.
         max_parameters: the largest number of trainable parameters that the found network may have.
@@ -143,6 +144,7 @@ class SearchConfiguration(Configuration):
     selection: str | None = None
     tuning_epochs: int | None = None
     keep: tuple[int, ...] = ()
+    eigenvalue_every: int = 0
     oracle: str | None = None
     oracle_dataset: str | None = None
     max_parameters: int | None = None
@@ -219,7 +221,7 @@ class SearchConfiguration(Configuration):
         """The search before its first step, space and data loaded."""
         space, recipe, data = self.load_space(), self.build_recipe(), self.load_data()
         following = follow(self.oracle, space, data.name, self.oracle_dataset)
-        return Search(space, recipe, data, self.setting(), self.gap_examples, following=following)
+        return Search(space, recipe, data, self.setting(), self.gap_examples, self.eigenvalue_every, following)
 
 
 @final
