@@ -22,13 +22,13 @@ __all__ = ["main"]
 
 _VERBS = {
     "search": "search a space with a method on a data set",
-    "train": "train one architecture from scratch and evaluate it on the test examples",
+    "train": "train one architecture by itself and evaluate it on the test examples",
     "evaluate": "evaluate the network of a finished run on the test examples",
     "report": "write a run's report again, also for a run in progress",
     "alarm": "say whether a search collapses or never learned, from the history of a run or from records",
     "export": "write a run's network as a folder that loads without sharewise",
     "check-model": "prove that a model of your own shares its weights as it should",
-    "list": "list methods, spaces or data",
+    "list": "list methods, spaces, data or recipes of trainings",
     "space": "show a space: its size, choices and decisions",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",

@@ -27,7 +27,13 @@ def _data() -> list[dict[str, str]]:
     return [{"name": name, "summary": source.summary} for name, source in sorted(SOURCES.items())]
 
 
-_LISTS = {"methods": _methods, "spaces": _spaces, "data": _data}
+def _recipes() -> list[dict[str, str]]:
+    from sharewise.recipes import RECIPES
+
+    return [{"name": name, "summary": recipe.summary, "source": recipe.source} for name, recipe in RECIPES.items()]
+
+
+_LISTS = {"methods": _methods, "spaces": _spaces, "data": _data, "recipes": _recipes}
 
 
 def execute(parser: Parser, words: list[str]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
 from sharewise.cli.options import Field, add_fields, given, place, require_own
@@ -14,8 +15,11 @@ from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.files import read_bytes
+from sharewise.recipes import RECIPES, NamedRecipe
+from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
 from sharewise.spaces import SPACES, load
+from sharewise.studies.seeds import seeds_of
 
 if TYPE_CHECKING:
     from sharewise.engine import Extension
@@ -34,6 +38,22 @@ _OWNERS = {"network": "space", "recipe": "method"}
 """Whose options the sections of a configuration hold."""
 
 
+@final
+@dataclass(frozen=True)
+class Many:
+    """Several seeds of one search.
+
+    Args:
+        seeds: of the searches.
+        retrain: the words of `--retrain`: a recipe and what shall differ from it; empty for no retraining.
+        jobs: processes.
+    """
+
+    seeds: tuple[int, ...]
+    retrain: tuple[str, ...]
+    jobs: int
+
+
 class Request:
     """What the user asked for.
 
@@ -46,6 +66,7 @@ class Request:
         tensorboard: whether to write TensorBoard scalars as well.
         dry_run: whether to say what the search will need, and stop.
         extension: what a run that has ended shall go on by.
+        many: several seeds, and how what they find is retrained; `None` for one search or training.
     """
 
     def __init__(
@@ -59,8 +80,10 @@ class Request:
         tensorboard: bool,
         dry_run: bool = False,
         extension: Extension | None = None,
+        many: Many | None = None,
     ) -> None:
-        self.configuration, self.out, self.dry_run, self.extension = configuration, out, dry_run, extension
+        self.configuration, self.out, self.dry_run = configuration, out, dry_run
+        self.extension, self.many = extension, many
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -91,20 +114,24 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     common = _common(command)
     _add_run(parser, command)
     first = Parser(parser.prog, add_help=False)
-    for name, kind in (("space", str), ("method", str), ("config", place), ("resume", place)):
-        first.add_argument("--" + name, type=kind)
+    for name in ("space", "method", "recipe"):
+        first.add_argument("--" + name)
+    for name in ("config", "resume", "from-search"):
+        first.add_argument("--" + name, type=place)
     early, _ = first.parse_known_args(words)
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
     folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume)
     file = {} if early.config is None else _file(early.config, named)
-    network, recipe = _nested(command, {field.name: field.default for field in common} | stored | file | named)
+    recipe_named, origin = _origin(command, early, {**stored, **file})
+    defaults = {field.name: field.default for field in common}
+    network, recipe = _nested(command, defaults | origin | stored | file | named, recipe_named)
     # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
     # method has for itself as well (`keep`) is the method's.
     common = [field for field in common if field.name not in {own.name for own in recipe}]
     add_fields(parser.add_argument_group("what to run"), common)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    _require_options(command, words, {**stored, **file, **named}, (*common, *network, *recipe))
+    _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *network, *recipe))
     namespace = parser.parse(words)
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
@@ -131,6 +158,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
+        many=_many(namespace) if command == "search" else None,
     )
 
 
@@ -149,6 +177,29 @@ def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> E
     return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
+def _many(namespace: argparse.Namespace) -> Many | None:
+    """Several seeds, where they or a retraining are asked for.
+
+    Raises:
+        ConfigurationError: when something that belongs to a single run is asked for as well.
+    """
+    seeds, retrain = namespace.seeds, tuple(namespace.retrain or ())
+    if seeds is None and not retrain:
+        if namespace.jobs is not None:
+            raise ConfigurationError("--jobs spreads several searches over processes: give --seeds")
+        return None
+    single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
+    for name, asked in single.items():
+        if asked:
+            raise ConfigurationError(
+                f"--{name} belongs to one search; with --seeds or --retrain leave it out (the same command goes on)"
+            )
+    alone = getattr(namespace, "seed", None)
+    if seeds is not None and alone is not None:
+        raise ConfigurationError("give --seed for one search or --seeds for several, not both")
+    return Many(seeds if seeds is not None else (alone or 0,), retrain, 1 if namespace.jobs is None else namespace.jobs)
+
+
 def require_run(path: str) -> str:
     """The path of a run folder, seen to be one before anything slow is imported.
 
@@ -158,6 +209,10 @@ def require_run(path: str) -> str:
     if not Path(path).is_dir():
         raise CheckpointError(f"there is no run folder {path}; start a run with --out {path}")
     if not (Path(path) / "config.yaml").exists():
+        if (Path(path) / "plan.json").exists():
+            raise CheckpointError(
+                f"{path} holds a study, not a run; go on with: sharewise study {path}/plan.json --out {path}"
+            )
         raise CheckpointError(f"{path} is not a run folder: it has no config.yaml")
     return path
 
@@ -204,22 +259,69 @@ def _add_run(parser: Parser, command: str) -> None:
             metavar="FILE",
             help="JSON file of milliseconds by option, in place of a measurement",
         )
+        many = parser.add_argument_group("several seeds (--out is a study then, which the same command goes on with)")
+        many.add_argument(
+            "--seeds",
+            type=_seeds,
+            metavar="N",
+            help="search under several seeds: 5 for those from 0 to 4, or a list such as 3,7,9",
+        )
+        many.add_argument(
+            "--retrain",
+            nargs="+",
+            metavar=("RECIPE", "NAME=VALUE"),
+            help="train what every seed found by a recipe (see `sharewise list recipes`); options of the training or "
+            "of its network may follow, such as epochs=3 channels=8",
+        )
+        many.add_argument("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: 1)")
         run.add_argument(
             "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )
 
 
-def _nested(command: str, values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
-    """The options of network and recipe, which depend on space and method."""
-    network = fields_of_network(load(str(values["space"])))
-    if command == "train":
-        return network, fields_of_class("sharewise.run.standalone", "TrainingRecipe")
-    return network, fields_of_method(str(values["method"]))
+def _origin(
+    command: str, early: argparse.Namespace, given: Mapping[str, Any]
+) -> tuple[NamedRecipe | None, dict[str, Any]]:
+    """The recipe that a training names, and its space where only that recipe or its search says it."""
+    if command != "train":
+        return None, {}
+    section = given.get("recipe") or {}
+    name, path = early.recipe or section.get("recipe"), early.from_search or given.get("from_search")
+    recipe = None if name is None else recipe_of(str(name))
+    if "space" in given:
+        return recipe, {}
+    if path is not None:
+        from sharewise.run import settings_of_search
+
+        return recipe, {"space": settings_of_search(path)["space"]}
+    return recipe, {} if recipe is None else {"space": recipe.space}
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Seeds as argparse's type, whose errors keep their words."""
+    try:
+        return seeds_of(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:
+    """The options of network and recipe, which depend on space and method; a named recipe has defaults of its own."""
+    space = str(values["space"])
+    network = fields_of_network(load(space))
+    if command != "train":
+        return network, fields_of_method(str(values["method"]))
+    choice = Field("recipe", str, None, f"named training whose options are the defaults: {', '.join(RECIPES)}")
+    training = fields_of_class("sharewise.run.standalone", "TrainingRecipe")
+    if named is not None:
+        network = [replace(f, default=named.network_in(space).get(f.name, f.default)) for f in network]
+        training = [replace(f, default=named.training.get(f.name, f.default)) for f in training]
+    return network, [choice, *training]
 
 
 def _require_options(command: str, words: list[str], values: Mapping[str, Any], own: tuple[Field, ...]) -> None:
     """Say whose option a word is that belongs to another space's networks or to another method."""
-    space = str(values.get("space", "nasbench201"))
+    space = str(values.get("space") or "nasbench201")
     mine = fields_of_network(load(space))
     others = [field for name in SPACES for field in fields_of_network(load(name))]
     require_own(words, f"networks of space {space!r} have", own, mine, others)

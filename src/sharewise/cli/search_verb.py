@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sharewise.cli.going_on import repeatable
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import read_request
+from sharewise.cli.running import Many, Request, read_request
 from sharewise.errors import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,22 @@ def _show(found: Forecast, *, as_json: bool) -> None:
     print(f"peak memory:  {found.peak_bytes / 2**20:>12,.0f} MiB")
 
 
+def _search_under_seeds(request: Request, many: Many) -> int:
+    """Search once a seed, retrain what was found, and print means with intervals."""
+    from sharewise.cli.study_verb import run_study, show_plan
+    from sharewise.run import SearchConfiguration
+    from sharewise.studies.one_search import plan_of_search, retraining
+    from sharewise.studies.plan import JudgeSettings
+
+    assert isinstance(request.configuration, SearchConfiguration)
+    judge = retraining(many.retrain, request.configuration.space) if many.retrain else JudgeSettings()
+    plan = plan_of_search(request.configuration, many.seeds, judge)
+    if request.print_config:
+        show_plan(plan)
+        return 0
+    return run_study(plan, request.out, many.jobs, as_json=request.as_json)
+
+
 def _in_table(table: dict[str, Any]) -> str:
     """What the table says of what was found."""
     words = [
@@ -46,6 +63,9 @@ def _in_table(table: dict[str, Any]) -> str:
 def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
     request = read_request("search", parser, words)
+    if request.many is not None:
+        with repeatable("search", words):
+            return _search_under_seeds(request, request.many)
     if request.print_config:
         request.show_config()
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
@@ -11,7 +12,10 @@ from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError, printable
 
-__all__ = ["execute"]
+if TYPE_CHECKING:
+    from sharewise.studies.plan import StudyPlan
+
+__all__ = ["execute", "run_study", "show_plan"]
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -33,18 +37,36 @@ def execute(parser: Parser, words: list[str]) -> int:
     if not Path(options.plan).is_file():
         raise ConfigurationError(f"there is no plan {options.plan}; examples/study.yaml shows one")
 
-    import yaml
-
     from sharewise.studies.plan import StudyPlan
-    from sharewise.studies.study import study
 
     plan = StudyPlan.read(options.plan)
     if options.print_config:
-        print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
+        show_plan(plan)
         return 0
     with repeatable("study", words):
-        found = study(plan, out=options.out, jobs=options.jobs, progress=Lines())
-    if options.json:
+        return run_study(plan, Path(options.out), options.jobs, as_json=options.json)
+
+
+def show_plan(plan: StudyPlan) -> None:
+    """Print a complete plan as YAML, fit for `sharewise study`."""
+    import yaml
+
+    print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
+
+
+def run_study(plan: StudyPlan, out: Path, jobs: int, *, as_json: bool) -> int:
+    """Run a study, or go on with it, and print what may be said; the exit code is 1 where a search has no result.
+
+    Args:
+        plan: of the study.
+        out: its folder.
+        jobs: processes.
+        as_json: whether to print the results as one JSON object.
+    """
+    from sharewise.studies.study import study
+
+    found = study(plan, out=out, jobs=jobs, progress=Lines())
+    if as_json:
         print_json(dict(found.document))
     else:
         for panel, sentences in found.sentences.items():

@@ -19,6 +19,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     from rich.markup import escape
 
     from sharewise.cli.display import console, progress, show_course
+    from sharewise.recipes import in_words
     from sharewise.run import RunFolder, TrainConfiguration, tensorboard
 
     configuration = request.configuration
@@ -26,6 +27,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     screen = console(quiet=request.as_json)
     folder = RunFolder(request.out)
     screen.print(f"training {configuration.parse_architecture()} on {configuration.data}", markup=False)
+    recipe = in_words(configuration.complete())
+    if recipe is not None:
+        screen.print(f"by {recipe}", markup=False)
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
     with progress(screen) as display:
         configuration.execute(
@@ -36,6 +40,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         print_json(result)
         return 0
     primary = result["task"]["primary"]
+    screen.print(result.get("description", "from scratch"), markup=False)  # older folders do not say
     score = f"[bold]{result['test'][primary]:.4f}[/bold]"
     screen.print(f"test {escape(primary)}: {score} on {result['test']['examples']} examples")
     show_course(screen, result)

@@ -20,10 +20,13 @@ __all__ = [
     "Cosine",
     "CosineRestarts",
     "Ending",
+    "Exponential",
     "Linear",
+    "LinearToZero",
     "Ramp",
     "Schedule",
     "Setting",
+    "WarmUp",
     "value_at",
 ]
 
@@ -279,3 +282,130 @@ class CosineRestarts(Ending):
     def again(self, fraction: float) -> Schedule:
         """One more half cosine down to the end; the end itself where that lies higher."""
         return Cosine(max(fraction * self.start, self.end), self.end)
+
+
+@final
+@dataclass(frozen=True)
+class Exponential(Ending):
+    """start · factor^epoch: an epoch is an epoch, however many there are.
+
+    Args:
+        start: value in the first epoch.
+        factor: from one epoch to the next, in (0, 1].
+
+    Raises:
+        ConfigurationError: when the factor is out of range.
+
+    Example:
+        >>> [Exponential(1.0, 0.5)(e, 600) for e in range(3)]
+        [1.0, 0.5, 0.25]
+    """
+
+    start: float
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor <= 1:
+            raise ConfigurationError(f"the factor of an exponential schedule must lie in (0, 1], got {self.factor}")
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        return self.start * self.factor**epoch
+
+    def length(self, epochs: int) -> float:
+        """It never ends."""
+        return math.inf
+
+    def again(self, fraction: float) -> Schedule:
+        """It goes on."""
+        return self
+
+
+@final
+@dataclass(frozen=True)
+class LinearToZero(Ending):
+    """A straight line to zero, whose last epochs go on gently where it would have arrived.
+
+    With E epochs of which the last are T = tail · E: start · (E - T - e) / (E - T) while more than T remain, then
+    start · (E - e) / (T · (E - T)), which begins at one step of the line and ends above zero.
+
+    Args:
+        start: value in the first epoch.
+        tail: part of the epochs that the end takes, in [0, 0.5); it is rounded to whole epochs, halves up.
+
+    Raises:
+        ConfigurationError: when the tail is out of range.
+
+    Example:
+        >>> [round(LinearToZero(1.0, tail=0.2)(e, 10), 4) for e in (0, 1, 7, 8, 9)]
+        [1.0, 0.875, 0.125, 0.125, 0.0625]
+
+    References:
+        Y. Xu et al., *PC-DARTS*, ICLR 2020 (arXiv 1907.05737): its ImageNet training, as in the authors' code, whose
+        tail is 5 of 250 epochs.
+    """
+
+    start: float
+    tail: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tail < 0.5:
+            raise ConfigurationError(f"the tail of a linear schedule must lie in [0, 0.5), got {self.tail}")
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        tail = math.floor(self.tail * epochs + 0.5)
+        remaining, line = epochs - epoch, epochs - tail
+        return self.start * ((remaining - tail) / line if remaining > tail else remaining / (tail * line))
+
+    def length(self, epochs: int) -> float:
+        """With the last epoch."""
+        return epochs
+
+    def again(self, fraction: float) -> Schedule:
+        """Another line to zero."""
+        return LinearToZero(fraction * self.start, self.tail)
+
+
+@final
+@dataclass(frozen=True)
+class WarmUp(Ending):
+    """A schedule whose first W = fraction · E epochs rise in equal steps to its start: start · (epoch + 1) / W.
+
+    Args:
+        schedule: that is followed afterwards, as if it had been followed from the beginning.
+        fraction: of the epochs, in [0, 1); rounded to whole epochs, halves up.
+
+    Raises:
+        ConfigurationError: when the fraction is out of range.
+
+    Example:
+        >>> [WarmUp(Constant(1.0), 0.4)(e, 5) for e in range(3)]
+        [0.5, 1.0, 1.0]
+
+    References:
+        P. Goyal et al., *Accurate, Large Minibatch SGD* (arXiv 1706.02677), section 2.2.
+
+    Deviations:
+        By epoch instead of by step, as the authors of PC-DARTS do.
+    """
+
+    schedule: Ending
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction < 1:
+            raise ConfigurationError(f"the fraction of a warm-up must lie in [0, 1), got {self.fraction}")
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        rising = math.floor(self.fraction * epochs + 0.5)
+        return self.schedule(0, epochs) * (epoch + 1) / rising if epoch < rising else self.schedule(epoch, epochs)
+
+    def length(self, epochs: int) -> float:
+        """With the schedule."""
+        return self.schedule.length(epochs)
+
+    def again(self, fraction: float) -> Schedule:
+        """The schedule's own; no warm-up is repeated."""
+        return self.schedule.again(fraction)

@@ -1,6 +1,6 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
-from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear, Ramp
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Exponential, Linear, LinearToZero, Ramp, WarmUp
 from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.by_perturbation import ByPerturbation
@@ -92,11 +92,13 @@ __all__ = [
     "Event",
     "Evolution",
     "ExpectedCost",
+    "Exponential",
     "Extension",
     "Joint",
     "Level",
     "Limit",
     "Linear",
+    "LinearToZero",
     "Losses",
     "Measure",
     "Mode",
@@ -131,6 +133,7 @@ __all__ = [
     "Surgery",
     "Threshold",
     "Unrolled",
+    "WarmUp",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sharewise.recipes import in_words
 from sharewise.report import run_costs, run_views, table_view, watch_views
 from sharewise.report.components import Page, Section, card, cards, code, render, save
 from sharewise.report.facts import inherited, inherited_on, number_at, setting, text_at
@@ -56,7 +57,7 @@ def render_report(data: ReportData) -> str:
         Page(
             eyebrow=f"sharewise {'training' if data.kind == 'train' else 'search'} report",
             title=_title(data),
-            subtitle=data.description,
+            subtitle=_subtitle(data),
             headline=join(_status(data), _course(data), *_remarks(data), _cards(data)),
             sections=[Section(key, title, build(data)) for key, title, build in _SECTIONS],
             footer=_footer(data),
@@ -68,6 +69,12 @@ def _title(data: ReportData) -> str:
     space, of = setting(data, "space") or "unknown space", setting(data, "data")
     subject = "Training" if data.kind == "train" else setting(data, "method") or "Search"
     return f"{subject} in {space}" + (f" on {of}" if of else "")
+
+
+def _subtitle(data: ReportData) -> str:
+    """The method of a search, or the recipe of a training and what it started from."""
+    recipe = in_words(data.config) if data.kind == "train" else None
+    return "; ".join(part for part in (recipe, data.description) if part)
 
 
 def _status(data: ReportData) -> Markup | None:

@@ -42,6 +42,17 @@ _CAPTION = (
 )
 
 
+_HOW_COMPARED = (
+    "Two arms are compared on the seeds that both have. One is called better where the paired t test and Mann and "
+    "Whitney's test of ranks both say so after one correction for all pairs (Holm): what searches find is discrete, "
+    "and a few seeds easily agree by luck. With fewer than four seeds nothing can be claimed. Else nothing is."
+)
+_HOW_ONE = (
+    "One method by itself. The interval around a mean over seeds (95 %, Student's t) says how well that mean is known "
+    "here, and nothing about other methods."
+)
+
+
 def write_study(folder: Path) -> Path:
     """Draw the any-time curves of a study and write its `report.html`.
 
@@ -57,7 +68,12 @@ def write_study(folder: Path) -> Path:
     """
     with showing(folder, "study", "run sharewise study again") as read:
         document = read("study.json")
-        drawn = {name: panel for name, panel in document["panels"].items() if panel["checkpoints"]}
+        follows = any(len(cell["curve"]["values"]) > 1 for cell in document["cells"])
+        drawn = {
+            name: panel
+            for name, panel in document["panels"].items()
+            if panel["checkpoints"] and (follows or len(panel["arms"]) > 1)  # one point alone is a number
+        }
         for ending in ("png", "svg") if drawn else ():
             target = folder / f"figure.{ending}"
             with replacing(target, suffix=target.suffix) as temporary:
@@ -76,7 +92,7 @@ def _page(folder: Path, document: Document, drawn: bool) -> Page:
     return Page(
         eyebrow="sharewise study",
         title=capital(plan["title"]),
-        subtitle=f"{_label(document['metric'])}; {_budget(plan['budget'])}; {seeds}",
+        subtitle=f"{_label(document['metric'])}; {_budget(plan)}; {seeds}",
         headline=_cards(document),
         sections=[
             Section("verdict", "Verdict", _verdicts(document)),
@@ -91,16 +107,21 @@ def _page(folder: Path, document: Document, drawn: bool) -> Page:
     )
 
 
-def _budget(budget: Mapping[str, Any]) -> str:
+def _budget(plan: Mapping[str, Any]) -> str:
+    budget, most = plan["budget"], plan.get("settings", {}).get("max_steps")
     if budget["steps"] is not None:
         return f"{budget['steps']:,} weight steps each"
     if budget["multiply_accumulates"] is not None:
         return f"{si(float(budget['multiply_accumulates']), 'MAC')} each"
+    if most is not None:
+        return f"at most {most:,} steps each"
     return "each method over its own epochs"
 
 
 def _cards(document: Document) -> Markup:
-    panels = document["panels"].values()
+    panels = list(document["panels"].values())
+    if len(panels) == 1 and len(panels[0]["arms"]) == 1:
+        return _cards_of_one(document, next(iter(panels[0]["arms"].values())))
     said = [one for panel in panels for one in panel["verdicts"]]
     arms = list(dict.fromkeys(arm for panel in panels for arm in panel["arms"]))
     spent = sum(cell["seconds"] for cell in document["cells"])
@@ -113,6 +134,27 @@ def _cards(document: Document) -> Markup:
     return cards(found)
 
 
+def _cards_of_one(document: Document, arm: Mapping[str, Any]) -> Markup:
+    """Of one method under several seeds: what it came to, and how much that varies."""
+    found = []
+    if arm["n"]:
+        seeds = f"over {arm['n']} seed{'s' * (arm['n'] != 1)}"
+        found.append(card(capital(_label(document["metric"])), *_mean(arm["interval"], seeds)))
+        if arm.get("inherited") is not None:
+            found.append(card("With inherited weights", *_mean(arm["inherited"], seeds)))
+        found.append(card("Architectures", str(arm["architectures"]), f"different ones, in {arm['n']} searches"))
+    failed = len(document["failures"])
+    found.append(card("Searches", str(len(document["cells"])), f"{failed} without a result"))
+    found.append(card("Time", duration(sum(cell["seconds"] for cell in document["cells"])), "of all searches together"))
+    return cards(found)
+
+
+def _mean(interval: Mapping[str, Any], seeds: str) -> tuple[str, str]:
+    """A mean, and beneath it where it lies."""
+    ends = "" if interval["low"] is None else f"[{interval['low']:.2f}, {interval['high']:.2f}] "
+    return f"{interval['mean']:.2f}", f"{ends}{seeds}"
+
+
 def _verdicts(document: Document) -> Markup:
     parts: list[Markup] = []
     for name, panel in document["panels"].items():
@@ -120,16 +162,10 @@ def _verdicts(document: Document) -> Markup:
         rest = [element("li", capital(one["sentence"])) for one in found if not one["better"]]
         parts += [element("h3", name), *(verdict(capital(one["sentence"])) for one in found if one["better"])]
         parts += [element("ul", *rest)] if rest else []
+        parts += [] if found else [verdict(one) for one in panel.get("means", [])]
         parts += [note(capital(text)) for text in panel["notes"]]
-    return join(
-        how(
-            "Two arms are compared on the seeds that both have. One is called better where the paired t test and Mann "
-            "and Whitney's test of ranks both say so after one correction for all pairs (Holm): what searches find is "
-            "discrete, and a few seeds easily agree by luck. With fewer than four seeds nothing can be claimed. Else "
-            "nothing is."
-        ),
-        *parts,
-    )
+    several = any(panel["verdicts"] for panel in document["panels"].values())
+    return join(how(_HOW_COMPARED if several else _HOW_ONE), *parts)
 
 
 def _failures(document: Document) -> Markup | None:
@@ -140,27 +176,42 @@ def _failures(document: Document) -> Markup | None:
 
 
 def _table(document: Document) -> Markup:
-    heads = ["Arm", _label(document["metric"]), "n", "cost of a search", "time of a search", "different architectures"]
+    shared = any(arm.get("inherited") for panel in document["panels"].values() for arm in panel["arms"].values())
+    heads = ["Arm", _label(document["metric"]), *(["with inherited weights"] if shared else [])]
+    heads += ["n", "cost of a search", "time of a search", "different architectures"]
     parts: list[Markup] = []
     for name, panel in document["panels"].items():
-        body = [(arm, _row(facts)) for arm, facts in panel["arms"].items()]
+        body = [(arm, _row(facts, shared)) for arm, facts in panel["arms"].items()]
         parts += [element("h3", name), values(heads, body)]
     return join(
         how(
             "Means over seeds with 95 % intervals (Student's t). Costs are passes × multiply-accumulates until the "
-            f"architecture was chosen.{_references(document['judge'])}"
+            f"architecture was chosen.{_trainings(document['judge'])}{_references(document['judge'])}"
         ),
         *parts,
     )
 
 
-def _row(facts: Mapping[str, Any]) -> list[str]:
+def _row(facts: Mapping[str, Any], shared: bool) -> list[str]:
     if not facts["n"]:
-        return ["–", "0", "–", "–", "–"]
-    interval = facts["interval"]
+        return ["–", *(["–"] if shared else []), "0", "–", "–", "–"]
+    shown = [_around(facts["interval"])]
+    if shared:
+        shown.append("–" if facts.get("inherited") is None else _around(facts["inherited"]))
+    spent = [si(facts["cost"], "MAC"), duration(facts["seconds"])]
+    return [*shown, str(facts["n"]), *spent, str(facts["architectures"])]
+
+
+def _around(interval: Mapping[str, Any]) -> str:
+    """A mean with its interval."""
     ends = "" if interval["low"] is None else f" [{interval['low']:.2f}, {interval['high']:.2f}]"
-    shown = f"{interval['mean']:.2f}{ends}"
-    return [shown, str(facts["n"]), si(facts["cost"], "MAC"), duration(facts["seconds"]), str(facts["architectures"])]
+    return f"{interval['mean']:.2f}{ends}"
+
+
+def _trainings(judge: Mapping[str, Any]) -> str:
+    """How what was found was retrained, where it was."""
+    source = str(judge.get("source", ""))
+    return f" What was found was judged by {source}." if source.startswith("trainings") else ""
 
 
 def _references(judge: Mapping[str, Any]) -> str:
@@ -192,16 +243,16 @@ def _pairs(document: Document) -> Markup | None:
 
 
 def _searches(document: Document) -> Markup | None:
-    body = [
-        (
-            cell["cell"],
-            [f"{cell['value']:.2f}", si(cell["cost"], "MAC"), duration(cell["seconds"]), code(cell["architecture"])],
-        )
-        for cell in document["cells"]
-    ]
+    shared = any(arm.get("inherited") for panel in document["panels"].values() for arm in panel["arms"].values())
+    body = []
+    for cell in document["cells"]:
+        values_ = [f"{cell['value']:.2f}", *([f"{cell['inherited']:.2f}"] if shared else [])]
+        spent = [si(cell["cost"], "MAC"), duration(cell["seconds"])]
+        body.append((cell["cell"], [*values_, *spent, code(cell["architecture"])]))
     if not body:
         return None
-    heads = ["Run", _label(document["metric"]), "cost", "time", "architecture"]
+    heads = ["Run", _label(document["metric"]), *(["with inherited weights"] if shared else [])]
+    heads += ["cost", "time", "architecture"]
     return join(how("Each is a run folder below runs, with a report of its own."), values(heads, body))
 
 

@@ -7,6 +7,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.forecast import Forecast, foresee
 from sharewise.run.listeners import record_to, tensorboard
 from sharewise.run.networks import build_network, build_supernet
+from sharewise.run.origin import settings_of_search
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.restore import Restored, restore
 from sharewise.run.result import evaluate_test
@@ -40,6 +41,7 @@ __all__ = [
     "record_to",
     "restore",
     "search",
+    "settings_of_search",
     "tensorboard",
     "train",
     "versions",

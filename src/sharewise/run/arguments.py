@@ -23,6 +23,8 @@ from sharewise.engine import EXTENSION_RATE, Callback, Extension, Recipe, Search
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.given import folder, got, optional, truth, whole
 from sharewise.methods import build
+from sharewise.recipes import with_recipe
+from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.space import Architecture, Space
@@ -34,12 +36,14 @@ __all__ = [
     "AnyData",
     "AnyMethod",
     "AnySpace",
+    "AnyTraining",
     "architecture_of",
     "callbacks_of",
     "checked",
     "dataset_of",
     "keep_of",
     "network_of",
+    "network_of_training",
     "recipe_of",
     "setting_of",
     "space_of",
@@ -50,7 +54,8 @@ __all__ = [
 AnySpace = Space | Supernet | str | Callable[[], Space]
 AnyMethod = Recipe | str | Callable[..., Recipe]
 AnyData = Dataset | str | Callable[[], Dataset]
-AnyArchitecture = Architecture | str | Mapping[str, Any] | SearchResult
+AnyArchitecture = Architecture | str | Mapping[str, Any] | SearchResult | Path
+AnyTraining = TrainingRecipe | str | Mapping[str, Any]
 
 Value = TypeVar("Value")
 
@@ -115,6 +120,8 @@ def dataset_of(given: AnyData) -> Dataset:
 def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     """An architecture: itself, its standard string, a mapping of choices to options, or what a search found.
 
+    A path is the folder of a finished search.
+
     Raises:
         ConfigurationError: naming what was given, or why it is no architecture of the space.
 
@@ -124,23 +131,42 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     """
     if isinstance(given, SearchResult):
         given = given.architecture
+    if isinstance(given, Path):
+        given = str(RunFolder(given).read_result()["architecture"])
     return space.own(given)
 
 
-def training_of(given: TrainingRecipe | Mapping[str, Any] | None, epochs: int | None = None) -> TrainingRecipe:
-    """A recipe of a training: itself, its options by name, or the default; over other epochs where they are given.
+def training_of(given: AnyTraining | None, epochs: int | None = None) -> TrainingRecipe:
+    """A recipe of a training: itself, the name of one, its options by name, or the default; over other epochs if given.
+
+    Options may name a recipe under `recipe`, whose options they then change.
 
     Raises:
         ConfigurationError: naming what was given, or an option that is unknown or of a wrong type.
 
     Example:
-        >>> training_of({"epochs": 3}).epochs
-        3
+        >>> training_of({"recipe": "darts-cifar10", "epochs": 3}).drop_path
+        0.2
     """
-    options = _options("training option", given, TrainingRecipe) if isinstance(given, Mapping) else {}
+    if isinstance(given, str):
+        given = {"recipe": given}
+    options = _options("training option", with_recipe(given)[1], TrainingRecipe) if isinstance(given, Mapping) else {}
     recipe = TrainingRecipe(**options) if given is None or isinstance(given, Mapping) else given
-    recipe = _read("recipe of a training", TrainingRecipe, recipe, None, "give a sharewise.TrainingRecipe(epochs=…)")
+    advice = "give the name of one, or a sharewise.TrainingRecipe(epochs=…)"
+    recipe = _read("recipe of a training", TrainingRecipe, recipe, None, advice)
     return recipe if epochs is None else replace(recipe, epochs=whole("epochs", epochs))
+
+
+def network_of_training(space: Space, training: AnyTraining | None) -> Mapping[str, Any]:
+    """The options of the network that a named recipe of a training brings with it.
+
+    Example:
+        >>> network_of_training(space_of("nasbench201"), "nasbench201-short")
+        {'channels': 8, 'cells': 1}
+    """
+    options = {"recipe": training} if isinstance(training, str) else training
+    recipe = with_recipe(options)[0] if isinstance(options, Mapping) else None
+    return {} if recipe is None else recipe.network_in(space.name)
 
 
 def network_of(space: Space, given: Mapping[str, Any] | None) -> dict[str, Any]:

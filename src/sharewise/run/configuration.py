@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, final, get_type_hints
+from typing import Any, Literal, final, get_type_hints
 
 import torch
 from torch import nn
@@ -25,18 +25,19 @@ from sharewise.engine import (
     selection_named,
 )
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
-from sharewise.run.arguments import checked
+from sharewise.run.arguments import checked, training_of
 from sharewise.run.following import follow
+from sharewise.run.inherit import inheritance_of_folder
 from sharewise.run.networks import build_network, network_options
+from sharewise.run.origin import completed_training
 from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.reading import read_yaml
 from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
-from sharewise.strict_yaml import parse_yaml
 from sharewise.supernet import networks_of
 
 __all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
@@ -247,13 +248,27 @@ class TrainConfiguration(Configuration):
 
     Args:
         architecture: its standard string.
+        from_search: folder of a finished search, whose space, data, seed and network are taken over with the
+            architecture that it found; what is given beside it wins.
+        start: from new weights (scratch), or from those that the supernet of the search shares (inherited).
+
+    Raises:
+        ConfigurationError: when weights shall be inherited from nowhere.
     """
 
     architecture: str = ""
+    from_search: str | None = None
+    start: Literal["scratch", "inherited"] = "scratch"
+
+    def __post_init__(self) -> None:
+        Configuration.__post_init__(self)
+        if self.start == "inherited" and self.from_search is None:
+            raise ConfigurationError("weights are inherited from a search: give its folder as from_search")
 
     def legal_recipe(self) -> tuple[str, dict[str, Any]]:
         """Whose the options of `recipe` are, and their types by name."""
-        return "the training", {f.name: get_type_hints(TrainingRecipe)[f.name] for f in fields(TrainingRecipe)}
+        hints = get_type_hints(TrainingRecipe)
+        return "the training", {"recipe": str, **{f.name: hints[f.name] for f in fields(TrainingRecipe)}}
 
     def parse_architecture(self) -> Architecture:
         """The architecture as a value."""
@@ -262,17 +277,15 @@ class TrainConfiguration(Configuration):
         return self.load_space().parse(self.architecture)
 
     def training(self) -> TrainingRecipe:
-        """The training recipe with the configured options."""
-        legal = [f.name for f in fields(TrainingRecipe)]
-        for name in self.recipe:
-            if name not in legal:
-                raise unknown_name("training option", name, legal)
-        return TrainingRecipe(**self.recipe)
+        """The training recipe with the configured options, after those of the recipe that they name."""
+        return training_of(self.recipe)
 
     def complete(self) -> dict[str, Any]:
         """The whole configuration as plain values, defaults included, as a run folder stores it."""
-        values = _complete("train", self, self.network_options(), asdict(self.training()))
-        return values | {"architecture": str(self.parse_architecture())}
+        recipe = {"recipe": self.recipe["recipe"]} if "recipe" in self.recipe else {}
+        values = _complete("train", self, self.network_options(), {**recipe, **asdict(self.training())})
+        path = None if self.from_search is None else str(Path(self.from_search).expanduser().resolve())
+        return values | {"architecture": str(self.parse_architecture()), "from_search": path}
 
     def execute(
         self,
@@ -287,15 +300,22 @@ class TrainConfiguration(Configuration):
 
     def train(self, *, evaluate_on_test: bool = True) -> Training:
         """The training before its first step, space and data loaded."""
-        data, setting = self.load_data(), self.setting()
-        return Training(self.load_space(), self.parse_architecture(), data, self.training(), setting, evaluate_on_test)
+        return Training(
+            self.load_space(),
+            self.parse_architecture(),
+            self.load_data(),
+            self.training(),
+            self.setting(),
+            evaluate_on_test,
+            inheritance_of_folder(self.from_search) if self.from_search and self.start == "inherited" else None,
+        )
 
 
 _COMMANDS: Mapping[str, type[SearchConfiguration | TrainConfiguration]] = {
     "search": SearchConfiguration,
     "train": TrainConfiguration,
 }
-_FIRST = ("space", "method", "architecture", "data", "data_path")
+_FIRST = ("space", "method", "architecture", "from_search", "start", "data", "data_path")
 
 
 def _complete(
@@ -329,7 +349,7 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
         3
     """
     cls = _COMMANDS[command]
-    given = dict(values)
+    given = completed_training(values) if command == "train" else dict(values)
     stated = given.pop("command", command)
     if stated != command:
         raise ConfigurationError(f"this configuration belongs to the command {stated!r}, not to {command!r}")
@@ -368,20 +388,3 @@ def _is_mapping(name: str, given: Mapping[str, Any]) -> bool:
     if value is not None and not isinstance(value, Mapping):
         raise ConfigurationError(f"{name} must be a mapping of options to values, got {value!r}")
     return name in given
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a configuration file.
-
-    Raises:
-        ConfigurationError: when the file is absent or is no mapping in YAML.
-    """
-    try:
-        value = parse_yaml(read_bytes(Path(path), most=CONFIGURATION_BYTES, follow=True))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{path} must hold a mapping of options to values, as --print-config shows it")
-    return value

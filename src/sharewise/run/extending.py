@@ -37,8 +37,8 @@ def wanted(state: SearchState, folder: RunFolder, asked: Extension | None) -> Ex
     path, has = folder.path, f"{state.epochs} epochs, of which {state.epoch} are done"
     if tuned:
         raise ConfigurationError(
-            f"{path} has {has}; in the last {tuned} its selection trains on and settles θ, so that no epoch can follow. "
-            "Leave the epochs out, or start a new run with --out"
+            f"{path} has {has}; in the last {tuned} its selection trains on and settles θ, so that no epoch can "
+            "follow. Leave the epochs out, or start a new run with --out"
         )
     if asked.epochs < state.epochs:
         raise ConfigurationError(

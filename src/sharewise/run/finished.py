@@ -150,8 +150,9 @@ class InFolder(Finished):
 
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
-        values = asdict(self._training("", recipe, seed))
-        return {"configuration": {n: v for n, v in values.items() if n not in ("architecture", "device")}}
+        values = asdict(self._training("", recipe, seed)) | {"recipe": recipe.arguments()}
+        apart = ("architecture", "device", "from_search", "start")
+        return {"configuration": {name: value for name, value in values.items() if name not in apart}}
 
     def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
         """See `Finished.train`."""

@@ -69,7 +69,8 @@ def record_to(
         match event:
             case Started():
                 if not folder.checkpoint.exists():
-                    folder.append_metrics(identity.start)
+                    for record in (identity.start, *state.history):  # inherited weights have a line already
+                        folder.append_metrics(record)
                     save(state)
                 interruption.patient = state.step < state.total_steps
             case Stepped():

@@ -19,6 +19,7 @@ from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.weights import fitting
 
 __all__ = [
+    "build_extracted",
     "build_network",
     "build_supernet",
     "network_options",
@@ -88,6 +89,32 @@ def build_network(
     with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
         chosen = architecture_of(architecture, space)
         return networks.plain(chosen, wholes("input_shape", input_shape), whole("outputs", outputs), options)
+
+
+def build_extracted(
+    architecture: AnyArchitecture,
+    space: AnySpace,
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """The plain network that a supernet becomes when it is extracted, with weights of its own; arguments as above.
+
+    It may differ from `build_network` in what only search networks have or lack, such as the scales of their norms.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> space, options = load("nasbench201"), {"channels": 2, "cells": 1}
+        >>> a = space.parse("|nor_conv_1x1~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|")
+        >>> [len(list(build(a, space, (1, 8, 8), 10, network=options).parameters()))
+        ...  for build in (build_network, build_extracted)]
+        [30, 24]
+    """
+    supernet = build_supernet(space, input_shape, outputs, network=network, seed=seed)
+    with seeded_modules(whole("seed", seed, least=0), "initialisation"):
+        return supernet.plain(supernet.space.own(architecture_of(architecture, supernet.space)))
 
 
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -78,6 +78,11 @@ class Keep:
         if self.folder is None and (self.resume or self.every is not None):
             raise ConfigurationError("resume and checkpoint_every need a run folder: give out=")
 
+    @property
+    def holds_checkpoint(self) -> bool:
+        """Whether the run goes on from a checkpoint, which holds all weights."""
+        return self.resume and self.folder is not None and (self.folder / "checkpoint.pt").exists()
+
     @classmethod
     def at(cls, folder: Path | None, every: int | None = None) -> Keep:
         """Begin in a folder, or go on there if it holds a run already."""

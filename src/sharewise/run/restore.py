@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sharewise.data import Dataset
 from sharewise.engine import Numerics, SearchState, replay
@@ -14,9 +14,9 @@ from sharewise.errors import CheckpointError
 from sharewise.run.configuration import TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
+from sharewise.run.inherit import extracted
 from sharewise.run.networks import without_auxiliary
 from sharewise.space import Architecture
-from sharewise.supernet import RecalibratedStatistics, discrete, extract, recalibrate, to_device
 
 __all__ = ["Restored", "restore"]
 
@@ -70,22 +70,13 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
         state, network = training.prepare()
         _load(state, content, folder)
         network = without_auxiliary(network.eval()).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return Restored(network, architecture, training.dataset, place, "trained from scratch")
+        begun = "trained from scratch" if configuration.start == "scratch" else "fine-tuned from inherited weights"
+        return Restored(network, architecture, training.dataset, place, begun)
     search = configuration.search()
     state = search.prepare()
     _load(state, content, folder)
-    gates = to_device(discrete(state.supernet.relaxation.encode(architecture)), place.device, place.dtype)
-    policy = RecalibratedStatistics()
-    batches = [batch.inputs for batch in state.calibration_batches(policy.batches)]
-
-    def forward(inputs: Tensor) -> Tensor:
-        with state.numerics.autocast():
-            outputs: Tensor = state.supernet(inputs, gates)
-        return outputs
-
-    recalibrate(state.supernet, forward, batches)
-    network = extract(state.supernet, architecture).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    origin = f"inherited from the supernet, batch norm recalibrated on {len(batches)} training batches"
+    network, batches = extracted(state, architecture)
+    origin = f"inherited from the supernet, batch norm recalibrated on {batches} training batches"
     return Restored(network, architecture, search.dataset, place, origin)
 
 

@@ -73,14 +73,25 @@ def result_of_training(
 ) -> dict[str, Any]:
     """What a training came to, and what it cost."""
     followed = [record["selection"] for record in state.history if "selection" in record]
+    inherited = [record for record in state.history if record["event"] == "inherited"]
     return {
         "kind": "train",
         **_facts(training.space, training.architecture, training.dataset, training.setting.seed),
+        "start": inherited[0] if inherited else "scratch",
+        "description": _begun(inherited[0], training.dataset) if inherited else "from scratch",
         "test": None if scores is None else _finite(scores, "the trained network"),
         "selection": followed[-1] if followed else None,
         "cost": _cost(without_auxiliary(network), training.dataset, state),
         "ledger": state.ledger.to_json(),
     }
+
+
+def _begun(start: Mapping[str, Any], dataset: Dataset) -> str:
+    primary = dataset.task.primary
+    return (
+        f"fine-tuned from weights inherited from {start['method']}, seed {start['seed']} ({start['from']}): {primary} "
+        f"{start['scores'][primary]:.4f} on {start['scores']['examples']} {start['on']} before the first step"
+    )
 
 
 def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, reader: str) -> dict[str, float]:

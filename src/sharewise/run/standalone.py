@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
 from torch import Tensor, nn
 
-from sharewise.data import Augmentation, Objective, Roles, Task, held_out, single_level
-from sharewise.distribution import Nothing
+from sharewise.data import Augmentation, Dataset, Objective, Roles, Task, held_out, single_level
+from sharewise.distribution import Ending, Nothing, Schedule
 from sharewise.engine import (
     AdamOptimization,
     Cosine,
+    Exponential,
+    LinearToZero,
     Optimization,
     Recipe,
+    RootMeanSquareOptimization,
     Selected,
     Selection,
+    WarmUp,
     WeightOptimization,
     WeightsOnly,
 )
@@ -76,15 +80,15 @@ class Given(Selection):
 @final
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a single network is trained: stochastic gradient descent with Nesterov momentum (or Adam) and a cosine.
+    """How a single network is trained: stochastic gradient descent with momentum (or another rule) under a schedule.
 
     Defaults are the schedule of NAS-Bench-201 (learning rate 0.1 at batch size 256, weight decay 5e-4, 200 epochs) at a
-    batch size of 64, with the learning rate scaled in proportion.
+    batch size of 64, with the learning rate scaled in proportion. Trainings of papers have names: `sharewise.recipes`.
 
     Args:
         epochs: passes over the training examples.
         batch_size: examples per step.
-        learning_rate: at the start of the cosine, which ends at zero.
+        learning_rate: at the start of the schedule.
         momentum: in [0, 1).
         weight_decay: L2.
         gradient_clip: largest global norm of the gradient; 0 for none.
@@ -94,10 +98,16 @@ class TrainingRecipe:
             dropped after training, and not part of the counted costs.
         cutout: side of a square that is erased from each training image; 0 for none. DARTS uses 16.
         validation_fraction: part of the training examples that is held out to follow the training; 0 uses them all.
-        optimizer: `"sgd"`, or `"adam"`, which has no momentum argument and suits networks without batch norm.
+        optimizer: `"sgd"`; `"adam"`, which has no momentum argument and suits networks without batch norm; or
+            `"rmsprop"` with the semantics of TensorFlow, as in NAS-Bench-101.
+        schedule: of the learning rate: half a `"cosine"` to zero; `"linear"` to zero, with a gentle end; or
+            `"exponential"`, which multiplies by `decay` after every epoch.
+        decay: factor of the exponential schedule from one epoch to the next, in (0, 1].
+        warm_up: part of the epochs, in [0, 1), in which the learning rate rises in equal steps to its start.
+        nesterov: whether the momentum of `"sgd"` looks ahead.
 
     Raises:
-        ConfigurationError: when a value is out of range.
+        ConfigurationError: when a value is out of range, or belongs to another schedule.
 
     References:
         X. Dong and Y. Yang, *NAS-Bench-201*, ICLR 2020, section 2.3; H. Liu et al., *DARTS*, ICLR 2019, section 3.2.
@@ -115,22 +125,40 @@ class TrainingRecipe:
     cutout: int = 0
     validation_fraction: float = 0.0
     optimizer: str = "sgd"
+    schedule: str = "cosine"
+    decay: float = 0.97
+    warm_up: float = 0.0
+    nesterov: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
             raise ConfigurationError(f"validation_fraction must lie in [0, 1), got {self.validation_fraction}")
         if self.optimizer not in _OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, _OPTIMIZERS)
+        if self.schedule not in _SCHEDULES:
+            raise unknown_name("schedule", self.schedule, _SCHEDULES)
         if not 0 <= self.drop_path < 1:
             raise ConfigurationError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         for name in ("auxiliary_weight", "cutout", "gradient_clip"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.schedule != "exponential" and self.decay != _LATER["decay"]:
+            raise ConfigurationError(
+                f"decay belongs to the exponential schedule, got decay={self.decay} beside schedule={self.schedule!r}; "
+                "leave it out, or set schedule to 'exponential'"
+            )
+        _ = self.learning_rates  # a value that is out of range speaks up now
 
     @property
     def roles(self) -> Roles:
         """All training examples, or all but the held-out fraction."""
         return held_out(1 - self.validation_fraction) if self.validation_fraction else single_level()
+
+    @property
+    def learning_rates(self) -> Schedule:
+        """The learning rate over the epochs."""
+        schedule = _SCHEDULES[self.schedule](self)
+        return WarmUp(schedule, self.warm_up) if self.warm_up else schedule
 
     def recipe(self, architecture: Architecture) -> Recipe:
         """The same thing in the vocabulary of a search."""
@@ -143,8 +171,15 @@ class TrainingRecipe:
             weights=_OPTIMIZERS[self.optimizer](self),
             epochs=self.epochs,
             batch_size=self.batch_size,
-            arguments=asdict(self),
+            arguments=self.arguments(),
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """The options by name; those that are younger than the first run folders only where they change something.
+
+        Arguments are part of a run's fingerprint, and folders of before must still open.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != _LATER[name]}
 
     def loss(self, task: Task) -> Callable[[Any, Tensor], Tensor]:
         """The training loss: smoothed labels, and the auxiliary head's share where there is one.
@@ -161,16 +196,23 @@ class TrainingRecipe:
 
         return combined
 
-    def augmentation(self, recommended: Augmentation, input_kind: str) -> Augmentation:
-        """The data's recommended augmentation, with cutout where it is asked for.
+    def augmentation(self, dataset: Dataset) -> Augmentation:
+        """What the data recommend, with cutout where it is asked for.
 
         Raises:
-            ConfigurationError: when cutout is asked for and inputs are no images.
+            ConfigurationError: when cutout is asked for and inputs are no images, or smaller ones than the square.
         """
+        recommended = dataset.augmentation
         if not self.cutout:
             return recommended
-        if input_kind != "image":
-            raise ConfigurationError(f"cutout needs images, not {input_kind} inputs")
+        if dataset.input_kind != "image":
+            raise ConfigurationError(f"cutout needs images, not {dataset.input_kind} inputs")
+        if self.cutout > min(dataset.input_shape[1:]):
+            size = "×".join(map(str, dataset.input_shape[1:]))
+            raise ConfigurationError(
+                f"a cutout of {self.cutout} pixels is larger than images of {size} and would erase nearly all of each; "
+                "set cutout to half their side, or to 0"
+            )
         return recommended.with_cutout(self.cutout)
 
     def on_epoch(self, network: nn.Module) -> Callable[[int, int], None] | None:
@@ -193,20 +235,46 @@ class TrainingRecipe:
 
 def _descent(training: TrainingRecipe) -> Optimization:
     return WeightOptimization(
-        Cosine(training.learning_rate),
+        training.learning_rates,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0,
+        nesterov=training.nesterov and training.momentum > 0,
         gradient_clip=training.gradient_clip or None,
     )
 
 
 def _adam(training: TrainingRecipe) -> Optimization:
     return AdamOptimization(
-        Cosine(training.learning_rate),
+        training.learning_rates,
         weight_decay=training.weight_decay,
         gradient_clip=training.gradient_clip or None,
     )
 
 
-_OPTIMIZERS: Mapping[str, Callable[[TrainingRecipe], Optimization]] = {"sgd": _descent, "adam": _adam}
+def _root_mean_square(training: TrainingRecipe) -> Optimization:
+    return RootMeanSquareOptimization(
+        training.learning_rates,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        gradient_clip=training.gradient_clip or None,
+    )
+
+
+_OPTIMIZERS: Mapping[str, Callable[[TrainingRecipe], Optimization]] = {
+    "sgd": _descent,
+    "adam": _adam,
+    "rmsprop": _root_mean_square,
+}
+
+_SCHEDULES: Mapping[str, Callable[[TrainingRecipe], Ending]] = {
+    "cosine": lambda training: Cosine(training.learning_rate),
+    "linear": lambda training: LinearToZero(training.learning_rate),
+    "exponential": lambda training: Exponential(training.learning_rate, training.decay),
+}
+
+_LATER: Mapping[str, Any] = {
+    field.name: field.default
+    for field in fields(TrainingRecipe)
+    if field.name in ("schedule", "decay", "warm_up", "nesterov")
+}
+"""Options that came after the first run folders, with their defaults."""

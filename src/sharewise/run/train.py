@@ -1,25 +1,38 @@
-"""Trainings as runs: one architecture from scratch, evaluated on the test examples once."""
+"""Trainings as runs: one architecture, from scratch or from shared weights, evaluated on the test examples once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch import nn
 
 from sharewise.data import Dataset
-from sharewise.engine import Callback, SearchResult, SearchState, prepare, seeded_modules, selection_scores, stream
+from sharewise.engine import (
+    Callback,
+    SearchResult,
+    SearchState,
+    evaluate_gates,
+    prepare,
+    seeded_modules,
+    selection_scores,
+    stream,
+)
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
     AnyArchitecture,
     AnyData,
     AnySpace,
+    AnyTraining,
     architecture_of,
     callbacks_of,
     dataset_of,
     keep_of,
+    network_of,
+    network_of_training,
     setting_of,
     space_of,
     training_of,
@@ -27,11 +40,20 @@ from sharewise.run.arguments import (
 from sharewise.run.execute import Record, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.folder import RunFolder
-from sharewise.run.networks import build_network, network_options, require_input_kind, with_auxiliary, without_auxiliary
+from sharewise.run.inherit import Inheritance, inheritance_of_folder
+from sharewise.run.networks import (
+    build_extracted,
+    build_network,
+    network_options,
+    require_input_kind,
+    with_auxiliary,
+    without_auxiliary,
+)
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import Architecture, Space
+from sharewise.supernet import RunningStatistics
 
 __all__ = ["Training", "TrainingResult", "train"]
 
@@ -58,8 +80,9 @@ def train(
     architecture: AnyArchitecture,
     dataset: AnyData,
     *,
-    training: TrainingRecipe | Mapping[str, Any] | None = None,
+    training: AnyTraining | None = None,
     network: Mapping[str, Any] | None = None,
+    start: Literal["scratch", "inherited"] = "scratch",
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -73,14 +96,18 @@ def train(
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
-    """Train one architecture from scratch and evaluate it on the test examples, once.
+    """Train one architecture and evaluate it on the test examples, once.
 
     Args:
         space: of the architecture, or its name, or a model of your own that `sharewise.elastic` has made one.
-        architecture: what to train, also as its standard string.
+        architecture: what to train, also as its standard string, or what a search found: its result, or the `Path` of
+            its folder.
         dataset: a data set or its name; its training examples train, its test examples are opened at the end.
-        training: the recipe, or its options by name; the default is the schedule of NAS-Bench-201.
-        network: options of the network by name.
+        training: the recipe, or the name of a published one (`sharewise list recipes`), or options by name, among which
+            `recipe` may name one; the default is the schedule of NAS-Bench-201.
+        network: options of the network by name; they win over those of a named recipe.
+        start: from `"scratch"`, or from the weights that the search has shared (`"inherited"`), for a search as
+            `architecture`; its network must be the same.
         epochs: overrides the recipe's; beside `resume`, epochs in all of a run that has ended and shall go on.
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
@@ -99,7 +126,7 @@ def train(
         The trained network and its scores.
 
     Raises:
-        ConfigurationError: when settings clash.
+        ConfigurationError: when settings clash, or weights cannot be inherited.
         CheckpointError: when `out` holds a run already, or one that does not fit.
         NonFiniteError: when training diverges.
 
@@ -114,15 +141,36 @@ def train(
     searched = space_of(space)
     keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
     begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
+    wanted = {} if start == "inherited" else network_of_training(searched, training)
     found = Training(
         searched,
         architecture_of(architecture, searched),
         dataset_of(dataset),
         training_of(training, epochs if begun is None else begun),
-        setting_of(searched, network, seed, device, precision, max_steps),
+        setting_of(searched, {**wanted, **network_of(searched, network)}, seed, device, precision, max_steps),
         truth("evaluate_on_test", evaluate_on_test),
+        _inheritance(start, architecture),
     )
     return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
+
+
+def _inheritance(start: str, searched: AnyArchitecture) -> Inheritance | None:
+    """Whose weights a training starts from."""
+    if start not in ("scratch", "inherited"):
+        raise unknown_name("start", start, ("scratch", "inherited"))
+    if start == "scratch":
+        return None
+    if isinstance(searched, SearchResult):
+        return Inheritance(lambda: searched.state, "the search in memory")
+    if isinstance(searched, Path):
+        return inheritance_of_folder(searched)
+    raise ConfigurationError(
+        "start='inherited' needs a finished search: give its result, or the Path of its folder, as the architecture"
+    )
+
+
+_SCORED = 1024
+"""Examples on which inherited weights are scored before the first step."""
 
 
 @final
@@ -137,6 +185,7 @@ class Training:
         recipe: how.
         setting: network, seed, place and limit.
         evaluate_on_test: whether to open the test examples at the end.
+        inheritance: whose shared weights it starts from; `None` for new ones.
     """
 
     space: Space
@@ -145,6 +194,7 @@ class Training:
     recipe: TrainingRecipe
     setting: Setting = field(default_factory=Setting)
     evaluate_on_test: bool = True
+    inheritance: Inheritance | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "architecture", self.space.own(self.architecture))
@@ -157,7 +207,7 @@ class Training:
         plain = self.network()
         if training.auxiliary_weight:
             plain = with_auxiliary(plain, seed)
-        dataset = replace(dataset, augmentation=training.augmentation(dataset.augmentation, dataset.input_kind))
+        dataset = replace(dataset, augmentation=training.augmentation(dataset))
         recipe = training.recipe(self.architecture)
         state = prepare(
             Standalone(plain),
@@ -173,10 +223,14 @@ class Training:
         return state, plain
 
     def network(self) -> nn.Module:
-        """The plain network before its first step, without an auxiliary head."""
-        shape, outputs = self.dataset.input_shape, self.dataset.task.outputs
-        setting = self.setting
-        return build_network(self.architecture, self.space, shape, outputs, network=setting.network, seed=setting.seed)
+        """The plain network before its first step, without an auxiliary head.
+
+        One that inherits is of the supernet's form, such as norms that learn no scale, so that it computes the same.
+        """
+        dataset, setting = self.dataset, self.setting
+        shape, outputs = dataset.input_shape, dataset.task.outputs
+        build = build_network if self.inheritance is None else build_extracted
+        return build(self.architecture, self.space, shape, outputs, network=setting.network, seed=setting.seed)
 
     def run(
         self,
@@ -188,6 +242,8 @@ class Training:
         place = self.setting.place
         with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
             state, plain = self.prepare()
+            if self.inheritance is not None and not keep.holds_checkpoint:
+                self._inherit(self.inheritance, state, plain)
             scores: dict[str, float] | None = None
 
             def finish(result: SearchResult) -> dict[str, Any]:
@@ -203,6 +259,14 @@ class Training:
                 scores = RunFolder(keep.folder).read_result()["test"]
         return TrainingResult(without_auxiliary(plain.eval()), self.architecture, scores, result.state)
 
+    def _inherit(self, inheritance: Inheritance, state: SearchState, plain: nn.Module) -> None:
+        """Give the network its first weights, and note what they are worth before the first step."""
+        record = inheritance.give(plain, self.architecture, self.space)
+        batches = state.evaluation_batches("selection", _SCORED)
+        scores = evaluate_gates(state, {}, batches, RunningStatistics(), part="measurement")
+        kind = "held-out" if state.recipe.roles.is_disjoint("weights", "selection") else "training"
+        state.history.append({**record, "scores": scores, "on": f"{kind} examples"})
+
     def _facts(self, state: SearchState) -> dict[str, Any]:
         """The arguments in words, for a training of objects that no configuration can name."""
         setting = self.setting
@@ -213,6 +277,7 @@ class Training:
             "data": self.dataset.name,
             "network": network_options(self.space, setting.network),
             "recipe": state.recipe.arguments,
+            "start": "scratch" if self.inheritance is None else "inherited",
             "seed": setting.seed,
             "device": setting.place.device,
             "precision": setting.place.precision,

@@ -175,6 +175,11 @@ class Trail:
         """The primary metric of its task."""
         return str(self.result["task"]["primary"])
 
+    @property
+    def inherited(self) -> float:
+        """The metric of what it found with the shared weights, in percent where that is an accuracy."""
+        return float(self.result["inherited"][self.metric]) * (100.0 if self.metric.endswith("accuracy") else 1.0)
+
 
 def read_trail(cell: Cell, folder: Path) -> Trail:
     """A finished search from its folder.

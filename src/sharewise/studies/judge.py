@@ -16,7 +16,8 @@ from sharewise.appraisal.claims import Scale
 from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
 from sharewise.oracle import Table, open_table
 from sharewise.oracle.tabulated import final_accuracies, rows_of_space
-from sharewise.run.configuration import Configuration, TrainConfiguration
+from sharewise.run.arguments import network_of_training, training_of
+from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration
 from sharewise.run.folder import RunFolder
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
@@ -47,6 +48,9 @@ class Judged:
 
 class Judge(ABC):
     """Says what the architectures of finished searches are worth."""
+
+    sees_more = True
+    """Whether it knows more than the shared weights do."""
 
     @abstractmethod
     def scale(self, trails: Sequence[Trail]) -> Scale:
@@ -83,6 +87,8 @@ def judge_of(plan: StudyPlan, folder: Path, jobs: int) -> Judge:
 @dataclass(frozen=True)
 class _Inherited(Judge):
     """The score with the shared weights on the examples that the search selects by."""
+
+    sees_more = False
 
     def scale(self, trails: Sequence[Trail]) -> Scale:
         metric = _metric(trails)
@@ -178,22 +184,29 @@ class _Trained(Judge):
 
     @classmethod
     def of(cls, plan: StudyPlan, folder: Path, jobs: int) -> _Trained:
-        legal = [field.name for field in fields(TrainingRecipe)]
+        legal = ["recipe", *(field.name for field in fields(TrainingRecipe))]
         for name in plan.judge.training:
             if name not in legal:
                 raise unknown_name("option of judge: training:", name, legal)
-        draft = TrainConfiguration(recipe=dict(plan.judge.training))
-        return cls(draft.training(), plan.judge, folder / "trainings", jobs)
+        recipe = training_of(plan.judge.training)
+        found = cls(recipe, plan.judge, folder / "trainings", jobs)
+        for cell in plan.cells():
+            found.configuration(cell.configuration, "").network_options()  # a wrong option is an error now
+        return found
 
     def scale(self, trails: Sequence[Trail]) -> Scale:
-        return _scale_of(trails, f"test {_metric(trails)} after {self.recipe.epochs} epochs alone")
+        return _scale_of(trails, f"test {_metric(trails)} after {self._length} alone")
+
+    @property
+    def _length(self) -> str:
+        return f"{self.recipe.epochs} epoch{'s' * (self.recipe.epochs != 1)}"
 
     def judged(self, trails: Sequence[Trail], progress: Progress) -> list[Judged]:
         chosen = [self._chosen(trail.steps) for trail in trails]
         tasks: dict[Path, tuple[TrainConfiguration, Path]] = {}
         for trail, steps in zip(trails, chosen, strict=True):
             for step in steps:
-                configuration = self._configuration(trail, str(step.architecture))
+                configuration = self.configuration(trail.cell.configuration, str(step.architecture))
                 path = self._home(configuration)
                 tasks[path] = (configuration, path)
         missing = [task for path, task in tasks.items() if not RunFolder(path).result.exists()]
@@ -212,21 +225,26 @@ class _Trained(Judge):
         places = np.linspace(len(known) - 1, 0, min(self.settings.points, len(known))).round().astype(int)
         return [known[place] for place in sorted(set(places.tolist()))]
 
-    def _configuration(self, trail: Trail, architecture: str) -> TrainConfiguration:
-        searched = trail.cell.configuration
+    def configuration(self, searched: SearchConfiguration, architecture: str) -> TrainConfiguration:
+        """The training of an architecture on the data and with the seed of a search."""
         shared: dict[str, Any] = {f.name: getattr(searched, f.name) for f in fields(Configuration)}
-        shared |= {"network": searched.network_options(), "recipe": asdict(self.recipe), "max_steps": None}
+        published = network_of_training(searched.load_space(), self.settings.training)
+        network = {**searched.network_options(), **published, **self.settings.network}
+        name = self.settings.training.get("recipe")
+        recipe = {"recipe": name, **asdict(self.recipe)} if name else self.recipe.arguments()
+        shared |= {"network": network, "recipe": recipe, "max_steps": None}
         return TrainConfiguration(**shared, architecture=architecture)
 
     def _home(self, configuration: TrainConfiguration) -> Path:
         plain = replace(configuration, device="auto", checkpoint_every=None)
-        return self.folder / hashlib.sha256(repr(plain).encode()).hexdigest()[:16]
+        text = repr(plain).replace(", from_search=None, start='scratch'", "")  # as folders of before were named
+        return self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _valued(self, trail: Trail, steps: Sequence[Step], failed: Mapping[Path, str]) -> Judged:
         factor = _PERCENT[trail.metric.endswith("accuracy")][0]
         costs, values = [], []
         for step in steps:
-            path = self._home(self._configuration(trail, str(step.architecture)))
+            path = self._home(self.configuration(trail.cell.configuration, str(step.architecture)))
             if path in failed:
                 return Judged(reason=f"training {step.architecture} failed: {failed[path]}")
             costs.append(step.cost)
@@ -234,7 +252,9 @@ class _Trained(Judge):
         return Judged(tuple(costs), tuple(values))
 
     def facts(self) -> dict[str, Any]:
-        return {"source": f"trainings of {self.recipe.epochs} epochs, with the seed of each search"}
+        name = self.settings.training.get("recipe")
+        by = f" by {name}" if name else ""
+        return {"source": f"trainings{by} of {self._length}, with the seed of each search"}
 
 
 def _train(task: tuple[TrainConfiguration, Path]) -> None:

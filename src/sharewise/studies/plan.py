@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, final
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.run.configuration import SearchConfiguration, from_mapping, read_yaml
 from sharewise.studies.typed import typed
 
-__all__ = ["Arm", "Budget", "Cell", "DataPart", "JudgeSettings", "SpacePart", "StudyPlan"]
+__all__ = ["SETTINGS", "Arm", "Budget", "Cell", "DataPart", "JudgeSettings", "SpacePart", "StudyPlan"]
 
 
 @final
@@ -127,7 +127,8 @@ class JudgeSettings:
             evaluated on the test examples; `inherited`: the score of inherited weights, for nothing.
         table: file of the table.
         dataset: of the table; may be left out where there is one.
-        training: options of the trainings, by name.
+        training: options of the trainings, by name; `recipe` may name a published one, which the others change.
+        network: options of the networks that are trained, by name; by default those of the recipe, else of the search.
         points: architectures of each search, evenly over its epochs, that are trained; the last is the found one.
     """
 
@@ -136,12 +137,13 @@ class JudgeSettings:
     dataset: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     points: int = 1
+    network: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.by == "table") != (self.table is not None):
             raise ConfigurationError("judge: give table: FILE with by: table, and with nothing else")
-        if self.by != "training" and (self.training or self.points != 1):
-            raise ConfigurationError("judge: training and points belong to by: training")
+        if self.by != "training" and (self.training or self.network or self.points != 1):
+            raise ConfigurationError("judge: training, network and points belong to by: training")
         if self.dataset is not None and self.by != "table":
             raise ConfigurationError("judge: dataset names a data set of a table; it belongs to by: table")
         if self.points < 1:
@@ -180,7 +182,7 @@ class StudyPlan:
         methods: what is compared.
         spaces: where.
         data: on what.
-        seeds: of the searches; arms are paired by them.
+        seeds: of the searches; arms are paired by them. In plain values a number n stands for 0 to n - 1.
         title: above the page.
         options: of all methods, by name; an arm's own win.
         budget: of every search.
@@ -189,6 +191,8 @@ class StudyPlan:
         checkpoint_every: steps between checkpoints within an epoch.
         device: auto, cpu, cuda, …
         precision: float32, float64 or bfloat16.
+        settings: of every search, by name: max_steps, max_parameters, max_macs, max_latency with the latency table that
+            it is read from, budget_penalty, and whatever else `sharewise search` may be told.
 
     Raises:
         ConfigurationError: when a part is missing, or named twice.
@@ -211,8 +215,10 @@ class StudyPlan:
     checkpoint_every: int | None = None
     device: str = "auto"
     precision: str = "float32"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_settings()
         for part in ("methods", "spaces", "data", "seeds"):
             if not getattr(self, part):
                 raise ConfigurationError(f"a study needs {part}: at least one")
@@ -225,6 +231,18 @@ class StudyPlan:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ConfigurationError(f"{part} of a study need different names; twice: {', '.join(twice)}")
+
+    def _check_settings(self) -> None:
+        for name in self.settings:
+            if name not in SETTINGS:
+                raise unknown_name("setting of every search:", name, SETTINGS)
+        if "max_steps" in self.settings and not self.budget.free:
+            raise ConfigurationError("a budget sets the steps of every search; leave out max_steps, or budget")
+        if "max_latency" in self.settings and "latency" not in self.settings:
+            raise ConfigurationError(
+                "max_latency needs the latency table that all searches read (--latency-table FILE): each would measure "
+                "another one"
+            )
 
     @classmethod
     def read(cls, path: str | Path) -> StudyPlan:
@@ -244,13 +262,20 @@ class StudyPlan:
             Traceback (most recent call last):
             sharewise.errors.ConfigurationError: unknown name in the plan: 'sedes'; did you mean 'seeds'? Legal: ...
         """
+        values = {name: value for name, value in values.items() if (name, value) != ("kind", "study")}
+        seeds = values.get("seeds")
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            values["seeds"] = list(range(seeds))
         plan = typed(cls, values, "the plan")
         plan.cells()  # whatever is wrong with a method, a space or an option is said now
         return plan
 
     def to_plain(self) -> dict[str, Any]:
-        """The whole plan as plain values, defaults included."""
+        """The whole plan as plain values, defaults included; of what came later, what is said, for older folders."""
         found: dict[str, Any] = _plain(asdict(self))
+        for part, name in ((found, "settings"), (found["judge"], "network")):
+            if not part[name]:
+                del part[name]
         return found
 
     def arms(self) -> list[Arm]:
@@ -296,12 +321,20 @@ class StudyPlan:
                 "checkpoint_every": self.checkpoint_every,
                 "threads": 1,
                 "gap_examples": self.gap_examples,
+                **self.settings,
             },
         )
         assert isinstance(configuration, SearchConfiguration)
         configuration.build_recipe()
         panel = f"{space.name or space.space}, {data.name or data.data}"
         return Cell(_folder_name([*names, f"seed{seed}"]), arm.name, panel, configuration)
+
+
+_OF_THE_PLAN = {"space", "method", "network", "recipe", "seed", "device", "precision", "threads", "checkpoint_every"}
+_OF_THE_PLAN |= {"data", "data_path", "train_examples", "image_size", "text_length", "gap_examples"}
+
+SETTINGS = tuple(field.name for field in fields(SearchConfiguration) if field.name not in _OF_THE_PLAN)
+"""What a search may be told and a plan says nowhere else."""
 
 
 def _folder_name(parts: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -126,7 +126,7 @@ class _Standalone(TruthSource):
     @property
     def training(self) -> dict[str, Any]:
         """See `TruthSource.training`."""
-        return asdict(self.recipe)
+        return self.recipe.arguments()
 
     def draw(self, first: SearchState, count: int, rng: np.random.Generator, train: Train) -> Sample:
         """See `TruthSource.draw`."""

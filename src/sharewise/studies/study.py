@@ -40,7 +40,7 @@ class Study:
 
     Args:
         document: everything as plain values, as `study.json` holds it.
-        sentences: what may be said about every two arms, by space and data.
+        sentences: what may be said about every two arms, by space and data; of a single arm, what it came to.
         failures: why a cell has no result, in one line each, by its name.
         out: the folder with runs, document and page.
     """
@@ -127,7 +127,10 @@ def _judged(
     folder.write_json("study.json", to_plain(document))
     folder.write_json("environment.json", {**environment(torch.device("cpu")), "jobs": jobs})
     write_study(folder.path)
-    sentences = {name: [one["sentence"] for one in panel["verdicts"]] for name, panel in document["panels"].items()}
+    sentences = {
+        name: [one["sentence"] for one in panel["verdicts"]] or panel["means"]
+        for name, panel in document["panels"].items()
+    }
     return Study(document, sentences, failures, folder.path)
 
 
@@ -204,8 +207,9 @@ def _document(plan: StudyPlan, judge: Judge, known: _Known) -> dict[str, Any]:
         "judge": judge.facts(),
         "panels": {
             panel: {
-                "arms": {arm: _arm(found) for arm, found in arms.items()},
+                "arms": {arm: _arm(found, judge) for arm, found in arms.items()},
                 **_curves({arm: found for arm, found in arms.items() if found}),
+                "means": [_mean_in_words(arm, found, judge, scale) for arm, found in arms.items() if found],
                 "verdicts": to_plain(said[panel]),
                 "notes": list(_notes(plan, arms)),
             }
@@ -223,11 +227,30 @@ def _values(found: _Known) -> dict[str, float]:
     return {str(trail.cell.seed): judged.values[-1] for trail, judged in found}
 
 
-def _arm(found: _Known) -> dict[str, Any]:
+def _inherited(found: _Known, judge: Judge) -> dict[str, float] | None:
+    """What shared weights say of every found architecture, where that is not what the searches are judged by."""
+    if not judge.sees_more:
+        return None
+    return {str(trail.cell.seed): trail.inherited for trail, _ in found}
+
+
+def _mean_in_words(arm: str, found: _Known, judge: Judge, scale: Scale) -> str:
+    """What an arm came to, search and judgement, in one line."""
+    values, shared = list(_values(found).values()), _inherited(found, judge)
+    what = f"{scale.what} {mean_interval(values)}"
+    if shared is not None:
+        what += f"; with inherited weights {mean_interval(list(shared.values()))}"
+    different = len({trail.architecture for trail, _ in found})
+    return f"{arm}: {what}; different architectures: {different} of {len(found)}"
+
+
+def _arm(found: _Known, judge: Judge) -> dict[str, Any]:
     """Mean, interval and costs of an arm over its seeds."""
     if not found:
         return {"n": 0, "interval": None, "values": {}, "cost": None, "seconds": None, "architectures": 0}
+    shared = _inherited(found, judge)
     return {
+        "inherited": None if shared is None else to_plain(mean_interval(list(shared.values()))),
         "n": len(found),
         "interval": to_plain(mean_interval(list(_values(found).values()))),
         "values": _values(found),
@@ -277,6 +300,7 @@ def _cell(trail: Trail, judged: Judged) -> dict[str, Any]:
         "seed": trail.cell.seed,
         "architecture": trail.architecture,
         "value": judged.values[-1],
+        "inherited": trail.inherited,
         "cost": judged.costs[-1],
         "seconds": trail.result["cost"]["seconds"],
         "processor_seconds": trail.processor_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -71,7 +71,7 @@ def train_each(
         raise ConfigurationError("trainings are scored on held-out examples: set validation_fraction > 0")
     source.require_jobs(workers.jobs)
     store = None if folder is None else folder / "trainings.jsonl"
-    facts = {**source.facts_of_training(recipe, seed), "training": asdict(recipe), "seed": seed}
+    facts = {**source.facts_of_training(recipe, seed), "training": recipe.arguments(), "seed": seed}
     answers = Answers(store, "trainings", facts)
     places = {a: None if folder is None else folder / f"{place:04d}" for place, a in enumerate(architectures)}
 
