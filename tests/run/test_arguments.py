@@ -89,7 +89,7 @@ def test_one_of_several_and_numbers_of_numpy_serve_studies_and_comparisons(tmp_p
         (lambda: sw.appraise("RUN", oracle=None), ["expected a table or its file, got None"]),
         (lambda: sw.appraise("RUN", architectures="12"), ["architectures", "whole number", "'12'"]),
         (lambda: sw.appraise("RUN", jobs=0), ["jobs", "at least 1", "got 0"]),
-        (lambda: sw.appraise("RUN", training="short"), ["recipe of a training", "'short'"]),
+        (lambda: sw.appraise("RUN", training="short"), ["training recipe", "'short'", "nasbench201-short"]),
         (lambda: sw.appraise("RUN", progress="yes"), ["progress must be a function", "'yes'"]),
         (lambda: sw.compare("t", "random"), ["expected a contest, got 'random'", "sharewise.Contest"]),
         (lambda: sw.compare(None, sw.Contest(evaluations=5)), ["expected a table or its file, got None"]),

@@ -15,6 +15,8 @@ from typing import Any, final
 
 from sharewise.alarm.eigenvalue import EigenvalueRise
 from sharewise.alarm.history import Reading, readings
+from sharewise.errors import ConfigurationError
+from sharewise.given import got
 
 __all__ = ["UNLEARNED", "Alarm", "SkipsAlone", "SkipsAndOverfitting", "alarms", "never_learned"]
 
@@ -178,11 +180,18 @@ def alarms(
     Returns:
         At most one alarm of each kind. A search that has not learned anything yet is not said to collapse.
 
+    Raises:
+        ConfigurationError: naming what was given, where it is neither.
+
     Example:
         >>> read = [Reading(e, skips=0.5, training_loss=1.0, held_out_loss=1.2) for e in range(6)]
         >>> [(alarm.kind, alarm.epoch) for alarm in alarms(read)]
         [('collapse', 4)]
     """
+    if isinstance(history, str | bytes | Mapping) or not isinstance(history, Sequence):
+        raise ConfigurationError(f"history must be a list of a run's lines or of readings, {got(history)}")
+    if overfitting is not None and not isinstance(overfitting, SkipsAndOverfitting):
+        raise ConfigurationError(f"overfitting must be a SkipsAndOverfitting, {got(overfitting)}")
     given = [entry for entry in history if isinstance(entry, Reading)]
     read = given or list(readings(entry for entry in history if isinstance(entry, Mapping)))
     blind = next((reading.blind_loss for reading in read if reading.blind_loss is not None), None)
