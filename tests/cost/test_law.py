@@ -202,5 +202,5 @@ def test_the_price_of_an_architecture_is_the_cost_of_its_network(
         assert tables[MultiplyAccumulates()].of(a) == costs.multiply_accumulates(a) == true.multiply_accumulates
         assert costs.of(discrete(supernet.relaxation.encode(a))) == true.multiply_accumulates
     space = supernet.space
-    whole = bool(space.constraints or space.normalise or space.name.startswith("darts"))  # evaluated one by one
+    whole = bool(space.constraints or space.normalise)  # of NAS-Bench-101 and S1, evaluated one by one
     assert all((table.prices is None) == whole for table in tables.values())
