@@ -166,7 +166,7 @@ def cases() -> Iterator[Any]:
             continue
         for options in SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            many = name == "darts:S1" or (name == "darts" and "sharing" in options)  # the same layers again
+            many = name in ("darts", "darts:S1")  # of many architectures for a table, with the layers of darts:S4
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
                 id=name + words,

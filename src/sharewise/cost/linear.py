@@ -45,7 +45,7 @@ def sum_over_decisions(space: Space, price: Callable[[Architecture], float], uni
     codes = np.array([_code(space, a) for a in drawn])
     values = np.array([float(price(a)) for a in drawn])
     origin, fixed = _code(space, first), float(price(first))
-    found: npt.NDArray[np.float64] = np.linalg.lstsq(codes - origin, values - fixed, rcond=None)[0]
+    found = np.asarray(np.linalg.lstsq(codes - origin, values - fixed, rcond=None)[0], dtype=np.float64)
     prices = Prices(
         tuple(len(choice.options) for choice in space.choices),
         fixed,
