@@ -25,6 +25,7 @@ SAMPLES = 20
 
 SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
     "conv-macro": ((1, 12, 13), [{"divisor": 8}, {"divisor": 8, "published": True, "dropout": 0.1}]),
+    **{f"nasbench1shot1:{name}": ((3, 9, 8), [{"channels": 3, "cells": 1}]) for name in "123"},
     "nasbench201": (
         (3, 9, 8),
         [
@@ -42,6 +43,7 @@ SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
         (3, 9, 8),
         [{"channels": 2, "layers": 3}, {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True}],
     ),
+    "darts-rnn": ((3,), [{"width": 3}]),
     "darts:S1": ((3, 8, 8), [{"channels": 2, "layers": 3, "fused": False}]),
     "darts:S4": ((3, 8, 9), [{"channels": 2, "layers": 3}]),
     "toy-tied-width": ((2, 3), [{}]),
@@ -54,7 +56,7 @@ Case = tuple[Supernet, tuple[int, ...], bool]
 
 def named(name: str, options: dict[str, Any]) -> Case:
     shape, _ = SMALL.get(name, CELLS)
-    return build_supernet(load(name), shape, 3, network=options), shape, False
+    return build_supernet(load(name), shape, 3, network=options), shape, name == "darts-rnn"
 
 
 def own(supernet: sw.ElasticModel) -> Case:

@@ -27,6 +27,7 @@ from sharewise.testing import small_arguments
 FILE = Path(__file__).with_name("golden_runs.json")
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
+    "nasbench1shot1:1": {"channels": 2, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "toy-separable-cell": {"channels": 2},
 }

@@ -18,20 +18,26 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
     "darts": {"channels": 2, "layers": 3},
     "darts:S4": {"channels": 2, "layers": 3},
+    "nasbench1shot1:1": {"channels": 2, "cells": 1},
     "nasbench201": {"channels": 2, "cells": 1},
     "toy-separable-cell": {"channels": 2},
 }
 
-
 SOME = ("drnas", "gaea-gdas", "spos")
 """For a space that differs from others in its layers alone."""
-LARGER = {"toy-separable-cell": SOME, "darts": ("drnas",), "darts:S4": ("gdas",)}
-"""Spaces of which some methods are enough here."""
+LARGER = {
+    "toy-separable-cell": SOME,
+    "darts": ("drnas",),
+    "darts:S4": ("gdas",),
+    "nasbench1shot1:1": (*SOME, "darts-second-order"),
+}
+"""Spaces of which some methods are enough here; the others run in the slow suite where `IN_FULL` says so."""
+IN_FULL = ("darts", "nasbench1shot1:1")
 PAIRS = [
     pytest.param(m, s, marks=() if m in LARGER.get(s, METHODS) else pytest.mark.slow)
     for s in RELAXABLE
     for m in METHODS
-    if m in LARGER.get(s, METHODS) or s == "darts"
+    if m in LARGER.get(s, METHODS) or s in IN_FULL
     if s in NETWORKS or s.startswith("toy")
 ]
 

@@ -32,6 +32,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("nasbench101:FULL", {"channels": 5, "cells": 1}),
     ("nasbench101:RES", {"channels": 6, "cells": 1}),
     ("nasbench101:NRES", {"channels": 6, "cells": 1}),
+    *((f"nasbench1shot1:{name}", {"channels": 3, "cells": 1}) for name in "123"),
+    ("nasbench1shot1:3", {"channels": 2, "cells": 1, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled"}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "affine": True, "published": True}),
     ("darts", {"channels": 2, "layers": 3}),
@@ -49,6 +51,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("toy-separable-cell", {"channels": 4, "sharing": "disjoint"}),
     ("toy-separable-cell", {"channels": 4, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "fused": False}),
+    ("darts-rnn", {"width": 4}),
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
@@ -65,12 +68,19 @@ def _many(space: str, network: dict[str, Any]) -> bool:
 
 
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
-    shapes: dict[str, tuple[int, ...]] = {"conv-macro": (3, 12, 12), "toy-separable-cell": (1, 8, 8), "planted": (8,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "conv-macro": (3, 12, 12),
+        "darts-rnn": (3,),
+        "planted": (8,),
+        "toy-separable-cell": (1, 8, 8),
+    }
     shape = shapes.get(space, (3, 8, 8) if space.startswith(("nasbench", "darts")) else (2, 3))
     if network.get("stem") == "imagenet":
         shape = (3, 33, 32)
     named = planted_space() if space == "planted" else load(space)
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    if space == "darts-rnn":
+        x = torch.randint(3, (4, *shape), generator=torch.Generator().manual_seed(0))
     return build_supernet(named, shape, 3, network=network), x
 
 

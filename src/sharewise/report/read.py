@@ -63,6 +63,7 @@ class Epoch:
         selection: scores on held-out examples, where they were measured.
         architecture: the projected architecture at that time.
         ledger: what each part of the run had spent by then.
+        table: errors of that architecture in a benchmark's table, by split, where the search was followed in one.
 
     Example:
         >>> Epoch(0, {"weights_loss": 2.1}).values["weights_loss"]
@@ -76,6 +77,7 @@ class Epoch:
     selection: Scores = field(default_factory=dict)
     architecture: str | None = None
     ledger: Mapping[str, Scores] = field(default_factory=dict)
+    table: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class ReportData:
         ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
         description: the method in one line.
+        table: what a benchmark's table says of the architecture, where the search was followed in one.
         remarks: what the search says against its own result: a sentence and what to try, for each.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
@@ -190,6 +193,7 @@ class ReportData:
     ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
     description: str = ""
+    table: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
 
@@ -254,6 +258,7 @@ def read_run(run: Path) -> ReportData:
         ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
+        table=_mapping(result.get("table")),
         remarks=_remarks(result.get("remarks")),
         unreadable=unreadable,
     )
@@ -355,6 +360,7 @@ def _epoch(line: Mapping[str, object], position: int) -> Epoch:
         selection=_numbers(line.get("selection")),
         architecture=_text(line.get("architecture")),
         ledger=_ledger(line),
+        table=_numbers(line.get("table")),
     )
 
 

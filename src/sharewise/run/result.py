@@ -53,6 +53,7 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
         },
         "remarks": [remark.to_json() for remark in remarks(state, architecture)],
         "gap": gaps[-1] if gaps else None,
+        "table": None if search.following is None else search.following.result(architecture),
         "budget": None if state.affordable is None else state.affordable.spent(architecture),
         "cost": _cost(plain, dataset, state),
         "ledger": state.ledger.to_json(),

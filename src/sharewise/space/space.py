@@ -265,10 +265,20 @@ class Space:
             return self.from_json(architecture)
         return self.architecture(architecture)
 
+    def is_related(self, name: str) -> bool:
+        """Whether a space of this name may share architectures with this one: see `family`.
+
+        Example:
+            >>> from sharewise.spaces import load
+            >>> load("nasbench101").is_related("nasbench1shot1:1"), load("nasbench101").is_related("nasbench201")
+            (True, False)
+        """
+        family = self.family or self.name.partition(":")[0] + ":"
+        return name == self.name or f"{name}:".startswith(family)
+
     def _answers(self, architecture: Architecture) -> dict[str, Option]:
         """What an architecture of a space of the same family answers, each choice once."""
-        family = self.family or self.name.partition(":")[0] + ":"
-        if architecture.space != self.name and not f"{architecture.space}:".startswith(family):
+        if not self.is_related(architecture.space):
             raise ConfigurationError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
         values = dict(architecture.items_)
         if len(values) < len(architecture.items_):
