@@ -276,6 +276,13 @@ def test_hostile_strings_get_one_line(text: str) -> None:
     assert len(str(error.value)) < 500
 
 
+def test_unknown_names_are_answered_with_those_that_are_known() -> None:
+    with pytest.raises(ConfigurationError, match=r"'DARTS_V3'; did you mean 'DARTS_V2'\? Legal: .*PC_DARTS_cifar"):
+        load("darts").parse("DARTS_V3")
+    with pytest.raises(ConfigurationError, match="'DARTS_V2' is no genotype"):
+        load("darts:S1").parse("DARTS_V2")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sharewise.cost.expectation import Blocks
 from sharewise.cost.prices import Prices
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Space, sample
+from sharewise.space import Architecture, Relaxation, Space, sample
 
 __all__ = ["sum_over_decisions"]
 
@@ -35,16 +35,17 @@ def sum_over_decisions(space: Space, price: Callable[[Architecture], float], uni
         Prices, exact on all architectures that were tried; `None` where there are none.
     """
     try:
-        blocks = Blocks(space.relaxation)
+        relaxation = space.relaxation
+        blocks = Blocks(relaxation)
     except ConfigurationError:
         return None
     rng = np.random.default_rng(0)
     first = space.architecture({choice.name: choice.options[0] for choice in space.choices})
-    weights = sum(decision.size for decision in space.relaxation.decisions)
+    weights = sum(decision.size for decision in relaxation.decisions)
     drawn = [sample(space, rng) for _ in range(int(_PER_WEIGHT * weights))]
-    codes = np.array([_code(space, a) for a in drawn])
+    codes = np.array([_code(relaxation, a) for a in drawn])
     values = np.array([float(price(a)) for a in drawn])
-    origin, fixed = _code(space, first), float(price(first))
+    origin, fixed = _code(relaxation, first), float(price(first))
     found = np.asarray(np.linalg.lstsq(codes - origin, values - fixed, rcond=None)[0], dtype=np.float64)
     prices = Prices(
         tuple(len(choice.options) for choice in space.choices),
@@ -66,9 +67,9 @@ def _options(space: Space, architecture: Architecture) -> list[int]:
     return [choice.options.index(architecture[choice.name]) for choice in space.choices]
 
 
-def _code(space: Space, architecture: Architecture) -> npt.NDArray[np.float64]:
+def _code(relaxation: Relaxation, architecture: Architecture) -> npt.NDArray[np.float64]:
     """The weights of an encoding in a row, a decision after the other, all of the size of the largest."""
-    decisions, encoding = space.relaxation.decisions, space.relaxation.encode(architecture)
+    decisions, encoding = relaxation.decisions, relaxation.encode(architecture)
     code = np.zeros((len(decisions), max(d.size for d in decisions)))
     for row, decision in zip(code, decisions, strict=True):
         row[: decision.size] = encoding[decision.name]
