@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from sharewise.methods import METHODS, build
 
@@ -22,7 +24,7 @@ finally:
     sys.path.remove(str(ROOT))
 
 PAGE = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
-TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| another reading")[0]
+TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| dominant eigenvalue")[0]
 CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
 
 
@@ -31,7 +33,8 @@ def test_every_step_equals_its_equations(label: str) -> None:
     found = compare(label, epochs=2, readings=False)
     assert found.worst < BAR, found.differences
     assert {"output", "w gradient", "w"} <= found.differences.keys()
-    if build(method_of(label)).distribution.learns:
+    recipe = build(method_of(label))
+    if recipe.distribution.learns and any(stage.architecture_steps for stage in recipe.stages):
         assert {"θ gradient", "θ"} <= found.differences.keys()
         assert found.size > 1e-4  # there was something to compare
         assert found.moved > 1e-4
@@ -50,12 +53,22 @@ def test_the_page_lists_the_comparisons() -> None:
         assert max(differences) < BAR
 
 
+def always_undone(search: plain.Search, batch: plain.Batch, draw: plain.Draw) -> plain.Draw:
+    plain.adversarial_perturbation(search, batch, draw)
+    return draw
+
+
 WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
     "weight decay of α": ("darts", lambda rule: replace(rule, l2=0.0)),
     "nesterov": ("gdas", lambda rule: replace(rule, nesterov=False)),
     "temperature": ("gdas", lambda rule: replace(rule, tau=(5.0, 0.1))),
     "clip": ("rs-ws", lambda rule: replace(rule, clip=5.0)),
     "sum of paths": ("fairnas", lambda rule: replace(rule, summed=False)),
+    "growth of the decay": ("beta-darts", lambda rule: replace(rule, penalties=())),
+    "noise": ("sdarts", lambda rule: replace(rule, perturb=None)),
+    "ascent": ("sdarts, adversarial", lambda rule: replace(rule, perturb=always_undone)),
+    "zero-one loss": ("fair-darts", lambda rule: replace(rule, penalties=(plain.zero_one(1),))),
+    "removal": ("darts-pt", lambda rule: replace(rule, removal=lambda *data: -plain.accuracy(*data))),
     "rescaling": ("proxylessnas", lambda rule: replace(rule, move=plain.adam)),
 }
 
@@ -65,6 +78,18 @@ def test_a_wrong_equation_is_noticed(name: str) -> None:
     label, change = WRONG[name]
     found = compare(label, change(RULES[label]), epochs=2, readings=False)
     assert found.worst > 1e3 * BAR, found.differences
+
+
+def test_a_wrong_eigenvalue_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_the_softmax(s: plain.Search, batch: plain.Batch) -> Tensor:
+        (draw,) = s.rule.draw(s, "architecture")
+        gates = plain.leaf(draw.gates)
+        (slope,) = torch.autograd.grad(s.loss(batch, draw._replace(gates=gates)), gates, create_graph=True)
+        rows = [torch.autograd.grad(x, gates, retain_graph=True)[0].flatten() for x in slope.flatten()]
+        return torch.linalg.eigvalsh(torch.stack(rows)).max()
+
+    monkeypatch.setattr(plain, "dominant_eigenvalue", without_the_softmax)
+    assert compare("r-darts", epochs=2, readings=False).differences["eigenvalue"] > 1e3 * BAR
 
 
 def test_the_comparison_with_authors_code_says_what_it_needs(

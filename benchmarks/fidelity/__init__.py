@@ -19,16 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.fidelity import plain as plain_side
 from benchmarks.fidelity.plain import Rule, Search, leaf
 from sharewise.data import digits
 from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, stream, train
+from sharewise.engine.curvature import spectrum
 from sharewise.methods import build, parameters
 from sharewise.run import build_supernet
 from sharewise.spaces import load
 
 BAR = 1e-10
 EPOCHS, BATCH, EXAMPLES, SEED = 3, 16, 64, 0
-ARGUMENTS: dict[str, Any] = {"architecture_every": 2, "controller_steps": 2, "controller_samples": 3}
+ARGUMENTS: dict[str, Any] = {
+    "architecture_every": 2,
+    "controller_steps": 2,
+    "controller_samples": 3,
+    "tuning_epochs": 1,
+}
 QUANTITIES = ("output", "w gradient", "w", "θ gradient", "θ")
 BEGIN, END = "<!-- begin: fidelity -->", "<!-- end: fidelity -->"
 
@@ -43,6 +50,8 @@ class Comparison:
     """The largest entry of the product's θ gradient."""
     moved: float = 0.0
     """The largest change of an entry of θ over the run."""
+    eigenvalue: float | None = None
+    """The dominant one of ∂²L_val/∂θ² at the end, by the plain side, for a method that watches it."""
     aside: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, quantity: str, product: Mapping[str, Tensor | None], plain: Mapping[str, Tensor | None]) -> None:
@@ -118,6 +127,9 @@ def twin(label: str, rule: Rule, epochs: int = EPOCHS) -> Search:
         noise={role: stream(SEED, role) for role in ("weights", "architecture")},
         epochs=epochs,
         steps_per_epoch=state.steps_per_epoch,
+        judges=[(batch.inputs, batch.targets) for batch in state.evaluation_batches("selection")],
+        # The surgery of a round: the first follows a fresh optimiser of the weights.
+        order=lambda rounds: stream(SEED, f"surgery/{len(state.recipe.stages) + rounds}/{int(rounds == 0)}"),
     )
 
 
@@ -137,6 +149,7 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
 
     def listen(state: SearchState, event: Event) -> None:
         if not isinstance(event, Stepped):
+            outputs.clear()  # of measurements between epochs
             return
         plain.advance()
         found.steps += 1
@@ -154,9 +167,19 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
     hook = state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
     train(state, (listen,))
     hook.remove()
+    if state.recipe.reactions:
+        (batch,) = state.evaluation_batches("architecture", BATCH)
+        there = plain_side.dominant_eigenvalue(plain, (batch.inputs, batch.targets))
+        found.eigenvalue = float(there)
+        here = torch.tensor(spectrum(state, BATCH)["eigenvalue"], dtype=there.dtype)
+        found.note("eigenvalue", {"largest": here}, {"largest": there})
     for name, value in state.distribution.named_parameters():
         found.moved = max(found.moved, float((value - start[name]).detach().abs().max()))
     found.aside = plain.aside
+    names = [decision.name for decision in state.distribution.relaxation.decisions]
+    settled = {names[edge]: option for edge, option in plain.settled.items()}
+    if getattr(state.distribution, "settled", {}) != settled:
+        found.differences["output"] = math.inf  # another choice
     return found
 
 
@@ -170,6 +193,11 @@ def table(found: Mapping[str, Comparison]) -> str:
     for label, row in found.items():
         cells = [f"{row.differences[q]:.0e}" if q in row.differences else "" for q in QUANTITIES]
         lines.append(f"| {label} | {row.steps} | {' | '.join(cells)} | {f'{row.size:.0e}' if row.size else ''} |")
+    watched = {label: row for label, row in found.items() if row.eigenvalue is not None}
+    lines += ["", "| dominant eigenvalue of ∂²L_val/∂θ² | value | difference |", "| --- | --- | --- |"]
+    lines += [
+        f"| {label} | {row.eigenvalue:.3g} | {row.differences['eigenvalue']:.0e} |" for label, row in watched.items()
+    ]
     lines += ["", "| another reading | relative difference of the θ gradient: median [least, largest] | n |"]
     lines.append("| --- | --- | --- |")
     for label, row in found.items():

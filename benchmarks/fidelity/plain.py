@@ -28,27 +28,54 @@ Batch = tuple[Tensor, Tensor]
 # The network
 
 
-def normalised(z: Tensor) -> Tensor:
+Norm = Callable[[str, Tensor], Tensor]
+"""Normalises what the norm of a name is given."""
+
+
+def by_batch(name: str, z: Tensor) -> Tensor:
     """Batch norm without scale and shift, by the statistics of the batch."""
     centred = z - z.mean((0, 2, 3), keepdim=True)
     return centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
 
 
-def affine_norm(w: Weights, name: str, z: Tensor) -> Tensor:
-    return normalised(z) * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+@dataclass
+class Running:
+    """Running means and variances of norms by name, from zero and one, which a batch moves by a tenth."""
+
+    found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def of(self, name: str, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance by channel."""
+        channels = z.shape[1]
+        return self.found.get(name, (torch.zeros(channels).double(), torch.ones(channels).double()))
+
+    def training(self, name: str, z: Tensor) -> Tensor:
+        """Normalise by the batch, and let it move the statistics."""
+        values, (mean, variance) = z.detach().transpose(0, 1).flatten(1), self.of(name, z)
+        self.found[name] = 0.9 * mean + 0.1 * values.mean(1), 0.9 * variance + 0.1 * values.var(1)
+        return by_batch(name, z)
+
+    def evaluation(self, name: str, z: Tensor) -> Tensor:
+        """Normalise by the statistics."""
+        mean, variance = (value[:, None, None] for value in self.of(name, z))
+        return (z - mean) / (variance + 1e-5).sqrt()
 
 
-def operation(w: Weights, name: str, option: str, x: Tensor) -> Tensor:
+def affine_norm(w: Weights, name: str, z: Tensor, norm: Norm) -> Tensor:
+    return norm(name, z) * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+
+
+def operation(w: Weights, name: str, option: str, x: Tensor, norm: Norm) -> Tensor:
     """One candidate operation other than `none`."""
     if option == "skip_connect":
         return x
     if option == "avg_pool_3x3":  # the padding does not count
         return F.avg_pool2d(x, 3, 1, 1) / F.avg_pool2d(torch.ones_like(x), 3, 1, 1)
     kernel = w[f"{name}.operations.{option}.1.weight"]
-    return normalised(F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
+    return norm(f"{name} {option}", F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
 
 
-def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool) -> Tensor:
+def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool, norm: Norm) -> Tensor:
     """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
 
     With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well.
@@ -59,7 +86,7 @@ def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghos
         for edge, (source, end) in enumerate(EDGES):
             for option, word in enumerate(OPTIONS):
                 if end == target and executed[edge, option] and word != "none":
-                    output = operation(w, f"{name}.edges.edge_{source}_{end}", word, nodes[source])
+                    output = operation(w, f"{name}.edges.edge_{source}_{end}", word, nodes[source], norm)
                     node = node + gates[edge, option] * output
                 elif end == target and ghosts and not executed[edge, option]:
                     node = node + gates[edge, option]
@@ -67,22 +94,30 @@ def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghos
     return nodes[3]
 
 
-def reduction(w: Weights, name: str, x: Tensor) -> Tensor:
+def reduction(w: Weights, name: str, x: Tensor, norm: Norm) -> Tensor:
     inner = F.conv2d(x.clamp_min(0), w[f"{name}.first.1.weight"], stride=2, padding=1)
-    inner = affine_norm(w, f"{name}.first.2", inner).clamp_min(0)
-    inner = affine_norm(w, f"{name}.second.2", F.conv2d(inner, w[f"{name}.second.1.weight"], padding=1))
+    inner = affine_norm(w, f"{name}.first.2", inner, norm).clamp_min(0)
+    inner = affine_norm(w, f"{name}.second.2", F.conv2d(inner, w[f"{name}.second.1.weight"], padding=1), norm)
     return inner + F.conv2d(F.avg_pool2d(x, 2), w[f"{name}.shortcut.1.weight"])
 
 
-def network(w: Weights, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool = False, cells: int = 1) -> Tensor:
+def network(
+    w: Weights,
+    x: Tensor,
+    gates: Tensor,
+    executed: Tensor,
+    ghosts: bool = False,
+    cells: int = 1,
+    norm: Norm = by_batch,
+) -> Tensor:
     """Class scores of a NAS-Bench-201 network under gates of shape (edges, options)."""
-    x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1))
+    x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1), norm)
     for stage in range(3):
         if stage:
-            x = reduction(w, f"reductions.{stage - 1}", x)
+            x = reduction(w, f"reductions.{stage - 1}", x, norm)
         for number in range(cells):
-            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts)
-    x = affine_norm(w, "head.0", x).clamp_min(0).mean((2, 3))
+            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts, norm)
+    x = affine_norm(w, "head.0", x, norm).clamp_min(0).mean((2, 3))
     return x @ w["head.4.weight"].T + w["head.4.bias"]
 
 
@@ -128,6 +163,10 @@ class Rule:
     exclude: tuple[str, ...] = ()
     penalties: tuple[Callable[[Search], Tensor], ...] = ()
     """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
+    perturb: Callable[[Search, Batch, Draw], Draw] | None = None
+    """What happens to the gates of a weight step (SDARTS)."""
+    removal: Callable[[Tensor, Tensor], Tensor] | None = None
+    """A measure of (scores, targets) by which edges are settled once the epochs are over (DARTS-PT)."""
 
 
 @dataclass
@@ -153,6 +192,13 @@ class Search:
     """Whether to compute other readings of the method too."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Relative differences of the θ gradient under another reading of the method, one per architecture step."""
+    running: Running = field(default_factory=Running)
+    judges: list[Batch] = field(default_factory=list)
+    """On which a removal is judged."""
+    order: Callable[[int], torch.Generator] = lambda rounds: torch.Generator()
+    """From which the edge of a round is drawn."""
+    settled: dict[int, int] = field(default_factory=dict)
+    """Option by edge."""
 
     @property
     def epoch(self) -> int:
@@ -162,6 +208,9 @@ class Search:
     def rate(self) -> float:
         """The cosine."""
         rule = self.rule
+        if self.epoch >= self.epochs:  # an epoch after each of six rounds, from a tenth along a cosine of six epochs
+            first, last = rule.rate / 10, min(rule.rate / 10, 1e-3)
+            return last + (first - last) * (1 + math.cos(math.pi * (self.epoch - self.epochs) / len(EDGES))) / 2
         begin, period = 0.0, self.epochs * rule.stretch
         if rule.restarts:  # four cosines, of 1, 2, 4 and 8 fifteenths of the epochs
             share = next(n for n in (8, 4, 2, 1) if self.epoch >= self.epochs * (n - 1) / 15)
@@ -176,22 +225,27 @@ class Search:
 
     @property
     def mask(self) -> Tensor:
-        return torch.tensor([option not in self.rule.exclude for option in OPTIONS]).expand(len(EDGES), -1)
+        mask = torch.tensor([option not in self.rule.exclude for option in OPTIONS]).repeat(len(EDGES), 1)
+        for edge, option in self.settled.items():
+            mask[edge] = torch.arange(len(OPTIONS)) == option
+        return mask
 
     def advance(self) -> None:
         """One step of the method."""
         self.outputs, self.weight_gradient, self.theta_gradient = [], {}, None
+        if self.rule.removal is not None and self.epoch >= self.epochs and self.done % self.steps_per_epoch == 0:
+            settle(self)
         self.rule.step(self, self.epoch >= math.floor(self.rule.warm_up * self.epochs + 0.5))
         self.done += 1
 
-    def loss(self, batch: Batch, draw: Draw, w: Weights | None = None) -> Tensor:
-        self.outputs.append(network(self.w if w is None else w, batch[0], draw.gates, draw.executed))
+    def loss(self, batch: Batch, draw: Draw, w: Weights | None = None, norm: Norm = by_batch) -> Tensor:
+        self.outputs.append(network(self.w if w is None else w, batch[0], draw.gates, draw.executed, norm=norm))
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
         """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
         theta = self.theta["theta"]
-        value = self.rule.l2 / 2 * theta.square().sum()
+        value = self.rule.l2 / 2 * (theta * self.mask).square().sum()
         if self.rule.entropy:
             value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
         return sum((term(self) for term in self.rule.penalties), value)
@@ -215,6 +269,15 @@ class Search:
         assert self.rule.move is not None
         self.theta_gradient = gradients
         self.rule.move(self, gradients)
+
+
+def dominant_eigenvalue(s: Search, batch: Batch) -> Tensor:
+    """R-DARTS: the largest eigenvalue of ∂²L_val/∂α², row by row through the whole graph from the loss to α."""
+    theta = s.theta["theta"]
+    (draw,) = s.rule.draw(s, "architecture")
+    (slope,) = torch.autograd.grad(s.loss(batch, draw), theta, create_graph=True)
+    rows = [torch.autograd.grad(entry, theta, retain_graph=True)[0].flatten() for entry in slope.flatten()]
+    return torch.linalg.eigvalsh(torch.stack(rows)).max()
 
 
 def leaf(value: Tensor) -> Tensor:
@@ -249,7 +312,12 @@ def one_hot(index: Tensor) -> Tensor:
 
 def mixture(s: Search, role: str) -> list[Draw]:
     """DARTS, equation 2."""
-    return [Draw(softmax(s.theta["theta"]), s.mask)]
+    return [Draw(softmax(s.theta["theta"].masked_fill(~s.mask, -math.inf)), s.mask)]
+
+
+def sigmoid_mixture(s: Search, role: str) -> list[Draw]:
+    """Fair-DARTS: every option has a weight of its own."""
+    return [Draw((1 + (-s.theta["theta"]).exp()).reciprocal() * s.mask, s.mask)]
 
 
 def simplex_mixture(s: Search, role: str) -> list[Draw]:
@@ -336,7 +404,10 @@ def host(generator: torch.Generator) -> np.random.Generator:
 def weight_step(s: Search, batch: Batch | None = None) -> None:
     """w ← w - SGD(∇_w L(w)) along fresh gates; several paths are averaged, or added up."""
     batch = next(s.batches["weights"]) if batch is None else batch
-    losses = [s.loss(batch, draw) for draw in s.rule.draw(s, "weights")]
+    draws = s.rule.draw(s, "weights")
+    if s.rule.perturb is not None:
+        draws = [s.rule.perturb(s, batch, draw) for draw in draws]
+    losses = [s.loss(batch, draw, norm=s.running.training) for draw in draws]
     s.descend(gradient(sum(losses[1:], losses[0]) / (1 if s.rule.summed else len(losses)), s.w))
 
 
@@ -352,6 +423,85 @@ def architecture_step(s: Search) -> None:
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
     penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
     s.learn({"theta": gradients["theta"] + penalty["theta"]})
+
+
+def legal(gates: Tensor) -> Tensor:
+    """SDARTS: entries in [0, 1], one at the former largest where none is left, and a sum of one."""
+    rows = []
+    for row in gates:
+        kept = row.clamp(0, 1)
+        rows.append(one_hot(row.argmax()[None])[0] if not kept.any() else kept / kept.sum())
+    return torch.stack(rows)
+
+
+def random_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
+    """SDARTS-RS: uniform noise on the probabilities, of a radius that grows from 0.03 towards 0.3."""
+    radius = 0.03 + 0.27 * s.epoch / s.epochs
+    uniform = torch.rand(len(EDGES), len(OPTIONS), dtype=torch.float64, generator=s.noise["weights"])
+    return draw._replace(gates=legal(draw.gates.detach() + radius * (2 * uniform - 1)))
+
+
+def adversarial_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
+    """SDARTS-ADV: seven sign steps up the loss of the batch, in evaluation mode; undone if that did not rise."""
+    radius, start = 0.03 + 0.27 * s.epoch / s.epochs, draw.gates.detach()
+    before = s.loss(batch, draw, norm=s.running.evaluation)
+    moved = random_perturbation(s, batch, draw).gates
+    for _ in range(7):
+        at = moved.clone().requires_grad_()
+        loss = s.loss(batch, draw._replace(gates=at), norm=s.running.evaluation)
+        moved = moved + 2 * radius / 7 * full_gradient(loss, {"gates": at})["gates"].sign()
+        moved = legal(start + (moved - start).clamp(-radius, radius))
+    after = s.loss(batch, draw._replace(gates=moved), norm=s.running.evaluation)
+    return draw._replace(gates=start if before > after else moved)
+
+
+def settle(s: Search) -> None:
+    """DARTS-PT: of a random open edge keep the option without which the measure is least; no other is touched."""
+    assert s.rule.removal is not None
+    if not s.settled:
+        s.buffers = {}
+    remaining = [edge for edge in range(len(EDGES)) if edge not in s.settled]
+    edge = remaining[int(torch.randint(len(remaining), (), generator=s.order(len(s.settled))))]
+    [draw], values = s.rule.draw(s, "selection"), {}
+    for option in range(len(OPTIONS)):
+        if s.mask[edge, option]:
+            gates, executed = draw.gates.detach().clone(), s.mask.clone()
+            gates[edge, option], executed[edge, option], total, count = 0.0, False, 0.0, 0
+            for x, y in s.judges:
+                s.outputs.append(network(s.w, x, gates, executed).detach())
+                total, count = total + float(s.rule.removal(s.outputs[-1], y)) * len(y), count + len(y)
+            values[option] = total / count
+    s.settled[edge] = min(values, key=values.__getitem__)
+    s.theta["theta"] = leaf(s.theta["theta"] * s.mask)
+
+
+def accuracy(scores: Tensor, targets: Tensor) -> Tensor:
+    return (scores.argmax(-1) == targets).double().mean()
+
+
+def negative_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    return -cross_entropy(scores, targets)
+
+
+# Penalties
+
+
+def beta_decay(s: Search) -> Tensor:
+    """β-DARTS: λ · mean over edges of log Σ exp(α), with λ growing towards 50."""
+    return 50 * s.epoch / s.epochs * s.theta["theta"].exp().sum(-1).log().mean()
+
+
+def zero_one(power: int) -> Callable[[Search], Tensor]:
+    """Fair-DARTS: -10 times the mean of |σ(α) - 1/2| to a power, over the options that take part."""
+
+    def term(s: Search) -> Tensor:
+        sigma = (1 + (-s.theta["theta"]).exp()).reciprocal()[s.mask]
+        return -10 * ((sigma - 0.5).abs() ** power).mean()
+
+    return term
+
+
+# Steps of other methods
 
 
 def two_path_step(s: Search) -> None:
@@ -414,9 +564,8 @@ def reward_step(s: Search, samples: int) -> None:
     for draw in draws:
         batch = next(s.batches["architecture"])
         s.loss(batch, draw)
-        accuracy = (s.outputs[-1].argmax(-1) == batch[1]).double().mean()
         assert draw.score is not None
-        reward = accuracy - 1e-4 * draw.score.detach()
+        reward = accuracy(s.outputs[-1], batch[1]) - 1e-4 * draw.score.detach()
         s.baseline = reward if s.baseline is None else 0.99 * s.baseline + 0.01 * reward
         loss = loss - (reward - s.baseline) * draw.score / samples
     gradients = full_gradient(loss, s.theta)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from sharewise.lazy import lazily
 
 if TYPE_CHECKING:
-    from sharewise import appraisal, cost, data, distribution, methods, space, spaces, supernet
+    from sharewise import alarm, appraisal, cost, data, distribution, methods, space, spaces, supernet
+    from sharewise.alarm import Alarm, alarms
     from sharewise.engine import Recipe, SearchResult
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alarm",
     "Appraisal",
     "Architecture",
     "Choice",
@@ -63,6 +65,8 @@ __all__ = [
     "StudyPlan",
     "TrainingRecipe",
     "TrainingResult",
+    "alarm",
+    "alarms",
     "appraisal",
     "appraise",
     "build_network",

@@ -25,6 +25,7 @@ _VERBS = {
     "train": "train one architecture from scratch and evaluate it on the test examples",
     "evaluate": "evaluate the network of a finished run on the test examples",
     "report": "write a run's report again, also for a run in progress",
+    "alarm": "say whether a search collapses or never learned, from the history of a run or from records",
     "export": "write a run's network as a folder that loads without sharewise",
     "check-model": "prove that a model of your own shares its weights as it should",
     "list": "list methods, spaces or data",

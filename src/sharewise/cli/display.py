@@ -11,7 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sharewise.engine import Announced, Callback, EpochEnded, Event, SearchState, SelectionEnded, Started, Stepped
+from sharewise.engine import (
+    Announced,
+    Callback,
+    EpochEnded,
+    Event,
+    Reacted,
+    SearchState,
+    SelectionEnded,
+    Started,
+    Stepped,
+)
 
 __all__ = ["console", "progress", "show_picture", "show_remarks"]
 
@@ -72,13 +82,16 @@ def progress(screen: Console) -> Iterator[Callback]:
                 )
             case EpochEnded(record):
                 count, figures = f"epoch {record['epoch'] + 1}/{epochs}", _figures(record)
+                screen.print(f"{count}  {figures}{f'  {left(state)}' if task is None else ''}", markup=False)
+                for alarm in record.get("alarms", {}).values():
+                    screen.print(f"alarm: {alarm['sentence']}; {alarm['advice']}", markup=False)
                 if task is None:
-                    screen.print(f"{count}  {figures}  {left(state)}", markup=False)
                     return
-                screen.print(f"{count}  {figures}", markup=False)
                 last = state.step >= state.total_steps
                 remaining = "finishing …" if last else left(state)
                 bar.update(task, completed=state.step, epoch=count, figures=figures, left=remaining)
+            case Reacted(record):
+                screen.print(record["note"], markup=False)
             case Announced(message) if task is not None:
                 bar.update(task, figures=message, left="")
             case SelectionEnded() if task is not None:
@@ -96,6 +109,10 @@ def progress(screen: Console) -> Iterator[Callback]:
 def _figures(record: Mapping[str, Any]) -> str:
     names = {"weights_loss": "loss (weights)", "architecture_loss": "loss (architecture)", "entropy": "entropy"}
     parts = [f"{label} {record[name]:.3f}" for name, label in names.items() if record.get(name) is not None]
+    if record.get("skips"):
+        parts.append(f"skips {max(record['skips'].values()):.0%}")
+    if record.get("eigenvalue") is not None:
+        parts.append(f"eigenvalue {record['eigenvalue']:.3g}")
     selection = record.get("selection")
     if isinstance(selection, Mapping):
         parts += [f"held-out {name} {value:.3f}" for name, value in selection.items() if name != "examples"]

@@ -1,18 +1,23 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
-from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear, Ramp
+from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_perturbation import ByPerturbation
 from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
     Callback,
     EpochEnded,
     Event,
+    Reacted,
     SelectionEnded,
     StageEntered,
     Started,
     Stepped,
 )
+from sharewise.engine.course import Course, Period
+from sharewise.engine.curvature import architecture_hessian, curvature, require_curvature
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
@@ -25,16 +30,29 @@ from sharewise.engine.optimization import (
     WeightOptimization,
 )
 from sharewise.engine.part import Part
-from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine.penalty import (
+    AnchorPenalty,
+    BetaDecay,
+    CostTarget,
+    EntropyPenalty,
+    ExpectedCost,
+    Penalty,
+    WeightDecay,
+    ZeroOnePenalty,
+)
+from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
+from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
-from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
+from sharewise.engine.selections import SELECTIONS, selection_named
+from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
     architecture_step,
     gate_gradients,
+    gate_loss,
     gate_slopes,
     joint_step,
     reward_step,
@@ -44,21 +62,29 @@ from sharewise.engine.step import (
 from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
+from sharewise.engine.threshold import Threshold
 
 __all__ = [
     "PRECISIONS",
+    "SELECTIONS",
     "AdamOptimization",
+    "AdaptiveDecay",
+    "Adversarial",
     "Affordable",
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "BetaDecay",
+    "ByPerturbation",
     "ByStrategy",
     "Callback",
     "Constant",
     "Cosine",
     "CosineRestarts",
     "CostTarget",
+    "Course",
     "DartsRule",
+    "EarlyStop",
     "EntropyPenalty",
     "EpochEnded",
     "Event",
@@ -76,8 +102,14 @@ __all__ = [
     "Optimization",
     "Part",
     "Penalty",
+    "Period",
+    "Perturbation",
     "Pruning",
+    "Ramp",
+    "RandomNoise",
     "RankSampled",
+    "Reacted",
+    "Reaction",
     "Recipe",
     "Reward",
     "RootMeanSquare",
@@ -94,26 +126,36 @@ __all__ = [
     "Stepped",
     "SupernetOracle",
     "Surgery",
+    "Threshold",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
+    "ZeroOnePenalty",
+    "architecture_hessian",
     "architecture_step",
+    "curvature",
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
+    "gate_loss",
     "gate_slopes",
+    "go_back",
     "joint_step",
     "numerics",
     "prepare",
+    "pruned",
     "pruning",
     "replay",
+    "require_curvature",
     "reward_step",
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_named",
     "selection_scorer",
     "selection_scores",
+    "set_aside",
     "stage_at",
     "stream",
     "together",

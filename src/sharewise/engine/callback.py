@@ -15,6 +15,7 @@ __all__ = [
     "Callback",
     "EpochEnded",
     "Event",
+    "Reacted",
     "SelectionEnded",
     "StageEntered",
     "Started",
@@ -47,6 +48,13 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class Reacted:
+    """The search has answered to its history between two epochs; `record` says how."""
+
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Announced:
     """A word on progress within something long."""
 
@@ -60,6 +68,6 @@ class SelectionEnded:
     selected: Selected
 
 
-Event = Started | StageEntered | Stepped | EpochEnded | Announced | SelectionEnded
+Event = Started | StageEntered | Stepped | EpochEnded | Reacted | Announced | SelectionEnded
 
 Callback = Callable[["SearchState", Event], None]

@@ -8,10 +8,11 @@ from typing import Any
 
 from sharewise.distribution import Distribution
 from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
+from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
-from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
+from sharewise.engine.watch import watch
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
@@ -70,10 +71,10 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     state.supernet.train()
     state.restart_clock()
     state.emit(Started())
-    while state.step < state.total_steps:
+    while goes_on(state):
         _begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
-        moves = state.recipe.stages[state.stage].architecture_steps
+        moves = state.course.stages[state.stage].architecture_steps
         while state.step < end:
             for name, loss in state.recipe.level.step(state, architecture=moves).items():
                 state.meter(name, loss)
@@ -84,19 +85,18 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
 
 def _begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
-    recipe = state.recipe
-    target = stage_at(recipe.stages, state.epoch, recipe.epochs)
+    target = state.course.stage_at(state.epoch)
     while state.stage < target:
         state.stage += 1
         _enter_stage(state)
     for group in state.weight_optimizer.param_groups:
-        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
+        group["lr"] = state.course.learning_rate_at(state.epoch)
     if state.on_epoch is not None:
-        state.on_epoch(state.epoch, recipe.epochs)
+        state.on_epoch(state.phase("weights").epoch, state.recipe.epochs)
 
 
 def _enter_stage(state: SearchState) -> None:
-    stage = state.recipe.stages[state.stage]
+    stage = state.course.stages[state.stage]
     record: dict[str, Any] = {
         "event": "stage",
         "stage": state.stage,
@@ -104,7 +104,7 @@ def _enter_stage(state: SearchState) -> None:
         "architecture_steps": stage.architecture_steps,
     }
     operate(state, stage.surgeries, record)
-    if len(state.recipe.stages) > 1 or stage.surgeries:
+    if len(state.course.stages) > 1 or stage.surgeries:
         state.history.append(record)
         state.emit(StageEntered(record))
 
@@ -114,16 +114,7 @@ def _end_epoch(state: SearchState) -> None:
     state.spend("search")
     record: dict[str, Any] = {"event": "epoch", "epoch": state.epoch, "step": state.step, **state.means()}
     record["learning_rate"] = state.weight_optimizer.param_groups[0]["lr"]
-    probabilities = state.distribution.probabilities()
-    if probabilities:
-        record["entropy"] = state.distribution.entropy()
-        record["probabilities"] = {name: row.tolist() for name, row in probabilities.items()}
-        projected = state.recipe.selection.projected(state)
-        if projected is not None:
-            record["architecture"] = str(projected)
-    if state.measure is not None:
-        record |= state.measure(state)
-        state.spend("measurement")
+    watch(state, record)
     record["ledger"] = state.ledger.to_json()
     record["seconds"] = state.ledger.seconds
     state.history.append(record)

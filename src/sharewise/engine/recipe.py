@@ -13,6 +13,7 @@ from sharewise.engine.level import Level
 from sharewise.engine.optimization import Optimization
 from sharewise.engine.part import Part
 from sharewise.engine.penalty import Penalty
+from sharewise.engine.reaction import Reaction
 from sharewise.engine.select import Selection
 from sharewise.engine.stage import Stage, check_stages
 from sharewise.errors import ConfigurationError
@@ -38,6 +39,7 @@ class Recipe:
         penalties: terms added to the loss of architecture steps.
         stages: parts of the run; their fractions sum to one.
         exclude: options that are masked throughout; one that a space does not have is an error, `none` excepted.
+        reactions: what the search does between two epochs in answer to its own history.
         limits: what the selected architecture may cost at most.
         arguments: the arguments of the method function that built the recipe, for configuration files.
 
@@ -62,6 +64,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage(),)
     exclude: tuple[Option, ...] = ()
     limits: tuple[Limit, ...] = ()
+    reactions: tuple[Reaction, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,7 +81,7 @@ class Recipe:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All pieces but the distribution, each of which judges for itself whether it fits."""
-        return (self.level, self.selection, self.weights, *self.penalties, *self.stages, *self.limits)
+        return (self.level, self.selection, self.weights, *self.penalties, *self.stages, *self.limits, *self.reactions)
 
     def shortened(self) -> Recipe:
         """The same recipe with little to do, for contracts: short pieces, small batches, an epoch for every stage."""
@@ -89,6 +92,7 @@ class Recipe:
             selection=self.selection.shortened(),
             weights=self.weights.shortened(),
             penalties=tuple(penalty.shortened() for penalty in self.penalties),
+            reactions=tuple(reaction.shortened() for reaction in self.reactions),
             epochs=max(2, len(self.stages)),
             batch_size=min(self.batch_size, 16),
         )
@@ -99,7 +103,13 @@ class Recipe:
 
     def describe(self) -> str:
         """One line that names the pieces."""
-        parts: tuple[Piece[Recipe], ...] = (self.distribution, self.level, self.selection, *self.penalties)
+        parts: tuple[Piece[Recipe], ...] = (
+            self.distribution,
+            self.level,
+            self.selection,
+            *self.penalties,
+            *self.reactions,
+        )
         text = " × ".join(part.describe() for part in parts)
         shared = self.roles.architecture == self.roles.weights and "architecture" in self.level.roles
         return text + (" (single level: both steps read the same examples)" if shared else "")

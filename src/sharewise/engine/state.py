@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
@@ -13,12 +14,15 @@ from torch import Tensor
 from sharewise.cost import SupernetCost
 from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step, option_mask
+from sharewise.engine.aside import load_trained, trained
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.course import Course, Period
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
+from sharewise.engine.watch import blind_loss
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
@@ -99,6 +103,7 @@ class SearchState:
         self.metered: dict[str, int] = {}
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
+        self.aside: dict[int, dict[str, Any]] = {}  # by epoch: what a reaction may go back to
         self.callbacks: tuple[Callback, ...] = ()
         self.instead: Instead | None = None
         self._clock = time.perf_counter()
@@ -132,14 +137,29 @@ class SearchState:
         return self.streams["weights"].steps_per_pass
 
     @property
+    def course(self) -> Course:
+        """The epochs of the recipe, and those in which its selection trains on."""
+        recipe = self.recipe
+        own = Period(recipe.epochs, recipe.stages, recipe.weights.learning_rate)
+        tuning = recipe.selection.tuning(recipe, self.distribution.relaxation)
+        return Course((own,) if tuning is None else (own, tuning))
+
+    @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
-        total = self.steps_per_epoch * self.recipe.epochs
+        """Steps of the whole run; those that were made, once a reaction has ended it."""
+        if self.history and self.history[-1].get("stopped"):
+            return self.step
+        total = self.steps_per_epoch * self.course.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
 
+    @cached_property
+    def blind_loss(self) -> float | None:
+        """See `sharewise.engine.watch.blind_loss`."""
+        return blind_loss(self)
+
     def phase(self, step: Step) -> Phase:
-        """The present moment, for a draw."""
-        return Phase(step, self.epoch, self.recipe.epochs)
+        """The present moment, for a draw; beyond the epochs of the recipe, that of their last one."""
+        return Phase(step, min(self.epoch, self.recipe.epochs - 1), self.recipe.epochs)
 
     def next_batch(self, role: Role) -> Batch:
         """The next training batch of a role."""
@@ -256,12 +276,7 @@ class SearchState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that loading executes no code."""
         return {
-            "supernet": self.supernet.state_dict(),
-            "distribution": self.distribution.state_dict(),
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "architecture_optimizer": (
-                None if self.architecture_optimizer is None else self.architecture_optimizer.state_dict()
-            ),
+            **trained(self),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
             "modules_rng": torch.get_rng_state(),
@@ -271,22 +286,16 @@ class SearchState:
             "ledger": self.ledger.to_json(),
             "epoch": self.epoch,
             "step": self.step,
-            "stage": self.stage,
-            "moves": self.moves,
             "meters": self.meters,
             "metered": self.metered,
-            "memory": self.memory,
             "history": self.history,
+            "aside": self.aside,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, for a search that was prepared with the same settings."""
         replay(self, state["history"])  # shapes before values
-        self.supernet.load_state_dict(state["supernet"])
-        self.distribution.load_state_dict(state["distribution"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        if self.architecture_optimizer is not None:
-            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        load_trained(self, state)
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for role, batches in self.streams.items():
@@ -295,10 +304,9 @@ class SearchState:
         if state["modules_cuda_rng"] is not None and self.numerics.device.type == "cuda":
             torch.cuda.set_rng_state(state["modules_cuda_rng"], self.numerics.device)
         self.ledger = Ledger.from_json(state["ledger"])
-        self.epoch, self.step, self.stage = state["epoch"], state["step"], state["stage"]
-        self.moves = state["moves"]
+        self.epoch, self.step = state["epoch"], state["step"]
         self.meters = {name: value.to(self.numerics.device) for name, value in state["meters"].items()}
-        self.memory = dict(state["memory"])
+        self.aside = dict(state.get("aside", {}))  # absent in checkpoints of before reactions
         self.metered, self.history = dict(state["metered"]), list(state["history"])
         self.restart_clock()
 

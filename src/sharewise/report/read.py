@@ -63,6 +63,9 @@ class Epoch:
         selection: scores on held-out examples, where they were measured.
         architecture: the projected architecture at that time.
         ledger: what each part of the run had spent by then.
+        entropies: of each decision, in nats.
+        skips: the share of skip connections by cell.
+        alarms: those that began with the epoch, in words.
         table: errors of that architecture in a benchmark's table, by split, where the search was followed in one.
 
     Example:
@@ -77,6 +80,9 @@ class Epoch:
     selection: Scores = field(default_factory=dict)
     architecture: str | None = None
     ledger: Mapping[str, Scores] = field(default_factory=dict)
+    entropies: Scores = field(default_factory=dict)
+    skips: Scores = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
     table: Scores = field(default_factory=dict)
 
 
@@ -151,6 +157,7 @@ class ReportData:
         environment: the machine and the versions.
         epochs: the logged epochs in order, a repeated one (after a resume) only as last logged.
         stages: the epochs at which a new stage began.
+        reactions: what the search did in answer to its own history, in words.
         candidates: ranked architectures, best first.
         architecture: the architecture found or trained, or the current one of an unfinished search.
         decisions: the names of each decision's options.
@@ -180,6 +187,7 @@ class ReportData:
     environment: Mapping[str, object] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     stages: tuple[int, ...] = ()
+    reactions: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     architecture: str | None = None
     decisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -245,6 +253,7 @@ def read_run(run: Path) -> ReportData:
         environment=environment,
         epochs=ordered,
         stages=told.stages,
+        reactions=told.reactions,
         candidates=told.candidates,
         architecture=architecture,
         decisions={name: _texts(options) for name, options in told.decisions.items()},
@@ -275,6 +284,7 @@ class _Told:
 
     epochs: tuple[Epoch, ...]
     stages: tuple[int, ...]
+    reactions: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     decisions: Mapping[str, object]
 
@@ -282,6 +292,7 @@ class _Told:
     def of(cls, lines: Sequence[Mapping[str, object]], decisions: Mapping[str, object]) -> _Told:
         epochs: dict[int, Epoch] = {}
         stages: set[int] = set()
+        reactions: list[str] = []
         candidates: tuple[Candidate, ...] = ()
         for line in lines:
             event = line.get("event")
@@ -291,10 +302,12 @@ class _Told:
                 epochs[epoch.index] = epoch
             elif event == "stage":
                 stages.add(int(_number(line.get("epoch")) or len(epochs)))
+            elif event == "back":
+                reactions += [_text(line.get("note")) or "the search went back"]
             elif event == "selection":
                 candidates = _candidates(line.get("candidates"))
         ordered = tuple(epochs[index] for index in sorted(epochs))
-        return cls(ordered, tuple(sorted(stages)), candidates, decisions)
+        return cls(ordered, tuple(sorted(stages)), tuple(reactions), candidates, decisions)
 
 
 def _last(epochs: Sequence[Epoch], value: Callable[[Epoch], Value | None]) -> Value | None:
@@ -360,8 +373,17 @@ def _epoch(line: Mapping[str, object], position: int) -> Epoch:
         selection=_numbers(line.get("selection")),
         architecture=_text(line.get("architecture")),
         ledger=_ledger(line),
+        entropies=_numbers(line.get("entropies")),
+        skips=_numbers(line.get("skips")),
+        alarms=tuple(_alarm(_mapping(entry)) for entry in _mapping(line.get("alarms")).values()),
         table=_numbers(line.get("table")),
     )
+
+
+def _alarm(entry: Mapping[str, object]) -> str:
+    lacked = _texts(entry.get("lacked"))
+    without = f" (the history lacks {', '.join(lacked)})" if lacked else ""
+    return f"{_text(entry.get('sentence')) or 'an alarm'}{without}. To try: {_text(entry.get('advice')) or 'nothing'}"
 
 
 def _ledger(holder: Mapping[str, object]) -> Mapping[str, Scores]:

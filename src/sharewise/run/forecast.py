@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sharewise.engine import Scorer, SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.score import ScoreGates
-from sharewise.engine.stage import stage_at
+from sharewise.engine.watch import measure
 from sharewise.ledger import EVALUATION
 from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
@@ -61,11 +61,11 @@ class Forecast:
 def foresee(search: Search) -> Forecast:
     """Foresee a search by making a few steps and evaluations of it; nothing is written.
 
-    Every kind of step is made up to two dozen times, the measurement between epochs once. The selection runs as it
-    would at the end, but only its first two dozen evaluations are real. Later ones answer and last as those that are
-    like them let expect, so that an evolution converges here too, though not necessarily to what the trained weights
-    will prefer: where architectures differ much in cost, so may its seconds. They are those of this machine at this
-    moment, and do not contain the start of Python; memory is that of the present process.
+    Every kind of step is made up to two dozen times, every kind of measurement between epochs once. The selection runs
+    as it would at the end, but only its first two dozen evaluations are real. Later ones answer and last as those that
+    are like them let expect, so that an evolution converges here too, though not necessarily to what the trained
+    weights will prefer: where architectures differ much in cost, so may its seconds. They are those of this machine at
+    this moment, and do not contain the start of Python; memory is that of the present process.
 
     Args:
         search: before its first step.
@@ -83,7 +83,7 @@ def foresee(search: Search) -> Forecast:
     """
     place = search.setting.place
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
-        return _foreseen(search.prepare())
+        return _foreseen(search.prepare(), search.eigenvalue_every)
 
 
 @final
@@ -102,12 +102,15 @@ class _Need:
         self.multiply_accumulates += round(times * other.multiply_accumulates)
 
 
-def _foreseen(state: SearchState) -> Forecast:
+def _foreseen(state: SearchState, eigenvalue_every: int) -> Forecast:
     state.supernet.train()
     made, training = _training(state)
     epochs = -(-state.total_steps // state.steps_per_epoch)
     measurement, selection = _Need(), _once(state, lambda: state.recipe.selection.select(state))
-    measurement.add(_once(state, lambda: state.measure and state.measure(state)), epochs)
+    for alike in _epochs_alike(state, epochs, eigenvalue_every):
+        state.epoch = alike[0]
+        measurement.add(_once(state, lambda: measure(state, {})), len(alike))
+    state.epoch = 0
     measurement.add(_once(state, lambda: _inherited(state)))
     training.seconds += epochs * _checkpoint(state)
     parts = {"training": training, "measurement": measurement, "selection": selection}
@@ -119,6 +122,16 @@ def _foreseen(state: SearchState) -> Forecast:
         _peak(state),
         made,
     )
+
+
+def _epochs_alike(state: SearchState, epochs: int, eigenvalue_every: int) -> list[list[int]]:
+    """Epochs by what is measured at their ends: eigenvalues are not in every one."""
+    found: dict[tuple[bool, ...], list[int]] = {}
+    for epoch in range(epochs):
+        due = eigenvalue_every > 0 and epoch % eigenvalue_every == 0
+        kind = (due, *(reaction.observes(epoch) for reaction in state.recipe.reactions))
+        found.setdefault(kind, []).append(epoch)
+    return list(found.values())
 
 
 def _training(state: SearchState) -> tuple[int, _Need]:
@@ -152,10 +165,10 @@ def _once(state: SearchState, action: Callable[[], object]) -> _Need:
 
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
     """How many steps there are by whether θ moves, and whether they close an epoch, when some levels do more."""
-    recipe, kinds = state.recipe, dict[tuple[bool, bool], int]()
-    for epoch in range(recipe.epochs):
+    kinds = dict[tuple[bool, bool], int]()
+    for epoch in range(state.course.epochs):
         steps = min(state.steps_per_epoch, state.total_steps - epoch * state.steps_per_epoch)
-        moves = recipe.stages[stage_at(recipe.stages, epoch, recipe.epochs)].architecture_steps
+        moves = state.course.stages[state.course.stage_at(epoch)].architecture_steps
         for closing, number in ((False, steps - 1), (True, 1)):
             if steps > 0 and number > 0:
                 kinds[moves, closing] = kinds.get((moves, closing), 0) + number

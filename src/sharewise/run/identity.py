@@ -90,8 +90,9 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 
 
 def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before a stage could hold operations."""
-    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))", "", text)
+    """A recipe in words that are the same in every process, and in folders of before pieces that it does not have."""
+    absent = r", operations=\(\)(?=\))|, perturbation=None(?=\))|, reactions=\(\)(?=, arguments=)"
+    return re.sub(rf" at 0x[0-9a-f]+|{absent}", "", text)
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], *, edited: bool) -> str | None:

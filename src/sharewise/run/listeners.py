@@ -10,6 +10,7 @@ from sharewise.engine import (
     Callback,
     EpochEnded,
     Event,
+    Reacted,
     SearchState,
     SelectionEnded,
     StageEntered,
@@ -75,6 +76,10 @@ def record_to(
                 within_epoch(state)
             case StageEntered(record):
                 folder.append_metrics(record)
+            case Reacted(record):
+                folder.append_metrics(record)
+                save(state)
+                interruption.patient = state.step < state.total_steps
             case EpochEnded(record):
                 folder.append_metrics(record)
                 save(state)

@@ -1,4 +1,7 @@
-"""What a search says against its own result: that it has not decided, never learned, or fled to skip connections."""
+"""What a search says against its own result: that it has not decided, never learned, or fled to skip connections.
+
+What an alarm saw while the search ran is said again at its end, unless the end itself says more.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import final
 
+from sharewise.alarm import UNLEARNED, standing
 from sharewise.engine import SearchState
-from sharewise.space import Architecture
+from sharewise.space import Architecture, skips
 
 __all__ = ["Remark", "remarks"]
 
 _UNDECIDED = 0.9
 """Of the entropy of uniform θ: above it the largest option of a decision leads by little more than chance."""
-
-_UNLEARNED = 0.98
-"""Of ln k, the loss of whoever predicts all k classes alike."""
 
 
 @final
@@ -56,13 +57,13 @@ def remarks(state: SearchState, architecture: Architecture) -> list[Remark]:
         >>> [remark.kind for remark in remarks(found.state, found.architecture)][0]
         'undecided'
     """
-    return [*_undecided(state), *_unlearned(state), *_skipping(architecture)]
+    return [*_undecided(state), *_unlearned(state), *(list(_collapsing(state)) or _skipping(state, architecture))]
 
 
 def _undecided(state: SearchState) -> Iterator[Remark]:
     entropy = state.distribution.entropy()
     rows = state.distribution.probabilities().values()
-    open_options = [int((row > 0).sum()) for row in rows]  # excluded options have none
+    open_options = [max(int((row > 0).sum()), 1) for row in rows]  # of a removed edge none is left
     if entropy is None or not open_options:
         return
     most = sum(math.log(count) for count in open_options) / len(open_options)
@@ -76,25 +77,32 @@ def _undecided(state: SearchState) -> Iterator[Remark]:
 
 
 def _unlearned(state: SearchState) -> Iterator[Remark]:
-    task = state.data.dataset.task
     losses = [record["weights_loss"] for record in state.history if record.get("weights_loss") is not None]
-    blind = math.log(task.outputs) if "accuracy" in task.metrics else 0.0
-    if losses and blind > 0 and losses[-1] > _UNLEARNED * blind:
+    blind = state.blind_loss
+    if losses and blind is not None and losses[-1] > UNLEARNED * blind:
         yield Remark(
             "unlearned",
-            f"the shared weights have learned nothing: their loss is {losses[-1]:.3f}, that of guessing among "
-            f"{task.outputs} classes is ln {task.outputs} = {blind:.3f}",
+            f"the shared weights have learned nothing: their loss is {losses[-1]:.3f}, that of one answer for all "
+            f"examples is {blind:.3f}",
             "search longer (--epochs), try another --learning-rate, or look at the labels of the data",
         )
 
 
-def _skipping(architecture: Architecture) -> Iterator[Remark]:
-    options = [str(option) for option in architecture.values()]
-    skips = sum("skip" in option for option in options)
-    if 2 * skips > len(options):
+def _collapsing(state: SearchState) -> Iterator[Remark]:
+    """The alarm, if it began in an epoch that was not taken back."""
+    for record in standing(state.history):
+        alarm = record.get("alarms", {}).get("collapse")
+        if alarm is not None:
+            yield Remark("collapse", f"after epoch {record['epoch'] + 1}, {alarm['sentence']}", alarm["advice"])
+
+
+def _skipping(state: SearchState, architecture: Architecture) -> Iterator[Remark]:
+    shares = skips(state.distribution.relaxation.space, architecture)
+    most = max(shares, key=lambda cell: shares[cell], default=None)
+    if most is not None and shares[most] > 0.5:
         yield Remark(
             "skipping",
-            f"{skips} of {len(options)} choices of what was found are skip connections, into which gradient-based "
-            "searches are known to collapse",
+            f"{shares[most]:.0%} of the operations of what was found ({most}) are skip connections, into which "
+            "gradient-based searches are known to collapse",
             "search for fewer --epochs, with --warm-up or by sampling (--method spos), and retrain what was found",
         )

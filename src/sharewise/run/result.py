@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from sharewise.alarm import standing
 from sharewise.cost import cost
 from sharewise.data import Dataset, evaluation_batches
 from sharewise.engine import Numerics, SearchResult, SearchState, evaluate, evaluate_gates
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_test", "result_of_search", "result_of_training"]
 
 
+_WATCHED = ("entropies", "skips", "eigenvalue", "smallest_eigenvalue")
+
+
 def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
     """What a search found, with the score of inherited weights, and what it cost."""
     state, architecture, dataset, recipe = result.state, result.architecture, search.dataset, search.recipe
@@ -38,7 +42,8 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
     state.spend("measurement")
     shape, outputs = dataset.input_shape, dataset.task.outputs
     plain = build_network(architecture, search.space, shape, outputs, network=search.setting.network)
-    gaps = [record["gap"] for record in state.history if "gap" in record]
+    epochs = standing(state.history)
+    gaps = [record["gap"] for record in epochs if "gap" in record]
     return {
         "kind": "search",
         **_facts(search.space, architecture, dataset, search.setting.seed),
@@ -53,6 +58,9 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
         },
         "remarks": [remark.to_json() for remark in remarks(state, architecture)],
         "gap": gaps[-1] if gaps else None,
+        "watch": {name: found for name in _WATCHED if (found := _last(epochs, name)) is not None},
+        "alarms": [alarm for record in epochs for alarm in record.get("alarms", {}).values()],
+        "reactions": [record for record in state.history if record["event"] == "back"],
         "table": None if search.following is None else search.following.result(architecture),
         "budget": None if state.affordable is None else state.affordable.spent(architecture),
         "cost": _cost(plain, dataset, state),
@@ -100,6 +108,11 @@ def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, read
     scores = evaluate(forward, (place.arrange(batch) for batch in batches), dataset.task)
     network.train(mode)
     return scores
+
+
+def _last(epochs: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """What the last epoch that knows a quantity says of it."""
+    return next((record[name] for record in reversed(epochs) if name in record), None)
 
 
 def _facts(space: Space, architecture: Architecture, dataset: Dataset, seed: int) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from sharewise.engine import (
     Recipe,
     SearchResult,
     SearchState,
+    curvature,
     prepare,
+    require_curvature,
     rounding_gap,
     seeded_modules,
     stream,
@@ -57,6 +59,7 @@ def search(
     precision: str = "float32",
     max_steps: int | None = None,
     gap_examples: int = 256,
+    eigenvalue_every: int = 0,
     oracle: Table | str | Path | None = None,
     oracle_dataset: str | None = None,
     out: str | Path | None = None,
@@ -79,6 +82,7 @@ def search(
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         oracle: a table of the space, or its file: the architecture of every epoch is looked up in it, for the report
             alone.
         oracle_dataset: of the table, where it is not called as the data set.
@@ -111,6 +115,7 @@ def search(
         data,
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
+        whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),
     )
     return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
@@ -127,6 +132,7 @@ class Search:
         dataset: its training examples are dealt to the roles that the recipe names.
         setting: network, seed, place and limit.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         following: the table in which the architecture of every epoch is looked up.
     """
 
@@ -135,6 +141,7 @@ class Search:
     dataset: Dataset
     setting: Setting = field(default_factory=Setting)
     gap_examples: int = 256
+    eigenvalue_every: int = 0
     following: Following | None = None
 
     def prepare(self) -> SearchState:
@@ -142,7 +149,7 @@ class Search:
         require_input_kind(self.space, self.dataset)
         seed, place, dataset = self.setting.seed, self.setting.place.numerics(), self.dataset
         shape, outputs = dataset.input_shape, dataset.task.outputs
-        return prepare(
+        state = prepare(
             build_supernet(self.space, shape, outputs, network=self.setting.network, seed=seed),
             self.recipe,
             dataset.assign(self.recipe.roles, generator=stream(seed, "data")),
@@ -150,9 +157,14 @@ class Search:
             seed=seed,
             max_steps=self.setting.max_steps,
             measure=together(
-                rounding_gap(self.gap_examples), None if self.following is None else self.following.measure
+                rounding_gap(self.gap_examples),
+                curvature(self.eigenvalue_every),
+                None if self.following is None else self.following.measure,
             ),
         )
+        if self.eigenvalue_every:
+            require_curvature(state)
+        return state
 
     def run(
         self,
@@ -185,6 +197,7 @@ class Search:
             "precision": setting.place.precision,
             "max_steps": setting.max_steps,
             "gap_examples": self.gap_examples,
+            "eigenvalue_every": self.eigenvalue_every,
             "oracle": None if self.following is None else str(self.following.table.path),
             "oracle_dataset": None if self.following is None else self.following.dataset,
             "origin": "library",

@@ -10,10 +10,12 @@ from sharewise.space.relaxation import (
     Decision,
     DirectRelaxation,
     Encoding,
+    Join,
     Probabilities,
     Relaxation,
 )
 from sharewise.space.restriction import RestrictedRelaxation, groups_of, restricted
+from sharewise.space.skips import is_skip, skips
 from sharewise.space.space import Space
 from sharewise.space.traits import Codec, Constraint, Picture
 
@@ -28,6 +30,7 @@ __all__ = [
     "DirectRelaxation",
     "Encoding",
     "EnumeratedListing",
+    "Join",
     "Listing",
     "Option",
     "Picture",
@@ -41,9 +44,11 @@ __all__ = [
     "enumerate_architectures",
     "features",
     "groups_of",
+    "is_skip",
     "longest_path",
     "mutate",
     "neighbours",
     "restricted",
     "sample",
+    "skips",
 ]

@@ -45,6 +45,8 @@ class Space:
             under `"unique"`, of equivalence classes by canonical level where they are known.
         features: describes the structure of an architecture by booleans and numbers of the same names for all; see
             `sharewise.space.features`, which has a general answer.
+        skips: the share of skip connections among the operations of each cell, by the cell's name, first of the cell
+            that is repeated most; see `sharewise.space.skips`, which has a general answer for spaces of one cell.
         family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
             parts; by default the name up to its first colon.
         whole: the space of the same name of which this is a part (`part`), or `None`.
@@ -72,6 +74,7 @@ class Space:
     normalise: Normalise | None = None
     counts: Callable[[Space], Mapping[str, Mapping[str, int]]] | None = None
     features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
+    skips: Callable[[Architecture], Mapping[str, float]] | None = None
     family: str = ""
     whole: Space | None = None
     named: Mapping[str, str] = field(default_factory=dict)

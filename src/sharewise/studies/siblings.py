@@ -16,7 +16,7 @@ from sharewise.studies.workers import Workers
 
 __all__ = ["by_seed", "missing_siblings"]
 
-_IGNORED = ("seed", "device", "threads", "checkpoint_every", "gap_examples", "data_path")
+_IGNORED = ("seed", "device", "threads", "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
 """Settings in which siblings may differ: none of them changes what is learned, but for the seed."""
 
 

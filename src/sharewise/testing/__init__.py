@@ -28,6 +28,7 @@ from sharewise.testing.method_contract import check_method
 from sharewise.testing.oracle_contract import check_oracle
 from sharewise.testing.penalty_contract import check_penalty
 from sharewise.testing.planted import Planted, planted, planted_space, standalone_losses
+from sharewise.testing.reaction_contract import check_reaction
 from sharewise.testing.sampler_contract import check_sampler
 from sharewise.testing.selection_contract import check_selection
 from sharewise.testing.sliced_contract import check_sliced
@@ -56,6 +57,7 @@ __all__ = [
     "check_moves_together",
     "check_oracle",
     "check_penalty",
+    "check_reaction",
     "check_reader",
     "check_relaxation",
     "check_sampler",

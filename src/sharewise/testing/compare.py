@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["same", "values"]
+__all__ = ["same", "timeless", "values"]
 
 
 def same(first: Any, second: Any) -> bool:
@@ -29,6 +29,18 @@ def same(first: Any, second: Any) -> bool:
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(map(same, first, second))
     return bool(first == second)
+
+
+def timeless(value: Any) -> Any:
+    """A record, or a list of them, without measured seconds, which no seed decides.
+
+    Example:
+        >>> timeless([{"seconds": 1.5, "step": 2}])
+        [{'step': 2}]
+    """
+    if isinstance(value, Mapping):
+        return {key: timeless(inner) for key, inner in value.items() if key != "seconds"}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def values(module: nn.Module) -> dict[str, Tensor]:

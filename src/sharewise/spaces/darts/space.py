@@ -31,6 +31,7 @@ from sharewise.space import (
     Option,
     Picture,
     Space,
+    is_skip,
     longest_path,
 )
 from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell, Genotype, read_genotype, write_pairs
@@ -254,9 +255,16 @@ def _space(name: str, options: Options, summary: str, named: Mapping[str, str]) 
         networks="sharewise.spaces.darts.supernet",
         draw=_draw,
         features=_features,
+        skips=_skips,
         summary=summary,
         named=named,
     )
+
+
+def _skips(architecture: Architecture) -> dict[str, float]:
+    """The share of skip connections among the eight operations of each cell."""
+    operations = {kind: [architecture[f"{kind}_{s}_{n}"] for n in NODES for s in ("first", "second")] for kind in KINDS}
+    return {kind: sum(map(is_skip, chosen)) / len(chosen) for kind, chosen in operations.items()}
 
 
 @cache
