@@ -168,7 +168,7 @@ def cases() -> Iterator[Any]:
             continue
         for options in SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            many = name == "darts:S1" or (name == "darts" and "sharing" in options)  # the same layers again
+            many = name in ("darts", "darts:S1")  # of many architectures for a table, with the layers of darts:S4
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
                 id=name + words,
@@ -204,5 +204,5 @@ def test_the_price_of_an_architecture_is_the_cost_of_its_network(
         assert tables[MultiplyAccumulates()].of(a) == costs.multiply_accumulates(a) == true.multiply_accumulates
         assert costs.of(discrete(supernet.relaxation.encode(a))) == true.multiply_accumulates
     space = supernet.space
-    whole = bool(space.constraints or space.normalise or space.name.startswith("darts"))  # evaluated one by one
+    whole = bool(space.constraints or space.normalise)  # of NAS-Bench-101 and S1, evaluated one by one
     assert all((table.prices is None) == whole for table in tables.values())

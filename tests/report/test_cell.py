@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import asdict
+from io import StringIO
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from sharewise.cli.display import show_picture
 from sharewise.report import Picture
-from sharewise.report.cell import draw_cell
+from sharewise.report.cell import colours_of, draw_cell
+from sharewise.report.read import _pictures as pictures_of
+from sharewise.spaces import load
 
 Box = tuple[float, float, float, float]
 NODES = ("0", "1", "2", "3")
@@ -89,3 +95,35 @@ def test_an_operation_has_one_colour() -> None:
         if group[0].get("class") == "label"
     }
     assert len(set(strokes.values())) == len(OPERATIONS)
+
+
+def test_cells_of_one_architecture_share_their_colours() -> None:
+    normal = Picture(("a", "b"), (("a", "b", "skip_connect"),), "normal cell")
+    reduction = Picture(("a", "b"), (("a", "b", "sep_conv_3x3"), ("a", "b", "skip_connect")), "reduction cell")
+    colours = colours_of((normal, reduction))
+    assert colours["skip_connect"] != colours["sep_conv_3x3"]
+    for picture in (normal, reduction):
+        assert f"stroke:{colours['skip_connect']}" in draw_cell(picture, colours)
+
+
+def test_a_page_shows_the_cell_below_another() -> None:
+    below = {"nodes": ["a", "b"], "edges": [["a", "b", "max_pool"]], "title": "reduction cell", "below": None}
+    first = {"nodes": ["a", "b"], "edges": [["a", "b", "skip"]], "title": "normal cell", "below": below}
+    assert [picture.title for picture in pictures_of(first)] == ["normal cell", "reduction cell"]
+    endless: dict[str, object] = dict(first)
+    endless["below"] = endless
+    assert len(pictures_of(endless)) == 8
+    assert pictures_of(None) == ()
+
+
+def test_a_terminal_shows_both_cells() -> None:
+    out = StringIO()
+    picture = load("darts").draw(load("darts").parse("DARTS_V2"))  # type: ignore[misc]
+    show_picture(Console(file=out, width=200), asdict(picture))
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines[:3] == [
+        "normal cell:",
+        "node 2 = sep_conv_3x3(k-2)  +  sep_conv_3x3(k-1)",
+        "node 3 = sep_conv_3x3(k-2)  +  sep_conv_3x3(k-1)",
+    ]
+    assert lines[5:7] == ["output = node 2, node 3, node 4, node 5", "reduction cell:"]

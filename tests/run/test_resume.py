@@ -194,3 +194,14 @@ def test_a_warm_up_stage_survives_a_kill(run_job: Run, tmp_path: Path) -> None:
     assert_same_run(reference, killed)
     events = [json.loads(line)["event"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
     assert events == ["start", "stage", "epoch", "stage", "epoch"]
+
+
+@pytest.mark.slow
+def test_a_killed_search_with_noise_resumes_to_the_bit(run_job: Run, tmp_path: Path) -> None:
+    """S4 of RobustDARTS draws noise in every forward pass of training, from the stream of the modules."""
+    configuration = small("gdas") | {"space": "darts:S4", "network": {"channels": 2, "layers": 3}}
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    assert run_job("search", configuration, killed, kill=5) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)

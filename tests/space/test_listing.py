@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from sharewise.space import (
     Architecture,
     Choice,
     Condition,
+    Constraint,
     EnumeratedListing,
     Listing,
     ProductListing,
@@ -122,3 +126,28 @@ def test_a_normal_form_gives_equal_architectures_one_identity() -> None:
         (2, 2),
     ]
     assert space.size == len(space.listing) == 6
+
+
+def test_a_space_of_local_constraints_falls_apart_into_blocks() -> None:
+    """Counted, listed and drawn by its blocks, as by trying every combination."""
+    rules = (
+        Constraint("a and c differ", lambda v: v["a"] != v["c"], reads=("a", "c")),
+        Constraint("c is at most d", lambda v: v["c"] <= v["d"], reads=("c", "d")),
+    )
+    choices = tuple(Choice(name, (0, 1, 2)) for name in "abcde")
+    space = Space("blocks", choices, rules)
+    legal = [values for values in product((0, 1, 2), repeat=5) if values[0] != values[2] <= values[3]]
+    assert space.blocks is not None
+    assert [sorted(block[0]) for block in space.blocks] == [["a", "c", "d"], ["b"], ["e"]]
+    assert space.size == len(space.listing) == len(legal)
+    assert {tuple(a[name] for name in "abcde") for a in enumerate_architectures(space)} == set(legal)
+    rng = np.random.default_rng(0)
+    counts = Counter(space.listing.index(sample(space, rng)) for _ in range(40 * len(legal)))
+    assert set(counts) == set(range(len(legal)))
+    assert max(counts.values()) < 90
+    part = space.without(2)
+    assert part.size == sum(2 not in values for values in legal)
+    reading_all = Space("whole", choices, (Constraint("a and c differ", lambda v: v["a"] != v["c"]),))
+    assert reading_all.blocks is None
+    with pytest.raises(ConfigurationError, match="no options of a, b are legal together: never"):
+        _ = Space("none", choices, (Constraint("never", lambda v: False, reads=("a", "b")),)).size

@@ -47,8 +47,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         "unique": classes,
         "choices": {c.name: list(c.options) for c in space.choices},
         "decisions": _decisions(space),
-        "named": dict(space.named),
     }
+    description |= {"named": dict(space.named)} if space.named else {}
     description |= counts
     if options.json:
         print_json(description)

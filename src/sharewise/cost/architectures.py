@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from sharewise.cost.layers import Pattern, decomposed
+from sharewise.cost.linear import sum_over_decisions
 from sharewise.cost.prices import Prices, from_layers, matrix
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space, sample
@@ -46,8 +47,9 @@ class ArchitectureCosts:
     over the groups S of choices that interact in pairs (an additive cost has groups of one). Which pairs interact is
     tried on their last options, and the sum is checked on 32 random architectures. A choice that an architecture does
     not take, since a depth leaves its block out, changes nothing. Where no sum is found, or the space is no product of
-    its choices, or large with decisions that are not its choices, as the cells of DARTS, costs are evaluated one by
-    one: a part of such a network reads several choices in no product, and finding that out takes minutes.
+    its choices, costs are evaluated one by one. Where decisions are not choices and the space is large, as the cells of
+    DARTS, the sum is one over what decisions take (`sum_over_decisions`): a part of such a network reads several
+    choices in no product, and finding that out takes minutes.
 
     Args:
         space: whose architectures are priced.
@@ -75,7 +77,9 @@ class ArchitectureCosts:
         self._price: Callable[[Architecture], float] = lru_cache(_REMEMBERED)(price)
         self._index = {c.name: {option: i for i, option in enumerate(c.options)} for c in space.choices}
         self.prices: Prices | None = None
-        if not (space.constraints or space.normalise or _decides_otherwise(space)):
+        if _decides_otherwise(space):
+            self.prices = sum_over_decisions(space, self._price, unit if layered is not None else None)
+        elif not (space.constraints or space.normalise):
             self.prices = self._by_interactions() if layered is None else self._by_layers(layered, unit)
 
     @property

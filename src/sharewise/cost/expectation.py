@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from sharewise.cost.architectures import ArchitectureCosts
 from sharewise.cost.prices import Prices
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Relaxation, sample
+
+if TYPE_CHECKING:
+    from sharewise.cost.architectures import ArchitectureCosts
 
 __all__ = ["Blocks", "expectation"]
 
@@ -99,6 +101,18 @@ class Blocks:
         logs = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log().flatten()
         rows = [torch.from_numpy(x).flatten(1).to(logs) @ logs for x in self._encodings]
         return pad_sequence([row.softmax(0) for row in rows], batch_first=True)
+
+    def tables(self, weights: npt.NDArray[np.float64]) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:
+        """For every block of choices Σ x · w over its decisions, an axis for each choice.
+
+        Args:
+            weights: w by decision and option, in a row, all decisions of the size of the largest.
+        """
+        sizes = [[len(self._space.choices[c].options) for c in block] for block in self.choices]
+        return {
+            block: (encodings.reshape(len(encodings), -1) @ weights).reshape(numbers)
+            for block, encodings, numbers in zip(self.choices, self._encodings, sizes, strict=True)
+        }
 
     def prices(self, prices: Prices) -> Prices:
         """The same prices as sums over groups of blocks.

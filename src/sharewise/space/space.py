@@ -212,6 +212,8 @@ class Space:
             ConfigurationError: when the text has another form.
         """
         text = self.named.get(text.strip(), text)
+        if self.named and text.strip().isidentifier():
+            raise unknown_name(f"architecture of space {self.name!r}", text.strip(), self.named)
         if self.codec is not None and not text.lstrip().startswith("{"):
             return self.architecture(self.codec.decode(text.strip()))
         import json

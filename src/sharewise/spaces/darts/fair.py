@@ -21,19 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import final
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Codec, Constraint, Option, Picture, Space
 from sharewise.spaces.darts.genotype import KINDS, NODES, Cell, read_genotype, write_triples
 from sharewise.spaces.darts.published import PUBLISHED, WIDER
-from sharewise.spaces.darts.space import OPERATIONS, draw_cells, features_of_cells
+from sharewise.spaces.darts.relaxation import AtMostTwo
+from sharewise.spaces.darts.space import OPERATIONS, draw_cells, everywhere, features_of_cells
 
 __all__ = ["fair", "wide_cells_of"]
 
 _NOTHING = "nothing"
 _READS = {node: tuple(f"{o} {s}" for s in range(node) for o in OPERATIONS if o != "none") for node in NODES}
+
+_OPTIONS = everywhere(*OPERATIONS[1:])
 
 
 def _names(kind: str, node: int) -> tuple[str, str]:
@@ -138,6 +141,7 @@ def fair() -> Space:
             for kind, node in places
         ),
         codec=Codec(_encode, _decode),
+        relax=partial(AtMostTwo, _OPTIONS),
         networks="sharewise.spaces.darts.fair_networks",
         draw=_draw,
         features=_features,

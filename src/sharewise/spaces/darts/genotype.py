@@ -81,7 +81,7 @@ def read_genotype(text: str) -> Genotype:
     """
     match = _FORM.fullmatch("".join(text.split())) if len(text) <= _LONGEST else None
     if match is None:
-        raise ConfigurationError(f"{shown(text)} is no genotype and no name of a published one; expected {_EXPECTED}")
+        raise ConfigurationError(f"{shown(text)} is no genotype; expected {_EXPECTED}")
     normal, normal_concat, reduce, reduce_concat = match.groups()
     return Genotype(_cell(normal), _concat(normal_concat), _cell(reduce), _concat(reduce_concat))
 

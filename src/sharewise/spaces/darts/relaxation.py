@@ -1,4 +1,4 @@
-"""The bridge from pairs of inputs to mixtures on all edges of the DARTS cells."""
+"""The bridges from the inputs of nodes to mixtures on all edges of the DARTS cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sharewise.space import Architecture, Decision, Encoding, Join, Option, Prob
 from sharewise.space.relaxation import one_hot, strongest
 from sharewise.spaces.darts.genotype import KINDS, NODES
 
-__all__ = ["TwoInputs"]
+__all__ = ["AtMostTwo", "TwoInputs"]
 
 _SIDES = ("first", "second")
 
@@ -87,3 +87,53 @@ class TwoInputs(Relaxation):
             index = strongest(decision, weights, (*exclude, *(o for o in decision.options if o not in legal)))
             best.append((float(weights[index]), source, decision.options[index]))
         return best
+
+
+@final
+class AtMostTwo(Relaxation):
+    """The rule of Fair-DARTS: a node keeps its two strongest operations among those that exceed a threshold.
+
+    Operations of one edge do not compete, so that two of them may be kept, or none; weights are those of independent
+    gates (sigmoids), which need not sum to one. Ties go to the earlier node, then to the operation listed first.
+
+    Args:
+        options: what may be kept on each edge, by the name of its decision.
+        space: whose options name an operation and the node that it reads, `"sep_conv_3x3 0"`.
+        threshold: which a weight exceeds, in [0, 1).
+
+    References:
+        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), with the threshold of 0.85 of the authors' code.
+    """
+
+    def __init__(self, options: Mapping[str, tuple[str, ...]], space: Space, threshold: float = 0.85) -> None:
+        self.space, self.threshold = space, threshold
+        self.decisions = tuple(Decision(name, legal) for name, legal in options.items())
+
+    def encode(self, architecture: Architecture) -> Encoding:
+        """One at every operation that is kept, zero elsewhere."""
+        architecture = self.space.own(architecture)
+        kept = {
+            (f"{kind}_{read.partition(' ')[2]}_{node}", read.partition(" ")[0])
+            for kind in KINDS
+            for node in NODES
+            for read in (str(architecture[f"{kind}_{side}_{node}"]) for side in _SIDES)
+        }
+        return {d.name: tuple(float((d.name, option) in kept) for option in d.options) for d in self.decisions}
+
+    def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
+        """See the class."""
+        found: dict[tuple[str, str], list[tuple[float, str]]] = {(k, str(n)): [] for k in KINDS for n in NODES}
+        for decision in self.decisions:
+            kind, source, node = decision.name.split("_")
+            found[kind, node] += [
+                (-weight, f"{option} {source}")
+                for option, weight in zip(decision.options, probabilities[decision.name], strict=True)
+                if weight > self.threshold and option not in exclude
+            ]
+        values: dict[str, Option] = {}
+        for (kind, node), candidates in found.items():
+            options = self.space[f"{kind}_first_{node}"].options
+            strongest_two = [read for _, read in sorted(candidates, key=lambda candidate: candidate[0])[:2]]
+            ordered = [*sorted(strongest_two, key=options.index), *options[-1:] * 2]
+            values |= {f"{kind}_{side}_{node}": read for side, read in zip(_SIDES, ordered, strict=False)}
+        return self.space.architecture(values)

@@ -38,7 +38,17 @@ from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell, Genotype
 from sharewise.spaces.darts.published import PUBLISHED
 from sharewise.spaces.darts.relaxation import TwoInputs
 
-__all__ = ["EDGES", "OPERATIONS", "REDUCED", "cells_of", "darts", "draw_cells", "features_of_cells", "reduced"]
+__all__ = [
+    "EDGES",
+    "OPERATIONS",
+    "REDUCED",
+    "cells_of",
+    "darts",
+    "draw_cells",
+    "everywhere",
+    "features_of_cells",
+    "reduced",
+]
 
 OPERATIONS = (
     "none",
@@ -84,15 +94,16 @@ def _by_edge(options: Mapping[str, Sequence[tuple[str, ...]]]) -> Options:
     }
 
 
-def _everywhere(*options: str) -> Options:
+def everywhere(*options: str) -> Options:
+    """The same options on all edges of both cells."""
     return _by_edge(dict.fromkeys(KINDS, (options,) * len(EDGES)))
 
 
 REDUCED: Mapping[str, tuple[Options, str]] = {
     "S1": (_by_edge(_S1), "two operations an edge, chosen in advance"),
-    "S2": (_everywhere(_SKIP, _SEP), "skip_connect or sep_conv_3x3 on every edge"),
-    "S3": (_everywhere("none", _SKIP, _SEP), "none, skip_connect or sep_conv_3x3 on every edge"),
-    "S4": (_everywhere("noise", _SEP), "noise or sep_conv_3x3 on every edge"),
+    "S2": (everywhere(_SKIP, _SEP), "skip_connect or sep_conv_3x3 on every edge"),
+    "S3": (everywhere("none", _SKIP, _SEP), "none, skip_connect or sep_conv_3x3 on every edge"),
+    "S4": (everywhere("noise", _SEP), "noise or sep_conv_3x3 on every edge"),
 }
 """The options of the reduced spaces, and what they are in words."""
 
@@ -269,7 +280,7 @@ def darts() -> Space:
         >>> str(darts().parse("DARTS_V2"))[:66]
         "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_c"
     """
-    return _space("darts", _everywhere(*OPERATIONS), "the DARTS cells: 2 of 4 nodes' inputs, 7 operations", PUBLISHED)
+    return _space("darts", everywhere(*OPERATIONS), "the DARTS cells: 2 of 4 nodes' inputs, 7 operations", PUBLISHED)
 
 
 @cache
