@@ -21,8 +21,6 @@ from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.space import Architecture
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, discrete
-from sharewise.supernet.grouped import GroupedOperation
-from sharewise.supernet.mixed import MixedOperation
 from sharewise.supernet.supernet import Shared, Supernet
 
 if TYPE_CHECKING:
@@ -34,10 +32,6 @@ _FEW = 16
 """Patterns that are traced one by one before layers are looked for: a mixture has one, a path a new one every step."""
 _REMEMBERED = 1024
 """Patterns that are kept where there are no layers, and entries of a layer's memory."""
-
-
-def _disjoint(sharing: Shared) -> bool:
-    return isinstance(sharing, MixedOperation) or (isinstance(sharing, GroupedOperation) and not sharing.groups)
 
 
 @final
@@ -116,7 +110,7 @@ class SupernetCost:
     def gate_passes(self) -> int:
         """Passes of an architecture step: where gates scale weights, their gradient needs that of the weights."""
         shared = (module for module in self._supernet.modules() if isinstance(module, Shared))
-        return GATES_ONLY if all(_disjoint(module) for module in shared) else TRAINING
+        return TRAINING if any(module.scales_weights for module in shared) else GATES_ONLY
 
     def multiply_accumulates(self, architecture: Architecture) -> int:
         """Multiply-accumulates of the extracted network of an architecture."""
