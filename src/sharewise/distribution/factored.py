@@ -131,7 +131,7 @@ class Factored(Distribution):
     ) -> None:
         require_independent(relaxation, "learns a probability for every option of each")
         super().__init__()
-        self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
+        self.relaxation, self.geometry, self.estimator = relaxation, geometry.among(relaxation.decisions), estimator
         self.sampled = estimator.traits.sampled
         self.competing = geometry.competing or estimator.traits.normalised
         mask = option_mask(relaxation.decisions, exclude)
@@ -154,8 +154,12 @@ class Factored(Distribution):
         ]
 
     def sample(self, generator: torch.Generator) -> Architecture:
-        """An option for every decision, drawn from the probabilities and projected."""
-        chosen = {name: one_hot_sample(row, generator) for name, row in self.probabilities().items()}
+        """An option for every decision that picks, drawn from the probabilities and projected."""
+        rows = self.probabilities()
+        chosen = {
+            d.name: rows[d.name].tolist() if d.weighs else one_hot_sample(rows[d.name], generator)
+            for d in self.relaxation.decisions
+        }
         return self.relaxation.project(chosen, self.exclude)
 
     def _unmasked(self) -> list[tuple[int, ...]]:
@@ -190,6 +194,14 @@ class Factored(Distribution):
         with torch.no_grad():
             self.theta.copy_(self.geometry.restricted(self.theta, mask))
         self._options = None
+
+
+    def goes_on(self, optimizer: Optimizer) -> Optimizer:
+        """The same one, of whose moments those of masked options are zero."""
+        for moment in optimizer.state[self.theta].values() if self.theta in optimizer.state else ():
+            if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
+                moment.mul_(self.mask)
+        return optimizer
 
 
 def one_hot_sample(probabilities: Tensor, generator: torch.Generator) -> list[float]:

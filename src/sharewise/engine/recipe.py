@@ -40,6 +40,7 @@ class Recipe:
         exclude: options that are masked throughout; one that a space does not have is an error, `none` excepted.
         limits: what the selected architecture may cost at most.
         arguments: the arguments of the method function that built the recipe, for configuration files.
+        network: options of the network that the method asks for, by name; what the user says comes first.
 
     Raises:
         ConfigurationError: when two pieces clash; the message names both and the legal alternatives.
@@ -63,6 +64,7 @@ class Recipe:
     exclude: tuple[Option, ...] = ()
     limits: tuple[Limit, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict, repr=False)  # a run's folder names all its options
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

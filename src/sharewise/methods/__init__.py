@@ -6,6 +6,7 @@ from sharewise.methods.enas import enas
 from sharewise.methods.fairnas import fairnas
 from sharewise.methods.gaea import gaea_darts, gaea_erm, gaea_gdas
 from sharewise.methods.gdas import gdas
+from sharewise.methods.pc_darts import gaea_pc_darts, gaea_pc_darts_erm, pc_darts
 from sharewise.methods.proxylessnas import proxylessnas
 from sharewise.methods.registry import METHODS, build, method, parameters, variant
 from sharewise.methods.rs_ws import rs_ws
@@ -25,9 +26,12 @@ __all__ = [
     "gaea_darts",
     "gaea_erm",
     "gaea_gdas",
+    "gaea_pc_darts",
+    "gaea_pc_darts_erm",
     "gdas",
     "method",
     "parameters",
+    "pc_darts",
     "proxylessnas",
     "rs_ws",
     "snas",

@@ -18,7 +18,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
 from sharewise.run.arguments import checked
-from sharewise.run.networks import build_network, network_options
+from sharewise.run.networks import asked_network, build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
@@ -146,6 +146,11 @@ class SearchConfiguration(Configuration):
             )
         if self.latency is not None and self.max_latency is None:
             raise ConfigurationError("a latency table bounds nothing without max_latency: give it, or no table")
+
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network, with what the method asks for under what was given, and defaults filled in."""
+        space = self.load_space()
+        return network_options(space, asked_network(space, build(self.method, self.recipe), self.network))
 
     def build_recipe(self) -> Recipe:
         """The method's recipe with the configured options and budgets."""

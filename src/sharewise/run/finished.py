@@ -18,7 +18,6 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
 from sharewise.space import Architecture
-from sharewise.supernet import discrete
 
 __all__ = ["Finished", "InFolder", "InMemory", "finished", "finished_search"]
 
@@ -195,7 +194,7 @@ class InMemory(Finished):
         setting = Setting(dict(self.network), seed, place)
         dataset, space = state.data.dataset, state.supernet.space
         training = Training(space, architecture, dataset, recipe, setting, evaluate_on_test=False)
-        wanted = state.costs.of(discrete(state.supernet.relaxation.encode(architecture)))
+        wanted = state.costs.multiply_accumulates(architecture)
         plain = training.network()
         found = cost(plain, dataset.input_shape, integers=dataset.input_kind == "text").multiply_accumulates
         if found != wanted:

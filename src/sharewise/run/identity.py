@@ -89,8 +89,8 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 
 
 def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before a stage could hold operations."""
-    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))", "", text)
+    """A recipe in words that are the same in every process, and in folders of before it could say what it leaves out."""
+    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))|, edge_learning_rate=None(?=\))|, 'parts': \(\)", "", text)
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], *, edited: bool) -> str | None:

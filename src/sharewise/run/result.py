@@ -36,7 +36,7 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
     inherited = evaluate_gates(state, gates, selection, policy, calibration, part="measurement")
     state.spend("measurement")
     shape, outputs = dataset.input_shape, dataset.task.outputs
-    plain = build_network(architecture, search.space, shape, outputs, network=search.setting.network)
+    plain = build_network(architecture, search.space, shape, outputs, network=search.network)
     gaps = [record["gap"] for record in state.history if "gap" in record]
     return {
         "kind": "search",
