@@ -44,6 +44,7 @@ from sharewise.engine.step import (
 from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
+from sharewise.engine.widening import Widening
 
 __all__ = [
     "PRECISIONS",
@@ -98,6 +99,7 @@ __all__ = [
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
+    "Widening",
     "architecture_step",
     "evaluate",
     "evaluate_gates",
