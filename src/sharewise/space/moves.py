@@ -27,9 +27,10 @@ def _listed(space: Space) -> bool:
 def sample(space: Space, rng: np.random.Generator) -> Architecture:
     """Draw an architecture uniformly.
 
-    A row of the listing where the space's choices depend on each other and it brings a listing of its own. Elsewhere
-    from the product of the choices, rejecting illegal ones: uniform over architectures where choices are unconditional;
-    with conditions, uniform over each active choice in order.
+    A row of the listing where the space's choices depend on each other and it brings a listing of its own; one answer
+    of each block where it falls apart into `Space.blocks`. Elsewhere from the product of the choices, rejecting illegal
+    ones: uniform over architectures where choices are unconditional; with conditions, uniform over each active choice
+    in order.
 
     Args:
         space: where to draw from.
@@ -49,8 +50,13 @@ def sample(space: Space, rng: np.random.Generator) -> Architecture:
     """
     if _listed(space):
         return space.listing.at(int(rng.integers(len(space.listing))))
+    values: dict[str, Option] = {}
+    if space.blocks is not None:
+        for block in space.blocks:
+            values |= block[int(rng.integers(len(block)))]
+        return space.architecture(values)
     for _ in range(_ATTEMPTS):
-        values: dict[str, Option] = {}
+        values = {}
         for choice in space.choices:
             if choice.condition is None or choice.condition.holds(values):
                 values[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
@@ -91,8 +97,8 @@ def enumerate_architectures(space: Space) -> Iterator[Architecture]:
         for option in choice.options:
             yield from extend(position + 1, {**values, choice.name: option})
 
-    if _listed(space):
-        return (space.listing.at(index) for index in range(len(space.listing)))
+    if _listed(space) or space.blocks is not None:
+        return (space.listing.at(index) for index in range(space.size))
     return extend(0, {})
 
 

@@ -6,12 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option, plain_option
-from sharewise.space.listing import Digits, EnumeratedListing, Listing, ProductListing, SubListing
+from sharewise.space.listing import (
+    Block,
+    BlockListing,
+    Digits,
+    EnumeratedListing,
+    Listing,
+    ProductListing,
+    SubListing,
+)
 
 if TYPE_CHECKING:
     from sharewise.space.relaxation import Relaxation
@@ -28,11 +37,14 @@ class Constraint:
 
     Args:
         description: what must hold, in words, used in the error message.
-        holds: predicate on the active values.
+        holds: predicate on the active values; given those of `reads` alone, where that is named.
+        reads: names of the choices that it looks at; by default all. A space in which every constraint names a few
+            falls apart into blocks, which are counted, drawn and listed one by one however large the space is.
     """
 
     description: str
     holds: Callable[[Mapping[str, Option]], bool]
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ class Space:
         family: how the names of all spaces begin that this one may share architectures with, such as a whole and its
             parts; by default the name up to its first colon.
         whole: the space of the same name of which this is a part (`part`), or `None`.
+        named: published architectures by name, as standard strings; a name is read wherever a string is.
 
     Raises:
         ConfigurationError: when names repeat or a condition points nowhere.
@@ -116,6 +129,7 @@ class Space:
     features: Callable[[Architecture], Mapping[str, bool | float]] | None = None
     family: str = ""
     whole: Space | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: dict[str, Choice] = {}
@@ -158,15 +172,48 @@ class Space:
     def size(self) -> int:
         """The number of architectures; equal to the length of the enumeration.
 
-        A product where choices are independent; elsewhere the length of the space's own listing, or counted.
+        A product where choices, or blocks of them, are independent; elsewhere the length of the space's own listing,
+        or counted.
         """
         if self.independent:
             return math.prod(len(choice.options) for choice in self.choices)
         if self.listing_ is not None:
             return len(self.listing)
+        if self.blocks is not None:
+            return math.prod(map(len, self.blocks))
         from sharewise.space.moves import enumerate_architectures
 
         return sum(1 for _ in enumerate_architectures(self))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...] | None:
+        """The legal answers to groups of choices that do not depend on each other, in the order of the choices.
+
+        `None` where the space is no product of such groups, or where nobody has said that it is: a condition, a normal
+        form, a listing of its own, or a constraint that reads all choices.
+        """
+        bound = self.normalise or self.listing_ or any(choice.condition for choice in self.choices)
+        if bound or not self.constraints or not all(constraint.reads for constraint in self.constraints):
+            return None
+        groups = [{choice.name} for choice in self.choices]
+        for constraint in self.constraints:
+            joined = [group for group in groups if not group.isdisjoint(constraint.reads)]
+            groups = [group for group in groups if group.isdisjoint(constraint.reads)] + [set().union(*joined)]
+        order = [choice.name for choice in self.choices]
+        groups.sort(key=lambda group: min(map(order.index, group)))
+        return tuple(self._answers_of(group) for group in groups)
+
+    def _answers_of(self, group: set[str]) -> Block:
+        """Every legal answer to some choices, on which no other choice depends."""
+        choices = [choice for choice in self.choices if choice.name in group]
+        rules = [constraint for constraint in self.constraints if group.issuperset(constraint.reads)]
+        named = ({c.name: o for c, o in zip(choices, options, strict=True)} for options in _product(choices))
+        found = tuple(values for values in named if all(rule.holds(values) for rule in rules))
+        if not found:
+            raise ConfigurationError(
+                f"no architecture of space {self.name!r} answers {', '.join(sorted(group))} legally"
+            )
+        return found
 
     @cached_property
     def listing(self) -> Listing:
@@ -182,6 +229,8 @@ class Space:
         if self.independent:
             digits = None if self.codec is None else self.codec.digits
             return ProductListing(self.name, self.choices, self.architecture, self.parse, digits)
+        if self.blocks is not None:
+            return BlockListing(self.name, self.blocks, self.architecture, self.parse)
         from sharewise.space.moves import enumerate_architectures
 
         return EnumeratedListing(self.name, tuple(enumerate_architectures(self)), self.parse)
@@ -225,11 +274,14 @@ class Space:
         return all(constraint.holds(values) for constraint in self.constraints)
 
     def parse(self, text: str) -> Architecture:
-        """Read the standard string of the space, or JSON: of choices and options, or what `Architecture.to_json` gives.
+        """Read the name of a published architecture, the standard string of the space, or JSON.
+
+        JSON may be of choices and options, or what `Architecture.to_json` gives.
 
         Raises:
             ConfigurationError: when the text has another form.
         """
+        text = self.named.get(text.strip(), text)
         if self.codec is not None and not text.lstrip().startswith("{"):
             return self.architecture(self.codec.decode(text.strip()))
         import json
@@ -380,6 +432,10 @@ class Space:
         """
         codec = None if self.codec is None else replace(self.codec, digits=None)  # which counts options of the whole
         return replace(self, choices=choices, listing_=listing, counts=None, codec=codec, whole=self.whole or self)
+
+
+def _product(choices: Iterable[Choice]) -> Iterable[tuple[Option, ...]]:
+    return product(*(choice.options for choice in choices))
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
+from sharewise.spaces.darts import REDUCED, darts, reduced
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
@@ -25,6 +26,7 @@ __all__ = [
     "SEARCHABLE",
     "SPACES",
     "conv_macro",
+    "darts",
     "load",
     "nasbench101",
     "nasbench201",
@@ -37,6 +39,8 @@ __all__ = [
 
 SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
+    "darts": darts,
+    **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     "nasbench201": nasbench201,
@@ -47,7 +51,15 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "toy-two-inputs": toy_two_inputs,
 }
 
-RELAXABLE = ("conv-macro", "nasbench201", "toy-separable-cell", "toy-tied-width", "toy-two-inputs")
+RELAXABLE = (
+    "conv-macro",
+    "darts",
+    *(f"darts:{name}" for name in REDUCED),
+    "nasbench201",
+    "toy-separable-cell",
+    "toy-tied-width",
+    "toy-two-inputs",
+)
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 
 SEARCHABLE = ("nasbench101", *(f"nasbench101:{name}" for name in SUBSPACES), *RELAXABLE)

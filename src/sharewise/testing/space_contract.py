@@ -122,17 +122,17 @@ def _check_described(space: Space, architecture: Architecture, named: tuple[str,
     )
     broken = [name for name, value in found.items() if not math.isfinite(value)]
     expect(not broken, f"the features {broken} of {architecture} are not finite")
-    if space.listing_ is None and not space.independent and space.size > listed:
+    if space.listing_ is None and not space.independent and space.blocks is None and space.size > listed:
         return  # would be enumerated
     row = space.listing.index(architecture)
     expect(
-        0 <= row < len(space.listing) and space.listing.at(row) == architecture,
+        0 <= row < space.size and space.listing.at(row) == architecture,
         f"the listing has {architecture} in row {row}, where it holds {_at(space, row)}",
     )
 
 
 def _at(space: Space, row: int) -> object:
-    return space.listing.at(row) if 0 <= row < len(space.listing) else "nothing"
+    return space.listing.at(row) if 0 <= row < space.size else "nothing"
 
 
 def _check_moves(space: Space, architecture: Architecture, partner: Architecture, rng: np.random.Generator) -> None:

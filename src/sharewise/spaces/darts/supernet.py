@@ -1,0 +1,217 @@
+"""The supernet of the DARTS cells: the plain network with a mixture on each of the 14 edges of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, final
+
+from torch import Tensor, nn
+
+from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.space import Architecture, Decision, Space
+from sharewise.spaces.darts.genotype import INPUTS, NODES
+from sharewise.spaces.darts.network import Network, classifier, operation, plan, preprocess, stemmed, stems
+from sharewise.spaces.darts.space import EDGES, cells_of
+from sharewise.supernet import (
+    EntangledConvolution,
+    Gates,
+    GroupedOperation,
+    MixedOperation,
+    Mixture,
+    Networks,
+    Supernet,
+    Wiring,
+    execute,
+    separable_layers,
+)
+
+__all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "SharedCell"]
+
+_STEMS = ("cifar", "imagenet")
+_SHARINGS = ("disjoint", "entangled")
+
+
+@final
+@dataclass(frozen=True)
+class DartsOptions:
+    """Options of the network, none of which is part of an architecture's identity.
+
+    Args:
+        channels: C (16 in the search of DARTS, 36 and 48 in its networks for CIFAR and ImageNet).
+        layers: L, the number of cells, at least 3 (8 in the search, 20 and 14 in the networks).
+        stem: `"cifar"`, one convolution, or `"imagenet"`, which makes images 8 times smaller first.
+        affine: whether batch norms inside the cells of the *supernet* learn a scale and a shift; off as in DARTS, since
+            a learned scale would compete with the gate. A network that is trained on its own always has them.
+        fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
+        sharing: `"disjoint"`, where every operation has weights of its own, or `"entangled"`, where the kernels of 3×3
+            of separable and of dilated convolutions are the centres of those of 5×5.
+        published: whether convolutions are entangled as the authors of TangleNAS do, or so that the mass of their gate
+            against the other operations is kept (default).
+    """
+
+    channels: int = 16
+    layers: int = 8
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    affine: bool = False
+    fused: bool = True
+    sharing: Literal["disjoint", "entangled"] = "disjoint"
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("channels", 1), ("layers", 3)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"network option {name} must be at least {least}, got {getattr(self, name)}")
+        if self.stem not in _STEMS:
+            raise unknown_name("stem", self.stem, _STEMS)
+        if self.stem == "imagenet" and self.channels % 2:
+            raise ConfigurationError(f"the imagenet stem needs an even number of channels, got {self.channels}")
+        if self.sharing not in _SHARINGS:
+            raise unknown_name("sharing", self.sharing, _SHARINGS)
+        if self.published and self.sharing == "disjoint":
+            raise ConfigurationError("network option published is a form of sharing='entangled'; leave it out")
+
+
+_FAMILIES: Mapping[str, Mapping[str, Any]] = {"sep_conv": {"repeats": 2}, "dil_conv": {"dilation": 2}}
+"""What tells the two families of convolutions apart; within one, options differ in their kernel alone."""
+
+
+def edge(decision: Decision, channels: int, stride: int, options: DartsOptions) -> Mixture:
+    """The mixture on one edge.
+
+    Args:
+        decision: over its operations.
+        channels: of its input and output.
+        stride: of its operations.
+        options: of the network.
+    """
+    words = [str(option) for option in decision.options if option != "none"]
+    families = _FAMILIES if options.sharing == "entangled" else {}
+    kernels = {family: {word: int(word[-1]) for word in words if word.startswith(family)} for family in families}
+    layers = partial(separable_layers, channels, channels, stride=stride, affine=options.affine)
+    groups = {
+        family: EntangledConvolution(
+            decision, kernels[family], partial(layers, **settings), published=options.published
+        )
+        for family, settings in families.items()
+        if kernels[family]
+    }
+    taken = {word for family in kernels.values() for word in family}
+    separate = {
+        word: operation(word, channels, stride, options.affine, normed_pools=True)
+        for word in words
+        if word not in taken
+    }
+    return GroupedOperation(decision, groups, separate) if groups else MixedOperation(decision, separate)
+
+
+@final
+class SharedCell(nn.Module):
+    """A cell that consumes the gates of its 14 edges.
+
+    Node j is Σ_{i<j} Σ_o g_{ij,o} · o(node i), the output the concatenation of nodes 2 to 5.
+
+    Args:
+        decisions: of each edge by `"0_2"`, `"1_2"` and so on, in the order of `EDGES`.
+        channels_in: of the two inputs.
+        channels: of each node.
+        reduction: whether edges from the inputs have stride 2.
+        halve: whether the first input is of twice the resolution of the second.
+        options: of the network.
+    """
+
+    def __init__(
+        self,
+        decisions: Mapping[str, Decision],
+        channels_in: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        halve: bool,
+        options: DartsOptions,
+    ) -> None:
+        super().__init__()
+        self.preprocess0 = preprocess(channels_in[0], channels, halve, options.affine)
+        self.preprocess1 = preprocess(channels_in[1], channels, False, options.affine)
+        places = {f"{source}_{target}": (source, target) for source, target in EDGES}
+        strides = {name: 2 if reduction and source < INPUTS else 1 for name, (source, _) in places.items()}
+        self.edges = nn.ModuleDict({name: edge(decisions[name], channels, strides[name], options) for name in places})
+        self.wiring = Wiring(INPUTS, places, outputs=NODES, stride=2 if reduction else 1)
+        self.fused = options.fused
+
+    def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
+        """Map the outputs of the cell before the last and of the last one to that of this cell."""
+        inputs = [self.preprocess0(before), self.preprocess1(last)]
+        return execute(self.wiring, self.edges, inputs, gates, fused=self.fused)
+
+
+@final
+class DartsSupernet(Supernet):
+    """All networks in one; cells of a kind read the same 14 decisions.
+
+    Args:
+        space: that of DARTS, or a reduced one.
+        input_shape: channels, height and width of one image.
+        outputs: number of classes.
+        options: of the macro network.
+
+    Deviations:
+        Batch norms keep running statistics, and the same module serves training and evaluation. What is extracted has
+        the batch norm without scale and shift that follows each pooling in the search, and no scales anywhere unless
+        the supernet is `affine`; a network of the same architecture that is trained on its own has the published form,
+        without norms after poolings and with scales.
+    """
+
+    def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> None:
+        super().__init__()
+        self.space, self.relaxation, self.options = space, space.relaxation, options
+        self.input_shape, self.outputs = _image_shape(input_shape), outputs
+        decisions = {d.name: d for d in self.relaxation.decisions}
+        planned = plan(options.stem, options.channels, options.layers, dict.fromkeys((False, True), len(NODES)))
+        self.stems = nn.ModuleList(stems(options.stem, self.input_shape[0], options.channels))
+        self.cells = nn.ModuleList(
+            SharedCell(
+                {f"{s}_{t}": decisions[f"{'reduce' if reduction else 'normal'}_{s}_{t}"] for s, t in EDGES},
+                *(inputs, width, reduction, halve, options),
+            )
+            for inputs, width, reduction, halve in planned
+        )
+        self.head = classifier(len(NODES) * planned[-1][1], outputs)
+
+    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+        """Class scores `(n, outputs)` of images `(n, channels, height, width)`."""
+        before, last = stemmed(self.stems, inputs)
+        for cell in self.cells:
+            before, last = last, cell(before, last, gates)
+        outputs: Tensor = self.head(last)
+        return outputs
+
+    def plain(self, architecture: Architecture) -> nn.Module:
+        """The plain network with the same options, its poolings followed by the norms of the search."""
+        options = self.options
+        own = self.space.own(architecture)
+        return _network(own, self.input_shape, self.outputs, options, affine=options.affine, normed_pools=True)
+
+
+def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ConfigurationError(
+            f"networks of DARTS cells take images of shape (channels, height, width), got {tuple(input_shape)}"
+        )
+    return (input_shape[0], input_shape[1], input_shape[2])
+
+
+def _network(
+    architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions, **form: bool
+) -> nn.Module:
+    shape, cells = _image_shape(input_shape), cells_of(architecture)
+    return Network(
+        cells["normal"], cells["reduce"], shape, outputs, options.channels, options.layers, options.stem, **form
+    )
+
+
+def _plain(architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> nn.Module:
+    return _network(architecture, input_shape, outputs, options, affine=True, normed_pools=False)
+
+
+NETWORKS = Networks(options=DartsOptions, supernet=DartsSupernet, plain=_plain, input_kinds=("image",))
