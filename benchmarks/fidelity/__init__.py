@@ -24,6 +24,7 @@ from sharewise.data import digits
 from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, stream, train
 from sharewise.methods import build, parameters
 from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
 from sharewise.spaces import load
 
 BAR = 1e-10
@@ -84,17 +85,18 @@ def prepared(label: str, epochs: int) -> SearchState:
     method, data = method_of(label), digits().limited(EXAMPLES, seed=SEED)
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
     recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **comparisons()[label][1]})
-    network = {"channels": 4, "cells": 1}
-    supernet = build_supernet(load("nasbench201"), data.input_shape, data.task.outputs, network=network, seed=SEED)
+    space = load("nasbench201")
+    network = asked_network(space, recipe, {"channels": 8 if recipe.network else 4, "cells": 1})
+    supernet = build_supernet(space, data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for value in state.distribution.parameters():
             noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
-            alive = (value != 0).to(value.dtype)  # options that GAEA excludes stay at zero
+            alive = (value != 0).to(value.dtype)  # options that GAEA excludes stay at zero, and padding
             grown = alive * noise.exp()
-            value.copy_(grown / grown.sum(-1, keepdim=True) if _on_simplex(value) else noise)
+            value.copy_(grown / grown.sum(-1, keepdim=True) if _on_simplex(value) else alive * noise)
     return state
 
 
@@ -115,7 +117,10 @@ def twin(label: str, rule: Rule, epochs: int = EPOCHS) -> Search:
         w={name: leaf(value) for name, value in state.supernet.named_parameters()},
         theta={name: leaf(value) for name, value in state.distribution.named_parameters()},
         batches={role: batches(role) for role in ("weights", "architecture")},
-        noise={role: stream(SEED, role) for role in ("weights", "architecture")},
+        noise={
+            **{role: stream(SEED, role) for role in ("weights", "architecture")},
+            "widening": stream(SEED, "surgery/1/1"),
+        },
         epochs=epochs,
         steps_per_epoch=state.steps_per_epoch,
     )
@@ -151,7 +156,11 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
             found.size = max(found.size, *(float(g.abs().max()) for g in gradients.values() if g is not None))
         outputs.clear()
 
-    hook = state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    def hear(module: Any, inputs: Any, output: Tensor) -> None:
+        if not output.is_meta:  # after a surgery the network is priced anew, by a pass on shapes
+            outputs.append(output.detach())
+
+    hook = state.supernet.register_forward_hook(hear)
     train(state, (listen,))
     hook.remove()
     for name, value in state.distribution.named_parameters():

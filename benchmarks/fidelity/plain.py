@@ -48,23 +48,39 @@ def operation(w: Weights, name: str, option: str, x: Tensor) -> Tensor:
     return normalised(F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
 
 
-def cell(w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool) -> Tensor:
+def cell(w: Weights, name: str, x: Tensor, draw: Draw, ghosts: bool, parts: int) -> Tensor:
     """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
 
-    With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well.
+    With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well. With
+    `parts` the sum takes 1/K of the channels, the rest goes around it, and the channels of K groups are interleaved;
+    with weights of edges each of these is multiplied by its own (PC-DARTS, equations 1 and 2).
     """
     nodes = [x]
     for target in range(1, 4):
         node = torch.zeros_like(x)
         for edge, (source, end) in enumerate(EDGES):
-            for option, word in enumerate(OPTIONS):
-                if end == target and executed[edge, option] and word != "none":
-                    output = operation(w, f"{name}.edges.edge_{source}_{end}", word, nodes[source])
-                    node = node + gates[edge, option] * output
-                elif end == target and ghosts and not executed[edge, option]:
-                    node = node + gates[edge, option]
+            if end == target:
+                weighed = draw.edges is not None and target > 1
+                path = f"{name}.edges.edge_{source}_{end}" + ".edge" * (weighed + (parts > 1))
+                output = partial_edge(w, path, nodes[source], draw, edge, ghosts, parts)
+                node = node + (draw.edges[edge] * output if draw.edges is not None else output)
         nodes.append(node)
     return nodes[3]
+
+
+def partial_edge(w: Weights, path: str, x: Tensor, draw: Draw, edge: int, ghosts: bool, parts: int) -> Tensor:
+    size = x.shape[1] // parts
+    seen, rest = x[:, :size], x[:, size:]
+    total = torch.zeros_like(seen)
+    for option, word in enumerate(OPTIONS):
+        if draw.executed[edge, option] and word != "none":
+            total = total + draw.gates[edge, option] * operation(w, path, word, seen)
+        elif ghosts and not draw.executed[edge, option]:
+            total = total + draw.gates[edge, option]
+    if parts == 1:
+        return total
+    whole = torch.cat([total, rest], 1)
+    return whole[:, [group * size + channel for channel in range(size) for group in range(parts)]]
 
 
 def reduction(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -74,14 +90,14 @@ def reduction(w: Weights, name: str, x: Tensor) -> Tensor:
     return inner + F.conv2d(F.avg_pool2d(x, 2), w[f"{name}.shortcut.1.weight"])
 
 
-def network(w: Weights, x: Tensor, gates: Tensor, executed: Tensor, ghosts: bool = False, cells: int = 1) -> Tensor:
+def network(w: Weights, x: Tensor, draw: Draw, ghosts: bool = False, cells: int = 1, parts: int = 1) -> Tensor:
     """Class scores of a NAS-Bench-201 network under gates of shape (edges, options)."""
     x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1))
     for stage in range(3):
         if stage:
             x = reduction(w, f"reductions.{stage - 1}", x)
         for number in range(cells):
-            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts)
+            x = cell(w, f"stages.{stage}.{number}", x, draw, ghosts, parts)
     x = affine_norm(w, "head.0", x).clamp_min(0).mean((2, 3))
     return x @ w["head.4.weight"].T + w["head.4.bias"]
 
@@ -94,11 +110,12 @@ def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """Gates with their graph to θ, which options run, and log p of the draw where it is needed."""
+    """Gates with their graph to θ, which options run, log p of the draw where it is needed, and weights of edges."""
 
     gates: Tensor
     executed: Tensor
     score: Tensor | None = None
+    edges: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,12 @@ class Rule:
     exclude: tuple[str, ...] = ()
     penalties: tuple[Callable[[Search], Tensor], ...] = ()
     """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
+    parts: int = 1
+    """K: operations see 1/K of the channels."""
+    edge_rate: float = 0.1
+    """Of the weights of edges on the simplex."""
+    enter: Callable[[Search], None] = lambda search: None
+    """What happens before a step, such as the beginning of a stage."""
 
 
 @dataclass
@@ -142,6 +165,9 @@ class Search:
     epochs: int
     steps_per_epoch: int
     done: int = 0
+    parts: int = 0
+    kept: Tensor | None = None
+    """Options that a stage has kept."""
     buffers: Weights = field(default_factory=dict)
     moments: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     moved: int = 0
@@ -153,6 +179,9 @@ class Search:
     """Whether to compute other readings of the method too."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Relative differences of the θ gradient under another reading of the method, one per architecture step."""
+
+    def __post_init__(self) -> None:
+        self.parts = self.rule.parts
 
     @property
     def epoch(self) -> int:
@@ -176,16 +205,19 @@ class Search:
 
     @property
     def mask(self) -> Tensor:
+        if self.kept is not None:
+            return self.kept
         return torch.tensor([option not in self.rule.exclude for option in OPTIONS]).expand(len(EDGES), -1)
 
     def advance(self) -> None:
         """One step of the method."""
         self.outputs, self.weight_gradient, self.theta_gradient = [], {}, None
+        self.rule.enter(self)
         self.rule.step(self, self.epoch >= math.floor(self.rule.warm_up * self.epochs + 0.5))
         self.done += 1
 
     def loss(self, batch: Batch, draw: Draw, w: Weights | None = None) -> Tensor:
-        self.outputs.append(network(self.w if w is None else w, batch[0], draw.gates, draw.executed))
+        self.outputs.append(network(self.w if w is None else w, batch[0], draw, parts=self.parts))
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
@@ -255,6 +287,37 @@ def mixture(s: Search, role: str) -> list[Draw]:
 def simplex_mixture(s: Search, role: str) -> list[Draw]:
     """GAEA: θ is the mixture."""
     return [Draw(s.theta["theta"], s.mask)]
+
+
+INPUTS = {6: (0, 2), 7: (0, 3)}
+"""Rows of θ beside the six of the edges: the columns that hold the weights of the edges into nodes 2 and 3."""
+
+
+def of_edges(theta: Tensor, weights: Callable[[Tensor], Tensor]) -> Tensor:
+    """One per edge, in order; the one edge into node 1 weighs one."""
+    return torch.cat([torch.ones(1), *(weights(theta[row, slice(*ends)]) for row, ends in INPUTS.items())])
+
+
+def weighed_mixture(s: Search, role: str) -> list[Draw]:
+    """PC-DARTS: softmax over operations, and over the edges into a node."""
+    theta = s.theta["theta"]
+    return [Draw(softmax(theta[:6]), s.mask, edges=of_edges(theta, softmax))]
+
+
+def weighed_simplex_mixture(s: Search, role: str) -> list[Draw]:
+    """GAEA on the network of PC-DARTS: θ and the weights of edges themselves."""
+    theta = s.theta["theta"]
+    return [Draw(theta[:6], s.mask, edges=of_edges(theta, lambda row: row))]
+
+
+def remaining_dirichlet_sample(s: Search, role: str) -> list[Draw]:
+    """DrNAS after pruning: a Dirichlet of the options that remain, of which every edge has as many."""
+    alpha, mask = s.theta["theta"], s.mask
+    columns = mask.nonzero()[:, 1].view(len(EDGES), -1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=s.noise[role])))
+        sample = Dirichlet(F.elu(alpha.gather(1, columns)) + 1).rsample()
+    return [Draw(torch.zeros_like(alpha).scatter(1, columns, sample), mask)]
 
 
 def relaxed_sample(s: Search, role: str) -> list[Draw]:
@@ -330,6 +393,53 @@ def host(generator: torch.Generator) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
+# Stages
+
+
+def progressive(keep: int, parts: int) -> Callable[[Search], None]:
+    """DrNAS, section 3.3: at half of the epochs keep the options of largest mean, and widen the operations."""
+
+    def enter(s: Search) -> None:
+        if s.done == s.steps_per_epoch * math.floor(s.epochs / 2 + 0.5):
+            prune(s, keep)
+            widen(s, parts)
+
+    return enter
+
+
+def prune(s: Search, keep: int) -> None:
+    concentrations = F.elu(s.theta["theta"].detach()) + 1
+    mean = concentrations / concentrations.sum(-1, keepdim=True)
+    s.kept = torch.zeros_like(mean).scatter(-1, mean.topk(keep).indices, 1.0).bool()
+    s.theta["theta"] = leaf(s.theta["theta"] * s.kept)
+    s.moments = {name: (m * s.kept, v * s.kept) for name, (m, v) in s.moments.items()}
+
+
+def widen(s: Search, parts: int) -> None:
+    """New channels copy random ones, in weights and momentum; one seed makes all of them, layer by layer."""
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=s.noise["widening"])))
+    for name in [name for name in s.w if ".operations." in name]:
+        size = len(s.w[name])
+        more = size * s.parts // parts - size
+        outputs, inputs = (
+            torch.cat([torch.arange(size), torch.randint(size, (more,), generator=generator)]) for _ in range(2)
+        )
+        s.w[name] = leaf(s.w[name][outputs][:, inputs])
+        if name in s.buffers:
+            s.buffers[name] = s.buffers[name][outputs][:, inputs]
+    s.parts = parts
+
+
+def kl_anchor(s: Search) -> Tensor:
+    """10⁻³ Σ KL(Dir(β) ‖ Dir(1)) over the options that remain, in closed form."""
+    total = torch.zeros(())
+    for row, kept in zip(F.elu(s.theta["theta"]) + 1, s.mask, strict=True):
+        beta = row[kept]
+        mean_log = beta.digamma() - beta.sum().digamma()
+        total = total + beta.sum().lgamma() - beta.lgamma().sum() - math.lgamma(len(beta)) + ((beta - 1) * mean_log).sum()
+    return 1e-3 * total
+
+
 # Steps
 
 
@@ -347,7 +457,7 @@ def architecture_step(s: Search) -> None:
     if s.readings and not draw.executed.equal(
         s.mask
     ):  # a single path: what the zero-valued gates of the others would add
-        scores = network(s.w, batch[0], draw.gates, draw.executed, ghosts=True)
+        scores = network(s.w, batch[0], draw, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
     penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
@@ -397,7 +507,7 @@ def unrolled_step(s: Search, train: Batch, radius: float | None) -> None:
 def quotient(s: Search, train: Batch, valid: Batch, draw: Draw, ahead: Weights, radius: float) -> Tensor:
     """DARTS, equations 7 and 8: a central difference along v instead of the Hessian-vector product."""
     at = {name: leaf(value) for name, value in ahead.items()}
-    loss = cross_entropy(network(at, valid[0], draw.gates, draw.executed), valid[1])
+    loss = cross_entropy(network(at, valid[0], draw), valid[1])
     v, total = full_gradient(loss, at), full_gradient(loss, s.theta)["theta"]
     step = radius / torch.cat([x.flatten() for x in v.values()]).norm()
     for sign in (1, -1):
@@ -507,3 +617,12 @@ def exponentiated(s: Search, gradients: Weights) -> None:
     theta = grown / grown.sum(-1, keepdim=True)
     assert float(theta[s.mask].min()) > 1e-4
     s.theta["theta"] = leaf(theta)
+
+
+def exponentiated_with_edges(s: Search, gradients: Weights) -> None:
+    """GAEA on the network of PC-DARTS: every row by its own rate; only operations have a floor, far from here."""
+    theta, slope = s.theta["theta"].detach(), gradients["theta"]
+    rates = theta.new_tensor([s.rule.theta_rate] * 6 + [s.rule.edge_rate] * 2)[:, None]
+    grown = theta * (-rates * slope).exp()
+    s.theta["theta"] = leaf(grown / grown.sum(-1, keepdim=True))
+    assert float(s.theta["theta"][:6].detach().min()) > 1e-4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -68,6 +68,23 @@ _GAEA = Rule(
     theta_rate=0.1,
     exclude=("none",),
 )
+_GAEA_PC = Rule(
+    plain.architecture_first,
+    plain.weighed_simplex_mixture,
+    rate=0.1,
+    last_rate=0.0,
+    move=plain.exponentiated_with_edges,
+    theta_rate=0.1,
+    parts=4,
+)
+_PROGRESSIVE = Rule(
+    plain.architecture_first,
+    plain.remaining_dirichlet_sample,
+    move=plain.adam,
+    l2=1e-3,
+    parts=4,
+    enter=plain.progressive(keep=3, parts=2),
+)
 _SLOW_LOGITS = {"learning_rate": 0.05, "architecture_learning_rate": 0.02}
 
 ROWS: Mapping[str, Row] = {
@@ -101,6 +118,13 @@ ROWS: Mapping[str, Row] = {
     "drnas": Row(
         {"epochs": 30, "learning_rate": 0.05, "architecture_learning_rate": 0.05},
         Rule(plain.architecture_first, plain.dirichlet_sample, move=plain.adam, l2=1e-3),
+        forms={
+            "progressive": Form(_PROGRESSIVE, {"keep": (3,), "parts": (4, 2)}),
+            "progressive, anchor kl": Form(
+                replace(_PROGRESSIVE, l2=0.0, penalties=(plain.kl_anchor,)),
+                {"keep": (3,), "parts": (4, 2), "anchor": "kl"},
+            ),
+        },
     ),
     "gaea-darts": Row({"epochs": 20}, _GAEA),
     "gaea-erm": Row({"epochs": 10}, _GAEA),
@@ -122,6 +146,26 @@ ROWS: Mapping[str, Row] = {
         not help: with a rate of 0.2 and 100 epochs it found 1 of the seeds 0 to 4. Its entropy penalty keeps the
         default: it is too small to matter here.""",
     ),
+    "pc-darts": Row(
+        {"epochs": 20, "batch_size": 64, **_SLOW_LOGITS},
+        Rule(
+            plain.architecture_first,
+            plain.weighed_mixture,
+            rate=0.1,
+            last_rate=0.0,
+            move=plain.adam,
+            theta_rate=6e-4,
+            l2=1e-3,
+            warm_up=0.3,
+            parts=4,
+        ),
+    ),
+    "gaea-pc-darts": Row(
+        {"epochs": 20, "batch_size": 64},
+        _GAEA_PC,
+        forms={"edges slower": Form(replace(_GAEA_PC, edge_rate=0.02), {"edge_learning_rate": 0.02})},
+    ),
+    "gaea-pc-darts-erm": Row({"epochs": 10, "batch_size": 64}, _GAEA_PC),
     "enas": Row(
         {
             "epochs": 30,
