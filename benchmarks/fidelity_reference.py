@@ -21,7 +21,7 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -36,6 +36,7 @@ from sharewise.data import Batch, Dataset, Examples, Sealed, digits
 from sharewise.engine import SearchState, numerics, prepare, stream
 from sharewise.methods import build
 from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
 from sharewise.spaces import load
 
 ROUNDS, CHANNELS, SEED, BAR = 3, 4, 0, 1e-10
@@ -66,11 +67,13 @@ def three_channels() -> Dataset:
     return Dataset("digits, three channels", data.task, "image", examples, Sealed(examples))
 
 
-def prepared(method: str, **arguments: Any) -> SearchState:
+def prepared(
+    method: str, *, space: str = "nasbench201", network: Mapping[str, Any] | None = None, **arguments: Any
+) -> SearchState:
     """A search at a random θ."""
     data, recipe = three_channels(), build(method, {"epochs": 3, "batch_size": 16, **arguments})
-    network = {"channels": CHANNELS, "cells": 1}
-    supernet = build_supernet(load("nasbench201"), data.input_shape, 10, network=network, seed=SEED)
+    options = asked_network(load(space), recipe, network or {"channels": CHANNELS, "cells": 1})
+    supernet = build_supernet(load(space), data.input_shape, 10, network=options, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
     theta = state.distribution.theta
@@ -78,7 +81,7 @@ def prepared(method: str, **arguments: Any) -> SearchState:
         noise = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=theta.dtype)
         alive = (theta != 0).to(theta.dtype)
         simplex = method.startswith("gaea")
-        theta.copy_(alive * noise.exp() / (alive * noise.exp()).sum(-1, keepdim=True) if simplex else noise)
+        theta.copy_(alive * noise.exp() / (alive * noise.exp()).sum(-1, keepdim=True) if simplex else alive * noise)
     state.supernet.train()
     return state
 
@@ -132,7 +135,7 @@ def sources(*folders: Path, stubs: tuple[str, ...] = ()) -> Iterator[None]:
 
 def position(name: str, options: tuple[str, ...]) -> str:
     """The authors' name of a weight of the product's supernet (one cell per stage)."""
-    words = name.split(".")
+    words = [word for word in name.split(".") if word != "edge"]
     if words[0] == "stages":
         _, source, target = words[4].split("_")
         return f"cells.{2 * int(words[1])}.edges.{target}<-{source}.{options.index(words[6])}.op.1.weight"
@@ -151,13 +154,21 @@ class Reference:
         state: the product; its weights are copied.
         network: the authors'; biases of convolutions, which the batch norm behind them cancels, become zero.
         options: the network's operations in order.
+        pairs: the network's weights by the product's names, where they have no place in NAS-Bench-201.
     """
 
-    def __init__(self, state: SearchState, network: nn.Module, options: tuple[str, ...] = OPTIONS) -> None:
+    def __init__(
+        self,
+        state: SearchState,
+        network: nn.Module,
+        options: tuple[str, ...] = OPTIONS,
+        pairs: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
         self.network, self.listening, self.unreached = network.train(), True, 0
         self.outputs: list[Tensor] = []
         own = dict(network.named_parameters())
-        self.pairs = {name: own[position(name, options)] for name, _ in state.supernet.named_parameters()}
+        names = [name for name, _ in state.supernet.named_parameters()]
+        self.pairs = dict(pairs or {name: own[position(name, options)] for name in names})
         paired = {id(value) for value in self.pairs.values()}
         self.rest = [v for n, v in own.items() if id(v) not in paired and "arch_parameters" not in n]
         with torch.no_grad():
@@ -202,7 +213,7 @@ class Theirs:
 
     Args:
         reference: their network.
-        theta: their architecture parameters.
+        theta: their architecture parameters, a tensor or what copies and detaches like one.
         step: their step on θ from the batches of w and of θ; appends the gradient that it descended to `gradients`.
         noise: how their draws come to the product's noise, for a step's generator.
         before_weights: what their script does before a weight step.
@@ -210,7 +221,7 @@ class Theirs:
     """
 
     reference: Reference
-    theta: Tensor
+    theta: Any
     step: Callable[[Batch, Batch], None]
     gradients: list[Tensor]
     noise: Callable[[torch.Generator], Any] = lent
