@@ -1,9 +1,9 @@
 """What partial channels save: the memory that a weight step of PC-DARTS adds to a fresh process, beside whole channels.
 
-The supernet of the DARTS cells with edge weights, K = 4 and K = 1, with shared work among edges and edge by edge; batches
-of random 32×32 images in float32 on one thread. A side is one process: it builds everything, makes one weight step with a
-batch of two (which loads what torch loads late), and then reports by how much the peak of its resident memory grows
-in two weight steps at full size. Figures are medians over fresh processes; sides come in turn.
+The supernet of the DARTS cells with edge weights, K = 4 and K = 1, with shared work among edges and edge by edge;
+batches of random 32×32 images in float32 on one thread. A side is one process: it builds everything, makes one weight
+step with a batch of two (which loads what torch loads late), and then reports by how much the peak of its resident
+memory grows in two weight steps at full size. Figures are medians over fresh processes; sides come in turn.
 """
 
 from __future__ import annotations

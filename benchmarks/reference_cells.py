@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,5 +120,7 @@ def compare_gaea_pc_darts(gaea: Path) -> reference.Row:
         return reference.Theirs(side, laid, step, gradients, before_weights=before)
 
     with reference.sources(gaea / "cnn", stubs=("tensorboard",)):
-        row = reference.Row("gaea-pc-darts on the cells of DARTS against gaea_release: its EDARTS architect and network")
+        row = reference.Row(
+            "gaea-pc-darts on the cells of DARTS against gaea_release: its EDARTS architect and network"
+        )
         return reference.follow(row, "gaea-pc-darts", theirs, space="darts", network=NETWORK)

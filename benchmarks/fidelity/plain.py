@@ -436,7 +436,9 @@ def kl_anchor(s: Search) -> Tensor:
     for row, kept in zip(F.elu(s.theta["theta"]) + 1, s.mask, strict=True):
         beta = row[kept]
         mean_log = beta.digamma() - beta.sum().digamma()
-        total = total + beta.sum().lgamma() - beta.lgamma().sum() - math.lgamma(len(beta)) + ((beta - 1) * mean_log).sum()
+        total = (
+            total + beta.sum().lgamma() - beta.lgamma().sum() - math.lgamma(len(beta)) + ((beta - 1) * mean_log).sum()
+        )
     return 1e-3 * total
 
 

@@ -12,18 +12,18 @@ from sharewise.data import load as load_data
 from sharewise.engine import Stage, warm_up
 from sharewise.methods import METHODS, build
 from sharewise.spaces import RELAXABLE, load
-from sharewise.testing import check_method, planted
+from sharewise.testing import check_method, methods_of, planted
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
-    "nasbench201": {"channels": 2, "cells": 1},
-    "toy-separable-cell": {"channels": 2},
+    "nasbench201": {"channels": 4, "cells": 1},
+    "toy-separable-cell": {"channels": 4},
 }
 
 
 SOME = ("drnas", "gaea-gdas", "spos")
 """For a space that differs from others in its layers alone."""
-PAIRS = [(m, s) for s in RELAXABLE for m in METHODS if s != "toy-separable-cell" or m in SOME]
+PAIRS = [(m, s) for s in RELAXABLE for m in methods_of(load(s)) if s != "toy-separable-cell" or m in SOME]
 
 
 @pytest.mark.parametrize(("method", "space"), PAIRS)

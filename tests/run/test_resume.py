@@ -49,7 +49,7 @@ def small(method: str) -> dict[str, Any]:
         "space": "nasbench201",
         "method": method,
         "data": "digits",
-        "network": {"channels": 2, "cells": 1},
+        "network": {"channels": 4, "cells": 1},
         "recipe": recipe,
         "train_examples": 128,
         "gap_examples": 16,
@@ -139,7 +139,7 @@ def test_a_killed_training_resumes_to_the_bit_with_all_its_randomness(run_job: R
         "space": "nasbench201",
         "architecture": "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|",
         "data": "digits",
-        "network": {"channels": 2, "cells": 1},
+        "network": {"channels": 4, "cells": 1},
         "recipe": {
             "epochs": 3,
             "batch_size": 32,

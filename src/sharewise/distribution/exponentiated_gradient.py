@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -82,12 +83,16 @@ def _listed(rows: Rows) -> Sequence[float]:
 
 
 def _by_row(rows: Rows, theta: Tensor) -> Tensor | float:
-    return rows if isinstance(rows, int | float) else theta.new_tensor(rows)[:, None]
+    return rows if isinstance(rows, int | float) else _column(tuple(rows), theta.dtype, theta.device)
 
 
-def exponentiated_step(
-    theta: Tensor, gradient: Tensor, lr: float | Tensor, floor: float | Tensor = 0.0
-) -> Tensor:
+@cache
+def _column(rows: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a copy to a device makes the host wait."""
+    return torch.tensor(rows, dtype=dtype, device=device)[:, None]
+
+
+def exponentiated_step(theta: Tensor, gradient: Tensor, lr: float | Tensor, floor: float | Tensor = 0.0) -> Tensor:
     """One exponentiated-gradient step on rows of the simplex, as a pure function.
 
     Args:

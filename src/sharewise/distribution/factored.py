@@ -195,7 +195,6 @@ class Factored(Distribution):
             self.theta.copy_(self.geometry.restricted(self.theta, mask))
         self._options = None
 
-
     def goes_on(self, optimizer: Optimizer) -> Optimizer:
         """The same one, of whose moments those of masked options are zero."""
         for moment in optimizer.state[self.theta].values() if self.theta in optimizer.state else ():

@@ -277,4 +277,3 @@ class Affordable:
         *_, population = _REPAIR.populations(plain, fitness, newcomers, rng)
         best: Architecture = population[0][0]
         return best
-

@@ -77,7 +77,8 @@ class Surgery(Part):
 class Pruning(Surgery):
     """Mask all but the most probable options of every decision that picks; those that weigh stay as they are.
 
-    Where θ has a row for every decision its optimiser goes on without the moments of masked entries; else it starts anew.
+    Where θ has a row for every decision its optimiser goes on, without the moments of masked entries; else it starts
+    anew.
 
     Args:
         keep: how many options stay, at least 1.

@@ -133,9 +133,7 @@ def gaea_pc_darts(
     """
     return Recipe(
         name="gaea-pc-darts",
-        distribution=Learned(
-            Simplex(architecture_learning_rate, edge_learning_rate=edge_learning_rate), Expectation()
-        ),
+        distribution=Learned(Simplex(architecture_learning_rate, edge_learning_rate=edge_learning_rate), Expectation()),
         level=Alternating(first="architecture"),
         roles=bilevel(),
         selection=DartsRule(),

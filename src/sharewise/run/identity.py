@@ -89,7 +89,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 
 
 def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before it could say what it leaves out."""
+    """A recipe in words that are the same in every process, and in folders of before some settings that it lacks."""
     return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))|, edge_learning_rate=None(?=\))|, 'parts': \(\)", "", text)
 
 

@@ -54,6 +54,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
 
     Raises:
         CheckpointError: when the run is not finished or its files are damaged.
+        InheritanceError: when the shared weights of the search fit no plain network.
     """
     stored = folder.read_config()
     result = folder.read_result()
@@ -74,6 +75,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     search = configuration.search()
     state = search.prepare()
     _load(state, content, folder)
+    extract(state.supernet, architecture)  # speaks up now where nothing can be inherited
     gates = to_device(discrete(state.supernet.relaxation.encode(architecture)), place.device, place.dtype)
     policy = RecalibratedStatistics()
     batches = [batch.inputs for batch in state.calibration_batches(policy.batches)]

@@ -20,7 +20,7 @@ _LEAST = 1e-12
 class EdgeWeights(Relaxation):
     """A relaxation with one more decision per node, over the edges that lead to it (edge normalisation).
 
-    Node j is Σ_i β_{ij} · f_{ij}(x_i), with β_j on the simplex and f_{ij} the mixture on the edge. An architecture keeps
+    Node j is Σ_i β_{ij} · f_{ij}(x_i), with β_j on the simplex and f_{ij} the mixture on the edge. An architecture has
     its edges unweighed: `encode` gives each a weight of one, and none to an edge without an operation. `project` asks
     the relaxation within for p_{ij,o} · β_{ij}, so that a rule which keeps the strongest edges compares these.
 

@@ -1,4 +1,4 @@
-"""Widening: partial operations that go on with a larger part of the channels, the new ones copies of random old ones."""
+"""Widening: partial operations go on with a larger part of the channels, new ones being copies of random old ones."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from sharewise.data import Dataset, Sealed, regression
 from sharewise.data.examples import Examples
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Choice, Decision, EdgeWeights, Space, enumerate_architectures
+from sharewise.space import Architecture, Choice, Decision, EdgeWeights, Option, Space, enumerate_architectures
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, cell_edge
 from sharewise.supernet.execution import alone
 
@@ -169,7 +169,8 @@ class PlantedSupernet(Supernet):
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: PlantedOptions) -> None:
         super().__init__()
-        nodes = {"inputs": dict(enumerate(DECISIONS))} if options.edge_weights else {}
+        inputs: dict[Option, str] = dict(enumerate(DECISIONS))
+        nodes = {"inputs": inputs} if options.edge_weights else {}
         self.space, self.relaxation = space, EdgeWeights(space.relaxation, nodes)
         self.input_shape, self.outputs = tuple(input_shape), outputs
         width = _width(input_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, final
@@ -97,30 +97,34 @@ class SharedCell(nn.Module):
     """A cell that consumes the gates of its three edges.
 
     Args:
-        edges: decision of each edge with what weighs it (`EdgeWeights.of`), by `"0_1"`, `"0_2"`, `"1_2"`.
+        edges: decision of each edge, by `"0_1"`, `"0_2"`, `"1_2"`.
         channels_in: of the input.
         channels: of each node.
         reduction: whether edges from the input have stride 2.
         options: of the network.
+        weights: what weighs the edge of a decision, as `EdgeWeights.of` says it.
     """
 
     def __init__(
         self,
-        edges: Mapping[str, tuple[Decision, tuple[Decision, Option] | None]],
+        edges: Mapping[str, Decision],
         channels_in: int,
         channels: int,
         reduction: bool,
         options: SeparableCellOptions,
+        weights: Callable[[str], tuple[Decision, Option] | None] = lambda decision: None,
     ) -> None:
         super().__init__()
         self.wiring = replace(_WIRING, stride=2 if reduction else 1)
         self.fused = options.fused
         self.preprocess = preprocess(channels_in, channels, options.affine)
         self.edges = nn.ModuleDict()
-        for edge, (decision, weight) in edges.items():
+        for edge, decision in edges.items():
             stride = 2 if reduction and edge.startswith("0") else 1
             mixture = partial(_edge, decision=decision, stride=stride, options=options)
-            self.edges[edge] = cell_edge(mixture, channels, stride=stride, partial=options.partial, weight=weight)
+            self.edges[edge] = cell_edge(
+                mixture, channels, stride=stride, partial=options.partial, weight=weights(decision.name)
+            )
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map `(n, channels_in, h, w)` to `(n, 2 · channels, h, w)`, or half of that resolution."""
@@ -144,11 +148,11 @@ class SeparableCellSupernet(Supernet):
         nodes = {name: edges for kind in KINDS for name, edges in _WIRING.inputs_of_nodes(f"{kind}_").items()}
         self.relaxation = weighed = EdgeWeights(space.relaxation, nodes if options.edge_weights else {})
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
-        decisions = {d.name: (d, weighed.of(d.name)) for d in weighed.within.decisions}
+        decisions = {d.name: d for d in weighed.within.decisions}
         before, cells = self.input_shape[0], []
         for kind, factor in CELLS:
             edges = {f"{source}_{target}": decisions[edge_name(kind, source, target)] for source, target in EDGES}
-            cells.append(SharedCell(edges, before, factor * options.channels, kind == "reduction", options))
+            cells.append(SharedCell(edges, before, factor * options.channels, kind == "reduction", options, weighed.of))
             before = 2 * factor * options.channels
         self.cells = nn.ModuleList(cells)
         frame = Network({}, self.input_shape, outputs, options.channels, options.affine, options.dropout)

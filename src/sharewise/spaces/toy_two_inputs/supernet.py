@@ -68,9 +68,7 @@ class TwoInputsSupernet(Supernet):
         self.inputs, self.head = frame.inputs, frame.head
         self.edges = nn.ModuleDict(
             {
-                d.name: cell_edge(
-                    partial(_edge, d), options.width, partial=options.partial, weight=weighed.of(d.name)
-                )
+                d.name: cell_edge(partial(_edge, d), options.width, partial=options.partial, weight=weighed.of(d.name))
                 for d in weighed.within.decisions
             }
         )
