@@ -5,9 +5,11 @@ folder of a checkout, and a comparison runs when all that it needs is given)::
 
     git clone https://github.com/D-X-Y/AutoDL-Projects           --autodl    darts, gdas
     git clone https://github.com/quark0/darts                    --darts     darts-second-order (with --autodl)
-    git clone https://github.com/liamcli/gaea_release            --gaea      gaea-darts, gaea-gdas (with --fork)
+    git clone https://github.com/liamcli/gaea_release            --gaea      gaea-darts, gaea-gdas (with --fork);
+                                                                             gaea-pc-darts
     git clone https://github.com/liamcli/AutoDL-Projects         --fork
-    git clone https://github.com/xiangning-chen/DrNAS            --drnas     drnas
+    git clone https://github.com/xiangning-chen/DrNAS            --drnas     drnas, also progressive
+    git clone https://github.com/yuhuixu1993/PC-DARTS            --pcdarts   pc-darts
 
 The weights of the product's supernet are copied into the authors' search network by position. Both sides then go some
 whole steps of their own, on the same batches of the digits (as three equal channels) and with the same noise; the
@@ -229,17 +231,28 @@ class Theirs:
     weights_first: bool = False
 
 
-def follow(row: Row, method: str, theirs: Callable[[SearchState], Theirs], **arguments: Any) -> Row:
-    """Some whole steps on both sides."""
+def follow(
+    row: Row,
+    method: str,
+    theirs: Callable[[SearchState], Theirs],
+    enter: Callable[[SearchState, Theirs], None] | None = None,
+    **arguments: Any,
+) -> Row:
+    """Some whole steps on both sides; as many again after they have entered a second stage, where there is one."""
     state, batches = prepared(method, **arguments), prepared(method, **arguments)
     side, outputs = theirs(state), []
     reference = side.reference
-    state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    # A network that has changed is priced anew, by passes on shapes alone.
+    state.supernet.register_forward_hook(
+        lambda module, inputs, output: None if output.is_meta else outputs.append(output.detach())
+    )
     noise = {name: stream(SEED, name) for name in ("weights", "architecture")}
     theta, kept = state.distribution.theta, state.distribution.mask.any(dim=0)
     with torch.no_grad():
         side.theta.copy_(theta[:, kept])
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS if enter is None else 2 * ROUNDS):
+        if enter is not None and number == ROUNDS:
+            enter(state, side)
         outputs.clear()
         reference.outputs.clear()
         state.recipe.level.step(state, architecture=True)
@@ -260,8 +273,9 @@ def follow(row: Row, method: str, theirs: Callable[[SearchState], Theirs], **arg
             mine, other = (torch.zeros(()) if g is None else g for g in (value.grad, gradients[name]))
             row.note("w gradient", mine, other)
             row.note("w", value, reference.pairs[name])
-        row.note("θ gradient", theta.grad[:, kept], side.gradients[-1])
-        row.note("θ", theta[:, kept], side.theta)
+        alive = state.distribution.mask[:, kept]
+        row.note("θ gradient", theta.grad[:, kept] * alive, side.gradients[-1] * alive)
+        row.note("θ", theta[:, kept] * alive, side.theta.detach() * alive)
     if reference.unreached:
         row.aside.append(f"{reference.unreached} all-zero weight gradients taken for absent")
     return row
@@ -493,6 +507,16 @@ COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
 )
 
 
+def comparisons() -> tuple[tuple[tuple[str, ...], Callable[..., Row]], ...]:
+    """All of them; those with partial channels lie in a module of their own, which imports this one."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    try:
+        from benchmarks.reference_cells import COMPARISONS as PARTIAL
+    finally:
+        del sys.path[0]
+    return (*COMPARISONS, *PARTIAL)
+
+
 def commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "log", "-1", "--format=%h of %cs"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -512,14 +536,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fidelity_reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("autodl", "darts", "gaea", "fork", "drnas")
+    names = ("autodl", "darts", "gaea", "fork", "drnas", "pcdarts")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into the marked block of a document")
     options = parser.parse_args(arguments)
     given = {name: Path(getattr(options, name)).resolve() for name in names if getattr(options, name) is not None}
     missing = [name for name, folder in given.items() if not folder.is_dir()]
-    runnable = [(needs, compare) for needs, compare in COMPARISONS if all(name in given for name in needs)]
+    runnable = [(needs, compare) for needs, compare in comparisons() if all(name in given for name in needs)]
     if missing or not runnable:
         trouble = f"no folder at the path of {', '.join(missing)}" if missing else "no checkout is given"
         print(f"{trouble}.\n\n{__doc__}", file=sys.stderr)

@@ -5,7 +5,8 @@ Part of `benchmarks/fidelity_reference.py`, which drives them and says where the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from benchmarks import fidelity_reference as reference
 from sharewise.data import Batch
 from sharewise.engine import SearchState
+from sharewise.engine.surgery import operate
 
 LAYERS, WIDTH = 3, 8
 NETWORK = {"channels": WIDTH, "layers": LAYERS}
@@ -124,3 +126,93 @@ def compare_gaea_pc_darts(gaea: Path) -> reference.Row:
             "gaea-pc-darts on the cells of DARTS against gaea_release: its EDARTS architect and network"
         )
         return reference.follow(row, "gaea-pc-darts", theirs, space="darts", network=NETWORK)
+
+
+def remaining(reference_alpha: Tensor, method: str, mask: Tensor | None, tau: float | None = None) -> Tensor:
+    """Their samples, after pruning from the Dirichlet of the options that remain, as the product draws them."""
+    if mask is None:
+        samples = [torch.distributions.Dirichlet(nn.functional.elu(row) + 1).rsample() for row in reference_alpha]
+        return torch.stack(samples)
+    columns = mask.nonzero()[:, 1].view(len(mask), -1)
+    kept = nn.functional.elu(reference_alpha.gather(1, columns)) + 1
+    return torch.zeros_like(reference_alpha).scatter(1, columns, torch.distributions.Dirichlet(kept).rsample())
+
+
+@contextmanager
+def copying(rows: Iterator[Tensor]) -> Iterator[None]:
+    """Within the block their random channels are those that the product has drawn."""
+    real = torch.randint
+    torch.randint = lambda *arguments, **settings: next(rows)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.randint = real
+
+
+def channels_drawn(side: reference.Reference, seed: int, before: int, after: int) -> Iterator[Tensor]:
+    """The new channels of every convolution, inputs first as they ask for them; the product draws outputs first."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in side.pairs.items():
+        if ".operations." in name:
+            more = len(value) * before // after - len(value)
+            rows, columns = (torch.randint(len(value), (more,), generator=generator) for _ in range(2))
+            yield columns
+            yield rows
+
+
+def widened(side: reference.Reference, seed: int) -> None:
+    """Their pruning, widening and optimiser, from K = 4 to K = 2."""
+    network, old = side.network, side.optimizer
+    drawn = list(channels_drawn(side, seed, 4, 2))
+    network.pruning(3)
+    with copying(iter(drawn)):
+        network.wider(2)
+    own = dict(network.named_parameters())
+    side.pairs = {name: own[reference.position(name, reference.OPTIONS)] for name in side.pairs}
+    settings = {"momentum": 0.9, "weight_decay": 3e-4}
+    fresh = torch.optim.SGD([*side.pairs.values(), *side.rest], old.param_groups[0]["lr"], **settings)
+    # Their code finds old state by the id of a parameter, which an old torch took for its key.
+    by_id = {"state": {id(parameter): state for parameter, state in old.state.items()}}
+    known = SimpleNamespace(state=old.state, state_dict=lambda: by_id)
+    side.optimizer = import_module("net2wider").configure_optimizer(known, fresh)
+
+
+def compare_progressive(drnas: Path) -> reference.Row:
+    """Three whole steps at K = 4 with five operations, then three at K = 2 with three."""
+    row = reference.Row("drnas, progressive, against DrNAS: its architect, pruning, widening and partial channels")
+    stages = {"keep": (3,), "parts": (4, 2)}
+    network = {"channels": WIDTH, "cells": 1}
+    with reference.sources(drnas / "201-space", drnas, stubs=STUBS):
+        module = import_module("search_model")
+        module.process_step_matrix = remaining
+
+        def theirs(state: SearchState) -> reference.Theirs:
+            their = module.TinyNetwork(
+                WIDTH, 1, 4, 10, nn.functional.cross_entropy, list(reference.OPTIONS), k=4, species="dirichlet"
+            )
+            side, gradients = reference.Reference(state, their), []
+            settings = SimpleNamespace(
+                momentum=0.9, weight_decay=3e-4, arch_learning_rate=3e-4, reg_type="l2", reg_scale=1e-3
+            )
+            architect, theta = import_module("architect").Architect(their, settings), their._arch_parameters
+            architect.optimizer.register_step_pre_hook(lambda *_: gradients.append(theta.grad + 1e-3 * theta.detach()))
+
+            def step(train: Batch, valid: Batch) -> None:
+                architect.step(*train, *valid, side.rate, side.optimizer, False)
+
+            return reference.Theirs(side, theta, step, gradients, noise=reference.reseeded)
+
+        def enter(state: SearchState, side: reference.Theirs) -> None:
+            state.stage = 1
+            record: dict[str, object] = {}
+            operate(state, state.recipe.stages[1].surgeries, record)
+            widened(side.reference, int(str(record["copies"])))
+
+        return reference.follow(row, "drnas", theirs, network=network, enter=enter, **stages)
+
+
+COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., reference.Row]], ...] = (
+    (("pcdarts",), compare_pc_darts),
+    (("gaea",), compare_gaea_pc_darts),
+    (("drnas",), compare_progressive),
+)

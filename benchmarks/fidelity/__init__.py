@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,15 +64,27 @@ def _gap(a: Tensor | None, b: Tensor | None) -> float:
     return gap if gap == gap else math.inf
 
 
-def comparisons() -> dict[str, tuple[Rule, Mapping[str, Any]]]:
-    """The rule and the arguments of every comparison; two of one method, which has two forms, differ after a comma."""
+class Case(NamedTuple):
+    """One comparison: the rule, the arguments of the method, and the space."""
+
+    rule: Rule
+    arguments: Mapping[str, Any]
+    space: str
+
+
+def comparisons() -> dict[str, Case]:
+    """Every comparison by its label; two of one method, which has two forms, differ after a comma."""
     from tests.methods.method_table import ROWS  # which is made of the rules' parts, and so comes after this module
 
-    found: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
+    found: dict[str, Case] = {}
     for method, row in ROWS.items():
-        found[method] = (row.rule, {})
-        found |= {f"{method}, {words}": (form.rule, form.arguments) for words, form in row.forms.items()}
+        found[method] = Case(row.rule, {}, "nasbench201")
+        found |= {f"{method}, {words}": Case(f.rule, f.arguments, f.space) for words, f in row.forms.items()}
     return found
+
+
+SIZES: Mapping[str, Mapping[str, int]] = {"nasbench201": {"cells": 1}, "darts": {"layers": 3}}
+"""Of the networks, beside the channels."""
 
 
 def method_of(label: str) -> str:
@@ -82,11 +94,11 @@ def method_of(label: str) -> str:
 
 def prepared(label: str, epochs: int) -> SearchState:
     """The product's search at step 0, with a θ drawn at random."""
-    method, data = method_of(label), digits().limited(EXAMPLES, seed=SEED)
+    method, data, case = method_of(label), digits().limited(EXAMPLES, seed=SEED), comparisons()[label]
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
-    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **comparisons()[label][1]})
-    space = load("nasbench201")
-    network = asked_network(space, recipe, {"channels": 8 if recipe.network else 4, "cells": 1})
+    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **case.arguments})
+    space = load(case.space)
+    network = asked_network(space, recipe, {"channels": 8 if recipe.network else 4, **SIZES[case.space]})
     supernet = build_supernet(space, data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
@@ -135,7 +147,7 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
         epochs: of the run, of two steps each (four on a single level), at least two.
         readings: whether to compute other readings of the method as well.
     """
-    state, plain = prepared(label, epochs), twin(label, comparisons()[label][0] if rule is None else rule, epochs)
+    state, plain = prepared(label, epochs), twin(label, comparisons()[label].rule if rule is None else rule, epochs)
     plain.readings, found = readings, Comparison()
     start = {name: value.detach().clone() for name, value in state.distribution.named_parameters()}
     outputs: list[Tensor] = []

@@ -149,6 +149,10 @@ class Rule:
     """K: operations see 1/K of the channels."""
     edge_rate: float = 0.1
     """Of the weights of edges on the simplex."""
+    network: Callable[[Weights, Tensor, Draw, int], Tensor] = lambda w, x, draw, parts: network(w, x, draw, parts=parts)
+    """Class scores of images under a draw."""
+    rows: int = 6
+    """Of θ that hold operations; rows after them weigh edges."""
     enter: Callable[[Search], None] = lambda search: None
     """What happens before a step, such as the beginning of a stage."""
 
@@ -217,7 +221,7 @@ class Search:
         self.done += 1
 
     def loss(self, batch: Batch, draw: Draw, w: Weights | None = None) -> Tensor:
-        self.outputs.append(network(self.w if w is None else w, batch[0], draw, parts=self.parts))
+        self.outputs.append(self.rule.network(self.w if w is None else w, batch[0], draw, self.parts))
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
@@ -456,9 +460,8 @@ def architecture_step(s: Search) -> None:
     """θ ← θ - …(∇_θ [L(w, θ) + penalty]), by autograd through the gates."""
     batch, [draw] = next(s.batches["architecture"]), s.rule.draw(s, "architecture")
     gradients = full_gradient(s.loss(batch, draw), s.theta)
-    if s.readings and not draw.executed.equal(
-        s.mask
-    ):  # a single path: what the zero-valued gates of the others would add
+    # Of a single path on NAS-Bench-201: what the zero-valued gates of the others would add.
+    if s.readings and draw.executed.shape == s.mask.shape and not draw.executed.equal(s.mask):
         scores = network(s.w, batch[0], draw, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
@@ -624,7 +627,8 @@ def exponentiated(s: Search, gradients: Weights) -> None:
 def exponentiated_with_edges(s: Search, gradients: Weights) -> None:
     """GAEA on the network of PC-DARTS: every row by its own rate; only operations have a floor, far from here."""
     theta, slope = s.theta["theta"].detach(), gradients["theta"]
-    rates = theta.new_tensor([s.rule.theta_rate] * 6 + [s.rule.edge_rate] * 2)[:, None]
+    rates = torch.full((len(theta), 1), s.rule.theta_rate, dtype=theta.dtype)
+    rates[s.rule.rows :] = s.rule.edge_rate
     grown = theta * (-rates * slope).exp()
     s.theta["theta"] = leaf(grown / grown.sum(-1, keepdim=True))
-    assert float(s.theta["theta"][:6].detach().min()) > 1e-4
+    assert float(s.theta["theta"][: s.rule.rows].detach().min()) > 1e-4
