@@ -5,7 +5,11 @@ sizes at which a search makes sense. The first steps are left out: they trace pa
 tables of the layers, which is done once and stated as its own column. Times are CPU seconds of the thread, medians over
 the rest. `entries` counts all that the prices remember after the run.
 
-    python -m benchmarks charging --steps 60
+A last row takes the steps of a search on a model of one's own with and without the charge: two searches with the same
+seed, and so the same paths and batches, by turns, and the one that begins by turns as well. Printed are the median and
+the quartiles of CPU seconds over rounds, and of their ratio within a round.
+
+    python -m benchmarks charging --steps 60 --rounds 15
 """
 
 from __future__ import annotations
@@ -132,12 +136,35 @@ def measured(state: SearchState, steps: int, warm: int) -> dict[str, float]:
     }
 
 
+def paired(rounds: int, steps: int, warm: int) -> dict[str, list[float]]:
+    """Quartiles over rounds: milliseconds of a step with and without the charge, and their ratio."""
+    states = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        states.append(state_of(*SIDES["own transformer"]))
+    states[1].charge = lambda *arguments: None  # type: ignore[method-assign]
+    taken: list[list[float]] = [[], []]
+    for number in range(rounds + 1):
+        for side in (0, 1) if number % 2 else (1, 0):
+            start, count = time.thread_time(), steps if number else warm
+            for _ in range(count):
+                weight_step(states[side])
+            taken[side].append(1e3 * (time.thread_time() - start) / count)
+    with_charge, without = (times[1:] for times in taken)  # the first round warms up
+    ratios = [a / b for a, b in zip(with_charge, without, strict=True)]
+    rows = {"with_ms": with_charge, "without_ms": without, "ratio": ratios}
+    return {name: statistics.quantiles(row, n=4, method="inclusive") for name, row in rows.items()}
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60, help="measured steps (default: 60)")
     parser.add_argument("--warm", type=int, default=40, help="steps before them (default: 40)")
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES), help="which supernets")
+    parser.add_argument("--rounds", type=int, default=15, help="of the row with and without the charge (default: 15)")
     options = parser.parse_args(words)
+    if options.rounds < 5:
+        parser.error(f"--rounds must be at least 5, got {options.rounds}")
     torch.set_num_threads(1)
     results = {}
     for name in options.sides:
@@ -149,5 +176,12 @@ def main(words: list[str]) -> int:
             f"entries {found['entries']:6.0f}",
             flush=True,
         )
-    print(json.dumps({"processor": platform.processor(), "torch": torch.__version__, "results": results}))
+    found = paired(options.rounds, max(options.steps // 6, 1), options.warm)
+    (a, with_charge, b), (c, without, d), (low, ratio, high) = found.values()
+    print(
+        f"own transformer, a step of spos with the charge {with_charge:.2f} ms [{a:.2f}, {b:.2f}], without "
+        f"{without:.2f} ms [{c:.2f}, {d:.2f}], ratio {ratio:.4f} [{low:.4f}, {high:.4f}], {options.rounds} rounds"
+    )
+    summary = {"processor": platform.processor(), "torch": torch.__version__, "results": results, "paired": found}
+    print(json.dumps(summary))
     return 0

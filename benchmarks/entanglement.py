@@ -13,7 +13,7 @@ as the superposition is written, or cropped to its own size, as it would be exec
 the superposed kernel: depthwise kernels {3, 5, 7}, and 1×1 with 3×3, each followed by batch norm. Without the norms the
 two are one function, which is checked.
 
-`sharing`: whole steps of drnas (weights and architecture) on two cell spaces with disjoint weights, with entangled ones
+`sharing`: whole steps of drnas (weights and architecture) on cell spaces with disjoint weights, with entangled ones
 and with those in the published form, and their peak memory.
 """
 
@@ -368,6 +368,7 @@ def part_mixing(rounds: int) -> dict[str, Any]:
 SPACES: dict[str, dict[str, Any]] = {
     "nasbench201": {"channels": 16, "cells": 1},
     "toy-separable-cell": {"channels": 32},
+    "darts": {"channels": 16, "layers": 8},
 }
 SHARINGS: dict[str, dict[str, Any]] = {
     "disjoint": {"sharing": "disjoint"},
@@ -392,10 +393,10 @@ def steps_of_space(space: str) -> dict[str, Step]:
     return {name: steps(network) for name, network in options.items()}
 
 
-def part_sharing(rounds: int) -> dict[str, Any]:
+def part_sharing(rounds: int, spaces: Sequence[str] = tuple(SPACES)) -> dict[str, Any]:
     """Part (c)."""
     results = {}
-    for space in SPACES:
+    for space in spaces:
         seconds = measured(steps_of_space(space), rounds)
         bytes_ = peaks(space, 0, sides=tuple(seconds))
         base = statistics.median(seconds["disjoint"])
@@ -419,6 +420,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks entanglement", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=list(PARTS))
+    parser.add_argument("--spaces", nargs="+", choices=tuple(SPACES), default=list(SPACES), help="of the part sharing")
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -429,7 +431,8 @@ def main(arguments: list[str]) -> int:
     errors = {f"{n}: largest choice": largest_equals_plain(n) for n in NETWORKS}
     errors |= {f"{n}: superposition": bare_superposition(n) for n in MIXTURES}
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread, n = {options.rounds}")
-    results = {part: PARTS[part](options.rounds) for part in options.parts}
+    parts = {**PARTS, "sharing": partial(part_sharing, spaces=options.spaces)}
+    results = {part: parts[part](options.rounds) for part in options.parts}
     print("exactness, largest difference in float64: " + ", ".join(f"{k} {v:.1e}" for k, v in errors.items()))
     print(json.dumps({**results, "exactness": errors}))
     return 0 if max(errors.values()) < 1e-10 else 1

@@ -348,9 +348,9 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def insert(page: str, text: str) -> str:
+def insert(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
     """Replace the part of a page between the marks."""
-    begin, end = MARKS
+    begin, end = marks
     head, rest = page.split(begin)
     return f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
 

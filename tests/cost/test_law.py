@@ -25,6 +25,7 @@ SAMPLES = 20
 
 SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
     "conv-macro": ((1, 12, 13), [{"divisor": 8}, {"divisor": 8, "published": True, "dropout": 0.1}]),
+    **{f"nasbench1shot1:{name}": ((3, 9, 8), [{"channels": 3, "cells": 1}]) for name in "123"},
     "nasbench201": (
         (3, 9, 8),
         [
@@ -38,6 +39,13 @@ SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
         (1, 8, 9),
         [{"channels": 2}, {"channels": 2, "sharing": "disjoint", "affine": True}, {"channels": 2, "published": True}],
     ),
+    "darts": (
+        (3, 9, 8),
+        [{"channels": 2, "layers": 3}, {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True}],
+    ),
+    "darts-rnn": ((3,), [{"width": 3}]),
+    "darts:S1": ((3, 8, 8), [{"channels": 2, "layers": 3, "fused": False}]),
+    "darts:S4": ((3, 8, 9), [{"channels": 2, "layers": 3}]),
     "toy-tied-width": ((2, 3), [{}]),
     "toy-two-inputs": ((2, 3), [{"width": 5}]),
 }
@@ -48,7 +56,7 @@ Case = tuple[Supernet, tuple[int, ...], bool]
 
 def named(name: str, options: dict[str, Any]) -> Case:
     shape, _ = SMALL.get(name, CELLS)
-    return build_supernet(load(name), shape, 3, network=options), shape, False
+    return build_supernet(load(name), shape, 3, network=options), shape, name == "darts-rnn"
 
 
 def own(supernet: sw.ElasticModel) -> Case:
@@ -156,9 +164,16 @@ def masked() -> Case:
 
 def cases() -> Iterator[Any]:
     for name in SEARCHABLE:
+        if name in ("darts:S2", "darts:S3"):  # whose layers are those of darts:S4
+            continue
         for options in SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            yield pytest.param(lambda name=name, options=options: named(name, options), id=name + words)
+            many = name == "darts:S1" or (name == "darts" and "sharing" in options)  # the same layers again
+            yield pytest.param(
+                lambda name=name, options=options: named(name, options),
+                id=name + words,
+                marks=pytest.mark.slow if many else (),
+            )
     for path in sorted((ROOT / "examples").glob("*.py")):
         yield pytest.param(lambda path=path: example(path), id=f"examples/{path.stem}")
     models = ("dense", "encoder", "gpt", "Row", "RowTwice", "SharedChoose", "TwoNames", "SharedNorm", "Excited")
@@ -188,5 +203,6 @@ def test_the_price_of_an_architecture_is_the_cost_of_its_network(
         assert tables[Parameters()].of(a) == costs.parameters(a) == true.parameters
         assert tables[MultiplyAccumulates()].of(a) == costs.multiply_accumulates(a) == true.multiply_accumulates
         assert costs.of(discrete(supernet.relaxation.encode(a))) == true.multiply_accumulates
-    whole = bool(supernet.space.constraints or supernet.space.normalise)  # of NAS-Bench-101, evaluated one by one
+    space = supernet.space
+    whole = bool(space.constraints or space.normalise or space.name.startswith("darts"))  # evaluated one by one
     assert all((table.prices is None) == whole for table in tables.values())

@@ -115,6 +115,8 @@ def test_an_extracted_network_computes_what_the_supernet_does(name: str) -> None
     space = load(name)
     if ":" in name:
         pytest.skip("a part of another space")
+    if name == "darts-rnn":
+        pytest.skip("it reads text")
     shape = (1, 28, 28) if "tangle" in name else (3, 32, 32)
     supernet = build_supernet(space, shape, outputs=10).double().cuda()
     generator = torch.Generator().manual_seed(0)

@@ -38,6 +38,7 @@ from sharewise.run import build_supernet
 from sharewise.spaces import RELAXABLE, load
 from sharewise.supernet import Supernet, cut, frozen_statistics
 from sharewise.testing import check_distribution
+from sharewise.testing.small import first_of_each
 
 GEOMETRIES: list[Geometry] = [
     SoftmaxLogits(0.05, scale=0.5),
@@ -59,40 +60,56 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+SPACES = [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith("darts") else ()) for name in first_of_each(RELAXABLE)
+]
+"""Without the parts of others, whose decisions are fewer or smaller."""
+
+
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
     check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:
     check_distribution(Autoregressive(hidden=8), load(space), exclude=exclude, draws=8)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("paths", [1, 3])
 def test_sampler_contract(space: str, paths: int) -> None:
     check_distribution(Uniform(paths), load(space), draws=10)
     check_distribution(Uniform(paths), load(space), exclude=("none",), draws=10)
 
 
+def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
 def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     networks: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+        "nasbench1shot1:1": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "nasbench201": ((3, 8, 8), {"channels": 2, "cells": 1}),
         "conv-macro": ((3, 12, 12), {"divisor": 8, "dropout": 0.0}),
+        "darts": ((3, 8, 8), {"channels": 2, "layers": 3}),
+        "darts-rnn": ((3,), {"width": 2, **{f"{n}_dropout": 0.0 for n in ("output", "hidden", "input", "embedding")}}),
         "toy-separable-cell": ((1, 8, 8), {"channels": 2, "dropout": 0.0}),
     }
     shape, network = networks.get(space, ((6,), {}))
     supernet = build_supernet(load(space), shape, 4, network=network).double()
+    if space == "darts-rnn":
+        tokens, targets = torch.randint(4, (2, 6, *shape), generator=generator)
+        return supernet, tokens, targets
     x = torch.randn(6, *shape, generator=generator, dtype=torch.float64)
     return supernet, x, torch.randint(4, (6,), generator=generator)
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
 def test_pullback_equals_automatic_differentiation_through_the_network(
     space: str, geometry: Geometry, estimator: Estimator
@@ -104,13 +121,13 @@ def test_pullback_equals_automatic_differentiation_through_the_network(
     for seed in range(3):
         distribution.zero_grad()
         [gates] = distribution.draw(torch.Generator().manual_seed(seed), Phase("architecture", 1, 3))
-        F.cross_entropy(supernet(x, gates), y).backward()
+        loss_of(supernet(x, gates), y).backward()
         assert distribution.theta.grad is not None
         whole = distribution.theta.grad.clone()
         distribution.zero_grad()
         [gates] = distribution.draw(torch.Generator().manual_seed(seed), Phase("architecture", 1, 3))
         leaves = cut(gates, differentiable=True)
-        distribution.pullback(gates, gate_gradients(F.cross_entropy(supernet(x, leaves), y), leaves))
+        distribution.pullback(gates, gate_gradients(loss_of(supernet(x, leaves), y), leaves))
         torch.testing.assert_close(distribution.theta.grad, whole, rtol=1e-11, atol=1e-14)
         assert bool(whole.any())
 

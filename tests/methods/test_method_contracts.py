@@ -16,14 +16,30 @@ from sharewise.testing import check_method, methods_of, planted
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
+    "darts": {"channels": 4, "layers": 3},
+    "darts:S4": {"channels": 2, "layers": 3},
+    "nasbench1shot1:1": {"channels": 2, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "toy-separable-cell": {"channels": 4},
 }
 
-
 SOME = ("drnas", "gaea-gdas", "spos")
 """For a space that differs from others in its layers alone."""
-PAIRS = [(m, s) for s in RELAXABLE for m in methods_of(load(s)) if s != "toy-separable-cell" or m in SOME]
+LARGER = {
+    "toy-separable-cell": SOME,
+    "darts": ("drnas",),
+    "darts:S4": ("gdas",),
+    "nasbench1shot1:1": (*SOME, "darts-second-order"),
+}
+"""Spaces of which some methods are enough here; the others run in the slow suite where `IN_FULL` says so."""
+IN_FULL = ("darts", "nasbench1shot1:1")
+PAIRS = [
+    pytest.param(m, s, marks=() if m in LARGER.get(s, METHODS) else pytest.mark.slow)
+    for s in RELAXABLE
+    if s in NETWORKS or s.startswith("toy")
+    for m in methods_of(load(s))
+    if m in LARGER.get(s, METHODS) or s in IN_FULL
+]
 
 
 @pytest.mark.parametrize(("method", "space"), PAIRS)

@@ -288,7 +288,7 @@ def test_what_is_unknown_is_ignored(write_run: WriteRun) -> None:
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('[1, 2]\n\n{"event": "epoch", "ep')
     data = read_run(run)
-    assert (len(data.epochs), data.unreadable, data.candidates, data.picture) == (2, 1, (), None)
+    assert (len(data.epochs), data.unreadable, data.candidates, data.pictures) == (2, 1, (), ())
     words = Page(render_report(data)).words
     assert "1 unreadable line " in words
 
@@ -329,7 +329,7 @@ def test_names_the_font_lacks_are_no_warning() -> None:
         "search",
         epochs=(Epoch(0, {}, {"k": (0.5, 0.5)}),),
         decisions={"k": ("卷积", "a" * 60)},
-        picture=Picture(("a", "b"), (("a", "b", "卷积"),)),
+        pictures=(Picture(("a", "b"), (("a", "b", "卷积"),)),),
     )
     assert "卷积" in render_report(data)
 

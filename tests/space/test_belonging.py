@@ -29,10 +29,19 @@ from sharewise.space import (
 from sharewise.spaces import RELAXABLE, SPACES, load
 from sharewise.strategy.bridges import to_parameters
 from sharewise.supernet.elastic import ElasticModel
+from sharewise.testing.small import first_of_each
 
-SHAPES = {"conv-macro": (3, 12, 12), "toy-tied-width": (4,), "toy-two-inputs": (4,)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "conv-macro": (3, 12, 12),
+    "darts-rnn": (3,),
+    "toy-tied-width": (4,),
+    "toy-two-inputs": (4,),
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
+    "darts": {"channels": 2, "layers": 3},
+    "darts-rnn": {"width": 3},
+    "darts:S1": {"channels": 2, "layers": 3},
     "nasbench201": {"channels": 2, "cells": 1},
     "toy-separable-cell": {"channels": 2},
 }
@@ -73,11 +82,11 @@ def test_strangers_are_refused(name: str) -> None:
             pytest.fail(f"{what} has row {space.listing.index(stranger)}")
 
 
-@pytest.mark.parametrize("name", [*RELAXABLE, "nasbench101:A_4"])
+@pytest.mark.parametrize("name", [*first_of_each(RELAXABLE), "darts:S1", "nasbench101:A_4"])
 def test_no_entry_takes_a_stranger(name: str) -> None:
     space, rng = load(name), np.random.default_rng(0)
     shape, network = SHAPES.get(name, (3, 8, 8)), NETWORKS.get(name, {})
-    if name.startswith("nasbench101"):
+    if name.startswith("nasbench1"):
         network = {"channels": 4, "cells": 1}
     supernet, own = sw.build_supernet(space, shape, 3, network=network), drawn(space)
     costs = SupernetCost(supernet, shape)

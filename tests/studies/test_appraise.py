@@ -249,3 +249,35 @@ def test_a_damaged_appraisal_is_named(finished: Path, tmp_path: Path, capsys: py
         (folder / "architectures.json").write_bytes((finished / "architectures.json").read_bytes())
         assert main(["report", str(folder)]) == 2
         assert "damaged" in capsys.readouterr().err
+
+
+def test_scores_of_untrained_networks_stand_beside(
+    siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [siblings[0], "--oracle", table, "--dataset", "cifar10", "--architectures", 12, *QUICK, "--out", tmp_path]
+    code, found = run(capsys, *words, "--training-free", "naswot,synflow,naswot")
+    assert code == 0
+    assert list(found["training_free"]) == ["naswot", "synflow"]
+    scores = found["training_free"]["synflow"]
+    assert scores["n"] == 12
+    assert -1 <= scores["spearman"]["value"] <= 1
+    assert scores["sentence"].startswith("synflow, without any training: ")
+    assert scores["multiply_accumulates"] > 0
+    assert len((tmp_path / "training_free" / "naswot.jsonl").read_text().splitlines()) == 13
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Without any training" in page
+    code, again = run(capsys, *words, "--training-free", "naswot,synflow")
+    assert again["training_free"] == found["training_free"]
+    message = refused(capsys, *words[:-1], tmp_path / "other", "--training-free", "naswat")
+    assert "unknown training-free score 'naswat'; did you mean 'naswot'" in message
+
+
+def test_searches_in_memory_say_what_networks_they_had(table: Path) -> None:
+    recipe = sw.methods.spos(epochs=1, candidates=1)
+    data, network = sw.data.digits().limited(60, seed=0), {"channels": 2, "cells": 1}
+    result = sw.search("nasbench201", recipe, data, network=network, max_steps=1, device="cpu")
+    options: dict[str, Any] = {"dataset": "cifar10", "architectures": 3, "examples": 16, "resamples": 20, "repeats": 2}
+    options |= {"recalibrate": 1, "training_free": ("naswot",)}
+    with pytest.raises(ConfigurationError, match="is not of the size of the search's"):
+        sw.appraise(result, table, **options)
+    assert sw.appraise(result, table, **options, network=network).document["training_free"]["naswot"]["n"] == 3

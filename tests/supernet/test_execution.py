@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Decision
 from sharewise.spaces import load
+from sharewise.spaces.darts.supernet import DartsOptions
+from sharewise.spaces.darts.supernet import SharedCell as SharedDartsCell
 from sharewise.spaces.nasbench201.supernet import NasBench201Options
 from sharewise.spaces.nasbench201.supernet import SharedCell as NasBench201Cell
 from sharewise.spaces.toy_separable_cell.supernet import SeparableCellOptions
@@ -168,6 +170,30 @@ def nasbench201_cell(channels: int, **options: Any) -> OneInput:
     return OneInput(NasBench201Cell(decisions, channels, NasBench201Options(**options)), decisions)
 
 
+class TwoOfTheHouse(nn.Module):
+    """A cell of the space of DARTS, called as the others are here."""
+
+    def __init__(self, reduction: bool, **options: Any) -> None:
+        super().__init__()
+        kind = "reduce" if reduction else "normal"
+        space = load("darts")
+        self.decisions = [d for d in space.relaxation.decisions if d.name.startswith(kind)]
+        named = {d.name.removeprefix(f"{kind}_"): d for d in self.decisions}
+        self.cell = SharedDartsCell(named, (4, 4), 4, reduction, False, DartsOptions(**options))
+
+    @property
+    def fused(self) -> bool:
+        return self.cell.fused
+
+    @fused.setter
+    def fused(self, value: bool) -> None:
+        self.cell.fused = value
+
+    def forward(self, x: Sequence[Tensor], gates: Gates) -> Tensor:
+        y: Tensor = self.cell(x[0], x[1], gates)
+        return y
+
+
 def separable_cell(channels: int, reduction: bool, **options: Any) -> OneInput:
     decisions = load("toy-separable-cell").relaxation.decisions[:3]
     edges = {d.name[-3:]: d for d in decisions}
@@ -184,6 +210,8 @@ CELLS: dict[str, Callable[[], Any]] = {
     "nasbench201": lambda: nasbench201_cell(4, affine=True),
     "nasbench201, entangled": lambda: nasbench201_cell(4, sharing="entangled"),
     "nasbench201, published": lambda: nasbench201_cell(4, sharing="entangled", affine=True, published=True),
+    "darts of the house": lambda: TwoOfTheHouse(False),
+    "darts of the house, entangled": lambda: TwoOfTheHouse(True, sharing="entangled", affine=True),
     "toy, entangled": lambda: separable_cell(4, False),
     "toy, reduction": lambda: separable_cell(4, True, published=True, affine=True),
     "toy, disjoint": lambda: separable_cell(4, True, sharing="disjoint"),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sharewise.cost import SupernetCost, cost
-from sharewise.errors import InheritanceError
 from sharewise.engine import SearchResult
+from sharewise.errors import InheritanceError
 from sharewise.run import build_supernet, from_mapping, restore
 from sharewise.run.folder import RunFolder
 from sharewise.space import Space

@@ -32,8 +32,18 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("nasbench101:FULL", {"channels": 5, "cells": 1}),
     ("nasbench101:RES", {"channels": 6, "cells": 1}),
     ("nasbench101:NRES", {"channels": 6, "cells": 1}),
+    *((f"nasbench1shot1:{name}", {"channels": 3, "cells": 1}) for name in "123"),
+    ("nasbench1shot1:3", {"channels": 2, "cells": 1, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled"}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "affine": True, "published": True}),
+    ("darts", {"channels": 2, "layers": 3}),
+    ("darts", {"channels": 2, "layers": 4, "stem": "imagenet", "affine": True, "fused": False}),
+    ("darts", {"channels": 2, "layers": 3, "sharing": "entangled"}),
+    ("darts", {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True, "published": True}),
+    ("darts:S1", {"channels": 2, "layers": 3}),
+    ("darts:S2", {"channels": 2, "layers": 3}),
+    ("darts:S3", {"channels": 2, "layers": 3}),
+    ("darts:S4", {"channels": 2, "layers": 3}),
     ("conv-macro", {"divisor": 8}),
     ("conv-macro", {"divisor": 4, "published": True}),
     ("toy-separable-cell", {"channels": 4}),
@@ -41,17 +51,36 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("toy-separable-cell", {"channels": 4, "sharing": "disjoint"}),
     ("toy-separable-cell", {"channels": 4, "fused": False}),
     ("nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled", "fused": False}),
+    ("darts-rnn", {"width": 4}),
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
 ]
 
 
+SLOW = ("darts:S1", "darts:S2", "darts:S3")
+"""Whose layers are those of `darts` and `darts:S4`."""
+
+
+def _many(space: str, network: dict[str, Any]) -> bool:
+    """Whether it is one of several networks of 28 decisions."""
+    return space == "darts" and len(network) > 2
+
+
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
-    shapes: dict[str, tuple[int, ...]] = {"conv-macro": (3, 12, 12), "toy-separable-cell": (1, 8, 8), "planted": (8,)}
-    shape = shapes.get(space, (3, 8, 8) if space.startswith("nasbench") else (2, 3))
+    shapes: dict[str, tuple[int, ...]] = {
+        "conv-macro": (3, 12, 12),
+        "darts-rnn": (3,),
+        "planted": (8,),
+        "toy-separable-cell": (1, 8, 8),
+    }
+    shape = shapes.get(space, (3, 8, 8) if space.startswith(("nasbench", "darts")) else (2, 3))
+    if network.get("stem") == "imagenet":
+        shape = (3, 33, 32)
     named = planted_space() if space == "planted" else load(space)
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    if space == "darts-rnn":
+        x = torch.randint(3, (4, *shape), generator=torch.Generator().manual_seed(0))
     return build_supernet(named, shape, 3, network=network), x
 
 
@@ -59,11 +88,17 @@ def test_every_registered_space_is_here() -> None:
     assert {name for name, _ in NETWORKS} >= set(SEARCHABLE)
 
 
-@pytest.mark.parametrize(("space", "network"), NETWORKS)
+@pytest.mark.parametrize(
+    ("space", "network"),
+    [
+        pytest.param(space, network, marks=pytest.mark.slow if space in SLOW or _many(space, network) else ())
+        for space, network in NETWORKS
+    ],
+)
 def test_supernet_contract(space: str, network: dict[str, Any]) -> None:
     supernet, x = supernet_of(space, network)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    check_supernet(supernet, x)
+    check_supernet(supernet, x, samples=2 if space.startswith("darts") else 6)
     assert supernet.training
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
 

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sharewise.cli.declared import names_of_table
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
@@ -45,6 +46,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         resamples=options.resamples,
         jobs=options.jobs,
         device=options.device,
+        training_free=tuple(name for name in (options.training_free or "").split(",") if name),
         out=options.out,
         progress=Lines(),
     )
@@ -81,6 +83,8 @@ def _add_options(parser: Parser) -> None:
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
     add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
+    add("--training-free", metavar="A,B,…", help="scores of untrained networks to judge beside: "
+        f"{', '.join(names_of_table('sharewise.studies.training_free.scores', 'SCORES'))}")  # fmt: skip
     add("--device", help="where to compute (default: as the runs)")
     add(
         "--out",
@@ -126,6 +130,8 @@ def _show(found: Appraisal) -> None:
         print(document["recalibration"]["sentence"])
     for variant, report in document["bias"].items():
         print(f"{variant}: {report['sentence']}")
+    for free in document["training_free"].values():
+        print(free["sentence"])
     for note in document["notes"]:
         print(f"note: {note}")
     assert found.out is not None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.declared import fields_of_network
-from sharewise.cli.options import add_fields, given, require_own
+from sharewise.cli.options import Field, add_fields, given, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
+from sharewise.space import Space
 from sharewise.spaces import SPACES, load
 
 if TYPE_CHECKING:
@@ -17,15 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["execute"]
 
 
-def _device(name: str) -> torch.device:
-    """The device of a measurement; the engine is imported for that alone."""
-    from sharewise.engine import numerics
-
-    return numerics(name).device
-
-
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
+    space = _add_options(parser, words)
+    fields = fields_of_network(space)
+    options = parser.parse(words)
+    _require_positive(options)
+    description = _described(space, options, fields)
+    if options.json:
+        print_json(description)
+    else:
+        _show(description)
+    return 0
+
+
+def _add_options(parser: Parser, words: list[str]) -> Space:
+    """Add the options, which depend on the space, and return that space."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
         each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
@@ -44,13 +53,20 @@ def execute(parser: Parser, words: list[str]) -> int:
     add_fields(parser.add_argument_group("network"), fields)
     others = [field for name in SPACES for field in fields_of_network(load(name))]
     require_own(words, f"networks of space {space.name!r} have", fields, fields, others)
-    options = parser.parse(words)
+    return space
+
+
+def _require_positive(options: argparse.Namespace) -> None:
     if min(options.input_shape) < 1:
         raise ConfigurationError(f"sizes of --input-shape must be at least 1, got {tuple(options.input_shape)}")
     if options.outputs < 1:
         raise ConfigurationError(f"--outputs must be at least 1, got {options.outputs}")
     if options.batch_size < 1:
         raise ConfigurationError(f"--batch-size must be at least 1, got {options.batch_size}")
+
+
+def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -> dict[str, Any]:
+    """What was asked and what it costs, the latency only where it is wanted."""
     architecture = space.parse(options.architecture)
 
     import torch
@@ -66,24 +82,28 @@ def execute(parser: Parser, words: list[str]) -> int:
         network = networks.plain(architecture, options.input_shape, options.outputs, configured)
     if device is None:
         torch.set_num_threads(1)  # waiting for a second one takes longer than counting
-    counted = cost(network, options.input_shape)
-    description: dict[str, object] = {
+    description: dict[str, Any] = {
         "space": space.name,
         "architecture": str(architecture),
         "input_shape": options.input_shape,
         "outputs": options.outputs,
-        **counted.to_json(),
+        **cost(network, options.input_shape).to_json(),
     }
     if device is not None:
         description["latency"] = latency(network, options.input_shape, batch_size=options.batch_size, device=device)
-    if options.json:
-        print_json(description)
-        return 0
-    print(f"parameters:            {counted.parameters:>14,}")
-    print(f"multiply-accumulates:  {counted.multiply_accumulates:>14,}")
-    print(f"activations:           {counted.activations:>14,}")
-    if options.latency:
-        timing = description["latency"]
-        assert isinstance(timing, dict)
-        print(f"latency (median):      {timing['median_seconds'] * 1e3:>14.3f} ms")
-    return 0
+    return description
+
+
+def _device(name: str) -> torch.device:
+    """The device of a measurement; the engine is imported for that alone."""
+    from sharewise.engine import numerics
+
+    return numerics(name).device
+
+
+def _show(description: dict[str, Any]) -> None:
+    print(f"parameters:            {description['parameters']:>14,}")
+    print(f"multiply-accumulates:  {description['multiply_accumulates']:>14,}")
+    print(f"activations:           {description['activations']:>14,}")
+    if "latency" in description:
+        print(f"latency (median):      {description['latency']['median_seconds'] * 1e3:>14.3f} ms")

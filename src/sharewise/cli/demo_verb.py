@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sharewise.data import Dataset
+    from sharewise.run import RunFolder, SearchConfiguration
+    from sharewise.space import Architecture
 
 __all__ = ["execute"]
 
@@ -16,9 +25,30 @@ _SEARCH = {"epochs": 25, "architecture_learning_rate": 3.0}
 """At the published rate of 0.1 so few steps leave θ flat (entropy 1.366 of 1.386 nats); at this one it ends at 0.86."""
 _TRAINING = {"epochs": 10}
 
+_Trained = list[tuple["Architecture", float]]
+"""Architectures with their test accuracies."""
+
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Search with GAEA on digits, retrain the found cell and random ones alike, and compare."""
+    options = _options(parser, words)
+
+    from sharewise.cli.display import console
+    from sharewise.run import RunFolder
+
+    screen = console(quiet=options.json)
+    folder, configuration = RunFolder(options.out or _next_free(Path("runs"))), _configuration(options)
+    found = _search(screen, folder, configuration)
+    dataset = configuration.load_data()
+    trained = _retrain(screen, options, configuration, dataset, found)
+    result = _compare(screen, folder, dataset, trained)
+    screen.print(f"\nreport: {printable(folder.report.resolve())}", markup=False)
+    if options.json:
+        print_json(result)
+    return 0
+
+
+def _options(parser: Parser, words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=place, metavar="DIR", help="folder of the run (default: the next free runs/demo-N)"
     )
@@ -32,20 +62,13 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
     if options.random < 2 or options.repeats < 1:
         raise ConfigurationError("the demo needs --random of at least 2 and --repeats of at least 1")
+    return options
 
-    import numpy as np
-    import torch
 
-    from sharewise.appraisal import compare, mean_interval
-    from sharewise.cli.display import console, progress, show_picture, show_remarks
-    from sharewise.report import write_report
-    from sharewise.run import RunFolder, SearchConfiguration, train
-    from sharewise.run.standalone import TrainingRecipe
-    from sharewise.space import sample
+def _configuration(options: argparse.Namespace) -> SearchConfiguration:
+    from sharewise.run import SearchConfiguration
 
-    folder = RunFolder(options.out or _next_free(Path("runs")))
-    screen = console(quiet=options.json)
-    configuration = SearchConfiguration(
+    return SearchConfiguration(
         seed=options.seed,
         device=options.device,
         network=_NETWORK,
@@ -53,6 +76,11 @@ def execute(parser: Parser, words: list[str]) -> int:
         gap_examples=256,
         threads=1,  # these networks are too small for two, and a busy second core would stall the first
     )
+
+
+def _search(screen: Console, folder: RunFolder, configuration: SearchConfiguration) -> Architecture:
+    from sharewise.cli.display import progress, show_picture, show_remarks
+
     screen.print("[bold]1. Search[/bold]  GAEA on one level (gaea-erm), NAS-Bench-201 cell, 1,437 images of digits")
     screen.print(f"   {configuration.build_recipe().describe()}", markup=False)
     with progress(screen) as display:
@@ -62,9 +90,25 @@ def execute(parser: Parser, words: list[str]) -> int:
     show_picture(screen, result["picture"])
     screen.print(f"   {found}", markup=False)
     show_remarks(screen, result.get("remarks", []))
+    return found
 
-    space, dataset = configuration.load_space(), configuration.load_data()
-    training = TrainingRecipe(epochs=options.train_epochs)
+
+def _retrain(
+    screen: Console,
+    options: argparse.Namespace,
+    configuration: SearchConfiguration,
+    dataset: Dataset,
+    found: Architecture,
+) -> dict[str, _Trained]:
+    """Train the found cell, under several seeds, and random ones from scratch, all alike."""
+    import numpy as np
+    import torch
+
+    from sharewise.run import train
+    from sharewise.run.standalone import TrainingRecipe
+    from sharewise.space import sample
+
+    space, training = configuration.load_space(), TrainingRecipe(epochs=options.train_epochs)
     rng = np.random.default_rng(options.seed)
     drawn = [sample(space, rng) for _ in range(options.random)]
     jobs = [("found", found, options.seed + repeat) for repeat in range(options.repeats)]
@@ -73,38 +117,45 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"\n[bold]3. Retrain from scratch[/bold]  {options.repeats} × the found cell, {options.random} random cells, "
         f"{training.epochs} epochs each"
     )
-    scores: dict[str, list[float]] = {"found": [], "random": []}
+    trained: dict[str, _Trained] = {"found": [], "random": []}
     torch.set_num_threads(1)
     for kind, architecture, seed in jobs:
         outcome = train(
             space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=options.device
         )
         assert outcome.test is not None
-        scores[kind].append(outcome.test["accuracy"])
-        screen.print(f"   {kind:<6}  test accuracy {outcome.test['accuracy']:.4f}   {architecture}", markup=False)
+        accuracy = outcome.test["accuracy"]
+        trained[kind].append((architecture, accuracy))
+        screen.print(f"   {kind:<6}  test accuracy {accuracy:.4f}   {architecture}", markup=False)
+    return trained
 
-    comparison = compare(scores["found"], scores["random"])
+
+def _compare(screen: Console, folder: RunFolder, dataset: Dataset, trained: dict[str, _Trained]) -> dict[str, Any]:
+    """Judge, and write the judgement into the folder and its report."""
+    import math
+
+    from sharewise.appraisal import compare, mean_interval
+    from sharewise.report import write_report
+
+    found, random = ([accuracy for _, accuracy in trained[kind]] for kind in ("found", "random"))
+    comparison, result = compare(found, random), folder.read_result()
     result["comparison"] = {
         "metric": "accuracy",
-        "found": scores["found"],
-        "random": [{"architecture": str(a), "value": value} for a, value in zip(drawn, scores["random"], strict=True)],
+        "found": found,
+        "random": [{"architecture": str(architecture), "value": value} for architecture, value in trained["random"]],
         "verdict": comparison.sentence,
-        "interval": [comparison.interval.low, comparison.interval.high],
     }
-    if not np.isfinite(comparison.interval.half_width):
-        result["comparison"].pop("interval")
+    if math.isfinite(comparison.interval.half_width):
+        result["comparison"]["interval"] = [comparison.interval.low, comparison.interval.high]
     result["test_openings"] = list(dataset.openings)
     folder.write_result(result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")
-    screen.print(f"   found cell:    {mean_interval(scores['found'])}", markup=False)
-    screen.print(f"   random cells:  {mean_interval(scores['random'])}", markup=False)
+    screen.print(f"   found cell:    {mean_interval(found)}", markup=False)
+    screen.print(f"   random cells:  {mean_interval(random)}", markup=False)
     screen.print(f"   {comparison.sentence}", markup=False)
     screen.print("   (one search, one test set of 360 small images: another --seed may find another cell)")
-    screen.print(f"\nreport: {printable(folder.report.resolve())}", markup=False)
-    if options.json:
-        print_json(result)
-    return 0
+    return result
 
 
 def _next_free(root: Path) -> Path:

@@ -109,14 +109,18 @@ def _clock(seconds: float) -> str:
 
 
 def show_picture(screen: Console, picture: Mapping[str, Any] | None) -> None:
-    """Print the edges of a cell, node by node."""
+    """Print the edges of a cell, node by node, and those of the cell below it."""
     if picture is None:
         return
+    if picture.get("title"):
+        screen.print(f"{picture['title']}:", markup=False)
     for target in picture["nodes"]:
         incoming = [(source, label) for source, end, label in picture["edges"] if end == target]
         terms = [f"{label}({source})" if label else source for source, label in incoming if label != "none"]
         if incoming:
-            screen.print(f"  {target:>8} = {'  +  '.join(terms) or '0'}", markup=False)
+            between = "  +  " if any(label for _, label in incoming) else ", "  # what is read may be concatenated
+            screen.print(f"  {target:>8} = {between.join(terms) or '0'}", markup=False)
+    show_picture(screen, picture.get("below"))
 
 
 def show_remarks(screen: Console, remarks: Sequence[Mapping[str, str]]) -> None:

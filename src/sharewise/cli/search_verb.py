@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
@@ -29,6 +29,18 @@ def _show(found: Forecast, *, as_json: bool) -> None:
         )
     print(f"in all:       {sum(found.seconds.values()):>13,.1f} s   on this machine as it is now")
     print(f"peak memory:  {found.peak_bytes / 2**20:>12,.0f} MiB")
+
+
+def _in_table(table: dict[str, Any]) -> str:
+    """What the table says of what was found."""
+    words = [
+        f"{name} error {100 * table[f'{split}_error']:.2f} % (least of the space: {100 * least:.2f} %)"
+        if f"{split}_error" in table
+        else f"{name} error not known"
+        for split, name in (("valid", "validation"), ("test", "test"))
+        if (least := table["least"].get(f"{split}_error")) is not None
+    ]
+    return f"in the table ({table['benchmark']}, {table['dataset']}): " + ", ".join(words)
 
 
 def execute(parser: Parser, words: list[str]) -> int:
@@ -69,6 +81,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"{result['inherited']['examples']} {result['inherited']['on']} (never the test examples)",
         markup=False,
     )
+    if result.get("table"):
+        screen.print(_in_table(result["table"]), markup=False)
     show_remarks(screen, result.get("remarks", []))
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)

@@ -47,6 +47,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         "unique": classes,
         "choices": {c.name: list(c.options) for c in space.choices},
         "decisions": _decisions(space),
+        "named": dict(space.named),
     }
     description |= counts
     if options.json:
@@ -57,6 +58,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         print(f"unique up to {level!r}: {count:,}")
     for property_, numbers in counts.items():
         print(f"{property_.replace('_', ' ')}: " + ", ".join(f"{value}: {count:,}" for value, count in numbers.items()))
+    if space.named:
+        print(f"named architectures: {', '.join(space.named)}")
     for choice in space.choices:
         print(f"  {choice.name}: {', '.join(map(str, choice.options))}")
     return 0

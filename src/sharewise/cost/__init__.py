@@ -1,6 +1,7 @@
 """What an architecture costs: parameters, multiply-accumulates, activation memory, measured latency."""
 
 from sharewise.cost.architectures import ArchitectureCosts
+from sharewise.cost.expectation import Blocks
 from sharewise.cost.latency import Latency, latency, measure_latencies
 from sharewise.cost.memory import TrainingMemory, training_memory
 from sharewise.cost.network import Cost, cost
@@ -10,6 +11,7 @@ from sharewise.cost.supernet import SupernetCost
 
 __all__ = [
     "ArchitectureCosts",
+    "Blocks",
     "Cost",
     "Latency",
     "MultiplyAccumulates",

@@ -26,6 +26,8 @@ _PROBES = 32
 """Random architectures on which a decomposition must be exact."""
 _LARGEST_TABLE = 4096
 """Entries of the largest table of options that interact."""
+_LISTED = 20_000
+"""Architectures of a space that is large."""
 _REMEMBERED = 1 << 15
 """Costs of single architectures that are kept."""
 
@@ -44,7 +46,8 @@ class ArchitectureCosts:
     over the groups S of choices that interact in pairs (an additive cost has groups of one). Which pairs interact is
     tried on their last options, and the sum is checked on 32 random architectures. A choice that an architecture does
     not take, since a depth leaves its block out, changes nothing. Where no sum is found, or the space is no product of
-    its choices, costs are evaluated one by one.
+    its choices, or large with decisions that are not its choices, as the cells of DARTS, costs are evaluated one by
+    one: a part of such a network reads several choices in no product, and finding that out takes minutes.
 
     Args:
         space: whose architectures are priced.
@@ -72,7 +75,7 @@ class ArchitectureCosts:
         self._price: Callable[[Architecture], float] = lru_cache(_REMEMBERED)(price)
         self._index = {c.name: {option: i for i, option in enumerate(c.options)} for c in space.choices}
         self.prices: Prices | None = None
-        if not (space.constraints or space.normalise):
+        if not (space.constraints or space.normalise or _decides_otherwise(space)):
             self.prices = self._by_interactions() if layered is None else self._by_layers(layered, unit)
 
     @property
@@ -85,6 +88,20 @@ class ArchitectureCosts:
         """The tables by names of choices; `None` where the cost is no sum."""
         names = list(self._index)
         return self.prices and {tuple(names[d] for d in group): table for group, table in self.prices.terms.items()}
+
+    @property
+    def sums(self) -> Prices:
+        """The sum that the cost is.
+
+        Raises:
+            ConfigurationError: when it is none over small groups of choices.
+        """
+        if self.prices is None:
+            raise ConfigurationError(
+                f"the expected cost is not known for space {self.space.name!r}, whose cost is no sum over small groups "
+                "of independent choices; leave the penalty out, a budget holds without it"
+            )
+        return self.prices
 
     @property
     def additive(self) -> bool:
@@ -121,12 +138,7 @@ class ArchitectureCosts:
         Raises:
             ConfigurationError: when the cost is no sum over small groups of choices.
         """
-        if self.prices is None:
-            raise ConfigurationError(
-                f"the expected cost is not known for space {self.space.name!r}, whose cost is no sum over small groups "
-                "of independent choices; leave the penalty out, a budget holds without it"
-            )
-        return self.prices.expected(matrix({name: probabilities[name] for name in self._index}))
+        return self.sums.expected(matrix({name: probabilities[name] for name in self._index}))
 
     def _options(self, architecture: Architecture) -> list[int]:
         """For every choice the option that is taken; the first where there is no choice, which changes nothing."""
@@ -163,6 +175,12 @@ class ArchitectureCosts:
         probes = [sample(self.space, rng) for _ in range(_PROBES)]
         exact = all(math.isclose(prices.of(self._options(a)), self._price(a), rel_tol=1e-9) for a in probes)
         return prices if exact else None
+
+
+def _decides_otherwise(space: Space) -> bool:
+    """Whether a large space has decisions that are not its choices."""
+    large = space.independent and space.size > _LISTED
+    return large and [d.name for d in space.relaxation.decisions] != [choice.name for choice in space.choices]
 
 
 _Value = Callable[[Mapping[int, int]], float]

@@ -150,10 +150,14 @@ class _Search:
                 weights[vector] = weights.get(vector, 0) + divisor
         return [_Part(vector, weight) for vector, weight in weights.items()]
 
+    def _places(self) -> dict[Pattern, int]:
+        """Where a measured pattern stands in the vectors of parts."""
+        return {pattern: i for i, pattern in enumerate(self._seen)}
+
     def explain(self) -> list[_Part]:
         """Find a table for every part anew; returns those for which there is none."""
         self._found, failing = {}, []
-        place = {pattern: i for i, pattern in enumerate(self._seen)}
+        place = self._places()
         for part in self._parts():
             layers = (self._product(part, anchor, place) for anchor in self._anchors)
             layer = next((layer for layer in layers if layer is not None and self._exact(part, layer)), None)
@@ -197,24 +201,31 @@ class _Search:
 
     def tabulate(self, failing: Sequence[_Part]) -> list[_Part]:
         """Measure the tables of parts that are no products; returns those that still have none."""
-        place = {pattern: i for i, pattern in enumerate(self._seen)}
+        reads = self._read_together(failing)
+        measured = self._measured_over(reads)
+        if not measured:
+            return list(failing)
+        remaining, place = self.explain(), self._places()
+        return [part for part in remaining if not self._tabulated(part, reads, measured, place)]
+
+    def _read_together(self, failing: Sequence[_Part]) -> set[tuple[int, ...]]:
+        """Of each part the decisions that it reads at some anchor, where a table over them can be measured."""
+        place = self._places()
         reads = set()
         for part in failing:
-            rows = [self._rows(part, a, place) for a in self._anchors if part.vector[place[a]]]
+            rows = (self._rows(part, a, place) for a in self._anchors if part.vector[place[a]])
             reads.add(tuple(sorted({d for row in rows for d in row})))
-        reads = {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
-        wanted = [
-            dict(zip(read, o, strict=True)) for read in reads for o in product(*(range(self.sizes[d]) for d in read))
-        ]
-        joint = _joined(wanted)
-        if not joint or len(joint) > _MOST_PASSES:
-            return list(failing)
-        base = self._anchors[0]
-        measured = [(chosen, _with(base, chosen)) for chosen in joint]
+        return {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
+
+    def _measured_over(self, reads: Iterable[tuple[int, ...]]) -> Sequence[tuple[Mapping[int, int], Pattern]]:
+        """Measure all options of decisions that are read together; none where they take too many passes."""
+        options = {read: product(*(range(self.sizes[d]) for d in read)) for read in reads}
+        joint = _joined([dict(zip(read, row, strict=True)) for read, rows in options.items() for row in rows])
+        if len(joint) > _MOST_PASSES:
+            return []
+        measured = [(chosen, _with(self._anchors[0], chosen)) for chosen in joint]
         self.add(*(pattern for _, pattern in measured))
-        remaining = self.explain()
-        place = {pattern: i for i, pattern in enumerate(self._seen)}
-        return [part for part in remaining if not self._tabulated(part, reads, measured, place)]
+        return measured
 
     def _tabulated(
         self,

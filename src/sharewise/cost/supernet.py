@@ -8,10 +8,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sharewise.cost.architectures import ArchitectureCosts
 from sharewise.cost.count import Tracer, Unit
+from sharewise.cost.expectation import expectation
 from sharewise.cost.layers import Layer, Pattern, decomposed
 from sharewise.cost.network import trainable
 from sharewise.cost.prices import Prices, from_layers
@@ -22,6 +23,7 @@ from sharewise.space import Architecture
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.supernet import Shared, Supernet
+from sharewise.supernet.widening import partial_operations
 
 if TYPE_CHECKING:
     from sharewise.cost.quantity import Quantity
@@ -56,6 +58,7 @@ class SupernetCost:
         self._names = [d.name for d in self._decisions]
         self._patterns: dict[Pattern, int] = {}
         self._architectures: dict[Quantity, ArchitectureCosts] = {}
+        self._expectations: dict[Quantity, Callable[[Tensor], Tensor]] = {}
 
     def of(self, gates: Gates) -> int:
         """Multiply-accumulates of one forward pass of one example under `gates`."""
@@ -113,8 +116,10 @@ class SupernetCost:
         return TRAINING if any(module.scales_weights for module in shared) else GATES_ONLY
 
     def multiply_accumulates(self, architecture: Architecture) -> int:
-        """Multiply-accumulates of the extracted network of an architecture."""
-        known = self._closed_form(discrete(self._supernet.relaxation.encode(architecture)))
+        """Multiply-accumulates of the plain network of an architecture."""
+        gates = discrete(self._supernet.relaxation.encode(architecture))
+        # With partial channels a step along the gates executes less than the network that is built.
+        known = None if partial_operations(self._supernet) else self._closed_form(gates)
         return sum(self.units(architecture).values()) if known is None else known
 
     def parameters(self, architecture: Architecture) -> int:
@@ -140,6 +145,20 @@ class SupernetCost:
                 self._supernet.space, quantity.price(self), layered=quantity.layered(self)
             )
         return self._architectures[quantity]
+
+    def expected(self, quantity: Quantity, probabilities: Tensor) -> Tensor:
+        """E[cost] of an architecture that is drawn by the probabilities of decisions, exactly; see `expectation`.
+
+        Args:
+            quantity: what is expected.
+            probabilities: shape `(decisions, largest size)`, zero behind the options of a decision.
+
+        Raises:
+            ConfigurationError: when it is not known.
+        """
+        if quantity not in self._expectations:
+            self._expectations[quantity] = expectation(self.architectures(quantity), self._supernet.relaxation)
+        return self._expectations[quantity](probabilities)
 
     @cached_property
     def _tracer(self) -> Tracer:

@@ -16,7 +16,7 @@ from sharewise.engine.callback import (
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
-from sharewise.engine.measure import rounding_gap, selection_scores
+from sharewise.engine.measure import rounding_gap, selection_scores, together
 from sharewise.engine.numerics import PRECISIONS, Numerics, numerics
 from sharewise.engine.optimization import (
     AdamOptimization,
@@ -118,6 +118,7 @@ __all__ = [
     "selection_scores",
     "stage_at",
     "stream",
+    "together",
     "train",
     "unrolled_step",
     "warm_up",

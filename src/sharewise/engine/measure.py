@@ -10,7 +10,7 @@ from sharewise.engine.state import Measure, SearchState
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import BatchStatistics, Gate, RunningStatistics, discrete
 
-__all__ = ["rounding_gap", "selection_scores"]
+__all__ = ["rounding_gap", "selection_scores", "together"]
 
 
 def rounding_gap(examples: int = 256) -> Measure | None:
@@ -50,6 +50,21 @@ def rounding_gap(examples: int = 256) -> Measure | None:
         return {"gap": gap}
 
     return measure if examples else None
+
+
+def together(*measures: Measure | None) -> Measure | None:
+    """Several measurements as one; `None` stands for one that is not made.
+
+    Example:
+        >>> together(None, None) is None
+        True
+    """
+    made = [measure for measure in measures if measure is not None]
+
+    def measure(state: SearchState) -> Mapping[str, Any]:
+        return {name: value for one in made for name, value in one(state).items()}
+
+    return measure if made else None
 
 
 def selection_scores(state: SearchState) -> Mapping[str, Any]:

@@ -212,8 +212,10 @@ class CostTarget(Penalty):
     """λ · max(0, E_{a ~ p}[cost(a)] / target - 1): pulls the expected cost below a target; or λ · |E / target - 1|.
 
     The one-sided hinge leaves architectures alone whose cost is within the target; the absolute value pulls cheaper
-    ones up as well. The expectation is exact, also where choices interact (`ArchitectureCosts.expected`). A penalty
-    alone guarantees nothing about the architecture that is selected: `Limit` does.
+    ones up as well. The expectation is exact, also where choices interact (`SupernetCost.expected`). Where decisions
+    are not choices, as in a DARTS cell, an architecture is drawn in proportion to the product of the probabilities of
+    all that it takes (`sharewise.cost.Blocks`). A penalty alone guarantees nothing about the architecture that is
+    selected: `Limit` does.
 
     Args:
         quantity: what is bounded.
@@ -222,8 +224,7 @@ class CostTarget(Penalty):
         two_sided: whether to take the absolute value.
 
     Raises:
-        ConfigurationError: when a number is out of range, or the decisions of the supernet are not the choices of its
-            space, so that p is no distribution over architectures.
+        ConfigurationError: when a number is out of range, or the expected cost of an architecture is not known.
 
     References:
         H. Cai et al., *ProxylessNAS*, ICLR 2019 (arXiv 1812.00332), section 3.3; the form with a target follows
@@ -242,14 +243,6 @@ class CostTarget(Penalty):
 
     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """What the expected cost exceeds the target by, as a part of it."""
-        decisions = distribution.relaxation.decisions
-        table = costs.architectures(self.quantity)
-        if [(d.name, d.options) for d in decisions] != [(c.name, c.options) for c in table.space.choices]:
-            raise ConfigurationError(
-                f"the expected cost needs one decision per choice, which space {table.space.name!r} has not; leave the "
-                "penalty out, a budget holds without it"
-            )
         p = distribution.geometry.probabilities(distribution.theta, distribution.mask)
-        rows = {d.name: row[: d.size] for d, row in zip(decisions, p, strict=True)}
-        excess = table.expected(rows) / self.target - 1
+        excess = costs.expected(self.quantity, p) / self.target - 1
         return excess.abs() if self.two_sided else excess.clamp_min(0)

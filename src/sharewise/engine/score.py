@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -74,7 +75,7 @@ class Scorer:
                 with torch.no_grad(), applied(forward, inputs):
                     return evaluate(forward, self.batches, state.task)
 
-            yield score
+            yield score if state.instead is None else partial(state.instead, self, score)
 
     def gates(self, architecture: Architecture) -> Gates:
         """Those under which the supernet is the architecture."""

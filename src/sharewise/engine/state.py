@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -24,9 +24,15 @@ from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
 from sharewise.supernet import Gates, Supernet
 
-__all__ = ["Measure", "SearchState", "prepare"]
+if TYPE_CHECKING:
+    from sharewise.engine.score import ScoreGates, Scorer
+
+__all__ = ["Instead", "Measure", "SearchState", "prepare"]
 
 Measure = Callable[["SearchState"], Mapping[str, Any]]
+
+Instead = Callable[["Scorer", "ScoreGates", Gates], dict[str, float]]
+"""Answers in the place of a scorer, which it may ask; so a forecast makes few evaluations of many."""
 
 _STREAMS = ("weights", "architecture")
 
@@ -94,6 +100,7 @@ class SearchState:
         self.memory: dict[str, Tensor] = {}  # what a level carries from step to step, such as a baseline; on the host
         self.history: list[dict[str, Any]] = []
         self.callbacks: tuple[Callback, ...] = ()
+        self.instead: Instead | None = None
         self._clock = time.perf_counter()
 
     def _price(self) -> None:

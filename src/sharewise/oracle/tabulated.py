@@ -90,7 +90,7 @@ def rows_of_space(table: Table, space: Space | None) -> tuple[Space, NDArray[np.
     whole = table.space
     if space is None or _rules(space) == _rules(whole):
         return whole, np.arange(table.rows)
-    if space.name.partition(":")[0] != whole.name:
+    if not whole.is_related(space.name):
         raise ConfigurationError(f"the table holds space {whole.name!r}, of which {space.name!r} is no part")
     listing = space.listing
     if isinstance(listing, SubListing) and listing.of(whole.listing):

@@ -70,6 +70,7 @@ _View = Callable[[Path, Document, Mapping[str, str]], Markup | None]
 _SECTIONS: tuple[tuple[str, str, _View], ...] = (
     ("verdict", "Verdict", views.what_follows),
     ("agreement", "Does the supernet rank rightly?", views.agreement),
+    ("training-free", "Without any training", views.training_free),
     ("disorder", "Disorder of ranks", views.disorder),
     ("bias", "What is over- or under-valued?", views.bias),
     ("regret", "Regret at equal cost", views.regret),

@@ -99,6 +99,33 @@ def agreement(folder: Path, document: Document, captions: Captions) -> Markup:
     )
 
 
+def training_free(folder: Path, document: Document, captions: Captions) -> Markup | None:
+    """Scores of untrained networks against the same truth."""
+    found: Mapping[str, Mapping[str, Any]] = document.get("training_free", {})  # absent from older appraisals
+    if not found:
+        return None
+    body = [
+        (
+            name,
+            [
+                *("no ranking" if row["failed"] else estimate(row[column]) for column in _STATISTICS),
+                str(row["without_a_value"]),
+                f"{row['multiply_accumulates']:.3g}",
+            ],
+        )
+        for name, row in found.items()
+    ]
+    heads = ["", *_STATISTICS.values(), "without a value", "passes × MACs each"]
+    return join(
+        how(
+            "The same architectures, judged as they are initialised, by one batch each. A supernet should rank better "
+            "than these, which cost next to nothing; they have no part in the verdict. Architectures without a value "
+            "rank last."
+        ),
+        values(heads, body),
+    )
+
+
 def disorder(folder: Path, document: Document, captions: Captions) -> Markup | None:
     """The picture of disordered ranks."""
     return _drawn(folder, "disorder", captions)

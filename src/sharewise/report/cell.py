@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sharewise.report.markup import Markup, element
 from sharewise.report.read import Picture
 
-__all__ = ["draw_cell"]
+__all__ = ["colours_of", "draw_cell"]
 
 ABSENT = frozenset({"none", "zero", "zeroize"})
 COLOURS = 6
@@ -37,11 +37,12 @@ class _Edge:
         return min(self.source, self.target), max(self.source, self.target)
 
 
-def draw_cell(picture: Picture) -> Markup:
+def draw_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Markup:
     """Draw a cell as an SVG graph, because an architecture is grasped from its picture and not from its text.
 
     Args:
         picture: the nodes in order and the labelled edges between them.
+        colours: of every operation, where several pictures share them (`colours_of`).
 
     Returns:
         An `<svg>` element whose colours follow the page's theme; absent operations are faint and dotted,
@@ -62,7 +63,7 @@ def draw_cell(picture: Picture) -> Markup:
     line = MARGIN + (_rise(above) + LABEL / 2 if above else NODE / 2)
     height = line + MARGIN + (_rise(below) + LABEL / 2 if below else NODE / 2)
     columns = [MARGIN + half + index * pitch for index in range(len(picture.nodes))]
-    colours = _colours(picture)
+    colours = colours_of([picture]) if colours is None else colours
 
     paths: list[Markup] = []
     labels: list[Markup | None] = []
@@ -127,8 +128,9 @@ def _width(characters: int) -> float:
     return characters * GLYPH + 18
 
 
-def _colours(picture: Picture) -> Mapping[str, str]:
-    present = sorted({operation for *_, operation in picture.edges} - ABSENT - {""})
+def colours_of(pictures: Sequence[Picture]) -> Mapping[str, str]:
+    """A colour for every operation that occurs in some pictures, the same in all of them."""
+    present = sorted({operation for picture in pictures for *_, operation in picture.edges} - ABSENT - {""})
     colours = {operation: f"var(--series-{index % COLOURS})" for index, operation in enumerate(present)}
     return colours | dict.fromkeys((*sorted(ABSENT), ""), "var(--faint)")
 

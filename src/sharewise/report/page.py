@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sharewise.report import run_costs, run_views
+from sharewise.report import run_costs, run_views, table_view
 from sharewise.report.components import Page, Section, card, cards, code, render, save
 from sharewise.report.facts import inherited, inherited_on, number_at, setting, text_at
 from sharewise.report.markup import Markup, element, join
@@ -166,6 +166,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Markup | None]], ...] = 
     ("theta", "Probabilities θ over time", run_views.theta),
     ("curves", "Learning curves", run_views.curves),
     ("gap", "Rounding gap", run_views.gap),
+    ("table", "In the table", table_view.followed),
     ("candidates", "Ranked candidates", run_views.candidates),
     ("cost", "Cost", run_costs.costs),
     ("next", "What to do next", run_costs.what_next),

@@ -63,6 +63,7 @@ class Epoch:
         selection: scores on held-out examples, where they were measured.
         architecture: the projected architecture at that time.
         ledger: what each part of the run had spent by then.
+        table: errors of that architecture in a benchmark's table, by split, where the search was followed in one.
 
     Example:
         >>> Epoch(0, {"weights_loss": 2.1}).values["weights_loss"]
@@ -76,6 +77,7 @@ class Epoch:
     selection: Scores = field(default_factory=dict)
     architecture: str | None = None
     ledger: Mapping[str, Scores] = field(default_factory=dict)
+    table: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Picture:
     Args:
         nodes: the nodes' names in topological order.
         edges: `(source, target, operation)` triples.
+        title: what the graph is, where there are several.
 
     Example:
         >>> Picture(("in", "out"), (("in", "out", "conv"),)).nodes
@@ -110,6 +113,7 @@ class Picture:
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str, str], ...]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class ReportData:
         candidates: ranked architectures, best first.
         architecture: the architecture found or trained, or the current one of an unfinished search.
         decisions: the names of each decision's options.
-        picture: the graph of the cell.
+        pictures: the graphs of its cells.
         against_random: the comparison with random architectures.
         gap: the rounding gap at the end.
         inherited: scores of the architecture with inherited weights.
@@ -160,6 +164,7 @@ class ReportData:
         ledger: the same by part of the run.
         primary: the metric by which architectures are compared.
         description: the method in one line.
+        table: what a benchmark's table says of the architecture, where the search was followed in one.
         remarks: what the search says against its own result: a sentence and what to try, for each.
         unreadable: how many lines of `metrics.jsonl` were no JSON and are left out.
 
@@ -178,7 +183,7 @@ class ReportData:
     candidates: tuple[Candidate, ...] = ()
     architecture: str | None = None
     decisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    picture: Picture | None = None
+    pictures: tuple[Picture, ...] = ()
     against_random: AgainstRandom | None = None
     gap: Gap | None = None
     inherited: Mapping[str, object] = field(default_factory=dict)
@@ -188,6 +193,7 @@ class ReportData:
     ledger: Mapping[str, Scores] = field(default_factory=dict)
     primary: str = "accuracy"
     description: str = ""
+    table: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
 
@@ -242,7 +248,7 @@ def read_run(run: Path) -> ReportData:
         candidates=told.candidates,
         architecture=architecture,
         decisions={name: _texts(options) for name, options in told.decisions.items()},
-        picture=_picture(result.get("picture")),
+        pictures=_pictures(result.get("picture")),
         against_random=_against_random(result.get("comparison")),
         gap=_gap(result.get("gap")) or _last(ordered, lambda epoch: epoch.gap),
         inherited=_mapping(result.get("inherited")),
@@ -252,6 +258,7 @@ def read_run(run: Path) -> ReportData:
         ledger=ledger,
         primary=_text(_mapping(result.get("task")).get("primary")) or _guess_primary(ordered),
         description=_text(result.get("description")) or "",
+        table=_mapping(result.get("table")),
         remarks=_remarks(result.get("remarks")),
         unreadable=unreadable,
     )
@@ -353,6 +360,7 @@ def _epoch(line: Mapping[str, object], position: int) -> Epoch:
         selection=_numbers(line.get("selection")),
         architecture=_text(line.get("architecture")),
         ledger=_ledger(line),
+        table=_numbers(line.get("table")),
     )
 
 
@@ -389,15 +397,29 @@ def _candidates(value: object) -> tuple[Candidate, ...]:
     )
 
 
-def _picture(value: object) -> Picture | None:
-    entry = _mapping(value)
+_MOST_PICTURES = 8
+
+
+def _pictures(value: object) -> tuple[Picture, ...]:
+    """A graph, and those below it; what is none is left out."""
+    found: list[Picture] = []
+    for _ in range(_MOST_PICTURES):
+        entry = _mapping(value)
+        picture = _picture(entry)
+        found += [] if picture is None else [picture]
+        value = entry.get("below")
+    return tuple(found)
+
+
+def _picture(entry: Mapping[str, object]) -> Picture | None:
     edges = []
     for edge in _sequence(entry.get("edges")):
         texts = _texts(edge)
         if len(texts) == 3:
             edges.append((texts[0], texts[1], texts[2]))
     named = [*_texts(entry.get("nodes")), *(node for edge in edges for node in edge[:2])]
-    return Picture(tuple(dict.fromkeys(named)), tuple(edges)) if edges else None
+    title = _text(entry.get("title")) or ""
+    return Picture(tuple(dict.fromkeys(named)), tuple(edges), title) if edges else None
 
 
 def _against_random(value: object) -> AgainstRandom | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from sharewise.report.cell import ABSENT, draw_cell
+from sharewise.report.cell import ABSENT, colours_of, draw_cell
 from sharewise.report.components import code, how, note, plots, table, verdict
 from sharewise.report.facts import inherited_on
 from sharewise.report.figures import (
@@ -26,14 +26,23 @@ _SHOWN_CANDIDATES = 10
 
 
 def cell(data: ReportData) -> Markup | None:
-    """The picture of the architecture."""
-    if data.picture is None:
+    """The pictures of the architecture's cells."""
+    if not data.pictures:
         return None
-    absent = any(operation in ABSENT for *_, operation in data.picture.edges)
+    absent = any(operation in ABSENT for picture in data.pictures for *_, operation in picture.edges)
+    colours = colours_of(data.pictures)
     dotted = "; a dotted edge carries nothing" if absent else ""
     return join(
         how(f"Data flows from left to right, and each arrow is an operation of the architecture{dotted}."),
-        element("div", draw_cell(data.picture), class_="drawing"),
+        *(
+            element(
+                "div",
+                element("p", picture.title) if picture.title else None,
+                draw_cell(picture, colours),
+                class_="drawing",
+            )
+            for picture in data.pictures
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
 from sharewise.run.arguments import checked
+from sharewise.run.following import follow
 from sharewise.run.networks import asked_network, build_network, network_options
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.search import Search
@@ -118,6 +119,8 @@ class SearchConfiguration(Configuration):
     Args:
         method: name of the search method.
         gap_examples: examples that measure the rounding gap after each epoch; 0 for none.
+        oracle: file of a table, in which the architecture of every epoch is looked up for the report alone.
+        oracle_dataset: of the table, where it is not called as the data set.
         max_parameters: the largest number of trainable parameters that the found network may have.
         max_macs: the largest number of multiply-accumulates per example that the found network may need.
         max_latency: the longest time, in milliseconds, that the found network may take for one example by the latency
@@ -132,6 +135,8 @@ class SearchConfiguration(Configuration):
 
     method: str = "gaea-erm"
     gap_examples: int = 256
+    oracle: str | None = None
+    oracle_dataset: str | None = None
     max_parameters: int | None = None
     max_macs: int | None = None
     max_latency: float | None = None
@@ -202,7 +207,9 @@ class SearchConfiguration(Configuration):
 
     def search(self) -> Search:
         """The search before its first step, space and data loaded."""
-        return Search(self.load_space(), self.build_recipe(), self.load_data(), self.setting(), self.gap_examples)
+        space, recipe, data = self.load_space(), self.build_recipe(), self.load_data()
+        following = follow(self.oracle, space, data.name, self.oracle_dataset)
+        return Search(space, recipe, data, self.setting(), self.gap_examples, following=following)
 
 
 @final
@@ -260,8 +267,9 @@ def _complete(
     command: str, configuration: Configuration, network: dict[str, Any], recipe: dict[str, Any]
 ) -> dict[str, Any]:
     values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
-    if configuration.data_path is not None:
-        values["data_path"] = str(Path(configuration.data_path).expanduser().resolve())
+    for name in ("data_path", "oracle"):
+        if values.get(name) is not None:
+            values[name] = str(Path(values[name]).expanduser().resolve())
     values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}
     values["threads"] = configuration.threads or torch.get_num_threads()
     order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]

@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
+from torch import nn
+
 from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
+from sharewise.run.networks import build_network
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
@@ -60,6 +63,10 @@ class Finished(ABC):
     @abstractmethod
     def ledger(self) -> Mapping[str, Any]:
         """What each part of it has spent, as plain numbers."""
+
+    @abstractmethod
+    def network_options(self) -> Mapping[str, Any]:
+        """Options of the network, for plain networks of single architectures."""
 
     @abstractmethod
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
@@ -126,6 +133,10 @@ class InFolder(Finished):
             raise CheckpointError(f"{self.folder / 'result.json'} is damaged: its ledger is no mapping")
         return found
 
+    def network_options(self) -> Mapping[str, Any]:
+        """See `Finished.network_options`."""
+        return self.configuration().network_options()
+
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
         values = asdict(self._training("", recipe, seed))
@@ -179,6 +190,20 @@ class InMemory(Finished):
         """See `Finished.ledger`."""
         return self.state.ledger.to_json()
 
+    def network_options(self) -> Mapping[str, Any]:
+        """See `Finished.network_options`.
+
+        Raises:
+            ConfigurationError: when `network` is not that of the search.
+        """
+        dataset, space = self.state.data.dataset, self.state.supernet.space
+        architecture = space.listing.at(0)
+        outputs = dataset.task.outputs
+        self._require_its_size(
+            architecture, build_network(architecture, space, dataset.input_shape, outputs, network=self.network)
+        )
+        return self.network
+
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
         return {"fingerprint": fingerprint(self.state), "network": dict(self.network)}
@@ -194,15 +219,19 @@ class InMemory(Finished):
         setting = Setting(dict(self.network), seed, place)
         dataset, space = state.data.dataset, state.supernet.space
         training = Training(space, architecture, dataset, recipe, setting, evaluate_on_test=False)
+        self._require_its_size(architecture, training.network())
+        return training.run().state
+
+    def _require_its_size(self, architecture: Architecture, plain: nn.Module) -> None:
+        """Refuse a plain network that costs something else than that of the search."""
+        state, dataset = self.state, self.state.data.dataset
         wanted = state.costs.multiply_accumulates(architecture)
-        plain = training.network()
         found = cost(plain, dataset.input_shape, integers=dataset.input_kind == "text").multiply_accumulates
         if found != wanted:
             raise ConfigurationError(
                 f"a network of options {dict(self.network)} is not of the size of the search's ({found:,} "
                 f"multiply-accumulates instead of {wanted:,}): give network= as it was given to the search"
             )
-        return training.run().state
 
 
 def finished(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import resource
 import statistics
@@ -11,22 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sharewise.engine import SearchState, evaluate_gates, seeded_modules
+from sharewise.engine import Scorer, SearchState, evaluate_gates, seeded_modules
+from sharewise.engine.score import ScoreGates
 from sharewise.engine.stage import stage_at
+from sharewise.ledger import EVALUATION
 from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
 __all__ = ["Forecast", "foresee"]
 
-_STEPS, _SECONDS = 24, 12.0
-"""Of each kind, as many steps as this and no more seconds than this are made; two at least."""
-_FORWARDS = 24
-"""Evaluations that are really made; the others are counted."""
+_MADE, _SECONDS = 24, 12.0
+"""Of each kind, as many steps or evaluations as this and no more seconds than this are made; two at least."""
 
 
 @final
@@ -59,9 +62,10 @@ def foresee(search: Search) -> Forecast:
     """Foresee a search by making a few steps and evaluations of it; nothing is written.
 
     Every kind of step is made up to two dozen times, the measurement between epochs once. The selection runs as it
-    would at the end, but only its first evaluations are real: later ones return what an earlier one did, and are
-    counted. Seconds are those of this machine at this moment, and do not contain the start of Python; memory is that
-    of the present process.
+    would at the end, but only its first two dozen evaluations are real. Later ones answer and last as those that are
+    like them let expect, so that an evolution converges here too, though not necessarily to what the trained weights
+    will prefer: where architectures differ much in cost, so may its seconds. They are those of this machine at this
+    moment, and do not contain the start of Python; memory is that of the present process.
 
     Args:
         search: before its first step.
@@ -82,42 +86,68 @@ def foresee(search: Search) -> Forecast:
         return _foreseen(search.prepare())
 
 
+@final
+@dataclass
+class _Need:
+    """What a part of a run takes."""
+
+    seconds: float = 0.0
+    passes: int = 0
+    multiply_accumulates: int = 0
+
+    def add(self, other: _Need, times: float = 1) -> None:
+        """Add what is done so many times."""
+        self.seconds += times * other.seconds
+        self.passes += round(times * other.passes)
+        self.multiply_accumulates += round(times * other.multiply_accumulates)
+
+
 def _foreseen(state: SearchState) -> Forecast:
-    seconds = dict.fromkeys(("training", "measurement", "selection"), 0.0)
-    macs, passes = dict.fromkeys(seconds, 0), dict.fromkeys(seconds, 0)
-    made = 0
-    counted = _Forwards(state, real=10**9)
     state.supernet.train()
-    for (architecture, closing), steps in _kinds(state).items():
-        before, calls = state.ledger.multiply_accumulates, counted.calls
-        state.step = state.steps_per_epoch - 1 if closing else 0
-        with counted.watching():
-            most = 1 if closing else min(steps, state.steps_per_epoch - 1)
-            times, once = _times(state, architecture=architecture, most=most)
-        made += len(times)
-        seconds["training"] += _extrapolated(times, once, steps)
-        share = steps / len(times)
-        macs["training"] += round(share * (state.ledger.multiply_accumulates - before))
-        passes["training"] += round(share * (counted.calls - calls))
+    made, training = _training(state)
     epochs = -(-state.total_steps // state.steps_per_epoch)
-    seconds["training"] += epochs * _checkpoint(state)
-    parts: list[tuple[str, int, Callable[[], object]]] = [
-        ("measurement", epochs, lambda: state.measure and state.measure(state)),
-        ("selection", 1, lambda: state.recipe.selection.select(state)),
-        ("measurement", 1, lambda: _inherited(state)),
-    ]
-    for part, times_over, action in parts:
+    measurement, selection = _Need(), _once(state, lambda: state.recipe.selection.select(state))
+    measurement.add(_once(state, lambda: state.measure and state.measure(state)), epochs)
+    measurement.add(_once(state, lambda: _inherited(state)))
+    training.seconds += epochs * _checkpoint(state)
+    parts = {"training": training, "measurement": measurement, "selection": selection}
+    return Forecast(
+        state.total_steps,
+        {part: need.passes for part, need in parts.items()},
+        {part: need.multiply_accumulates for part, need in parts.items()},
+        {part: need.seconds for part, need in parts.items()},
+        _peak(state),
+        made,
+    )
+
+
+def _training(state: SearchState) -> tuple[int, _Need]:
+    """How many steps were made, and what all of them take."""
+    made, total = 0, _Need()
+    for (architecture, closing), steps in _kinds(state).items():
         before = state.ledger.multiply_accumulates
-        forwards = _Forwards(state, real=_FORWARDS)
-        with forwards.watching():
-            start = time.perf_counter()
-            action()
-            _wait(state)
-            elapsed = time.perf_counter() - start
-        seconds[part] += times_over * (elapsed + forwards.missing)
-        macs[part] += times_over * (state.ledger.multiply_accumulates - before)
-        passes[part] += times_over * forwards.calls
-    return Forecast(state.total_steps, passes, macs, seconds, _peak(state), made)
+        with _counted(state) as forwards:
+            most = 1 if closing and state.steps_per_epoch > 1 else steps  # a closing one may hold many of θ
+            times, once = _times(state, architecture=architecture, closing=closing, most=most)
+        made += len(times)
+        total.seconds += _extrapolated(times, once, steps)
+        few = _Need(0.0, len(forwards), state.ledger.multiply_accumulates - before)
+        total.add(few, steps / len(times))
+    return made, total
+
+
+def _once(state: SearchState, action: Callable[[], object]) -> _Need:
+    """What is done after steps of training, with few of its evaluations made."""
+    before = state.ledger.multiply_accumulates
+    with _counted(state) as forwards:
+        state.instead = instead = _Alike(forwards)
+        start = time.perf_counter()
+        action()
+        _wait(state)
+        elapsed = time.perf_counter() - start
+    state.instead = None
+    spent = state.ledger.multiply_accumulates - before
+    return _Need(elapsed + instead.seconds, len(forwards) + instead.passes, spent)
 
 
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
@@ -132,8 +162,12 @@ def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
     return kinds
 
 
-def _times(state: SearchState, *, architecture: bool, most: int) -> tuple[list[float], float]:
-    """Seconds of a few steps, and those that building the tables of prices took, which is done once."""
+def _times(state: SearchState, *, architecture: bool, closing: bool, most: int) -> tuple[list[float], float]:
+    """Seconds of a few steps, and those that building the tables of prices took, which is done once.
+
+    They are the first steps of the run that close an epoch, or do not: some levels count them. As many as are made are
+    enough for the tables of a supernet of which each step runs another path.
+    """
     times: list[float] = []
     charges: list[float] = []
     charge = state.charge
@@ -144,12 +178,14 @@ def _times(state: SearchState, *, architecture: bool, most: int) -> tuple[list[f
         charges.append(time.perf_counter() - start)
 
     state.charge = timed  # type: ignore[method-assign]
-    while len(times) < min(most, _STEPS) and (len(times) < 2 or sum(times) < _SECONDS):
+    wanted = (step for step in range(state.total_steps) if ((step + 1) % state.steps_per_epoch == 0) == closing)
+    for state.step in islice(wanted, min(most, _MADE)):
+        if len(times) >= 2 and sum(times) >= _SECONDS:
+            break
         start, before = time.perf_counter(), sum(charges)
         for name, loss in state.recipe.level.step(state, architecture=architecture).items():
             state.meter(name, loss)
         _wait(state)
-        state.step += 1
         times.append(time.perf_counter() - start - (sum(charges) - before))
     del state.charge
     state.reset_meters()
@@ -194,47 +230,75 @@ def _peak(state: SearchState) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+@contextmanager
+def _counted(state: SearchState) -> Iterator[list[int]]:
+    """The sizes of the batches that go through the supernet within the block."""
+    forward, sizes = state.supernet.forward, list[int]()
+
+    def counted(inputs: Tensor, gates: Gates) -> Tensor:
+        sizes.append(len(inputs))
+        outputs: Tensor = forward(inputs, gates)
+        return outputs
+
+    state.supernet.forward = counted  # type: ignore[method-assign]
+    try:
+        yield sizes
+    finally:
+        del state.supernet.forward
+
+
 @final
-class _Forwards:
-    """Stands before the supernet's forward: the first passes are real, later ones return an earlier result.
+@dataclass(frozen=True)
+class _Evaluation:
+    """One that was really made: which options were active, what it answered, and what it took."""
+
+    active: tuple[tuple[int, ...], ...]
+    scores: Mapping[str, float]
+    seconds: float
+    passes: int
+    examples: int
+
+
+@final
+class _Alike:
+    """Stands in for most scores: the first are real, later ones are estimated from these by main effects.
+
+    With y_i the real answers, ȳ their mean, and those m_d of them that have the same options active in decision d,
+
+        ȳ + Σ_d Σ_{i alike in d} (y_i - ȳ) / (m_d + 1)
+
+    So children score like their parents, as under trained weights, and a population converges; with equal answers for
+    all, it would remain one of random architectures, and cost what those cost. Of planted scores that are sums over
+    decisions this ranks better than means weighted by likeness, and much better than the nearest answer.
 
     Args:
-        state: whose supernet is watched.
-        real: how many passes of each size of batch are made.
+        forwards: grows with every forward pass of the supernet.
     """
 
-    def __init__(self, state: SearchState, real: int) -> None:
-        self.calls = 0
-        self._state, self._real, self._forward = state, real, state.supernet.forward
-        self._times: dict[int, list[float]] = {}
-        self._skipped: dict[int, int] = {}
-        self._outputs: dict[int, Tensor] = {}
+    def __init__(self, forwards: list[int]) -> None:
+        self.seconds, self.passes, self._forwards = 0.0, 0, forwards
+        self._made: dict[Scorer, list[_Evaluation]] = {}
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch within the block."""
-        self._state.supernet.forward = self  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            del self._state.supernet.forward
+    def __call__(self, scorer: Scorer, score: ScoreGates, gates: Gates) -> dict[str, float]:
+        made = self._made.setdefault(scorer, [])
+        active = tuple(gates[name].active for name in gates)
+        if len(made) < _MADE and (len(made) < 2 or sum(one.seconds for one in made) < _SECONDS):
+            made.append(self._evaluated(scorer, score, gates, active))
+            return dict(made[-1].scores)
+        alike = np.array([[*map(operator.eq, one.active, active)] for one in made], dtype=np.float64)
+        weights = 1 / len(made) + ((alike - alike.mean(0)) / (alike.sum(0) + 1)).sum(1)
+        scorer.charge(gates, made[0].examples, EVALUATION)
+        self.passes += made[0].passes
+        self.seconds += max(float(weights @ [one.seconds for one in made]), 0.0)
+        return {name: float(weights @ [one.scores[name] for one in made]) for name in made[0].scores}
 
-    @property
-    def missing(self) -> float:
-        """Seconds that the passes which were left out would have taken."""
-        return sum(count * statistics.fmean(self._times[size]) for size, count in self._skipped.items())
-
-    def __call__(self, inputs: Tensor, gates: Gates) -> Tensor:
-        self.calls += 1
-        size = len(inputs)
-        times = self._times.setdefault(size, [])
-        if len(times) >= self._real and not torch.is_grad_enabled():
-            self._skipped[size] = self._skipped.get(size, 0) + 1
-            return self._outputs[size]
+    def _evaluated(
+        self, scorer: Scorer, score: ScoreGates, gates: Gates, active: tuple[tuple[int, ...], ...]
+    ) -> _Evaluation:
+        state, before = scorer.state, len(self._forwards)
+        state.costs.of(gates)  # whose tables are built once for all
         start = time.perf_counter()
-        outputs = self._forward(inputs, gates)
-        if not torch.is_grad_enabled():
-            _wait(self._state)
-            times.append(time.perf_counter() - start)
-            self._outputs[size] = outputs
-        return outputs
+        scores = score(gates)
+        _wait(state)
+        seconds, sizes = time.perf_counter() - start, self._forwards[before:]
+        return _Evaluation(active, scores, seconds, len(sizes), sum(sizes))

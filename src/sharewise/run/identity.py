@@ -14,8 +14,9 @@ from sharewise.errors import shown
 
 __all__ = ["Identity", "difference", "fingerprint", "identity_of"]
 
-_ELSEWHERE = ("data_path", "checkpoint_every")
-"""Data may move, and their checksum tells whether they are the same; checkpoints may lie closer."""
+_ELSEWHERE = ("data_path", "oracle", "checkpoint_every")
+"""Data may move, and their checksum tells whether they are the same; a table serves the report; checkpoints may lie
+closer."""
 
 _PLACE = ("device", "threads")
 """What changes the last bits of sums and nothing else."""

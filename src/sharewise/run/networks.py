@@ -153,5 +153,8 @@ def with_auxiliary(network: nn.Module, seed: int) -> nn.Module:
     configuration: dict[str, Any] = getattr(network, "configuration", {})
     if "auxiliary" not in configuration:
         raise ConfigurationError(f"{type(network).__name__} has no auxiliary head; set auxiliary_weight to 0")
-    with seeded_modules(seed, "initialisation"):
-        return type(network)(**{**configuration, "auxiliary": True})
+    try:
+        with seeded_modules(seed, "initialisation"):
+            return type(network)(**{**configuration, "auxiliary": True})
+    except ValueError as error:  # of a module that imports nothing of ours, and says itself what it cannot be
+        raise ConfigurationError(str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,7 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
         },
         "remarks": [remark.to_json() for remark in remarks(state, architecture)],
         "gap": gaps[-1] if gaps else None,
+        "table": None if search.following is None else search.following.result(architecture),
         "budget": None if state.affordable is None else state.affordable.spent(architecture),
         "cost": _cost(plain, dataset, state),
         "ledger": state.ledger.to_json(),
@@ -111,9 +113,7 @@ def _facts(space: Space, architecture: Architecture, dataset: Dataset, seed: int
         "choices": architecture.to_json()["choices"],
         "task": {"name": dataset.task.name, "primary": dataset.task.primary},
         "test_openings": list(dataset.openings),
-        "picture": None
-        if picture is None
-        else {"nodes": list(picture.nodes), "edges": [list(e) for e in picture.edges]},
+        "picture": None if picture is None else asdict(picture),
         "versions": versions(),
     }
 

@@ -20,7 +20,9 @@ from sharewise.engine import (
     rounding_gap,
     seeded_modules,
     stream,
+    together,
 )
+from sharewise.oracle.table import Table
 from sharewise.run.arguments import (
     AnyData,
     AnyMethod,
@@ -34,6 +36,7 @@ from sharewise.run.arguments import (
     whole,
 )
 from sharewise.run.execute import Record, execute
+from sharewise.run.following import Following, follow
 from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
@@ -54,6 +57,8 @@ def search(
     precision: str = "float32",
     max_steps: int | None = None,
     gap_examples: int = 256,
+    oracle: Table | str | Path | None = None,
+    oracle_dataset: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -74,6 +79,9 @@ def search(
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        oracle: a table of the space, or its file: the architecture of every epoch is looked up in it, for the report
+            alone.
+        oracle_dataset: of the table, where it is not called as the data set.
         out: a folder for the run; without one nothing is written.
         resume: continue the run in `out`, which must have been started with the same arguments.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
@@ -96,12 +104,14 @@ def search(
         ['activation', 'width']
     """
     searched = space_of(space)
+    data = dataset_of(dataset)
     found = Search(
         searched,
         recipe_of(recipe, epochs),
-        dataset_of(dataset),
+        data,
         setting_of(searched, network, seed, device, precision, max_steps),
         whole("gap_examples", gap_examples, least=0),
+        following=follow(oracle, searched, data.name, oracle_dataset),
     )
     return found.run(keep_of(out, resume, checkpoint_every), callbacks_of(callbacks), configuration)
 
@@ -117,6 +127,7 @@ class Search:
         dataset: its training examples are dealt to the roles that the recipe names.
         setting: network, seed, place and limit.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
+        following: the table in which the architecture of every epoch is looked up.
     """
 
     space: Space
@@ -124,6 +135,7 @@ class Search:
     dataset: Dataset
     setting: Setting = field(default_factory=Setting)
     gap_examples: int = 256
+    following: Following | None = None
 
     @property
     def network(self) -> dict[str, Any]:
@@ -142,7 +154,9 @@ class Search:
             numerics=place,
             seed=seed,
             max_steps=self.setting.max_steps,
-            measure=rounding_gap(self.gap_examples),
+            measure=together(
+                rounding_gap(self.gap_examples), None if self.following is None else self.following.measure
+            ),
         )
 
     def run(
@@ -176,5 +190,7 @@ class Search:
             "precision": setting.place.precision,
             "max_steps": setting.max_steps,
             "gap_examples": self.gap_examples,
+            "oracle": None if self.following is None else str(self.following.table.path),
+            "oracle_dataset": None if self.following is None else self.following.dataset,
             "origin": "library",
         }

@@ -15,7 +15,8 @@ from sharewise.space.relaxation import (
     Relaxation,
 )
 from sharewise.space.restriction import RestrictedRelaxation, groups_of, restricted
-from sharewise.space.space import Codec, Constraint, Picture, Space
+from sharewise.space.space import Space
+from sharewise.space.traits import Codec, Constraint, Picture
 
 __all__ = [
     "Architecture",

@@ -272,7 +272,8 @@ class BlockListing(Listing):
     def index(self, architecture: Architecture) -> int:
         """See `Listing.index`."""
         values, index = dict(architecture.items_), 0
-        if architecture.space != self._name or len(values) < len(architecture.items_):
+        choices = sum(len(block[0]) for block in self._blocks)
+        if architecture.space != self._name or not len(values) == len(architecture.items_) == choices:
             raise unknown_item(architecture, self._name, "one of that space")
         for block, digit in zip(self._blocks, self._digit, strict=True):
             answer = tuple((name, values.get(name)) for name in block[0])

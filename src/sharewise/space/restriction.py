@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import final
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
-from sharewise.space.choice import Choice, Option
-from sharewise.space.listing import SubListing
+from sharewise.space.choice import Choice, Option, plain_option
+from sharewise.space.listing import Listing, SubListing
 from sharewise.space.relaxation import Encoding, Probabilities, Relaxation
 from sharewise.space.space import Space
 
@@ -71,6 +71,41 @@ def _always_made(space: Space, choice: str) -> bool:
 
 def _rows(space: Space) -> range:
     return range(len(space.listing))
+
+
+def without(space: Space, options: Sequence[Option]) -> Space:
+    """The part of a space in which no choice takes one of `options`: see `Space.without`."""
+    left_out = tuple(map(plain_option, options))
+    for option in left_out:
+        if not any(option in choice.options for choice in space.choices):
+            legal = {o for choice in space.choices for o in choice.options}
+            raise unknown_name(f"option to exclude from space {space.name!r}:", option, legal)
+    listed = space.listing_ is not None and not space.independent
+    listing = partial(_rows_without, space, left_out) if listed else None
+    return space.part(tuple(_lessened(space, choice, left_out) for choice in space.choices), listing)
+
+
+def _lessened(space: Space, choice: Choice, left_out: tuple[Option, ...]) -> Choice:
+    """A choice without some of its options, of which none may stand in its condition either."""
+    condition = choice.condition
+    if condition is not None:
+        condition = replace(condition, options=tuple(o for o in condition.options if o not in left_out))
+    kept = tuple(o for o in choice.options if o not in left_out)
+    if not kept:
+        raise ConfigurationError(
+            f"choice {choice.name!r} has no options left in space {space.name!r} without "
+            f"{', '.join(map(repr, left_out))}; keep one of {', '.join(map(repr, choice.options))}"
+        )
+    return replace(choice, options=kept, condition=condition)
+
+
+def _rows_without(space: Space, options: tuple[Option, ...]) -> Listing:
+    """The rows of a space's listing that hold none of the options; reads all of them once."""
+    whole, excluded = space.listing, set(options)
+    rows = [row for row in range(len(whole)) if excluded.isdisjoint(whole.at(row).values())]
+    if not rows:
+        raise ConfigurationError(f"no architecture of space {space.name!r} is left without {options}")
+    return SubListing(space.name, whole, rows)
 
 
 def groups_of(

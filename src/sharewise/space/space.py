@@ -5,75 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
-from sharewise.space.choice import Choice, Option, plain_option
-from sharewise.space.listing import (
-    Block,
-    BlockListing,
-    Digits,
-    EnumeratedListing,
-    Listing,
-    ProductListing,
-    SubListing,
-)
+from sharewise.space.choice import Choice, Option
+from sharewise.space.listing import Block, BlockListing, EnumeratedListing, Listing, ProductListing
+from sharewise.space.traits import Canonical, Codec, Constraint, Normalise, Picture
 
 if TYPE_CHECKING:
     from sharewise.space.relaxation import Relaxation
 
-__all__ = ["Codec", "Constraint", "Picture", "Space"]
-
-Canonical = Callable[[Architecture], Architecture]
-Normalise = Callable[[Mapping[str, Option]], Mapping[str, Option]]
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A rule that every architecture of a space obeys.
-
-    Args:
-        description: what must hold, in words, used in the error message.
-        holds: predicate on the active values; given those of `reads` alone, where that is named.
-        reads: names of the choices that it looks at; by default all. A space in which every constraint names a few
-            falls apart into blocks, which are counted, drawn and listed one by one however large the space is.
-    """
-
-    description: str
-    holds: Callable[[Mapping[str, Option]], bool]
-    reads: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Codec:
-    """The standard string of a space, such as the one of NAS-Bench-201.
-
-    Args:
-        encode: values to string.
-        decode: string to values; raises `ConfigurationError` with the expected form.
-        digits: many strings at once to the number of each choice's option, shape `(n, choices)`, for spaces of
-            independent choices; `None` where a string has another form, which `decode` then names.
-    """
-
-    encode: Callable[[Mapping[str, Option]], str]
-    decode: Callable[[str], dict[str, Option]]
-    digits: Digits | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing of an architecture as a labelled graph, for reports.
-
-    Args:
-        nodes: names, from input to output.
-        edges: triples of source, target and label.
-    """
-
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[str, str, str], ...]
+__all__ = ["Space"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,10 +283,20 @@ class Space:
             return self.from_json(architecture)
         return self.architecture(architecture)
 
+    def is_related(self, name: str) -> bool:
+        """Whether a space of this name may share architectures with this one: see `family`.
+
+        Example:
+            >>> from sharewise.spaces import load
+            >>> load("nasbench101").is_related("nasbench1shot1:1"), load("nasbench101").is_related("nasbench201")
+            (True, False)
+        """
+        family = self.family or self.name.partition(":")[0] + ":"
+        return name == self.name or f"{name}:".startswith(family)
+
     def _answers(self, architecture: Architecture) -> dict[str, Option]:
         """What an architecture of a space of the same family answers, each choice once."""
-        family = self.family or self.name.partition(":")[0] + ":"
-        if architecture.space != self.name and not f"{architecture.space}:".startswith(family):
+        if not self.is_related(architecture.space):
             raise ConfigurationError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
         values = dict(architecture.items_)
         if len(values) < len(architecture.items_):
@@ -403,25 +358,9 @@ class Space:
         Raises:
             ConfigurationError: when an option occurs nowhere, or a choice would be left without options.
         """
-        left_out = tuple(plain_option(o) for o in ((options,) if isinstance(options, str | int | float) else options))
-        for option in left_out:
-            if not any(option in choice.options for choice in self.choices):
-                legal = {o for choice in self.choices for o in choice.options}
-                raise unknown_name(f"option to exclude from space {self.name!r}:", option, legal)
-        choices = []
-        for choice in self.choices:
-            condition = choice.condition
-            if condition is not None:
-                condition = replace(condition, options=tuple(o for o in condition.options if o not in left_out))
-            kept = tuple(o for o in choice.options if o not in left_out)
-            if not kept:
-                raise ConfigurationError(
-                    f"choice {choice.name!r} has no options left in space {self.name!r} without "
-                    f"{', '.join(map(repr, left_out))}; keep one of {', '.join(map(repr, choice.options))}"
-                )
-            choices.append(replace(choice, options=kept, condition=condition))
-        own_listing = None if self.listing_ is None or self.independent else partial(_rows_without, self, left_out)
-        return self.part(tuple(choices), own_listing)
+        from sharewise.space.restriction import without
+
+        return without(self, (options,) if isinstance(options, str | int | float) else tuple(options))
 
     def part(self, choices: tuple[Choice, ...], listing: Callable[[], Listing] | None) -> Space:
         """The sub-space with fewer options; its architectures carry the name of the whole.
@@ -444,12 +383,3 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
     return found
-
-
-def _rows_without(space: Space, options: tuple[Option, ...]) -> Listing:
-    """The rows of a space's listing that hold none of the options; reads all of them once."""
-    whole, excluded = space.listing, set(options)
-    rows = [row for row in range(len(whole)) if excluded.isdisjoint(whole.at(row).values())]
-    if not rows:
-        raise ConfigurationError(f"no architecture of space {space.name!r} is left without {options}")
-    return SubListing(space.name, whole, rows)

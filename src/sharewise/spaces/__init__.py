@@ -12,7 +12,9 @@ from functools import partial
 from sharewise.errors import unknown_name
 from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
-from sharewise.spaces.darts import REDUCED, darts, reduced
+from sharewise.spaces.darts import REDUCED, darts, fair, reduced
+from sharewise.spaces.darts_rnn import darts_rnn
+from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
@@ -27,7 +29,9 @@ __all__ = [
     "SPACES",
     "conv_macro",
     "darts",
+    "darts_rnn",
     "load",
+    "nasbench1shot1",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
@@ -40,9 +44,12 @@ __all__ = [
 SPACES: Mapping[str, Callable[[], Space]] = {
     "conv-macro": conv_macro,
     "darts": darts,
+    "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
+    "darts-rnn": darts_rnn,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
+    **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
@@ -54,7 +61,9 @@ SPACES: Mapping[str, Callable[[], Space]] = {
 RELAXABLE = (
     "conv-macro",
     "darts",
+    "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
+    *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "toy-separable-cell",
     "toy-tied-width",

@@ -326,7 +326,10 @@ class Plain(Representation):
         return self.space.own(architecture)
 
 
-_OWN = {"nasbench101": "sharewise.strategy.nasbench101"}
+_OWN = {
+    "nasbench101": "sharewise.strategy.nasbench101",
+    "nasbench1shot1": "sharewise.strategy.nasbench1shot1",
+}
 """Spaces with a representation of their own, by the part of the name before a colon."""
 
 

@@ -29,6 +29,7 @@ from sharewise.studies.results import ResultFolder
 from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
 from sharewise.studies.scoring import Score, Scoring, score
 from sharewise.studies.siblings import by_seed, missing_siblings
+from sharewise.studies.training_free import TrainingFreeOracle, against_truth, known_scores
 from sharewise.studies.trainings import train_each
 from sharewise.studies.truth import Truth, require_enough
 from sharewise.studies.workers import Progress, Workers, cores, one_thread, silent
@@ -76,6 +77,7 @@ def appraise(
     resamples: int = 1000,
     jobs: int | None = None,
     device: str | None = None,
+    training_free: Sequence[str] = (),
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Appraisal:
@@ -105,6 +107,8 @@ def appraise(
         resamples: of the bootstrap over architectures.
         jobs: processes; by default one per core for folders on a CPU, else one. Results do not depend on it.
         device: overrides the runs'.
+        training_free: scores that need no training, to be judged beside the supernets; keys of
+            `sharewise.studies.training_free.SCORES`.
         out: folder for scores, trainings, figures and the report; an appraisal that was cut off goes on there.
         progress: told what is being done.
 
@@ -141,6 +145,7 @@ def appraise(
         seed,
         repeats,
         resamples,
+        known_scores(training_free),
     )
     by_seed(given)  # before anything is trained
     workers = Workers(_default_jobs(given, device) if jobs is None else jobs, progress or silent)
@@ -176,6 +181,7 @@ class _Design:
     seed: int
     repeats: int
     resamples: int
+    training_free: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_enough(self.count)
@@ -206,6 +212,7 @@ class _Design:
             "resamples": self.resamples,
             "scoring": asdict(self.scoring),
             "training": self.source.training,
+            **({"training_free": list(self.training_free)} if self.training_free else {}),
         }
 
 
@@ -250,6 +257,7 @@ class _Appraising:
             scores = {name: self._scores(name, run, sample) for name, run in named.items()}
             truth = sample.reveal()
             described = describe(first, truth.architectures)
+            free = self._training_free(first, truth)
             ledgers = {name: spent_on_training(run) for name, run in named.items()}
             kept = {name: _kept(sample, column, truth) for name, column in scores.items()}
             supernets, spent = supernets_of(design.scoring, kept, ledgers)
@@ -263,6 +271,7 @@ class _Appraising:
                 for name, run in named.items()
             ],
             **judgement.document,
+            "training_free": free,
         }
         document["notes"] = [*design.source.notes(first, truth), *document["notes"]]
         if self.folder is not None:
@@ -293,6 +302,28 @@ class _Appraising:
             workers=self.workers.at_most(run.most_jobs),
             title=f"scored with seed {name}",
         )
+
+    def _training_free(self, first: SearchState, truth: Truth) -> dict[str, Any]:
+        """Scores at initialisation against the truth, by name; they stand beside the verdict and have no part in it."""
+        design, run = self.design, self.runs[0]
+        if not design.training_free:
+            return {}
+        space, data, network = first.supernet.space, first.data.dataset, run.network_options()
+        folder = None if self.folder is None else self.folder / "training_free"
+        found = {}
+        for name in design.training_free:
+            oracle = TrainingFreeOracle(
+                space,
+                data,
+                name,
+                batch_size=min(64, len(data.train)),
+                network=network,
+                seed=design.seed,
+                device=first.numerics.device.type,
+            )
+            store = None if folder is None else folder / f"{name}.jsonl"
+            found[name] = against_truth(oracle, truth, store=store, seed=design.seed, resamples=design.resamples)
+        return found
 
     def _facts(self, first: SearchState) -> dict[str, Any]:
         design = self.design

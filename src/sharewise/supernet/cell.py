@@ -30,6 +30,7 @@ class Wiring:
         outputs: nodes whose concatenation is the output.
         stride: by which nodes that are computed are smaller than input nodes, in each dimension of space; 2 in the
             reduction cells of DARTS. It serves to know the shape of a node that nothing reaches.
+        channels: of nodes that are computed, where they differ from those of input nodes, for the same purpose.
 
     Raises:
         ConfigurationError: when an edge does not lead from an earlier node to a later one that is no input, targets do
@@ -45,6 +46,7 @@ class Wiring:
     edges: Mapping[str, tuple[int, int]]
     outputs: tuple[int, ...]
     stride: int = 1
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         last = self.inputs

@@ -248,22 +248,29 @@ def execute(
 class _Nodes:
     """Values of nodes, of which those that are exactly zero exist only when they are asked for."""
 
-    def __init__(self, inputs: Sequence[Tensor], stride: int) -> None:
+    def __init__(self, inputs: Sequence[Tensor], wiring: Wiring) -> None:
         self.values: list[Tensor | None] = list(inputs)
-        self.stride = stride
+        self.wiring = wiring
 
     def at(self, node: int) -> Tensor:
         value = self.values[node]
         if value is None:
             like = self.values[0]
             assert like is not None
-            space = (slice(None), slice(None), *[slice(None, None, self.stride)] * (like.dim() - 2))
-            value = self.values[node] = torch.zeros_like(like[space])
+            space = (slice(None), slice(None), *[slice(None, None, self.wiring.stride)] * (like.dim() - 2))
+            value = self.values[node] = _zeros(like[space], self.wiring.channels)
         return value
 
 
+def _zeros(like: Tensor, channels: int | None) -> Tensor:
+    """Zeros of the shape of a tensor, but for its channels."""
+    if channels is None or channels == like.shape[1]:
+        return torch.zeros_like(like)
+    return torch.zeros_like(like[:, :1]).expand(-1, channels, *[-1] * (like.dim() - 2))
+
+
 def _edge_by_edge(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates) -> _Nodes:
-    nodes = _Nodes(inputs, wiring.stride)
+    nodes = _Nodes(inputs, wiring)
     for node in range(wiring.inputs, wiring.nodes):
         total: Tensor | None = None
         for name in wiring.incoming(node):
@@ -276,7 +283,7 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     terms = {name: terms_of(edges[name], gates) for name in wiring.edges}
     if not inputs[0].is_meta:
         terms = _that_matter(wiring, terms)
-    nodes = _Nodes(inputs, wiring.stride)
+    nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Tensor] = {}
     for node in range(wiring.inputs, wiring.nodes):
         total: dict[int, Tensor] = {}

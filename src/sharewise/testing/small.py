@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sharewise.errors import ConfigurationError
@@ -9,7 +10,7 @@ from sharewise.methods import METHODS, build, parameters
 from sharewise.run.networks import asked_network
 from sharewise.space import Space
 
-__all__ = ["methods_of", "small_arguments"]
+__all__ = ["first_of_each", "methods_of", "small_arguments"]
 
 _SMALL: dict[str, Any] = {
     "epochs": 2,
@@ -59,3 +60,22 @@ def small_arguments(method: str, **changes: Any) -> dict[str, Any]:
         {'epochs': 2, 'batch_size': 8, 'candidates': 4}
     """
     return {key: value for key, value in _SMALL.items() if key in parameters(method)} | changes
+
+
+def first_of_each(spaces: Iterable[str]) -> tuple[str, ...]:
+    """The first space of each family, by the part of its name before a colon, for sweeps that would repeat themselves.
+
+    Args:
+        spaces: names.
+
+    Returns:
+        Some of them, in their order.
+
+    Example:
+        >>> first_of_each(["nasbench1shot1:1", "nasbench1shot1:2", "nasbench201"])
+        ('nasbench1shot1:1', 'nasbench201')
+    """
+    found: dict[str, str] = {}
+    for name in spaces:
+        found.setdefault(name.partition(":")[0], name)
+    return tuple(found.values())

@@ -74,14 +74,14 @@ def read_genotype(text: str) -> Genotype:
         ConfigurationError: when it has another form, or an operation leads from a node to itself or an earlier one.
 
     Example:
-        >>> item = "('skip_connect', 0), ('max_pool_3x3', 1)"
-        >>> four = ", ".join([item] * 4)
-        >>> read_genotype(f"Genotype(normal=[{four}], normal_concat=range(2, 6), reduce=[], reduce_concat=[])").normal[2]
+        >>> cell = f"[{', '.join(['(\'skip_connect\', 0)', '(\'max_pool_3x3\', 1)'] * 4)}]"
+        >>> text = f"Genotype(normal={cell}, normal_concat=range(2, 6), reduce=[], reduce_concat=[])"
+        >>> read_genotype(text).normal[2]
         ('skip_connect', 3, 0)
     """
     match = _FORM.fullmatch("".join(text.split())) if len(text) <= _LONGEST else None
     if match is None:
-        raise ConfigurationError(f"{shown(text)} is no genotype; expected {_EXPECTED}")
+        raise ConfigurationError(f"{shown(text)} is no genotype and no name of a published one; expected {_EXPECTED}")
     normal, normal_concat, reduce, reduce_concat = match.groups()
     return Genotype(_cell(normal), _concat(normal_concat), _cell(reduce), _concat(reduce_concat))
 

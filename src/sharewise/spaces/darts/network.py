@@ -1,8 +1,8 @@
 """The plain network of DARTS cells, on `torch` alone: its CIFAR and its ImageNet form.
 
-Skeleton: a stem; L cells of which number ⌊L/3⌋ and ⌊2L/3⌋ are reduction cells, which halve the resolution and double the
-width; global average pooling and a linear classifier. A cell reads the outputs of the two cells before it, each through
-ReLU, 1×1 convolution and batch norm, and concatenates its nodes.
+Skeleton: a stem; L cells, of which numbers ⌊L/3⌋ and ⌊2L/3⌋ are reduction cells, which halve the resolution and double
+the width; global average pooling and a linear classifier. A cell reads the outputs of the two cells before it, each
+through ReLU, 1×1 convolution and batch norm, and concatenates its nodes.
 
 References:
     H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), section 3 and appendix A.
@@ -244,7 +244,7 @@ class AuxiliaryHead(nn.Module):
 
 
 _SIDES = {"cifar": (4, range(8, 11), 32), "imagenet": (32, range(7, 9), 224)}
-"""By how much images have shrunk where the auxiliary head reads, which sides it takes, and what images it is meant for."""
+"""By how much images have shrunk where the auxiliary head reads, which sides it takes, which images it is meant for."""
 
 
 def check_auxiliary(input_shape: Sequence[int], stem: str) -> None:
@@ -253,14 +253,14 @@ def check_auxiliary(input_shape: Sequence[int], stem: str) -> None:
     sides = [-(-side // shrunk) for side in input_shape[1:]]
     if not all(side in legal for side in sides):
         raise ValueError(
-            f"the auxiliary head of the {stem} network of DARTS needs features of {legal[0]}x{legal[0]}, that is images "
-            f"of {meant}x{meant}; images of {input_shape[1]}x{input_shape[2]} give {sides[0]}x{sides[1]}: set "
-            "auxiliary_weight to 0"
+            f"the auxiliary head of the {stem} network of DARTS needs features of {legal[0]}x{legal[0]}, that is "
+            f"images of {meant}x{meant}; images of {input_shape[1]}x{input_shape[2]} give {sides[0]}x{sides[1]}: "
+            "set auxiliary_weight to 0"
         )
 
 
 def stems(stem: str, channels_in: int, channels: int) -> list[nn.Sequential]:
-    """What the first two cells read: one 3×3 convolution, or three of stride 2 of which the second cell reads the last."""
+    """One 3×3 convolution, or two of stride 2 and a third that only the second input of the first cell passes."""
     first = [nn.Conv2d(channels_in, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)]
     if stem == "cifar":
         return [nn.Sequential(*first)]

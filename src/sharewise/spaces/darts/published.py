@@ -4,8 +4,8 @@ References:
     The authors' repositories, at the commits that were read: quark0/darts f276dd3 (DARTS); yuhuixu1993/PC-DARTS
     b74702f; xiangning-chen/DrNAS f2caa4d; determined-ai/determined, examples/nas/gaea_pytorch (GAEA PC-DARTS, the best
     for ImageNet); liamcli/gaea_release 1604615 (`edarts4`, an early cell of GAEA, and ASHA200); automl/TangleNAS
-    20aa4b1 (`arch_drnas_we2_0_5`); xiangning-chen/SmoothDARTS d3dbfed (`c10_s5_random`, `c10_s5_pgd`); ruocwang/darts-pt
-    4ec3149 (four seeds each of DARTS-PT and of blank-PT on S5); xiaomi-automl/FairDARTS 270cfc9.
+    20aa4b1 (`arch_drnas_we2_0_5`); xiangning-chen/SmoothDARTS d3dbfed (`c10_s5_random`, `c10_s5_pgd`);
+    ruocwang/darts-pt 4ec3149 (four seeds each of DARTS-PT and of blank-PT on S5); xiaomi-automl/FairDARTS 270cfc9.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class TwoInputs(Relaxation):
             for node in NODES:
                 pairs = [pair for pair in self.space[f"{kind}_inputs_{node}"].options if isinstance(pair, tuple)]
                 found = {pair: self._edges(kind, node, pair, probabilities, exclude) for pair in pairs}
-                pair = min(found, key=lambda pair: sorted((-weight, source) for weight, source, _ in found[pair]))  # noqa: B023
+                pair = min(found, key=lambda pair: sorted((-weight, source) for weight, source, _ in found[pair]))
                 values[f"{kind}_inputs_{node}"] = pair
                 values |= {f"{kind}_{side}_{node}": e[2] for side, e in zip(_SIDES, found[pair], strict=True)}
         return self.space.architecture(values)

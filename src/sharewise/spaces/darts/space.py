@@ -29,6 +29,7 @@ from sharewise.space import (
     Codec,
     Constraint,
     Option,
+    Picture,
     Space,
     longest_path,
 )
@@ -36,7 +37,7 @@ from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell, Genotype
 from sharewise.spaces.darts.published import PUBLISHED
 from sharewise.spaces.darts.relaxation import TwoInputs
 
-__all__ = ["EDGES", "OPERATIONS", "REDUCED", "cells_of", "darts", "reduced"]
+__all__ = ["EDGES", "OPERATIONS", "REDUCED", "cells_of", "darts", "draw_cells", "features_of_cells", "reduced"]
 
 OPERATIONS = (
     "none",
@@ -185,23 +186,49 @@ def _require_whole(genotype: Genotype, kind: str) -> None:
         )
 
 
-_LENGTHS = {"none": None, "skip_connect": 0.0}
-"""Of operations on a longest path; others count one."""
-
-
-def _features(architecture: Architecture) -> dict[str, bool | float]:
-    """How often each operation occurs in either cell, and how deep and how wide the cell is."""
+def features_of_cells(cells: Mapping[str, Cell]) -> dict[str, bool | float]:
+    """How often each operation occurs in either cell, how many edges come from an input, and how deep the cell is."""
     found: dict[str, bool | float] = {}
-    for kind, cell in cells_of(architecture).items():
+    for kind, cell in cells.items():
         chosen = [operation for operation, _, _ in cell]
         found |= {f"{kind}: number of {o}": float(chosen.count(o)) for o in (*OPERATIONS[1:], "noise")}
         found[f"{kind}: edges from an input"] = float(sum(source < INPUTS for _, _, source in cell))
-        lengths = {(source, target): _LENGTHS.get(operation, 1.0) for operation, target, source in cell}
+        lengths: dict[tuple[int, int], float | None] = {}
+        for operation, target, source in cell:
+            lengths[source, target] = max(lengths.get((source, target)) or 0.0, float(operation != "skip_connect"))
         ends = {(node, NODES[-1] + 1): 0.0 for node in NODES} | {(-1, node): 0.0 for node in range(INPUTS)}
         found[f"{kind}: depth (operations on the longest path)"] = longest_path(
             {**lengths, **ends}, range(-1, NODES[-1] + 2)
         )
     return found
+
+
+def _features(architecture: Architecture) -> dict[str, bool | float]:
+    return features_of_cells(cells_of(architecture))
+
+
+_TITLES = {"normal": "normal cell", "reduce": "reduction cell"}
+
+
+def draw_cells(cells: Mapping[str, Cell]) -> Picture:
+    """Both cells, one below the other; what leads to the output is no operation.
+
+    Args:
+        cells: operations by kind.
+    """
+    names = {0: "k-2", 1: "k-1", **{node: f"node {node}" for node in NODES}}
+    drawn: Picture | None = None
+    for kind in reversed(KINDS):
+        reading = [node for node in NODES if any(target == node for _, target, _ in cells[kind])] or NODES
+        edges = [(names[source], names[target], operation) for operation, target, source in cells[kind]]
+        edges += [(names[node], "output", "") for node in reading]
+        drawn = Picture((*names.values(), "output"), tuple(edges), _TITLES[kind], drawn)
+    assert drawn is not None
+    return drawn
+
+
+def _draw(architecture: Architecture) -> Picture:
+    return draw_cells(cells_of(architecture))
 
 
 def _space(name: str, options: Options, summary: str, named: Mapping[str, str]) -> Space:
@@ -214,6 +241,7 @@ def _space(name: str, options: Options, summary: str, named: Mapping[str, str]) 
         codec=Codec(_encode, _decode),
         relax=partial(TwoInputs, options),
         networks="sharewise.spaces.darts.supernet",
+        draw=_draw,
         features=_features,
         summary=summary,
         named=named,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, final
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
-from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES
+from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell
 from sharewise.spaces.darts.network import Network, classifier, operation, plan, preprocess, stemmed, stems
 from sharewise.spaces.darts.space import EDGES, cells_of
 from sharewise.supernet import (
@@ -21,17 +22,79 @@ from sharewise.supernet import (
     MixedOperation,
     Mixture,
     Networks,
+    SlicedConv2d,
     Supernet,
     Wiring,
     cell_edge,
     execute,
     separable_layers,
 )
+from sharewise.supernet.execution import terms_of
 
-__all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "SharedCell"]
+__all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "Macro", "SharedCell", "check_macro", "plain_network"]
 
+_NO_GATES: Gates = MappingProxyType({})
 _STEMS = ("cifar", "imagenet")
 _SHARINGS = ("disjoint", "entangled")
+
+
+def check_macro(channels: int, layers: int, stem: str) -> None:
+    """Refuse options of the macro network that no network can have.
+
+    Args:
+        channels: C.
+        layers: L.
+        stem: its name.
+
+    Raises:
+        ConfigurationError: naming the option.
+    """
+    for name, value, least in (("channels", channels, 1), ("layers", layers, 3)):
+        if value < least:
+            raise ConfigurationError(f"network option {name} must be at least {least}, got {value}")
+    if stem not in _STEMS:
+        raise unknown_name("stem", stem, _STEMS)
+    if stem == "imagenet" and channels % 2:
+        raise ConfigurationError(f"the imagenet stem needs an even number of channels, got {channels}")
+
+
+class Macro(Protocol):
+    """Options of a macro network."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+
+    @property
+    def layers(self) -> int:
+        """L."""
+
+    @property
+    def stem(self) -> str:
+        """Its name."""
+
+
+def plain_network(
+    cells: Mapping[str, Cell],
+    input_shape: Sequence[int],
+    outputs: int,
+    options: Macro,
+    *,
+    affine: bool = True,
+    normed_pools: bool = False,
+) -> nn.Module:
+    """The plain network of two cells; by default in the published form.
+
+    Args:
+        cells: operations by kind.
+        input_shape: channels, height and width of one image.
+        outputs: number of classes.
+        options: of the macro network.
+        affine: whether batch norms inside cells learn a scale and a shift.
+        normed_pools: whether a batch norm follows each pooling.
+    """
+    macro = (options.channels, options.layers, options.stem)
+    return Network(cells["normal"], cells["reduce"], _image_shape(input_shape), outputs, *macro, affine, normed_pools)
 
 
 @final
@@ -65,13 +128,9 @@ class DartsOptions:
     edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("channels", 1), ("layers", 3), ("partial", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"network option {name} must be at least {least}, got {getattr(self, name)}")
-        if self.stem not in _STEMS:
-            raise unknown_name("stem", self.stem, _STEMS)
-        if self.stem == "imagenet" and self.channels % 2:
-            raise ConfigurationError(f"the imagenet stem needs an even number of channels, got {self.channels}")
+        check_macro(self.channels, self.layers, self.stem)
+        if self.partial < 1:
+            raise ConfigurationError(f"network option partial must be at least 1, got {self.partial}")
         if self.sharing not in _SHARINGS:
             raise unknown_name("sharing", self.sharing, _SHARINGS)
         if self.published and self.sharing == "disjoint":
@@ -114,6 +173,15 @@ def edge(channels: int, decision: Decision, stride: int, options: DartsOptions) 
 _WIRING = Wiring(INPUTS, {f"{source}_{target}": (source, target) for source, target in EDGES}, outputs=NODES)
 
 _INPUTS = {name: edges for kind in KINDS for name, edges in _WIRING.inputs_of_nodes(f"{kind}_").items()}
+def _weights(module: nn.Module, gates: Gates = _NO_GATES) -> int:
+    """Weights of all convolutions of a module, of entangled kernels those that are executed."""
+    total = 0
+    for layer in module.modules():
+        if isinstance(layer, SlicedConv2d):
+            total += layer.weight.numel() * layer.kernel.size(gates) ** 2 // layer.kernel.largest**2
+        elif isinstance(layer, nn.Conv2d):
+            total += layer.weight.numel()
+    return total
 
 
 @final
@@ -154,6 +222,18 @@ class SharedCell(nn.Module):
             )
         self.wiring = replace(_WIRING, stride=2 if reduction else 1)
         self.fused = options.fused
+
+    def multiply_accumulates(self, gates: Gates, area: int, area_out: int) -> int:
+        """Of one image.
+
+        Args:
+            gates: of its decisions.
+            area: pixels of the inputs, the first of which may be halved on entry.
+            area_out: pixels of the output, at which every convolution of an edge works.
+        """
+        entry = sum(_weights(layer) for layer in (self.preprocess0, self.preprocess1))
+        parts = [part for mixture in self.edges.values() for part in terms_of(mixture, gates)]
+        return entry * area + sum(_weights(layer, part.gates) for part in parts for layer in part.body) * area_out
 
     def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
         """Map the outputs of the cell before the last and of the last one to that of this cell."""
@@ -203,11 +283,27 @@ class DartsSupernet(Supernet):
         outputs: Tensor = self.head(last)
         return outputs
 
+    def multiply_accumulates(self, gates: Gates) -> int:
+        """See `Supernet.multiply_accumulates`: in closed form, since nearly every draw is a pattern not met before."""
+        height, width = self.input_shape[1:]
+        total = 0
+        for layer in self.stems.modules():
+            if isinstance(layer, nn.Conv2d):
+                height, width = -(-height // layer.stride[0]), -(-width // layer.stride[0])
+                total += layer.weight.numel() * height * width
+        for cell in self.cells:
+            assert isinstance(cell, SharedCell)
+            area, stride = height * width, cell.wiring.stride
+            height, width = -(-height // stride), -(-width // stride)
+            total += cell.multiply_accumulates(gates, area, height * width)
+        classify = self.head[-1]
+        return total + sum(parameter.numel() for parameter in classify.parameters())
+
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options, its poolings followed by the norms of the search."""
-        options = self.options
-        own = self.space.own(architecture)
-        return _network(own, self.input_shape, self.outputs, options, affine=options.affine, normed_pools=True)
+        cells, options = cells_of(self.space.own(architecture)), self.options
+        form = {"affine": options.affine, "normed_pools": True}
+        return plain_network(cells, self.input_shape, self.outputs, options, **form)
 
 
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -218,17 +314,8 @@ def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     return (input_shape[0], input_shape[1], input_shape[2])
 
 
-def _network(
-    architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions, **form: bool
-) -> nn.Module:
-    shape, cells = _image_shape(input_shape), cells_of(architecture)
-    return Network(
-        cells["normal"], cells["reduce"], shape, outputs, options.channels, options.layers, options.stem, **form
-    )
-
-
 def _plain(architecture: Architecture, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> nn.Module:
-    return _network(architecture, input_shape, outputs, options, affine=True, normed_pools=False)
+    return plain_network(cells_of(architecture), input_shape, outputs, options)
 
 
 NETWORKS = Networks(options=DartsOptions, supernet=DartsSupernet, plain=_plain, input_kinds=("image",))

@@ -39,9 +39,20 @@ from sharewise.spaces.nasbench101.cell import EDGES, INNER, MAXIMUM_EDGES, OPERA
 from sharewise.spaces.nasbench101.codes import of_cells, of_strings
 from sharewise.spaces.nasbench101.enumeration import enumeration, output_degrees, parameters, skips
 
-__all__ = ["SUBSPACES", "NasBench101Listing", "architecture_of", "cell_of", "nasbench101", "subspace"]
+__all__ = [
+    "FAMILY",
+    "SUBSPACES",
+    "NasBench101Listing",
+    "architecture_of",
+    "cell_of",
+    "cell_of_values",
+    "nasbench101",
+    "subspace",
+]
 
 _NAME = "nasbench101"
+FAMILY = "nasbench1"
+"""How the names of all spaces begin whose architectures are cells of NAS-Bench-101."""
 _EDGE_NAMES = tuple(f"edge_{source}_{target}" for source, target in EDGES)
 _OPERATION_NAMES = tuple(f"operation_{v}" for v in range(1, INNER + 1))
 
@@ -61,7 +72,7 @@ _WEIGHTS: dict[tuple[str, Option], int] = {
 }
 
 
-def _cell(values: Mapping[str, Option]) -> Cell:
+def cell_of_values(values: Mapping[str, Option]) -> Cell:
     """The cell, as it is, of the values of all active choices."""
     code = sum(map(_WEIGHTS.__getitem__, values.items()))
     n = values["vertices"]
@@ -90,19 +101,19 @@ def _representative(cell: Cell) -> Cell:
 
 
 def _normalise(values: Mapping[str, Option]) -> Mapping[str, Option]:
-    return dict(_items(_representative(_cell(values))))
+    return dict(_items(_representative(cell_of_values(values))))
 
 
 def _encode(values: Mapping[str, Option]) -> str:
-    return str(_cell(values))
+    return str(cell_of_values(values))
 
 
 def _connected(values: Mapping[str, Option]) -> bool:
-    return _cell(values).connected
+    return cell_of_values(values).connected
 
 
 def _valid(values: Mapping[str, Option]) -> bool:
-    return _cell(values).valid
+    return cell_of_values(values).valid
 
 
 def _decode(text: str) -> dict[str, Option]:
@@ -120,7 +131,7 @@ _ANSWERED: Mapping[object, frozenset[str]] = {n: _answered(n) for n in range(2, 
 
 def _require_answers(architecture: Architecture) -> None:
     """Refuse what belongs to another space, lacks an answer or has one too many; cheaper than `Space.own`."""
-    if architecture.space != _NAME and architecture.space.partition(":")[0] != _NAME:
+    if not architecture.space.startswith(FAMILY):
         raise ConfigurationError(f"{architecture} belongs to space {architecture.space!r}, not to {_NAME!r}")
     answers = dict(architecture.items_)
     illegal = [item for item in architecture.items_ if item not in _WEIGHTS]
@@ -141,7 +152,7 @@ def cell_of(architecture: Architecture) -> Cell:
         '043721b9c7fe8c5fad811d47d83132ec'
     """
     _require_answers(architecture)
-    return _cell(architecture)
+    return cell_of_values(architecture)
 
 
 def architecture_of(cell: Cell, space: Space | None = None) -> Architecture:
@@ -305,6 +316,7 @@ def _build(name: str, summary: str, constraints: tuple[Constraint, ...], listing
         normalise=_normalise,
         counts=_counts,
         features=_features,
+        family=FAMILY,
     )
 
 
@@ -326,7 +338,7 @@ def nasbench101() -> Space:
 
 
 def _feeding(degree: int, values: Mapping[str, Option]) -> bool:
-    return _cell(values).output_degree == degree
+    return cell_of_values(values).output_degree == degree
 
 
 def _fed_by(degree: int, cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
@@ -339,7 +351,7 @@ def _no_skips(cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
 
 
 def _residual(wanted: bool, values: Mapping[str, Option]) -> bool:
-    return _cell(values).skip is wanted
+    return cell_of_values(values).skip is wanted
 
 
 _DEGREES = {

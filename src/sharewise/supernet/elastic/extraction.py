@@ -9,9 +9,9 @@ from typing import final
 from torch import nn
 
 from sharewise.supernet.elastic.choices import Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
-from sharewise.supernet.elastic.execution import Execution
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Portion, base_of
+from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.gate import Gates
 
 __all__ = ["extracted"]

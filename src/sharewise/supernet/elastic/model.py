@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from sharewise.space import Architecture, Space
 from sharewise.supernet.elastic.analysis import analyse
 from sharewise.supernet.elastic.binding import bound, evaluating
-from sharewise.supernet.elastic.execution import Execution, bind_places
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.settling import dtype_of, settled
+from sharewise.supernet.elastic.sliced_execution import Execution, bind_places
 from sharewise.supernet.elastic.trace import trace
 from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.supernet import Shared, Supernet

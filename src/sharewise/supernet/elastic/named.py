@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
-from sharewise.supernet.elastic.execution import Execution
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.model import examined
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
+from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.supernet import Networks, Shared, Supernet
 

@@ -15,11 +15,11 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Relaxation, Space
 from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.binding import following
-from sharewise.supernet.elastic.execution import Execution
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Attributes
 from sharewise.supernet.elastic.record import Record, is_own
+from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.gate import Gate, Gates, discrete
 
 __all__ = ["dtype_of", "settled", "vary_constants"]
