@@ -99,6 +99,17 @@ def assert_same_run(reference: Path, other: Path) -> None:
     assert [p.name for p in other.glob(".*")] == [".lock"], "what a killed process left half-written is removed"
 
 
+def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: Run, tmp_path: Path) -> None:
+    configuration, reference, killed = small("drnas"), tmp_path / "reference", tmp_path / "killed"
+    configuration["recipe"] |= {"keep": [3], "parts": [4, 2]}
+    configuration["network"] = {"channels": 8, "cells": 1, "affine": True}
+    assert run_job("search", configuration, reference) == 0
+    for index, moment in enumerate([2, 6, "selection"]):  # of eight steps, the second half of which is wider
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"
