@@ -10,6 +10,10 @@ folder of a checkout, and a comparison runs when all that it needs is given)::
     git clone https://github.com/liamcli/AutoDL-Projects         --fork
     git clone https://github.com/xiangning-chen/DrNAS            --drnas     drnas, also progressive
     git clone https://github.com/yuhuixu1993/PC-DARTS            --pcdarts   pc-darts
+    git clone https://github.com/xiangning-chen/SmoothDARTS      --smooth    sdarts
+    git clone https://github.com/Sunshine-Ye/Beta-DARTS          --beta      beta-darts
+    git clone https://github.com/xiaomi-automl/FairDARTS         --fair      fair-darts (with --smooth)
+    git clone https://github.com/ruocwang/darts-pt               --pt        darts-pt
 
 The weights of the product's supernet are copied into the authors' search network by position. Both sides then go some
 whole steps of their own, on the same batches of the digits (as three equal channels) and with the same noise; the
@@ -167,6 +171,7 @@ class Reference:
         pairs: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         self.network, self.listening, self.unreached = network.train(), True, 0
+        self.zeros_are_absent = True
         self.outputs: list[Tensor] = []
         own = dict(network.named_parameters())
         names = [name for name, _ in state.supernet.named_parameters()]
@@ -199,7 +204,7 @@ class Reference:
         self.optimizer.zero_grad()
         nn.functional.cross_entropy(self.scores(batch.inputs), batch.targets).backward()
         for value in self.pairs.values():
-            if value.grad is not None and not value.grad.any():  # behind a zero operation, see the page
+            if self.zeros_are_absent and value.grad is not None and not value.grad.any():  # behind a zero operation
                 value.grad, self.unreached = None, self.unreached + 1
         nn.utils.clip_grad_norm_([*self.pairs.values(), *self.rest], 5.0)
         self.optimizer.step()
@@ -218,7 +223,8 @@ class Theirs:
         theta: their architecture parameters, a tensor or what copies and detaches like one.
         step: their step on θ from the batches of w and of θ; appends the gradient that it descended to `gradients`.
         noise: how their draws come to the product's noise, for a step's generator.
-        before_weights: what their script does before a weight step.
+        before_weights: what their script does before a weight step, given its batch.
+        after_weights: what it does behind it.
         weights_first: the order of the two steps.
     """
 
@@ -227,7 +233,8 @@ class Theirs:
     step: Callable[[Batch, Batch], None]
     gradients: list[Tensor]
     noise: Callable[[torch.Generator], Any] = lent
-    before_weights: Callable[[], None] = lambda: None
+    before_weights: Callable[[Batch], None] = lambda batch: None
+    after_weights: Callable[[], None] = lambda: None
     weights_first: bool = False
 
 
@@ -235,11 +242,13 @@ def follow(
     row: Row,
     method: str,
     theirs: Callable[[SearchState], Theirs],
+    epoch: int = 0,
     enter: Callable[[SearchState, Theirs], None] | None = None,
     **arguments: Any,
 ) -> Row:
-    """Some whole steps on both sides; as many again after they have entered a second stage, where there is one."""
+    """Some whole steps on both sides, in one of the three epochs; as many again where they enter a second stage."""
     state, batches = prepared(method, **arguments), prepared(method, **arguments)
+    state.epoch = epoch
     side, outputs = theirs(state), []
     reference = side.reference
     # A network that has changed is priced anew, by passes on shapes alone.
@@ -263,10 +272,11 @@ def follow(
                 if role == "architecture":
                     side.step(train, valid)
                 else:
-                    side.before_weights()
+                    side.before_weights(train)
                     reference.weight_step(train)
             if role == "weights":
                 gradients = {n: None if v.grad is None else v.grad.clone() for n, v in reference.pairs.items()}
+                side.after_weights()
         for mine, other in zip(outputs, reference.outputs, strict=True):
             row.note("output", mine, other)
         for name, value in state.supernet.named_parameters():
@@ -431,7 +441,7 @@ def driven_by(architect: Any, reference: Reference) -> Theirs:
         architect.step(*train, *valid, reference.rate)
         kept.append(gradients[-1])
 
-    def before() -> None:
+    def before(batch: Batch) -> None:
         architect.set_model_alphas()
         architect.set_model_edge_weights()
 
@@ -496,6 +506,190 @@ def compare_drnas(drnas: Path, anchor: str) -> Row:
         return follow(row, "drnas", theirs, anchor=anchor)
 
 
+def benchmark_network(options: tuple[str, ...] = OPTIONS) -> Any:
+    """The search network of SmoothDARTS, on which Beta-DARTS builds."""
+    module = import_module("nasbench201.model")
+    return module.Network(CHANNELS, 1, 4, 10, nn.functional.cross_entropy, list(options))
+
+
+def observed(optimizer: torch.optim.Optimizer, theta: Tensor, decay: float) -> list[Tensor]:
+    """The gradients that an optimiser of θ descends, weight decay included."""
+    gradients: list[Tensor] = []
+    optimizer.register_step_pre_hook(lambda *_: gradients.append(theta.grad + decay * theta.detach()))  # type: ignore[operator]
+    return gradients
+
+
+@contextmanager
+def still(network: nn.Module) -> Iterator[None]:
+    """Within the block running statistics rest, as in every architecture step of the product."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+_VISION = "torchvision.datasets"
+SMOOTH = SimpleNamespace(momentum=0.9, weight_decay=3e-4, arch_learning_rate=3e-4, arch_weight_decay=1e-3)
+
+
+def compare_sdarts(smooth: Path, form: str) -> Row:
+    name = {"random": "Random_alpha", "adversarial": "Linf_PGD_alpha"}[form]
+
+    def theirs(state: SearchState) -> Theirs:
+        network, kind = benchmark_network(), ["alpha"]
+        plain, attack = network.forward, getattr(import_module("attacker.perturb"), name)
+        network.forward = lambda x, updateType=None: plain(x, updateType=updateType or kind[0])  # noqa: N803
+        reference, theta = Reference(state, network), network._arch_parameters
+        reference.zeros_are_absent = False  # an option may be perturbed to a weight of zero, and decays then
+        architect = import_module("optimizers.darts.architect").Architect(network, SMOOTH)
+
+        def step(train: Batch, valid: Batch) -> None:
+            with still(network):
+                architect.step(*train, *valid, reference.rate, reference.optimizer, False)
+
+        def before(batch: Batch) -> None:
+            network.softmax_arch_parameters()
+            attack(network, *batch, 0.03 + 0.27 / 3)
+            kind[0] = "weight"
+
+        def after() -> None:
+            network.restore_arch_parameters()
+            kind[0] = "alpha"
+
+        gradients = observed(architect.optimizer, theta, 1e-3)
+        return Theirs(reference, theta, step, gradients, before_weights=before, after_weights=after)
+
+    with sources(smooth):
+        row = Row(f"sdarts, {form}, against SmoothDARTS: its architect, attack and network, running statistics resting")
+        return follow(row, "sdarts", theirs, epoch=1, perturbation=form)
+
+
+def compare_beta(beta: Path) -> Row:
+    def theirs(state: SearchState) -> Theirs:
+        network = benchmark_network()
+        reference, theta = Reference(state, network), network._arch_parameters
+        architect = import_module("optimizers.darts.architect").Architect(network, SMOOTH)
+
+        def step(train: Batch, valid: Batch) -> None:  # epoch 1 of 3 is theirs at a third of their hundred
+            architect.step(*train, *valid, reference.rate, reference.optimizer, 100 / 3, False)
+
+        return Theirs(reference, theta, step, observed(architect.optimizer, theta, 1e-3))
+
+    with sources(beta):
+        row = Row("beta-darts against Beta-DARTS: its architect and network, in the second of three epochs")
+        return follow(row, "beta-darts", theirs, epoch=1)
+
+
+class Fair(nn.Module):
+    """The benchmark's network under sigmoids, with what the architect of FairDARTS asks of a model."""
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.criterion = benchmark_network(OPTIONS[1:]), criterion
+        del self.inner._parameters["_arch_parameters"]
+        self.alphas_normal = torch.zeros(6, 4, requires_grad=True)
+        self.alphas_reduce = torch.zeros(0, 4, requires_grad=True)
+
+    def arch_parameters(self) -> list[Tensor]:
+        return [self.alphas_normal, self.alphas_reduce]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.inner.__dict__["_arch_parameters"] = self.alphas_normal.sigmoid()
+        scores: Tensor = self.inner(x, updateType="weight")
+        return scores
+
+    def _loss(self, x: Tensor, y: Tensor, aside: Tensor) -> Any:
+        return self.criterion(self(x), y, aside)
+
+
+def compare_fair(smooth: Path, fair: Path, norm: str) -> Row:
+    def theirs(state: SearchState) -> Theirs:
+        loss = {"l2": "ConvSeparateLoss", "l1": "TriSeparateLoss"}[norm]
+        model = Fair(getattr(import_module("separate_loss"), loss)(weight=10.0))
+        reference = Reference(state, model.inner, OPTIONS[1:])
+        reference.scores = lambda x: model(x)  # type: ignore[method-assign]
+        settings = SimpleNamespace(**vars(SMOOTH) | {"arch_learning_rate": 3e-3, "arch_lr_gamma": 0.9})
+        architect, theta = import_module("architect").Architect(model, settings), model.alphas_normal
+
+        def step(train: Batch, valid: Batch) -> None:
+            architect.step(*valid)
+
+        return Theirs(reference, theta, step, observed(architect.optimizer, theta, 1e-3))
+
+    with sources(fair / "fairdarts", smooth):
+        row = Row(f"fair-darts, {norm}, against FairDARTS: its architect and loss on the network of SmoothDARTS")
+        return follow(row, "fair-darts", theirs, zero_one_norm=norm)
+
+
+def compare_pt(pt: Path, criterion: str) -> Row:
+    """All choices on a supernet that was trained for some steps, without training in between."""
+    row = Row(f"darts-pt, {criterion}, against darts-pt: the choices of its projection on its network")
+    state = prepared("darts-pt", tuning_epochs=0, criterion=criterion)
+    for _ in range(ROUNDS):
+        state.recipe.level.step(state, architecture=True)
+    selection, outputs = state.recipe.selection, []
+    hook = state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    names = [decision.name for decision in state.distribution.relaxation.decisions]
+    settled: dict[str, int] = {}
+    generator = state.fresh_generator("selection")
+    while len(settled) < len(names):
+        settled |= selection.round(state, settled, generator)[0]  # type: ignore[attr-defined]
+    hook.remove()
+    order = [names.index(name) for name in settled]
+
+    def judged(queue: Any, model: Any, criterion: Any, **options: Any) -> Any:
+        if options.get("weights") is None:
+            return 0.0, 0.0
+        scores = [(model(x, weights=options["weights"]), y) for x, y in queue]
+        count = sum(len(y) for _, y in scores)
+        hits = sum(float((s.argmax(-1) == y).sum()) for s, y in scores)
+        return hits / count, sum(float(criterion(s, y)) * len(y) for s, y in scores) / count
+
+    with sources(pt, stubs=("nas_201_api", "torchvision", "torchvision.transforms", _VISION)):
+        for name, words in {"nas_201_api": ("NASBench201API",), _VISION: ("VisionDataset", "utils")}.items():
+            for word in words:
+                setattr(sys.modules[name], word, object)
+        settings = SimpleNamespace(learning_rate=0.025, momentum=0.9, weight_decay=3e-4, proj_intv=5, fast=True)
+        settings.edge_decision, settings.proj_crit = "random", {"metric": "acc", "loss": "loss"}[criterion]
+        module = import_module("nasbench201.search_model_darts_proj")
+        network = module.TinyNetworkDartsProj(
+            CHANNELS, 1, 4, 10, nn.functional.cross_entropy, list(OPTIONS[1:]), settings
+        )
+        reference = Reference(state, network, OPTIONS[1:])
+        with torch.no_grad():
+            network._arch_parameters.copy_(state.distribution.theta[:, 1:])
+        projection, choice = import_module("nasbench201.projection"), projection_order(order)
+        queue = [(batch.inputs, batch.targets) for batch in state.evaluation_batches("selection")]
+        projection.np.random.choice, kept = choice, projection.np.random.choice
+        try:
+            with torch.no_grad():
+                loss = nn.functional.cross_entropy
+                projection.pt_project([], queue, network, None, loss, None, 0, settings, judged, None)
+        finally:
+            projection.np.random.choice = kept
+    for mine, other in zip(outputs, reference.outputs, strict=True):
+        row.note("output", mine, other)
+    chosen = network.proj_weights.argmax(-1) + 1
+    equal = sum(int(chosen[names.index(name)]) == option for name, option in settled.items())
+    row.differences["output"] = row.differences["output"] if equal == len(names) else float("inf")
+    row.aside.append(f"{equal} of {len(names)} choices are equal")
+    return row
+
+
+def projection_order(edges: list[int]) -> Callable[..., list[int]]:
+    """In place of a random choice: the edges in the order in which the product drew them."""
+    remaining = iter(edges)
+
+    def choice(among: Any, size: int) -> list[int]:
+        edge = next(remaining)
+        assert edge in among
+        return [edge]
+
+    return choice
+
+
 COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
     (("autodl",), compare_darts),
     (("autodl",), compare_gdas),
@@ -504,6 +698,13 @@ COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
     (("gaea", "fork"), compare_gaea_gdas),
     (("drnas",), lambda drnas: compare_drnas(drnas, "l2")),
     (("drnas",), lambda drnas: compare_drnas(drnas, "kl")),
+    (("smooth",), lambda smooth: compare_sdarts(smooth, "random")),
+    (("smooth",), lambda smooth: compare_sdarts(smooth, "adversarial")),
+    (("beta",), compare_beta),
+    (("smooth", "fair"), lambda smooth, fair: compare_fair(smooth, fair, "l2")),
+    (("smooth", "fair"), lambda smooth, fair: compare_fair(smooth, fair, "l1")),
+    (("pt",), lambda pt: compare_pt(pt, "metric")),
+    (("pt",), lambda pt: compare_pt(pt, "loss")),
 )
 
 
@@ -526,9 +727,18 @@ def commit(checkout: Path) -> str:
 def table(rows: list[Row]) -> str:
     lines = [f"| comparison | {' | '.join(QUANTITIES)} | remarks |", "| --- |" + " --- |" * 6]
     for row in rows:
-        cells = " | ".join(f"{row.differences[q]:.0e}" for q in QUANTITIES)
+        cells = " | ".join(f"{row.differences[q]:.0e}" if q in row.differences else "" for q in QUANTITIES)
         lines.append(f"| {row.what} | {cells} | {'; '.join(row.aside)} |")
     return "\n".join(lines)
+
+
+def joined(old: str, new: str) -> str:
+    """A block of the page with the rows and commits of a run in place of its former ones, others as they were."""
+    lines = [text.split("\n")[0].rstrip(".").split("; ")[1].split(", ") for text in (old, new)]
+    heads = [dict(part.split(" ", 1) for part in line) for line in lines]
+    rows = [{line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")} for text in (old, new)]
+    versions = ", ".join(f"{name} {version}" for name, version in (heads[0] | heads[1]).items())
+    return f"{new.split('; ')[0]}; {versions}.\n\n" + "\n".join((rows[0] | rows[1]).values())
 
 
 def main(arguments: list[str]) -> int:
@@ -536,7 +746,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fidelity_reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("autodl", "darts", "gaea", "fork", "drnas", "pcdarts")
+    names = ("autodl", "darts", "gaea", "fork", "drnas", "pcdarts", "smooth", "beta", "fair", "pt")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into the marked block of a document")
@@ -555,8 +765,9 @@ def main(arguments: list[str]) -> int:
     print(text)
     if options.write is not None:
         page = options.write.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        old, after = rest.split(END)
+        options.write.write_text(f"{before}{BEGIN}\n{joined(old.strip(), text)}\n{END}{after}", encoding="utf-8")
     above = [row.what for row in rows if not max(row.differences.values()) < BAR]
     print(f"above {BAR:.0e}: {'; '.join(above)}" if above else f"all {len(rows)} comparisons are below {BAR:.0e}")
     return 1 if above else 0

@@ -67,3 +67,22 @@ def test_the_cost_of_elastic_is_measured() -> None:
     assert max(result["exactness"].values()) < 1e-10
     assert len(result["ratios"]) == 12
     assert max(result["ratios"].values()) < 1.1, "a step of elastic costs more than one of layers written by hand"
+
+
+@pytest.mark.slow
+def test_training_free_scores_rank_as_the_published_columns_and_go_on(tmp_path: Path, shared_data: Path) -> None:
+    store = tmp_path / "scores.jsonl"
+    command = [sys.executable, "-m", "benchmarks", "training_free", "--data-root", str(shared_data)]
+    command += ["--store", str(store), "--architectures", "12", "--batch-size", "8", "--device", "cpu"]
+
+    def lines() -> list[str]:
+        done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+        return done.stdout.splitlines()[1:]
+
+    first = lines()
+    [against] = [line for line in first if line.startswith("synflow") and "recorded" in line]
+    assert float(against.split()[4]) > 0.9
+    content = store.read_bytes()
+    store.write_bytes(content[: len(content) * 2 // 3])  # cut off within a line
+    assert lines() == first
+    assert store.read_bytes() == content

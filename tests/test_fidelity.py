@@ -31,7 +31,8 @@ def test_every_step_equals_its_equations(label: str) -> None:
     found = compare(label, epochs=2, readings=False)
     assert found.worst < BAR, found.differences
     assert {"output", "w gradient", "w"} <= found.differences.keys()
-    if build(method_of(label)).distribution.learns:
+    recipe = build(method_of(label))
+    if recipe.distribution.learns and any(stage.architecture_steps for stage in recipe.stages):
         assert {"θ gradient", "θ"} <= found.differences.keys()
         assert found.size > 1e-4  # there was something to compare
         assert found.moved > 1e-4
@@ -50,12 +51,22 @@ def test_the_page_lists_the_comparisons() -> None:
         assert max(differences) < BAR
 
 
+def always_undone(search: plain.Search, batch: plain.Batch, draw: plain.Draw) -> plain.Draw:
+    plain.adversarial_perturbation(search, batch, draw)
+    return draw
+
+
 WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
     "weight decay of α": ("darts", lambda rule: replace(rule, l2=0.0)),
     "nesterov": ("gdas", lambda rule: replace(rule, nesterov=False)),
     "temperature": ("gdas", lambda rule: replace(rule, tau=(5.0, 0.1))),
     "clip": ("rs-ws", lambda rule: replace(rule, clip=5.0)),
     "sum of paths": ("fairnas", lambda rule: replace(rule, summed=False)),
+    "growth of the decay": ("beta-darts", lambda rule: replace(rule, penalties=())),
+    "noise": ("sdarts", lambda rule: replace(rule, perturb=None)),
+    "ascent": ("sdarts, adversarial", lambda rule: replace(rule, perturb=always_undone)),
+    "zero-one loss": ("fair-darts", lambda rule: replace(rule, penalties=(plain.zero_one(1),))),
+    "removal": ("darts-pt", lambda rule: replace(rule, removal=lambda *data: -plain.accuracy(*data))),
     "rescaling": ("proxylessnas", lambda rule: replace(rule, move=plain.adam)),
 }
 

@@ -29,7 +29,12 @@ from sharewise.spaces import load
 
 BAR = 1e-10
 EPOCHS, BATCH, EXAMPLES, SEED = 3, 16, 64, 0
-ARGUMENTS: dict[str, Any] = {"architecture_every": 2, "controller_steps": 2, "controller_samples": 3}
+ARGUMENTS: dict[str, Any] = {
+    "architecture_every": 2,
+    "controller_steps": 2,
+    "controller_samples": 3,
+    "tuning_epochs": 1,
+}
 QUANTITIES = ("output", "w gradient", "w", "θ gradient", "θ")
 BEGIN, END = "<!-- begin: fidelity -->", "<!-- end: fidelity -->"
 
@@ -135,6 +140,9 @@ def twin(label: str, rule: Rule, epochs: int = EPOCHS) -> Search:
         },
         epochs=epochs,
         steps_per_epoch=state.steps_per_epoch,
+        judges=[(batch.inputs, batch.targets) for batch in state.evaluation_batches("selection")],
+        # The surgery of a round: the first follows a fresh optimiser of the weights.
+        order=lambda rounds: stream(SEED, f"surgery/{len(state.recipe.stages) + rounds}/{int(rounds == 0)}"),
     )
 
 
@@ -178,6 +186,10 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
     for name, value in state.distribution.named_parameters():
         found.moved = max(found.moved, float((value - start[name]).detach().abs().max()))
     found.aside = plain.aside
+    names = [decision.name for decision in state.distribution.relaxation.decisions]
+    settled = {names[edge]: option for edge, option in plain.settled.items()}
+    if getattr(state.distribution, "settled", {}) != settled:
+        found.differences["output"] = math.inf  # another choice
     return found
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.fidelity.plain import Draw, Search, Weights, affine_norm, normalised, softmax
+from benchmarks.fidelity.plain import Draw, Norm, Search, Weights, affine_norm, by_batch, softmax
 
 OPTIONS = (
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
@@ -24,6 +24,10 @@ ROWS = 2 * len(EDGES)
 
 KINDS = (False, True, True)
 """Whether each of three cells reduces."""
+
+
+def normalised(z: Tensor) -> Tensor:
+    return by_batch("", z)
 
 
 def reduced(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -69,9 +73,9 @@ def edge(w: Weights, name: str, x: Tensor, gates: Tensor, stride: int, parts: in
     return whole[:, [group * size + channel for channel in range(size) for group in range(parts)]]
 
 
-def network(w: Weights, x: Tensor, draw: Draw, parts: int) -> Tensor:
-    """Class scores of three cells."""
-    before = last = affine_norm(w, "stems.0.1", F.conv2d(x, w["stems.0.0.weight"], padding=1))
+def network(w: Weights, x: Tensor, draw: Draw, parts: int, norm: Norm) -> Tensor:
+    """Class scores of three cells; norms inside cells take the statistics of the batch."""
+    before = last = affine_norm(w, "stems.0.1", F.conv2d(x, w["stems.0.0.weight"], padding=1), norm)
     halve = False
     for number, reduction in enumerate(KINDS):
         name = f"cells.{number}"

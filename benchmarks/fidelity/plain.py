@@ -28,27 +28,54 @@ Batch = tuple[Tensor, Tensor]
 # The network
 
 
-def normalised(z: Tensor) -> Tensor:
+Norm = Callable[[str, Tensor], Tensor]
+"""Normalises what the norm of a name is given."""
+
+
+def by_batch(name: str, z: Tensor) -> Tensor:
     """Batch norm without scale and shift, by the statistics of the batch."""
     centred = z - z.mean((0, 2, 3), keepdim=True)
     return centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
 
 
-def affine_norm(w: Weights, name: str, z: Tensor) -> Tensor:
-    return normalised(z) * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+@dataclass
+class Running:
+    """Running means and variances of norms by name, from zero and one, which a batch moves by a tenth."""
+
+    found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def of(self, name: str, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance by channel."""
+        channels = z.shape[1]
+        return self.found.get(name, (torch.zeros(channels).double(), torch.ones(channels).double()))
+
+    def training(self, name: str, z: Tensor) -> Tensor:
+        """Normalise by the batch, and let it move the statistics."""
+        values, (mean, variance) = z.detach().transpose(0, 1).flatten(1), self.of(name, z)
+        self.found[name] = 0.9 * mean + 0.1 * values.mean(1), 0.9 * variance + 0.1 * values.var(1)
+        return by_batch(name, z)
+
+    def evaluation(self, name: str, z: Tensor) -> Tensor:
+        """Normalise by the statistics."""
+        mean, variance = (value[:, None, None] for value in self.of(name, z))
+        return (z - mean) / (variance + 1e-5).sqrt()
 
 
-def operation(w: Weights, name: str, option: str, x: Tensor) -> Tensor:
+def affine_norm(w: Weights, name: str, z: Tensor, norm: Norm) -> Tensor:
+    return norm(name, z) * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+
+
+def operation(w: Weights, name: str, option: str, x: Tensor, norm: Norm) -> Tensor:
     """One candidate operation other than `none`."""
     if option == "skip_connect":
         return x
     if option == "avg_pool_3x3":  # the padding does not count
         return F.avg_pool2d(x, 3, 1, 1) / F.avg_pool2d(torch.ones_like(x), 3, 1, 1)
     kernel = w[f"{name}.operations.{option}.1.weight"]
-    return normalised(F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
+    return norm(f"{name} {option}", F.conv2d(x.clamp_min(0), kernel, padding=kernel.shape[-1] // 2))
 
 
-def cell(w: Weights, name: str, x: Tensor, draw: Draw, ghosts: bool, parts: int) -> Tensor:
+def cell(w: Weights, name: str, x: Tensor, draw: Draw, ghosts: bool, parts: int, norm: Norm) -> Tensor:
     """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
 
     With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well. With
@@ -62,19 +89,21 @@ def cell(w: Weights, name: str, x: Tensor, draw: Draw, ghosts: bool, parts: int)
             if end == target:
                 weighed = draw.edges is not None and target > 1
                 path = f"{name}.edges.edge_{source}_{end}" + ".edge" * (weighed + (parts > 1))
-                output = partial_edge(w, path, nodes[source], draw, edge, ghosts, parts)
+                output = partial_edge(w, path, nodes[source], draw, edge, ghosts, parts, norm)
                 node = node + (draw.edges[edge] * output if draw.edges is not None else output)
         nodes.append(node)
     return nodes[3]
 
 
-def partial_edge(w: Weights, path: str, x: Tensor, draw: Draw, edge: int, ghosts: bool, parts: int) -> Tensor:
+def partial_edge(
+    w: Weights, path: str, x: Tensor, draw: Draw, edge: int, ghosts: bool, parts: int, norm: Norm
+) -> Tensor:
     size = x.shape[1] // parts
     seen, rest = x[:, :size], x[:, size:]
     total = torch.zeros_like(seen)
     for option, word in enumerate(OPTIONS):
         if draw.executed[edge, option] and word != "none":
-            total = total + draw.gates[edge, option] * operation(w, path, word, seen)
+            total = total + draw.gates[edge, option] * operation(w, path, word, seen, norm)
         elif ghosts and not draw.executed[edge, option]:
             total = total + draw.gates[edge, option]
     if parts == 1:
@@ -83,22 +112,30 @@ def partial_edge(w: Weights, path: str, x: Tensor, draw: Draw, edge: int, ghosts
     return whole[:, [group * size + channel for channel in range(size) for group in range(parts)]]
 
 
-def reduction(w: Weights, name: str, x: Tensor) -> Tensor:
+def reduction(w: Weights, name: str, x: Tensor, norm: Norm) -> Tensor:
     inner = F.conv2d(x.clamp_min(0), w[f"{name}.first.1.weight"], stride=2, padding=1)
-    inner = affine_norm(w, f"{name}.first.2", inner).clamp_min(0)
-    inner = affine_norm(w, f"{name}.second.2", F.conv2d(inner, w[f"{name}.second.1.weight"], padding=1))
+    inner = affine_norm(w, f"{name}.first.2", inner, norm).clamp_min(0)
+    inner = affine_norm(w, f"{name}.second.2", F.conv2d(inner, w[f"{name}.second.1.weight"], padding=1), norm)
     return inner + F.conv2d(F.avg_pool2d(x, 2), w[f"{name}.shortcut.1.weight"])
 
 
-def network(w: Weights, x: Tensor, draw: Draw, ghosts: bool = False, cells: int = 1, parts: int = 1) -> Tensor:
+def network(
+    w: Weights,
+    x: Tensor,
+    draw: Draw,
+    ghosts: bool = False,
+    cells: int = 1,
+    parts: int = 1,
+    norm: Norm = by_batch,
+) -> Tensor:
     """Class scores of a NAS-Bench-201 network under gates of shape (edges, options)."""
-    x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1))
+    x = affine_norm(w, "stem.1", F.conv2d(x, w["stem.0.weight"], padding=1), norm)
     for stage in range(3):
         if stage:
-            x = reduction(w, f"reductions.{stage - 1}", x)
+            x = reduction(w, f"reductions.{stage - 1}", x, norm)
         for number in range(cells):
-            x = cell(w, f"stages.{stage}.{number}", x, draw, ghosts, parts)
-    x = affine_norm(w, "head.0", x).clamp_min(0).mean((2, 3))
+            x = cell(w, f"stages.{stage}.{number}", x, draw, ghosts, parts, norm)
+    x = affine_norm(w, "head.0", x, norm).clamp_min(0).mean((2, 3))
     return x @ w["head.4.weight"].T + w["head.4.bias"]
 
 
@@ -149,12 +186,18 @@ class Rule:
     """K: operations see 1/K of the channels."""
     edge_rate: float = 0.1
     """Of the weights of edges on the simplex."""
-    network: Callable[[Weights, Tensor, Draw, int], Tensor] = lambda w, x, draw, parts: network(w, x, draw, parts=parts)
+    network: Callable[[Weights, Tensor, Draw, int, Norm], Tensor] = lambda w, x, draw, parts, norm: network(
+        w, x, draw, parts=parts, norm=norm
+    )
     """Class scores of images under a draw."""
     rows: int = 6
     """Of θ that hold operations; rows after them weigh edges."""
     enter: Callable[[Search], None] = lambda search: None
     """What happens before a step, such as the beginning of a stage."""
+    perturb: Callable[[Search, Batch, Draw], Draw] | None = None
+    """What happens to the gates of a weight step (SDARTS)."""
+    removal: Callable[[Tensor, Tensor], Tensor] | None = None
+    """A measure of (scores, targets) by which edges are settled once the epochs are over (DARTS-PT)."""
 
 
 @dataclass
@@ -183,6 +226,13 @@ class Search:
     """Whether to compute other readings of the method too."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Relative differences of the θ gradient under another reading of the method, one per architecture step."""
+    running: Running = field(default_factory=Running)
+    judges: list[Batch] = field(default_factory=list)
+    """On which a removal is judged."""
+    order: Callable[[int], torch.Generator] = lambda rounds: torch.Generator()
+    """From which the edge of a round is drawn."""
+    settled: dict[int, int] = field(default_factory=dict)
+    """Option by edge."""
 
     def __post_init__(self) -> None:
         self.parts = self.rule.parts
@@ -195,6 +245,9 @@ class Search:
     def rate(self) -> float:
         """The cosine."""
         rule = self.rule
+        if self.epoch >= self.epochs:  # an epoch after each of six rounds, from a tenth along a cosine of six epochs
+            first, last = rule.rate / 10, min(rule.rate / 10, 1e-3)
+            return last + (first - last) * (1 + math.cos(math.pi * (self.epoch - self.epochs) / len(EDGES))) / 2
         begin, period = 0.0, self.epochs * rule.stretch
         if rule.restarts:  # four cosines, of 1, 2, 4 and 8 fifteenths of the epochs
             share = next(n for n in (8, 4, 2, 1) if self.epoch >= self.epochs * (n - 1) / 15)
@@ -211,23 +264,30 @@ class Search:
     def mask(self) -> Tensor:
         if self.kept is not None:
             return self.kept
-        return torch.tensor([option not in self.rule.exclude for option in OPTIONS]).expand(len(EDGES), -1)
+        mask = torch.tensor([option not in self.rule.exclude for option in OPTIONS]).repeat(len(EDGES), 1)
+        for edge, option in self.settled.items():
+            mask[edge] = torch.arange(len(OPTIONS)) == option
+        return mask
 
     def advance(self) -> None:
         """One step of the method."""
         self.outputs, self.weight_gradient, self.theta_gradient = [], {}, None
         self.rule.enter(self)
+        if self.rule.removal is not None and self.epoch >= self.epochs and self.done % self.steps_per_epoch == 0:
+            settle(self)
         self.rule.step(self, self.epoch >= math.floor(self.rule.warm_up * self.epochs + 0.5))
         self.done += 1
 
-    def loss(self, batch: Batch, draw: Draw, w: Weights | None = None) -> Tensor:
-        self.outputs.append(self.rule.network(self.w if w is None else w, batch[0], draw, self.parts))
+    def loss(self, batch: Batch, draw: Draw, w: Weights | None = None, norm: Norm = by_batch) -> Tensor:
+        self.outputs.append(self.rule.network(self.w if w is None else w, batch[0], draw, self.parts, norm))
         return cross_entropy(self.outputs[-1], batch[1])
 
     def penalty(self) -> Tensor:
         """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
         theta = self.theta["theta"]
-        value = self.rule.l2 / 2 * theta.square().sum()
+        # Rows beyond those of NAS-Bench-201 mask nothing but their padding, which is zero.
+        kept = theta * self.mask if theta.shape == self.mask.shape else theta
+        value = self.rule.l2 / 2 * kept.square().sum()
         if self.rule.entropy:
             value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
         return sum((term(self) for term in self.rule.penalties), value)
@@ -285,7 +345,12 @@ def one_hot(index: Tensor) -> Tensor:
 
 def mixture(s: Search, role: str) -> list[Draw]:
     """DARTS, equation 2."""
-    return [Draw(softmax(s.theta["theta"]), s.mask)]
+    return [Draw(softmax(s.theta["theta"].masked_fill(~s.mask, -math.inf)), s.mask)]
+
+
+def sigmoid_mixture(s: Search, role: str) -> list[Draw]:
+    """Fair-DARTS: every option has a weight of its own."""
+    return [Draw((1 + (-s.theta["theta"]).exp()).reciprocal() * s.mask, s.mask)]
 
 
 def simplex_mixture(s: Search, role: str) -> list[Draw]:
@@ -420,7 +485,7 @@ def prune(s: Search, keep: int) -> None:
 
 
 def widen(s: Search, parts: int) -> None:
-    """New channels copy random ones, in weights and momentum; one seed makes all of them, layer by layer."""
+    """New channels copy random ones, in weights, momentum and statistics; one seed makes them all, layer by layer."""
     generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=s.noise["widening"])))
     for name in [name for name in s.w if ".operations." in name]:
         size = len(s.w[name])
@@ -431,6 +496,11 @@ def widen(s: Search, parts: int) -> None:
         s.w[name] = leaf(s.w[name][outputs][:, inputs])
         if name in s.buffers:
             s.buffers[name] = s.buffers[name][outputs][:, inputs]
+        place, _, rest = name.partition(".operations.")
+        statistics = f"{place} {rest.partition('.')[0]}"
+        if statistics in s.running.found:
+            mean, variance = s.running.found[statistics]
+            s.running.found[statistics] = mean[outputs], variance[outputs]
     s.parts = parts
 
 
@@ -452,7 +522,10 @@ def kl_anchor(s: Search) -> Tensor:
 def weight_step(s: Search, batch: Batch | None = None) -> None:
     """w ← w - SGD(∇_w L(w)) along fresh gates; several paths are averaged, or added up."""
     batch = next(s.batches["weights"]) if batch is None else batch
-    losses = [s.loss(batch, draw) for draw in s.rule.draw(s, "weights")]
+    draws = s.rule.draw(s, "weights")
+    if s.rule.perturb is not None:
+        draws = [s.rule.perturb(s, batch, draw) for draw in draws]
+    losses = [s.loss(batch, draw, norm=s.running.training) for draw in draws]
     s.descend(gradient(sum(losses[1:], losses[0]) / (1 if s.rule.summed else len(losses)), s.w))
 
 
@@ -467,6 +540,85 @@ def architecture_step(s: Search) -> None:
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
     penalty = full_gradient(s.penalty(), s.theta) if s.rule.l2 or s.rule.entropy or s.rule.penalties else {"theta": 0.0}
     s.learn({"theta": gradients["theta"] + penalty["theta"]})
+
+
+def legal(gates: Tensor) -> Tensor:
+    """SDARTS: entries in [0, 1], one at the former largest where none is left, and a sum of one."""
+    rows = []
+    for row in gates:
+        kept = row.clamp(0, 1)
+        rows.append(one_hot(row.argmax()[None])[0] if not kept.any() else kept / kept.sum())
+    return torch.stack(rows)
+
+
+def random_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
+    """SDARTS-RS: uniform noise on the probabilities, of a radius that grows from 0.03 towards 0.3."""
+    radius = 0.03 + 0.27 * s.epoch / s.epochs
+    uniform = torch.rand(len(EDGES), len(OPTIONS), dtype=torch.float64, generator=s.noise["weights"])
+    return draw._replace(gates=legal(draw.gates.detach() + radius * (2 * uniform - 1)))
+
+
+def adversarial_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
+    """SDARTS-ADV: seven sign steps up the loss of the batch, in evaluation mode; undone if that did not rise."""
+    radius, start = 0.03 + 0.27 * s.epoch / s.epochs, draw.gates.detach()
+    before = s.loss(batch, draw, norm=s.running.evaluation)
+    moved = random_perturbation(s, batch, draw).gates
+    for _ in range(7):
+        at = moved.clone().requires_grad_()
+        loss = s.loss(batch, draw._replace(gates=at), norm=s.running.evaluation)
+        moved = moved + 2 * radius / 7 * full_gradient(loss, {"gates": at})["gates"].sign()
+        moved = legal(start + (moved - start).clamp(-radius, radius))
+    after = s.loss(batch, draw._replace(gates=moved), norm=s.running.evaluation)
+    return draw._replace(gates=start if before > after else moved)
+
+
+def settle(s: Search) -> None:
+    """DARTS-PT: of a random open edge keep the option without which the measure is least; no other is touched."""
+    assert s.rule.removal is not None
+    if not s.settled:
+        s.buffers = {}
+    remaining = [edge for edge in range(len(EDGES)) if edge not in s.settled]
+    edge = remaining[int(torch.randint(len(remaining), (), generator=s.order(len(s.settled))))]
+    [draw], values = s.rule.draw(s, "selection"), {}
+    for option in range(len(OPTIONS)):
+        if s.mask[edge, option]:
+            gates, executed = draw.gates.detach().clone(), s.mask.clone()
+            gates[edge, option], executed[edge, option], total, count = 0.0, False, 0.0, 0
+            for x, y in s.judges:
+                s.outputs.append(network(s.w, x, Draw(gates, executed)).detach())
+                total, count = total + float(s.rule.removal(s.outputs[-1], y)) * len(y), count + len(y)
+            values[option] = total / count
+    s.settled[edge] = min(values, key=values.__getitem__)
+    s.theta["theta"] = leaf(s.theta["theta"] * s.mask)
+
+
+def accuracy(scores: Tensor, targets: Tensor) -> Tensor:
+    return (scores.argmax(-1) == targets).double().mean()
+
+
+def negative_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    return -cross_entropy(scores, targets)
+
+
+# Penalties
+
+
+def beta_decay(s: Search) -> Tensor:
+    """β-DARTS: λ · mean over edges of log Σ exp(α), with λ growing towards 50."""
+    return 50 * s.epoch / s.epochs * s.theta["theta"].exp().sum(-1).log().mean()
+
+
+def zero_one(power: int) -> Callable[[Search], Tensor]:
+    """Fair-DARTS: -10 times the mean of |σ(α) - 1/2| to a power, over the options that take part."""
+
+    def term(s: Search) -> Tensor:
+        sigma = (1 + (-s.theta["theta"]).exp()).reciprocal()[s.mask]
+        return -10 * ((sigma - 0.5).abs() ** power).mean()
+
+    return term
+
+
+# Steps of other methods
 
 
 def two_path_step(s: Search) -> None:
@@ -529,9 +681,8 @@ def reward_step(s: Search, samples: int) -> None:
     for draw in draws:
         batch = next(s.batches["architecture"])
         s.loss(batch, draw)
-        accuracy = (s.outputs[-1].argmax(-1) == batch[1]).double().mean()
         assert draw.score is not None
-        reward = accuracy - 1e-4 * draw.score.detach()
+        reward = accuracy(s.outputs[-1], batch[1]) - 1e-4 * draw.score.detach()
         s.baseline = reward if s.baseline is None else 0.99 * s.baseline + 0.01 * reward
         loss = loss - (reward - s.baseline) * draw.score / samples
     gradients = full_gradient(loss, s.theta)

@@ -33,6 +33,7 @@ COLLAPSED = 5  # skip connections, of 6 edges, that count as a collapse
 LOOKS = (200, 500, 1000, 2000)  # steps at which the table compares the geometries
 MARKS = "<!-- written by analyse.py: begin -->", "<!-- written by analyse.py: end -->"
 GEOMETRIES, LEVELS = ("softmax", "simplex"), ("bilevel", "erm")
+PUBLISHED = {"softmax": 0.0003, "simplex": 0.1}  # rates of the papers
 LABELS = {"softmax": "softmax + Adam", "simplex": "simplex + EG", "bilevel": "bilevel", "erm": "ERM"}
 
 
@@ -192,6 +193,11 @@ def summarise(
                 if best:
                     facts = {"geometry": geometry, "level": level, "with_none": with_none}
                     against.append(facts | {"sentence": against_random(members, without_none)})
+    published = []
+    for level in LEVELS:
+        simplex, softmax = (of(geometry, level, PUBLISHED[geometry], False) for geometry in ("simplex", "softmax"))
+        if simplex and softmax:
+            published.append({"with_none": False, "level": level} | contrast(simplex, softmax))
     for with_none in (False, True) if rates else ():
         best_of = {(g, level): of(g, level, rate, with_none) for (g, level), rate in rates.items()}
         for level in LEVELS:
@@ -210,6 +216,7 @@ def summarise(
         "best_rates": {"-".join(key): rate for key, rate in rates.items()},
         "baselines": exact,
         "arms": arms,
+        "published": published,
         "comparisons": comparisons,
         "levels": levels,
         "against_random": against,
@@ -240,7 +247,7 @@ def describe(members: Sequence[Mapping[str, Any]], threshold: float) -> dict[str
 
 
 def contrast(simplex: Sequence[Mapping[str, Any]], softmax: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Simplex less softmax on one level, each at its best rate: Welch's intervals, and paired ones by seed."""
+    """Simplex less softmax on one level, each at one rate: Welch's intervals, and paired ones by seed."""
     shared = sorted({run["seed"] for run in simplex} & {run["seed"] for run in softmax})
     found: dict[str, Any] = {"rates": {"simplex": simplex[0]["rate"], "softmax": softmax[0]["rate"]}}
     for name, sign in (("accuracy", 1), ("entropy", -1), ("gap", -1), ("skips", -1)):
@@ -301,6 +308,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         if arms:
             lines += ["", f"### Every arm after {config['steps']:,} steps, {'with' if with_none else 'without'} `none`"]
             lines += ["", *arms_table(arms, with_none)]
+    if summary["published"]:
+        lines += ["", "### Simplex less softmax, each at its published rate (Welch's intervals)", ""]
+        lines += comparison_table(summary["published"])
     if summary["comparisons"]:
         lines += ["", "### Simplex less softmax, each at its best rate (Welch's intervals)", ""]
         lines += comparison_table(summary["comparisons"])
@@ -477,14 +487,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
     table = truth(config, chosen.data_root)
     runs = read_runs(config, chosen.out, table)
+    again = not runs and not chosen.out.exists() and (chosen.results / "results.json").exists()
+    if again:  # the series that were kept are analysed anew
+        runs = json.loads((chosen.results / "results.json").read_text(encoding="utf-8"))["runs"]
     if not runs:
         raise SystemExit(f"no search in {chosen.out} is finished")
     results = {"config": config, "summary": summarise(config, runs, table), "runs": runs}
     chosen.results.mkdir(parents=True, exist_ok=True)
     save(chosen.results / "results.json", compact(results) + "\n")
-    seconds = {"search_seconds": round(sum(run["seconds"] for run in runs.values()))}
-    facts = environment([plan.folder(chosen.out) for plan in all_plans(config) if plan.name in runs]) | seconds
-    save(chosen.results / "environment.json", compact(facts) + "\n")
+    if not again:
+        seconds = {"search_seconds": round(sum(run["seconds"] for run in runs.values()))}
+        facts = environment([plan.folder(chosen.out) for plan in all_plans(config) if plan.name in runs]) | seconds
+        save(chosen.results / "environment.json", compact(facts) + "\n")
     draw(results, chosen.results)
     text = markdown(results)
     page = chosen.results / "README.md"

@@ -11,7 +11,7 @@ from torch import nn
 
 from sharewise.cost import Cost, SupernetCost, cost, latency
 from sharewise.data import digits
-from sharewise.engine import Joint, Unrolled, numerics, prepare, run, stream
+from sharewise.engine import Joint, Reward, Unrolled, numerics, prepare, run, stream
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
@@ -134,7 +134,8 @@ def test_a_search_is_charged_for_what_it_executes(method: str) -> None:
         differentiable = any(gate.weights.requires_grad for gate in gates.values())
         match recipe.level:
             case _ if not torch.is_grad_enabled():
-                part, passes = ("selection" if state.step == state.total_steps else "architecture"), 1
+                rewarding = isinstance(recipe.level, Reward) and state.step < state.total_steps
+                part, passes = ("architecture" if rewarding else "selection"), 1
             case Joint():
                 part, passes = "weights", 3
             case Unrolled() if differentiable:  # the batch of the weights, whose gradient is differentiated, is first

@@ -31,7 +31,7 @@ def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
         yield importlib.import_module("run"), importlib.import_module("analyse")
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("run", "analyse"):
+        for name in ("run", "analyse", "published"):
             sys.modules.pop(name, None)
 
 
@@ -228,3 +228,31 @@ def test_the_written_results_are_those_of_the_configuration(
         assert len({len(value) for value in run.values() if isinstance(value, list)}) == 1
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert analysis.insert(page, analysis.markdown(results)) == page
+
+
+def test_the_published_rates_are_those_of_the_methods(modules: tuple[ModuleType, ModuleType]) -> None:
+    published = importlib.import_module("published")
+    plan = published.plan_of(FOLDER / "published.yaml", Path("root"))
+    arms = published.arms_of(plan)
+    assert len(arms) == 8
+    assert len(plan["seeds"]) >= 10
+    for method in plan["methods"]:
+        recipe, facts = sw.methods.build(method["method"], method["options"]), arms[method["name"]]
+        assert recipe.distribution.geometry.learning_rate == facts["rate"]
+        assert ("none" not in recipe.exclude) is facts["with_none"]
+        assert recipe.roles.is_disjoint("weights", "architecture") is (facts["level"] == "bilevel")
+    assert plan["data"][0]["path"] == str(Path("root") / "cifar10")
+
+
+def test_what_is_finished_at_the_published_rates_is_told(modules: tuple[ModuleType, ModuleType]) -> None:
+    published, (running, _) = importlib.import_module("published"), modules
+    runs = {}
+    for geometry, rate, entropies in (("softmax", 3e-4, [1.3, 1.2]), ("simplex", 0.1, [1.2, 0.8])):
+        for seed in range(3):
+            plan = running.Plan(geometry, "erm", rate, False, seed)
+            runs[plan.name] = invented_run(plan, [2, 3], [value + 0.01 * seed for value in entropies])
+    table = {str(a): 50.0 for a in enumerate_architectures(sw.spaces.nasbench201())}
+    summary = published.summarise(runs, table)
+    assert [row["level"] for row in summary["comparisons"]] == ["erm"]
+    assert summary["comparisons"][0]["entropy"]["paired_at_end"]["mean"] == pytest.approx(-0.4)
+    assert "Partial: 6 of 80" in published.markdown(summary, 80)

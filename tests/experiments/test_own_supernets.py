@@ -25,7 +25,7 @@ def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
         yield importlib.import_module("run"), importlib.import_module("analyse")
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("run", "analyse"):
+        for name in ("run", "analyse", "norms"):
             sys.modules.pop(name, None)
 
 
@@ -218,3 +218,23 @@ def test_guided_searches_are_charged_their_supernets(
     assert "Failed scorings, with one score for all architectures: 3 of 6" in text
     analysis.draw(config, records, costs, tmp_path)
     assert (tmp_path / "figure.png").exists()
+
+
+def test_norms_are_compared_seed_by_seed(modules: tuple[ModuleType, ModuleType]) -> None:
+    norms = importlib.import_module("norms")
+    plan = norms.plan_of(FOLDER / "norms.yaml", Path("root"))
+    assert [space["network"]["affine"] for space in plan["spaces"]] == [False, True]
+    true = list(np.linspace(0, 1, norms.CELLS))
+
+    def of(shift: float) -> dict[str, dict[str, float]]:
+        return {
+            str(b): norms.agreement([value + shift * (-1) ** i for i, value in enumerate(true)], true)
+            for b in norms.BATCHES
+        }
+
+    runs = {"plain": {0: of(0.3), 1: of(0.31)}, "affine": {0: of(0.1), 1: of(0.11), 2: of(0.1)}}
+    summary = norms.summarise(runs)
+    assert summary["n"] == {"plain": 2, "affine": 3}
+    assert summary["affine less plain"]["4"][0] > 0.1
+    assert summary["recalibration"]["plain"]["20 less 4"][0] == 0
+    assert "Partial: 5 of 10" in norms.markdown(summary, 10)

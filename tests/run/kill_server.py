@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import sharewise as sw
-from sharewise.engine import EpochEnded, Event, SearchState, Stepped
+from sharewise.engine import EpochEnded, Event, SearchState, StageEntered, Stepped
 from sharewise.run import from_mapping
 
 
@@ -25,6 +25,7 @@ def killer(moment: str | int | None) -> Any:
         hit = (isinstance(event, Stepped) and state.step == moment) or (
             moment == "selection" and isinstance(event, EpochEnded) and state.step >= state.total_steps
         )
+        hit = hit or (isinstance(event, StageEntered) and moment == f"stage {event.record['stage']}")
         if hit:
             os.kill(os.getpid(), signal.SIGKILL)
 

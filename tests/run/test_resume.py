@@ -124,6 +124,29 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
     assert_same_run(reference, killed)
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["darts-pt", pytest.param("blank-pt", marks=pytest.mark.slow), pytest.param("sdarts", marks=pytest.mark.slow)],
+)
+def test_a_search_that_is_killed_while_its_selection_trains_on_resumes_to_the_bit(
+    method: str, run_job: Run, tmp_path: Path
+) -> None:
+    configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"
+    configuration |= {"selection": "perturbation", "tuning_epochs": 1, "checkpoint_every": 1}
+    assert run_job("search", configuration, reference) == 0
+    # As soon as the first decision is settled, within the epoch after it, after a later one, and at the last step.
+    for index, moment in enumerate(["stage 1", 9, "stage 4", 31]):
+        status = run_job("search", configuration, killed, resume=index > 0, kill=moment)
+        assert status == signal.SIGKILL, f"the run was not killed at {moment}: status {status}"
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    rounds = [line for line in lines if line["event"] == "stage" and "settled" in line]
+    assert len(rounds) == 6
+    assert sorted(name for line in rounds for name in line["settled"]) == sorted(lines[0]["decisions"])
+    assert all(len(values) == 4 for line in rounds for values in line["without"].values()), "none is never tried"
+
+
 @pytest.mark.parametrize("every", [1, 4, 8])
 def test_a_run_killed_at_a_checkpoint_that_ends_an_epoch_loses_no_line(
     every: int, run_job: Run, tmp_path: Path

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sharewise as sw
+from sharewise.distribution import Expectation, Factored, SoftmaxLogits
+from sharewise.distribution.phase import Phase
 from sharewise.errors import ConfigurationError
 from sharewise.space import sample
 from sharewise.spaces import load
@@ -126,3 +128,29 @@ def test_options_are_checked() -> None:
     for wrong in ({"channels": 0}, {"cells": 0}, {"norm_momentum": 0.0}, {"norm_momentum": 1.5}):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             NasBench1Shot1Options(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_planted_cell_is_found_through_the_gates_of_one_cell(name: str) -> None:
+    """The cell's own output is the target, with weights shared evenly among its inputs, as a mixture can reach."""
+    supernet, _, _ = case(name, channels=4)
+    relaxation, rng = supernet.relaxation, np.random.default_rng(101)
+    planted = sample(supernet.space, rng)
+    while planted["vertices"] < 6:  # type: ignore[operator]
+        planted = sample(supernet.space, rng)
+    cell = supernet.stacks[0][0]  # type: ignore[index]
+    x = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    encoded = {d: torch.tensor(row, dtype=torch.float64) for d, row in relaxation.encode(planted).items()}
+    even = {d: row / row.sum() if row.any() else row + 1 / len(row) for d, row in encoded.items()}
+    with torch.no_grad():
+        target = cell(x, {d: Gate(row, tuple(range(len(row)))) for d, row in even.items()})
+    generator = torch.Generator().manual_seed(1)
+    distribution = Factored(relaxation, SoftmaxLogits(0.2), Expectation(), generator).double()
+    optimizer = distribution.optimizer()
+    for _ in range(200):
+        [gates] = distribution.draw(generator, Phase("architecture"))
+        optimizer.zero_grad()
+        torch.autograd.backward((cell(x, gates) - target).square().mean())
+        optimizer.step()
+    found = relaxation.project({d: row.tolist() for d, row in distribution.probabilities().items()})
+    assert found == planted

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from sharewise.cost import MultiplyAccumulates, SupernetCost
 from sharewise.distribution import Concentrations, Factored, Phase, Setting, Simplex, SoftmaxLogits
-from sharewise.engine import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine import (
+    AnchorPenalty,
+    BetaDecay,
+    CostTarget,
+    EntropyPenalty,
+    ExpectedCost,
+    Penalty,
+    Ramp,
+    WeightDecay,
+    ZeroOnePenalty,
+)
 from sharewise.testing import check_penalty
 
 
@@ -173,10 +183,21 @@ def distance_from_uniform(distribution: Factored, costs: SupernetCost) -> Tensor
     return (distribution.geometry.concentrations(distribution.theta) - 1).square().sum()
 
 
+def logits(distribution: Factored, costs: SupernetCost) -> Tensor:
+    return distribution.theta.amax(dim=-1).mean()
+
+
+def indecision(distribution: Factored, costs: SupernetCost) -> Tensor:
+    return -(distribution.theta.sigmoid() - 0.5).abs().mean()
+
+
 HOUSE: list[tuple[Penalty, Callable[[Factored, SupernetCost], Tensor | float]]] = [
     (WeightDecay(), lambda distribution, costs: distribution.theta.square().sum()),
     (EntropyPenalty(), collapse),
     (AnchorPenalty(), distance_from_uniform),
+    (BetaDecay(Ramp(0.0, 50.0)), logits),
+    (ZeroOnePenalty(), indecision),
+    (ZeroOnePenalty(norm="l1"), indecision),
     (ExpectedCost(1.0), expected_cost),
     (CostTarget(MultiplyAccumulates(), 1000, 1.0), expected_cost),
     (CostTarget(MultiplyAccumulates(), 1000, 1.0, two_sided=True), expected_cost),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, final
@@ -154,11 +154,13 @@ def _decorations(function: ast.FunctionDef, *names: str) -> Iterator[ast.Call]:
 def _arguments(module: str, function: ast.FunctionDef) -> Iterator[Field]:
     """The keyword arguments of a method, after those of the method that it varies."""
     for call in _decorations(function, "variant"):
-        for keyword in call.keywords:
-            assert isinstance(keyword.value, ast.Name)
-            home, varied = _definition(module, keyword.value.id)
-            assert isinstance(varied, ast.FunctionDef)
-            yield from _arguments(home, varied)
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        of = given.pop("of")
+        assert isinstance(of, ast.Name)
+        home, varied = _definition(module, of.id)
+        assert isinstance(varied, ast.FunctionDef)
+        for field in _arguments(home, varied):
+            yield replace(field, default=_value(given[field.name])) if field.name in given else field
     texts = described(ast.get_docstring(function) or "")
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         yield Field(argument.arg, _type(argument.annotation), _value(default), texts.get(argument.arg, ""))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods
+from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
 from sharewise.cli.options import Field, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
@@ -87,7 +87,6 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     """
     common = _common(command)
     _add_run(parser, command)
-    add_fields(parser.add_argument_group("what to run"), common)
     first = Parser(parser.prog, add_help=False)
     for name, kind in (("space", str), ("method", str), ("config", place), ("resume", place)):
         first.add_argument("--" + name, type=kind)
@@ -96,7 +95,10 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume)
     file = {} if early.config is None else _file(early.config, named)
     network, recipe = _nested(command, {field.name: field.default for field in common} | stored | file | named)
-    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's.
+    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
+    # method has for itself as well (`keep`) is the method's.
+    common = [field for field in common if field.name not in {own.name for own in recipe}]
+    add_fields(parser.add_argument_group("what to run"), common)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
     _require_options(command, words, {**stored, **file, **named}, (*common, *network, *recipe))
@@ -143,6 +145,7 @@ def require_run(path: str) -> str:
 def _common(command: str) -> list[Field]:
     """The options of the configuration itself; those that name something list what there is."""
     names = {"space": list(SPACES), "method": list(methods()), "data": list(SOURCES)}
+    names["selection"] = names_of_table("sharewise.engine.selections", "SELECTIONS")
     fields = fields_of_class("sharewise.run.configuration", _CONFIGURATIONS[command], skip=(*_NESTED, *_TABLES))
     return [
         replace(field, text=f"{field.text.rstrip('.')}: {', '.join(names[field.name])}")

@@ -120,6 +120,8 @@ class Factored(Distribution):
 
     theta: nn.Parameter
     mask: Tensor
+    settled: Mapping[str, int | None]
+    """The option that a decision has taken for good, or `None` for one that has none left (see `settle`)."""
 
     def __init__(
         self,
@@ -139,6 +141,7 @@ class Factored(Distribution):
         self.register_buffer("mask", mask)
         self.theta = nn.Parameter(geometry.initial(mask, generator))
         self._options: list[tuple[int, ...]] | None = None  # unmasked options by decision, kept on the host
+        self.settled: dict[str, int | None] = {}
 
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """One set of gates."""
@@ -149,16 +152,27 @@ class Factored(Distribution):
         return [
             {
                 decision.name: Gate(row[: decision.size], options, score, unit=score is not None)
+                if decision.name not in self.settled
+                else self._settled_gate(decision, score)
                 for decision, row, options, score in rows
             }
         ]
 
+    def _settled_gate(self, decision: Decision, score: Tensor | None) -> Gate:
+        chosen = self.settled[decision.name]
+        weights = self._constant(decision).to(self.theta)
+        return Gate(weights, () if chosen is None else (chosen,), None if score is None else torch.zeros_like(score))
+
+    def _constant(self, decision: Decision) -> Tensor:
+        """The weights of a settled decision."""
+        return torch.tensor([float(i == self.settled[decision.name]) for i in range(decision.size)])
+
     def sample(self, generator: torch.Generator) -> Architecture:
         """An option for every decision that picks, drawn from the probabilities and projected."""
         rows = self.probabilities()
+        given = {*self.settled, *(d.name for d in self.relaxation.decisions if d.weighs)}
         chosen = {
-            d.name: rows[d.name].tolist() if d.weighs else one_hot_sample(rows[d.name], generator)
-            for d in self.relaxation.decisions
+            name: row.tolist() if name in given else one_hot_sample(row, generator) for name, row in rows.items()
         }
         return self.relaxation.project(chosen, self.exclude)
 
@@ -174,14 +188,19 @@ class Factored(Distribution):
     def probabilities(self) -> Mapping[str, Tensor]:
         """The probabilities of every decision."""
         with torch.no_grad():
-            matrix = self.geometry.probabilities(self.theta, self.mask).cpu()
-        return {d.name: row[: d.size] for d, row in zip(self.relaxation.decisions, matrix, strict=True)}
+            return self._rows(self.geometry.probabilities(self.theta, self.mask).cpu())
 
     def mixture(self) -> Mapping[str, Tensor]:
         """The mixture weights of the geometry."""
         with torch.no_grad():
-            matrix = self.geometry.mixture(self.theta, self.mask).cpu()
-        return {d.name: row[: d.size] for d, row in zip(self.relaxation.decisions, matrix, strict=True)}
+            return self._rows(self.geometry.mixture(self.theta, self.mask).cpu())
+
+    def _rows(self, matrix: Tensor) -> Mapping[str, Tensor]:
+        """Its rows by decision, where decisions are open."""
+        return {
+            d.name: self._constant(d).to(row) if d.name in self.settled else row[: d.size]
+            for d, row in zip(self.relaxation.decisions, matrix, strict=True)
+        }
 
     def optimizer(self) -> Optimizer:
         """The optimiser of the geometry."""
@@ -201,6 +220,31 @@ class Factored(Distribution):
             if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
                 moment.mul_(self.mask)
         return optimizer
+
+    def settle(self, chosen: Mapping[str, int | None]) -> None:
+        """Take decisions out of the mixture for good: from now on their gates are constants, whatever the estimator.
+
+        A settled decision weighs its option by one, also where options do not compete, or has no active option at all.
+        θ goes on to exist, without a gradient from the loss. Checkpoints do not hold this: who settles is a surgery,
+        which a resume repeats.
+
+        Args:
+            chosen: index of an option by decision, or `None` to leave the decision without any.
+
+        Raises:
+            ConfigurationError: for an option that is masked.
+        """
+        keep = {}
+        for row, decision in enumerate(self.relaxation.decisions):
+            index = chosen.get(decision.name)
+            if index is not None:
+                if not self.mask[row, index]:
+                    raise ConfigurationError(
+                        f"decision {decision.name!r} cannot take option {decision.options[index]!r}, which is masked"
+                    )
+                keep[decision.name] = torch.arange(decision.size) == index
+        self.restrict(keep)  # so that penalties see it
+        self.settled = {**self.settled, **chosen}
 
 
 def one_hot_sample(probabilities: Tensor, generator: torch.Generator) -> list[float]:

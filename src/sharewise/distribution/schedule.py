@@ -13,7 +13,7 @@ from typing import final
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Bounded", "Constant", "Cosine", "CosineRestarts", "Linear", "Schedule", "Setting", "value_at"]
+__all__ = ["Bounded", "Constant", "Cosine", "CosineRestarts", "Linear", "Ramp", "Schedule", "Setting", "value_at"]
 
 Schedule = Callable[[int, int], float]
 """A value as a function of (epoch, epochs), 0-based."""
@@ -114,6 +114,26 @@ class Linear:
     def __call__(self, epoch: int, epochs: int) -> float:
         """The value in `epoch`; a single epoch takes the start."""
         return self.start + (self.end - self.start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)
+
+
+@final
+@dataclass(frozen=True)
+class Ramp:
+    """From `start` in the first epoch to `end` after the last: start + (end - start) · epoch / epochs.
+
+    The line along which the authors of SDARTS and β-DARTS raise their radius and their strength.
+
+    Example:
+        >>> [Ramp(0.0, 50.0)(e, 5) for e in range(5)]
+        [0.0, 10.0, 20.0, 30.0, 40.0]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The value in `epoch`."""
+        return self.start + (self.end - self.start) * (epoch / epochs)
 
 
 @final

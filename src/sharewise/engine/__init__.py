@@ -1,7 +1,8 @@
 """Engine: levels, penalties, schedules, stages, selections, the recipe that joins them, and the one loop."""
 
-from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear
+from sharewise.distribution import Constant, Cosine, CosineRestarts, Linear, Ramp
 from sharewise.engine.budget import Affordable, Limit
+from sharewise.engine.by_perturbation import ByPerturbation
 from sharewise.engine.by_strategy import ByStrategy
 from sharewise.engine.callback import (
     Announced,
@@ -13,6 +14,7 @@ from sharewise.engine.callback import (
     Started,
     Stepped,
 )
+from sharewise.engine.course import Course, Period
 from sharewise.engine.evaluate import evaluate
 from sharewise.engine.level import Alternating, Joint, Level, Losses, Reward, Unrolled, WeightsOnly
 from sharewise.engine.loop import SearchResult, run, train
@@ -25,16 +27,28 @@ from sharewise.engine.optimization import (
     WeightOptimization,
 )
 from sharewise.engine.part import Part
-from sharewise.engine.penalty import AnchorPenalty, CostTarget, EntropyPenalty, ExpectedCost, Penalty, WeightDecay
+from sharewise.engine.penalty import (
+    AnchorPenalty,
+    BetaDecay,
+    CostTarget,
+    EntropyPenalty,
+    ExpectedCost,
+    Penalty,
+    WeightDecay,
+    ZeroOnePenalty,
+)
+from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
-from sharewise.engine.stage import Stage, pruning, stage_at, warm_up
+from sharewise.engine.selections import SELECTIONS, selection_named
+from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
     architecture_step,
     gate_gradients,
+    gate_loss,
     gate_slopes,
     joint_step,
     reward_step,
@@ -44,21 +58,27 @@ from sharewise.engine.step import (
 from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
+from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
 __all__ = [
     "PRECISIONS",
+    "SELECTIONS",
     "AdamOptimization",
+    "Adversarial",
     "Affordable",
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "BetaDecay",
+    "ByPerturbation",
     "ByStrategy",
     "Callback",
     "Constant",
     "Cosine",
     "CosineRestarts",
     "CostTarget",
+    "Course",
     "DartsRule",
     "EntropyPenalty",
     "EpochEnded",
@@ -77,7 +97,11 @@ __all__ = [
     "Optimization",
     "Part",
     "Penalty",
+    "Period",
+    "Perturbation",
     "Pruning",
+    "Ramp",
+    "RandomNoise",
     "RankSampled",
     "Recipe",
     "Reward",
@@ -95,25 +119,30 @@ __all__ = [
     "Stepped",
     "SupernetOracle",
     "Surgery",
+    "Threshold",
     "Unrolled",
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
     "Widening",
+    "ZeroOnePenalty",
     "architecture_step",
     "evaluate",
     "evaluate_gates",
     "gate_gradients",
+    "gate_loss",
     "gate_slopes",
     "joint_step",
     "numerics",
     "prepare",
+    "pruned",
     "pruning",
     "replay",
     "reward_step",
     "rounding_gap",
     "run",
     "seeded_modules",
+    "selection_named",
     "selection_scorer",
     "selection_scores",
     "stage_at",

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Batch, Role
-from sharewise.distribution import Gradient
+from sharewise.distribution import Bounded, Gradient
 from sharewise.engine.part import Part
+from sharewise.engine.perturbation import Perturbation
 from sharewise.engine.step import architecture_step, joint_step, reward_step, unrolled_step, weight_step
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.supernet import norms
@@ -54,15 +55,26 @@ class Level(Part):
     """How the level reaches architecture parameters, which the distribution must allow; `None` if it trains none."""
     roles: ClassVar[tuple[Role, ...]]
     """The data roles that a step draws batches from; the architecture step draws from the last one."""
+    perturbation: Perturbation | None = None
+    """What alters the gates of weight steps, and of nothing else."""
 
     @property
     def learns(self) -> bool:
         """Whether the level trains architecture parameters, and so needs a distribution that has some."""
         return self.gradient is not None
 
-    def weight_step(self, state: SearchState) -> Losses:
-        """Advance w by one step; θ is not touched."""
-        return {"weights_loss": weight_step(state)}
+    def weight_step(self, state: SearchState, batch: Batch | None = None) -> Losses:
+        """Advance w by one step; θ is not touched.
+
+        Args:
+            state: the search; its weight stream yields the batch.
+            batch: use this one instead.
+        """
+        perturbation = self.perturbation
+        if perturbation is None:
+            return {"weights_loss": weight_step(state, batch)}
+        loss = weight_step(state, batch, altered=lambda gates, batch: perturbation.altered(state, gates, batch))
+        return {"weights_loss": loss}
 
     def architecture_step(self, state: SearchState) -> Losses | None:
         """Advance θ by one step; neither w nor running statistics are touched.
@@ -71,6 +83,16 @@ class Level(Part):
             Scalars for the history; `None`, and nothing is done, where the level has no step on θ alone.
         """
         return None
+
+    @property
+    def schedules(self) -> Mapping[str, Bounded]:
+        """Those of the perturbation, where there is one."""
+        return {} if self.perturbation is None else self.perturbation.schedules
+
+    def describe(self) -> str:
+        """The level, and what perturbs it."""
+        name = type(self).__name__
+        return name if self.perturbation is None else f"{name} under {self.perturbation.describe()}"
 
     @abstractmethod
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
@@ -102,7 +124,9 @@ class Level(Part):
             )
 
     def check(self, state: SearchState) -> None:
-        """Refuse, before a search begins, batches that are too small for a batch norm."""
+        """Refuse batches that are too small for a batch norm, and a perturbation of nothing."""
+        if self.perturbation is not None:
+            self.perturbation.check(state)
         for role in self.roles if norms(state.supernet) else ():
             size = state.data.size(role)
             if min(state.recipe.batch_size, size) < 2:
@@ -159,6 +183,7 @@ class Alternating(Level):
     Args:
         first: which of the two steps comes first.
         every: weight steps per architecture step, at least 1.
+        perturbation: alters the gates of weight steps, so that w does well around θ (SDARTS); `None` for none.
 
     Raises:
         ConfigurationError: when an argument is out of range.
@@ -170,6 +195,7 @@ class Alternating(Level):
 
     first: Literal["architecture", "weights"] = "architecture"
     every: int = 1
+    perturbation: Perturbation | None = None
     gradient: ClassVar[Gradient | None] = "path"
     roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
 
@@ -203,6 +229,7 @@ class Unrolled(Level):
     Args:
         inner_learning_rate: ξ, not negative; `None` for the present learning rate of the weights, as in the paper.
         radius: of the finite difference that replaces the exact Hessian-vector product, or `None`.
+        perturbation: alters the gates of weight steps; the step that is looked ahead is an unperturbed one.
 
     References:
         H. Liu et al., *DARTS*, ICLR 2019 (arXiv 1806.09055), equations 7 and 8.
@@ -214,6 +241,7 @@ class Unrolled(Level):
 
     inner_learning_rate: float | None = None
     radius: float | None = None
+    perturbation: Perturbation | None = None
     gradient: ClassVar[Gradient | None] = "path"
     roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
 
@@ -242,7 +270,7 @@ class Unrolled(Level):
         """Both steps on one batch, or the weight step alone during a warm-up."""
         batch = state.next_batch("weights")
         ahead = self._look_ahead(state, batch) if architecture else {}
-        return {**ahead, "weights_loss": weight_step(state, batch)}
+        return {**ahead, **self.weight_step(state, batch)}
 
     def _look_ahead(self, state: SearchState, batch: Batch) -> Losses:
         loss = unrolled_step(state, batch, inner_learning_rate=self.inner_learning_rate, radius=self.radius)

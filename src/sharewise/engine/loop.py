@@ -9,7 +9,6 @@ from typing import Any
 from sharewise.distribution import Distribution
 from sharewise.engine.callback import Callback, EpochEnded, SelectionEnded, StageEntered, Started, Stepped
 from sharewise.engine.select import Selected
-from sharewise.engine.stage import stage_at
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
 from sharewise.space import Architecture
@@ -73,7 +72,7 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     while state.step < state.total_steps:
         _begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
-        moves = state.recipe.stages[state.stage].architecture_steps
+        moves = state.course.stages[state.stage].architecture_steps
         while state.step < end:
             for name, loss in state.recipe.level.step(state, architecture=moves).items():
                 state.meter(name, loss)
@@ -84,19 +83,18 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
 
 def _begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
-    recipe = state.recipe
-    target = stage_at(recipe.stages, state.epoch, recipe.epochs)
+    target = state.course.stage_at(state.epoch)
     while state.stage < target:
         state.stage += 1
         _enter_stage(state)
     for group in state.weight_optimizer.param_groups:
-        group["lr"] = recipe.weights.learning_rate(state.epoch, recipe.epochs)
+        group["lr"] = state.course.learning_rate_at(state.epoch)
     if state.on_epoch is not None:
-        state.on_epoch(state.epoch, recipe.epochs)
+        state.on_epoch(state.phase("weights").epoch, state.recipe.epochs)
 
 
 def _enter_stage(state: SearchState) -> None:
-    stage = state.recipe.stages[state.stage]
+    stage = state.course.stages[state.stage]
     record: dict[str, Any] = {
         "event": "stage",
         "stage": state.stage,
@@ -104,7 +102,7 @@ def _enter_stage(state: SearchState) -> None:
         "architecture_steps": stage.architecture_steps,
     }
     operate(state, stage.surgeries, record)
-    if len(state.recipe.stages) > 1 or stage.surgeries:
+    if len(state.course.stages) > 1 or stage.surgeries:
         state.history.append(record)
         state.emit(StageEntered(record))
 

@@ -6,38 +6,56 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 from sharewise.cost import Quantity, SupernetCost
-from sharewise.distribution import Bounded, Concentrations, Factored, Geometry, Phase, Setting
+from sharewise.distribution import (
+    Bounded,
+    Concentrations,
+    Factored,
+    Geometry,
+    Phase,
+    Setting,
+    SigmoidLogits,
+    SoftmaxLogits,
+)
 from sharewise.engine.part import Part
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["AnchorPenalty", "CostTarget", "EntropyPenalty", "ExpectedCost", "Penalty", "WeightDecay"]
+__all__ = [
+    "AnchorPenalty",
+    "BetaDecay",
+    "CostTarget",
+    "EntropyPenalty",
+    "ExpectedCost",
+    "Penalty",
+    "WeightDecay",
+    "ZeroOnePenalty",
+]
 
 
 class Penalty(Part):
     """λ times a differentiable scalar of θ, added to the loss of every architecture step.
 
-    A penalty is its strength and its `value`. For instance β-DARTS, whose λ grows from 0 to 50 over the epochs:
+    A penalty is its strength and its `value`. For instance the largest logit of every decision, held down ever more:
 
     Example:
         >>> from sharewise.distribution import Linear
         >>> @dataclass(frozen=True)
-        ... class LogitPenalty(Penalty):
+        ... class LargestLogit(Penalty):
         ...     strength: Setting
         ...
         ...     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
-        ...         return distribution.theta.masked_fill(~distribution.mask, -torch.inf).logsumexp(dim=-1).mean()
-        >>> Phase("architecture", 2, 3).value(LogitPenalty(Linear(0.0, 50.0)).strength)
+        ...         return distribution.theta.masked_fill(~distribution.mask, -torch.inf).amax(dim=-1).mean()
+        >>> Phase("architecture", 2, 3).value(LargestLogit(Linear(0.0, 50.0)).strength)
         50.0
     """
 
@@ -176,6 +194,64 @@ class AnchorPenalty(Penalty):
             if len(kept) > 1:
                 total = total + kl_divergence(Dirichlet(kept), Dirichlet(torch.ones_like(kept)))
         return total
+
+
+@final
+@dataclass(frozen=True)
+class BetaDecay(Penalty):
+    """λ · mean over decisions d of log Σ_o exp(α_{d,o}): β-decay, which holds the logits low and alike.
+
+    Its gradient with respect to α_{d,o} is λ p_{d,o} over the number of decisions, so that the strongest option is held
+    back most, whereas weight decay pulls by the size of α.
+
+    Args:
+        strength: λ, not negative; a number or a schedule. The paper raises it linearly from 0 to 50.
+
+    References:
+        P. Ye et al., *β-DARTS: Beta-Decay Regularization for Differentiable Architecture Search*, CVPR 2022
+        (arXiv 2203.01665), and the released code.
+    """
+
+    strength: Setting
+    geometry: ClassVar[type] = SoftmaxLogits
+
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The mean of the logarithms."""
+        self.require(distribution.geometry)
+        value: Tensor = distribution.theta.masked_fill(~distribution.mask, -torch.inf).logsumexp(dim=-1).mean()
+        return value
+
+
+@final
+@dataclass(frozen=True)
+class ZeroOnePenalty(Penalty):
+    """-λ · mean over options of (σ(α) - 1/2)²: pushes weights that do not compete towards zero or one.
+
+    Args:
+        strength: λ, not negative; a number or a schedule. Fair-DARTS uses 10.
+        norm: `"l2"` as above, or `"l1"` for |σ(α) - 1/2|, whose pull is the same however near to 1/2 an option is.
+
+    Raises:
+        ConfigurationError: for a norm that is neither.
+
+    References:
+        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), the zero-one loss, and the released code.
+    """
+
+    strength: Setting = 10.0
+    norm: Literal["l2", "l1"] = "l2"
+    geometry: ClassVar[type] = SigmoidLogits
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in ("l2", "l1"):
+            raise unknown_name("norm of penalty ZeroOnePenalty:", self.norm, ("l2", "l1"))
+
+    def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
+        """The negative mean distance from one half, over the options that are not masked."""
+        self.require(distribution.geometry)
+        distance = (distribution.theta[distribution.mask].sigmoid() - 0.5).abs()
+        return -(distance.square() if self.norm == "l2" else distance).mean()
 
 
 @final

@@ -22,10 +22,12 @@ from sharewise.strategy.variation import Crossover, SeveralChoices
 from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
 if TYPE_CHECKING:
+    from sharewise.engine.course import Period
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
+    from sharewise.space import Probabilities, Relaxation
 
-__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection"]
+__all__ = ["DartsRule", "Evolution", "Mode", "RankSampled", "Selected", "Selection", "nearest", "rested", "within"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,30 @@ class Selection(Part):
     """Whether the rule needs a learned distribution."""
     exclude: tuple[Option, ...] = ()
     """Options that are never part of the result."""
+    absence: Option | None = None
+    """The option that a result has where the rule keeps nothing of a decision, also if the recipe excludes it."""
+
+    def tuning(self, recipe: Recipe, relaxation: Relaxation) -> Period | None:
+        """Epochs that follow those of the recipe, in which the rule settles one decision after the other and the search
+        trains on; they are part of the run, charged, recorded and resumed as the others. `None` for a rule that only
+        looks at the end.
+
+        Args:
+            recipe: that the rule is a part of.
+            relaxation: names the decisions.
+        """
+        return None
+
+    def tuned(self, epochs: int) -> Selection:
+        """The same rule with other epochs between two of its rounds.
+
+        Raises:
+            ConfigurationError: for a rule that has none.
+        """
+        raise ConfigurationError(
+            f"selection {type(self).__name__} only looks at the end of a search, so that tuning epochs would do "
+            "nothing; leave them out, or take the selection perturbation"
+        )
 
     @abstractmethod
     def select(self, state: SearchState) -> Selected:
@@ -84,7 +110,7 @@ class Mode(Selection):
 
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
-        return Selected(self.projected(state), f"mode of the distribution{_within(state)}{_rested(state)}")
+        return Selected(self.projected(state), f"mode of the distribution{within(state)}{rested(state)}")
 
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
@@ -112,7 +138,7 @@ class DartsRule(Selection):
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         others = ", ".join(map(str, self.exclude))
-        rule = f"strongest option other than {others}{_within(state)}{_rested(state)}"
+        rule = f"strongest option other than {others}{within(state)}{rested(state)}"
         return Selected(self.projected(state), rule)
 
     def projected(self, state: SearchState) -> Architecture:
@@ -120,18 +146,23 @@ class DartsRule(Selection):
         return _project(state, self.exclude)
 
 
-def _rested(state: SearchState) -> str:
+def rested(state: SearchState) -> str:
     """A word of warning where the run was too short for any step on θ."""
     return "" if state.moves else " (θ has never moved in this run, which was too short for that: its initial value)"
 
 
 def _project(state: SearchState, exclude: tuple[Option, ...]) -> Architecture:
     probabilities = {name: row.tolist() for name, row in state.distribution.probabilities().items()}
-    wish = state.distribution.relaxation.project(probabilities, (*exclude, *state.recipe.exclude))
-    return wish if state.affordable is None else state.affordable.best(probabilities, wish)
+    return nearest(state, probabilities, (*exclude, *state.recipe.exclude))
 
 
-def _within(state: SearchState) -> str:
+def nearest(state: SearchState, weights: Probabilities, exclude: tuple[Option, ...]) -> Architecture:
+    """The projection of weights, within the budget where there is one."""
+    wish = state.distribution.relaxation.project(weights, exclude)
+    return wish if state.affordable is None else state.affordable.best(weights, wish)
+
+
+def within(state: SearchState) -> str:
     """How a budget took part in a projection."""
     if state.affordable is None:
         return ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
     from sharewise.engine.state import SearchState
 
-__all__ = ["Stage", "check_stages", "pruning", "stage_at", "warm_up"]
+__all__ = ["Stage", "check_stages", "pruned", "pruning", "stage_at", "warm_up"]
 
 
 @final
@@ -147,13 +147,32 @@ def pruning(keep: Sequence[int], rest: float = 0.0, parts: Sequence[int] = ()) -
     References:
         X. Chen et al., *DrNAS*, ICLR 2021 (arXiv 2006.10355), section 3.3 (progressive learning).
     """
-    if any(later >= earlier for earlier, later in pairwise(keep)):
-        raise ConfigurationError(f"every stage must keep fewer options than the one before, got {list(keep)}")
     if parts and len(parts) != len(keep) + 1:
         raise ConfigurationError(f"parts {list(parts)} do not fit {len(keep) + 1} stages; give one K for each")
-    stages = []
-    for number, options in enumerate((None, *keep)):
-        first, *others = warm_up(rest)
-        wider = (Widening(parts[number]),) if parts and number else ()
-        stages += [replace(first, keep=options, operations=wider), *others]
-    return tuple(replace(stage, fraction=stage.fraction / (len(keep) + 1)) for stage in stages)
+    stages, wider = pruned(warm_up(rest), keep), iter(parts[1:])
+    return tuple(
+        replace(stage, operations=(Widening(next(wider)),)) if parts and stage.keep is not None else stage
+        for stage in stages
+    )
+
+
+def pruned(stages: Sequence[Stage], keep: Sequence[int]) -> tuple[Stage, ...]:
+    """The stages of a recipe once for each number of options: all of them first, then fewer and fewer.
+
+    Args:
+        stages: which may rest and operate, but not prune themselves.
+        keep: options that remain from the second round of the stages on, and so on; they fall.
+
+    Raises:
+        ConfigurationError: when the stages prune already, or the numbers do not fall.
+
+    Example:
+        >>> [(stage.fraction, stage.architecture_steps, stage.keep) for stage in pruned(warm_up(0.5), [3])]
+        [(0.25, False, None), (0.25, True, None), (0.25, False, 3), (0.25, True, None)]
+    """
+    if any(stage.keep is not None for stage in stages):
+        raise ConfigurationError("the stages of this recipe prune already; leave one of the two out")
+    if any(later >= earlier for earlier, later in pairwise(keep)):
+        raise ConfigurationError(f"every stage must keep fewer options than the one before, got {list(keep)}")
+    rounds = [(replace(stages[0], keep=options), *stages[1:]) for options in (None, *keep)]
+    return tuple(replace(stage, fraction=stage.fraction / len(rounds)) for each in rounds for stage in each)

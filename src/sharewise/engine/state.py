@@ -15,6 +15,7 @@ from sharewise.data import Batch, Role, RoleData, Stream, Task
 from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.course import Course, Period
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
@@ -132,14 +133,22 @@ class SearchState:
         return self.streams["weights"].steps_per_pass
 
     @property
+    def course(self) -> Course:
+        """The epochs of the recipe, and those in which its selection trains on."""
+        recipe = self.recipe
+        own = Period(recipe.epochs, recipe.stages, recipe.weights.learning_rate)
+        tuning = recipe.selection.tuning(recipe, self.distribution.relaxation)
+        return Course((own,) if tuning is None else (own, tuning))
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        total = self.steps_per_epoch * self.recipe.epochs
+        total = self.steps_per_epoch * self.course.epochs
         return total if self.max_steps is None else min(total, self.max_steps)
 
     def phase(self, step: Step) -> Phase:
-        """The present moment, for a draw."""
-        return Phase(step, self.epoch, self.recipe.epochs)
+        """The present moment, for a draw; beyond the epochs of the recipe, that of their last one."""
+        return Phase(step, min(self.epoch, self.recipe.epochs - 1), self.recipe.epochs)
 
     def next_batch(self, role: Role) -> Batch:
         """The next training batch of a role."""

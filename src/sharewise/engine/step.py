@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "architecture_step",
     "gate_gradients",
+    "gate_loss",
     "gate_slopes",
     "joint_step",
     "reward_step",
@@ -80,6 +81,15 @@ def architecture_step(state: SearchState) -> Tensor:
             state.distribution.pullback(gates, {name: slope / len(paths) for name, slope in slopes.items()})
             losses.append(loss)
     return torch.stack(losses).mean()
+
+
+def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str) -> Tensor:
+    """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes`."""
+    leaves = _leaves(state, gates, differentiable=False)
+    with torch.no_grad(), frozen_statistics(state.supernet):
+        loss = _loss(state, batch, leaves)
+    state.charge(part, leaves, len(batch.inputs), EVALUATION)
+    return loss
 
 
 def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tuple[Tensor, dict[str, Tensor]]:

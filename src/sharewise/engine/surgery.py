@@ -166,7 +166,7 @@ def replay(state: SearchState, history: Iterable[Mapping[str, Any]]) -> None:
     for record in history:
         if record["event"] == "stage":
             try:
-                for surgery in state.recipe.stages[record["stage"]].surgeries:
+                for surgery in state.course.stages[record["stage"]].surgeries:
                     surgery.apply(state, record)
             except LookupError as error:
                 raise CheckpointError(

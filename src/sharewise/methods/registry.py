@@ -40,7 +40,9 @@ def method(name: str) -> Callable[[Callable[P, Recipe]], Callable[P, Recipe]]:
     return register
 
 
-def variant(name: str, of: Callable[..., Recipe]) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+def variant(
+    name: str, of: Callable[..., Recipe], **defaults: Any
+) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
     """Register a method that takes the arguments of another one, and perhaps some more, and changes its recipe.
 
     The decorated function maps the recipe of `of`, its only positional argument, to the variant's. The registered
@@ -49,16 +51,18 @@ def variant(name: str, of: Callable[..., Recipe]) -> Callable[[Callable[..., Rec
     Args:
         name: the field's usual name in lower case, with dashes.
         of: a registered method function.
+        defaults: of arguments of `of`, where the variant has others.
     """
 
     def register(change: Callable[..., Recipe]) -> Callable[..., Recipe]:
-        inherited = inspect.signature(of).parameters
+        found = inspect.signature(of).parameters
+        inherited = {key: p.replace(default=defaults.get(key, p.default)) for key, p in found.items()}
         own = dict(list(inspect.signature(change).parameters.items())[1:])
 
         @functools.wraps(change)
         def function(**arguments: Any) -> Recipe:
             changed = {key: arguments.pop(key) for key in own if key in arguments}
-            return change(of(**arguments), **changed)
+            return change(of(**(defaults | arguments)), **changed)
 
         signature = inspect.Signature([*inherited.values(), *own.values()])
         _HINTS[name] = {**_hints_of(of), **get_type_hints(change)}

@@ -13,7 +13,7 @@ from torch import nn
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_latencies
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
-from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics
+from sharewise.engine import Callback, CostTarget, Limit, Recipe, SearchResult, numerics, pruned, selection_named
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.files import CONFIGURATION_BYTES, read_bytes
 from sharewise.methods import build, parameters
@@ -106,7 +106,7 @@ class Configuration:
         """What the run starts from, beside its space, recipe and data."""
         return Setting(self.network_options(), self.seed, self.place, self.max_steps)
 
-    def keep(self, out: str | Path, resume: bool) -> Keep:
+    def _keep(self, out: str | Path, resume: bool) -> Keep:
         """Where the run is kept."""
         return Keep(Path(out), resume, self.checkpoint_every)
 
@@ -125,6 +125,10 @@ class SearchConfiguration(Configuration):
         max_macs: the largest number of multiply-accumulates per example that the found network may need.
         max_latency: the longest time, in milliseconds, that the found network may take for one example by the latency
             table of the run.
+        selection: how the architecture is picked; by default as the method does.
+        tuning_epochs: of the search between two rounds of the selection perturbation, 5 in its paper.
+        keep: options per decision that remain from the second part of the search on, the third, and so on; the parts
+            are of equal length, and none means a single one.
         budget_penalty: strength of a penalty on the expected cost above a budget, for methods that learn a
             distribution; a budget holds without it.
         latency: the latency table of the run; measured when it begins, if it is needed and not given.
@@ -135,6 +139,9 @@ class SearchConfiguration(Configuration):
 
     method: str = "gaea-erm"
     gap_examples: int = 256
+    selection: str | None = None
+    tuning_epochs: int | None = None
+    keep: tuple[int, ...] = ()
     oracle: str | None = None
     oracle_dataset: str | None = None
     max_parameters: int | None = None
@@ -158,8 +165,11 @@ class SearchConfiguration(Configuration):
         return network_options(space, asked_network(space, build(self.method, self.recipe), self.network))
 
     def build_recipe(self) -> Recipe:
-        """The method's recipe with the configured options and budgets."""
+        """The method's recipe with the configured options, selection, pruning and budgets."""
         recipe = build(self.method, self.recipe)
+        selection = recipe.selection if self.selection is None else selection_named(self.selection)
+        if self.tuning_epochs is not None:
+            selection = selection.tuned(self.tuning_epochs)
         limits = tuple(
             Limit(quantity(), most)
             for quantity, most in (
@@ -171,7 +181,11 @@ class SearchConfiguration(Configuration):
         )
         penalties = [CostTarget(limit.quantity, limit.most, self.budget_penalty) for limit in limits]
         return replace(
-            recipe, limits=limits, penalties=(*recipe.penalties, *(penalties if self.budget_penalty else ()))
+            recipe,
+            limits=limits,
+            penalties=(*recipe.penalties, *(penalties if self.budget_penalty else ())),
+            selection=selection,
+            stages=pruned(recipe.stages, self.keep) if self.keep else recipe.stages,
         )
 
     def _latencies(self) -> Latency:
@@ -203,7 +217,7 @@ class SearchConfiguration(Configuration):
         """Run the search in a folder, or continue it there."""
         if self.max_latency is not None and self.latency is None:
             return self.with_latencies().execute(out, resume=resume, callbacks=callbacks)
-        return self.search().run(self.keep(out, resume), callbacks, self.complete())
+        return self.search().run(self._keep(out, resume), callbacks, self.complete())
 
     def search(self) -> Search:
         """The search before its first step, space and data loaded."""
@@ -248,7 +262,7 @@ class TrainConfiguration(Configuration):
 
     def execute(self, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainingResult:
         """Run the training in a folder, or continue it there."""
-        return self.train().run(self.keep(out, resume), callbacks, self.complete())
+        return self.train().run(self._keep(out, resume), callbacks, self.complete())
 
     def train(self, *, evaluate_on_test: bool = True) -> Training:
         """The training before its first step, space and data loaded."""

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from sharewise.engine import Scorer, SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.score import ScoreGates
-from sharewise.engine.stage import stage_at
 from sharewise.ledger import EVALUATION
 from sharewise.run.search import Search
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
@@ -152,10 +151,10 @@ def _once(state: SearchState, action: Callable[[], object]) -> _Need:
 
 def _kinds(state: SearchState) -> dict[tuple[bool, bool], int]:
     """How many steps there are by whether θ moves, and whether they close an epoch, when some levels do more."""
-    recipe, kinds = state.recipe, dict[tuple[bool, bool], int]()
-    for epoch in range(recipe.epochs):
+    kinds = dict[tuple[bool, bool], int]()
+    for epoch in range(state.course.epochs):
         steps = min(state.steps_per_epoch, state.total_steps - epoch * state.steps_per_epoch)
-        moves = recipe.stages[stage_at(recipe.stages, epoch, recipe.epochs)].architecture_steps
+        moves = state.course.stages[state.course.stage_at(epoch)].architecture_steps
         for closing, number in ((False, steps - 1), (True, 1)):
             if steps > 0 and number > 0:
                 kinds[moves, closing] = kinds.get((moves, closing), 0) + number

@@ -90,8 +90,9 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 
 
 def _stable(text: str) -> str:
-    """A recipe in words that are the same in every process, and in folders of before some settings that it lacks."""
-    return re.sub(r" at 0x[0-9a-f]+|, operations=\(\)(?=\))|, edge_learning_rate=None(?=\))|, 'parts': \(\)", "", text)
+    """A recipe in words that are the same in every process, and in folders of before a piece had a field more."""
+    later = r", operations=\(\)(?=\))|, perturbation=None(?=\))|, edge_learning_rate=None(?=\))|, 'parts': \(\)"
+    return re.sub(rf" at 0x[0-9a-f]+|{later}", "", text)
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], *, edited: bool) -> str | None:

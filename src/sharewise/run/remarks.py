@@ -63,7 +63,7 @@ def remarks(state: SearchState, architecture: Architecture) -> list[Remark]:
 def _undecided(state: SearchState) -> Iterator[Remark]:
     entropy = state.distribution.entropy()
     rows = state.distribution.probabilities().values()
-    open_options = [int((row > 0).sum()) for row in rows]  # excluded options have none
+    open_options = [max(int((row > 0).sum()), 1) for row in rows]  # of a removed edge none is left
     if entropy is None or not open_options:
         return
     most = sum(math.log(count) for count in open_options) / len(open_options)

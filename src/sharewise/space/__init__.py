@@ -11,6 +11,7 @@ from sharewise.space.relaxation import (
     Decision,
     DirectRelaxation,
     Encoding,
+    Join,
     Probabilities,
     Relaxation,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "EdgeWeights",
     "Encoding",
     "EnumeratedListing",
+    "Join",
     "Listing",
     "Option",
     "Picture",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast, final
 
@@ -16,8 +15,6 @@ from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
 
 __all__ = [
-    "Block",
-    "BlockListing",
     "EnumeratedListing",
     "Listing",
     "ProductListing",
@@ -27,8 +24,6 @@ __all__ = [
 ]
 
 Digits = Callable[[Sequence[str]], npt.NDArray[np.integer] | None]
-Block = Sequence[Mapping[str, Option]]
-"""The legal answers to a group of choices."""
 Codes = tuple[npt.NDArray[np.uint32] | npt.NDArray[np.uint64], npt.NDArray[np.int32]]
 
 
@@ -226,69 +221,6 @@ class ProductListing(Listing):
             if digits is not None:
                 return np.asarray(digits @ np.array(self._radix, np.int64))
         return super().codes_of(items)
-
-
-@final
-class BlockListing(Listing):
-    """The product of independent groups of choices in mixed radix, the first group varying slowest.
-
-    Args:
-        name: of the space.
-        blocks: the legal answers to each group.
-        architecture: builds an architecture of the space from values.
-        parse: reads the standard string of the space.
-
-    Example:
-        >>> from sharewise.space import Choice, Constraint, Space
-        >>> rule = Constraint("a and b differ", lambda v: v["a"] != v["b"], reads=("a", "b"))
-        >>> space = Space("toy", tuple(Choice(name, (0, 1, 2)) for name in "abc"), (rule,))
-        >>> len(space.listing), str(space.listing.at(17))
-        (18, '{"a": 2, "b": 1, "c": 2}')
-    """
-
-    def __init__(
-        self,
-        name: str,
-        blocks: Sequence[Block],
-        architecture: Callable[[dict[str, Option]], Architecture],
-        parse: Callable[[str], Architecture],
-    ) -> None:
-        self._name, self._blocks, self._architecture, self._parse = name, tuple(blocks), architecture, parse
-        self._digit = [{tuple(values.items()): digit for digit, values in enumerate(block)} for block in blocks]
-        self._length = math.prod(map(len, self._blocks))
-
-    def __len__(self) -> int:
-        return self._length
-
-    def at(self, index: int) -> Architecture:
-        """See `Listing.at`."""
-        rest = checked_index(index, self._length, self._name)
-        values: dict[str, Option] = {}
-        for block in reversed(self._blocks):
-            rest, digit = divmod(rest, len(block))
-            values |= block[digit]
-        return self._architecture(values)
-
-    def index(self, architecture: Architecture) -> int:
-        """See `Listing.index`."""
-        values, index = dict(architecture.items_), 0
-        choices = sum(len(block[0]) for block in self._blocks)
-        if architecture.space != self._name or not len(values) == len(architecture.items_) == choices:
-            raise unknown_item(architecture, self._name, "one of that space")
-        for block, digit in zip(self._blocks, self._digit, strict=True):
-            answer = tuple((name, values.get(name)) for name in block[0])
-            if answer not in digit:
-                raise unknown_item(architecture, self._name, f"legal options, not {dict(answer)}")
-            index = index * len(block) + digit[answer]  # type: ignore[index]
-        return index
-
-    def code(self, item: object) -> int:
-        """The index: see `Listing.code`."""
-        if isinstance(item, str):
-            item = self._parse(item)
-        if not isinstance(item, Architecture):
-            raise unknown_item(item, self._name, "an Architecture or its standard string")
-        return self.index(item)
 
 
 @final

@@ -17,7 +17,15 @@ from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Option
 from sharewise.space.space import Space
 
-__all__ = ["ConditionalRelaxation", "Decision", "DirectRelaxation", "Encoding", "Probabilities", "Relaxation"]
+__all__ = [
+    "ConditionalRelaxation",
+    "Decision",
+    "DirectRelaxation",
+    "Encoding",
+    "Join",
+    "Probabilities",
+    "Relaxation",
+]
 
 Encoding = Mapping[str, tuple[float, ...]]
 """For each decision the weight of each option; an option of weight zero is not executed."""
@@ -47,6 +55,19 @@ class Decision:
         return len(self.options)
 
 
+@dataclass(frozen=True)
+class Join:
+    """A node that several edges lead to, of which a result keeps only some.
+
+    Args:
+        edges: the decisions on operations of these edges, by name and in the order of their sources.
+        keep: how many of the edges a result has.
+    """
+
+    edges: tuple[str, ...]
+    keep: int
+
+
 class Relaxation(ABC):
     """How a space is made continuous.
 
@@ -58,6 +79,14 @@ class Relaxation(ABC):
     decisions: tuple[Decision, ...]
     independent: bool = True
     """Whether every decision may be mixed or drawn by itself; if not, only whole architectures are drawn."""
+    joins: tuple[Join, ...] = ()
+    """The nodes that lose edges on the way from a mixture to a result."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Decisions on operations by the kind of cell that they belong to; where one is settled after the other, one of
+        each group is settled at a time."""
+        return (tuple(decision.name for decision in self.decisions),)
 
     @abstractmethod
     def encode(self, architecture: Architecture) -> Encoding:

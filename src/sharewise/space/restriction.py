@@ -160,7 +160,12 @@ class RestrictedRelaxation(Relaxation):
 
     def __init__(self, whole: Relaxation, part: Space) -> None:
         self.whole, self.space = whole, part
-        self.decisions, self.independent = whole.decisions, whole.independent
+        self.decisions, self.independent, self.joins = whole.decisions, whole.independent, whole.joins
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Those of the whole."""
+        return self.whole.groups
 
     def encode(self, architecture: Architecture) -> Encoding:
         """That of the whole.

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
+from sharewise.space.blocks import Block, BlockListing, blocks_of
 from sharewise.space.choice import Choice, Option
-from sharewise.space.listing import Block, BlockListing, EnumeratedListing, Listing, ProductListing
+from sharewise.space.listing import EnumeratedListing, Listing, ProductListing
 from sharewise.space.traits import Canonical, Codec, Constraint, Normalise, Picture
 
 if TYPE_CHECKING:
@@ -140,25 +140,7 @@ class Space:
         bound = self.normalise or self.listing_ or any(choice.condition for choice in self.choices)
         if bound or not self.constraints or not all(constraint.reads for constraint in self.constraints):
             return None
-        groups = [{choice.name} for choice in self.choices]
-        for constraint in self.constraints:
-            joined = [group for group in groups if not group.isdisjoint(constraint.reads)]
-            groups = [group for group in groups if group.isdisjoint(constraint.reads)] + [set().union(*joined)]
-        order = [choice.name for choice in self.choices]
-        groups.sort(key=lambda group: min(map(order.index, group)))
-        return tuple(self._answers_of(group) for group in groups)
-
-    def _answers_of(self, group: set[str]) -> Block:
-        """Every legal answer to some choices, on which no other choice depends."""
-        choices = [choice for choice in self.choices if choice.name in group]
-        rules = [constraint for constraint in self.constraints if group.issuperset(constraint.reads)]
-        named = ({c.name: o for c, o in zip(choices, options, strict=True)} for options in _product(choices))
-        found = tuple(values for values in named if all(rule.holds(values) for rule in rules))
-        if not found:
-            raise ConfigurationError(
-                f"no architecture of space {self.name!r} answers {', '.join(sorted(group))} legally"
-            )
-        return found
+        return blocks_of(self.choices, self.constraints)
 
     @cached_property
     def listing(self) -> Listing:
@@ -371,10 +353,6 @@ class Space:
         """
         codec = None if self.codec is None else replace(self.codec, digits=None)  # which counts options of the whole
         return replace(self, choices=choices, listing_=listing, counts=None, codec=codec, whole=self.whole or self)
-
-
-def _product(choices: Iterable[Choice]) -> Iterable[tuple[Option, ...]]:
-    return product(*(choice.options for choice in choices))
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

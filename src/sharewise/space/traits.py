@@ -21,7 +21,7 @@ class Constraint:
 
     Args:
         description: what must hold, in words, used in the error message.
-        holds: predicate on the active values; given those of `reads` alone, where that is named.
+        holds: predicate on the active values; it may be given those of `reads` alone, where that is named.
         reads: names of the choices that it looks at; by default all. A space in which every constraint names a few
             falls apart into blocks, which are counted, drawn and listed one by one however large the space is.
     """

@@ -42,7 +42,7 @@ class RawBlocks(Representation):
         >>> from sharewise.spaces import load
         >>> blocks = RawBlocks(load("nasbench1shot1:1"))
         >>> str(blocks.architecture(0)), len(blocks.neighbours(0))
-        ('conv3x3-bn-relu~0|output~0,1', 7)
+        ('conv3x3-bn-relu~0|output~0,1', 5)
     """
 
     def __init__(self, space: Space, covered: Mask | None = None) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "NormPolicy",
     "RecalibratedStatistics",
     "RunningStatistics",
+    "evaluating",
     "frozen_statistics",
     "norms",
     "recalibrate",
@@ -62,7 +63,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode; every module's own mode is restored afterwards."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
@@ -101,7 +102,7 @@ def recalibrate(module: nn.Module, forward: Forward, inputs: Iterable[Tensor | S
     layers = norms(module)
     saved = _statistics(layers)
     try:
-        with _evaluating(module):
+        with evaluating(module):
             _estimate(layers, forward, inputs)
     except BaseException:
         _restore(saved)
@@ -185,7 +186,7 @@ class BatchStatistics(NormPolicy):
     @contextmanager
     def opened(self, module: nn.Module) -> Iterator[Applied]:
         """See `NormPolicy.opened`."""
-        with _evaluating(module), frozen_statistics(module):
+        with evaluating(module), frozen_statistics(module):
             for layer in norms(module):
                 layer.training = True
             yield _as_they_are
@@ -201,7 +202,7 @@ class RunningStatistics(NormPolicy):
     @contextmanager
     def opened(self, module: nn.Module) -> Iterator[Applied]:
         """See `NormPolicy.opened`."""
-        with _evaluating(module):
+        with evaluating(module):
             yield _as_they_are
 
 
@@ -234,5 +235,5 @@ class RecalibratedStatistics(NormPolicy):
             finally:
                 _restore(saved)
 
-        with _evaluating(module):
+        with evaluating(module):
             yield applied

@@ -57,8 +57,8 @@ def check_selection(
     plain form, without excluded options, within a budget of parameters, and the same as `projected` says where that
     costs no evaluation. *Fair*: whatever is compared was run on the same examples, those of the role `selection`, and
     is paid for; no candidate that saw as many examples has a better score than the one that is picked, whether higher
-    or lower is better; the test examples stay sealed. *Obedient*: where a rule reads probabilities and these have
-    settled on an architecture, it picks that.
+    or lower is better; the test examples stay sealed. *Obedient*: where a rule reads probabilities, runs nothing, and
+    these have settled on an architecture, it picks that.
 
     Args:
         selection: the rule; let it compare few candidates.
@@ -96,7 +96,9 @@ def _check_on(
     found = _selected(state, selection).architecture
     spent = _parameters(state, found)
     expect(spent <= most, f"{_name(selection)} picked {found} with {spent:,} parameters, beyond the budget of {most:,}")
-    if selection.reads_probabilities:
+    with _watched(state.supernet) as seen:
+        selection.select(state)
+    if selection.reads_probabilities and not seen:
         _check_settled(selection, space, dataset, network, seed)
 
 
@@ -164,7 +166,8 @@ def _check_selected(
     except ConfigurationError as error:
         raise AssertionError(f"{name} picked an illegal architecture: {error}") from None
     expect(legal == found, f"{name} picked {found}, which is not in its plain form {legal}")
-    forbidden = [option for option in (*exclude, *selection.exclude) if option in found.values()]
+    barred = [option for option in (*exclude, *selection.exclude) if option != selection.absence]
+    forbidden = [option for option in barred if option in found.values()]
     expect(not forbidden, f"{name} picked {found}, but {forbidden} are excluded")
     projected = selection.projected(state)
     expect(projected is None or projected == found, f"{name} picked {found}, but says that it would pick {projected}")

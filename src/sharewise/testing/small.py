@@ -20,6 +20,7 @@ _SMALL: dict[str, Any] = {
     "finalists": 2,
     "controller_steps": 2,
     "controller_samples": 2,
+    "tuning_epochs": 1,
 }
 
 

@@ -74,7 +74,7 @@ def read_genotype(text: str) -> Genotype:
         ConfigurationError: when it has another form, or an operation leads from a node to itself or an earlier one.
 
     Example:
-        >>> cell = f"[{', '.join(['(\'skip_connect\', 0)', '(\'max_pool_3x3\', 1)'] * 4)}]"
+        >>> cell = "[" + ", ".join(["('skip_connect', 0), ('max_pool_3x3', 1)"] * 4) + "]"
         >>> text = f"Genotype(normal={cell}, normal_concat=range(2, 6), reduce=[], reduce_concat=[])"
         >>> read_genotype(text).normal[2]
         ('skip_connect', 3, 0)

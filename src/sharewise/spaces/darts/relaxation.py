@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from sharewise.space import Architecture, Decision, Encoding, Option, Probabilities, Relaxation, Space
+from sharewise.space import Architecture, Decision, Encoding, Join, Option, Probabilities, Relaxation, Space
 from sharewise.space.relaxation import one_hot, strongest
 from sharewise.spaces.darts.genotype import KINDS, NODES
 
@@ -34,6 +34,16 @@ class TwoInputs(Relaxation):
         self.space = space
         self.decisions = tuple(Decision(name, self._mixed(name, legal)) for name, legal in options.items())
         self._by_name = {decision.name: decision for decision in self.decisions}
+        self.joins = tuple(
+            Join(tuple(f"{kind}_{source}_{node}" for source in range(node)), len(_SIDES))
+            for kind in KINDS
+            for node in NODES
+        )
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The edges of the normal cell, and those of the reduction cell."""
+        return tuple(tuple(name for name in self._by_name if name.startswith(kind)) for kind in KINDS)
 
     def _mixed(self, edge: str, options: tuple[str, ...]) -> tuple[str, ...]:
         """What is mixed on an edge of the space, which may be a part of its whole."""

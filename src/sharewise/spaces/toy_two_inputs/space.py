@@ -24,6 +24,7 @@ from sharewise.space import (
     Choice,
     Decision,
     Encoding,
+    Join,
     Option,
     Picture,
     Probabilities,
@@ -50,6 +51,7 @@ class _TwoInputs(Relaxation):
         chosen = {option for node in NODES for side in _SIDES for option in space[f"{side}_{node}"].options}
         options = tuple(option for option in OPERATIONS if option == "none" or option in chosen)
         self.decisions = tuple(Decision(f"edge_{s}_{t}", options) for s, t in EDGES)
+        self.joins = tuple(Join(tuple(f"edge_{s}_{node}" for s in range(node)), INPUTS) for node in NODES)
 
     def encode(self, architecture: Architecture) -> Encoding:
         architecture = self.space.own(architecture)

@@ -116,9 +116,8 @@ def jacobian_covariance(network: nn.Module, inputs: Tensor, targets: Tensor, los
     """
     _require_numbers(inputs, "jacobian_covariance")
     leaf = inputs.clone().requires_grad_()
-    (slopes,) = torch.autograd.grad(_copied(network)(leaf).sum(), leaf, allow_unused=True)
-    if slopes is None:  # the outputs do not see the inputs
-        return float("nan")
+    value = _copied(network)(leaf).sum()  # which may not see the inputs; then slopes are zero
+    (slopes,) = torch.autograd.grad(value, leaf, allow_unused=True, materialize_grads=True)
     centred = slopes.flatten(1).double()
     centred = centred - centred.mean(dim=1, keepdim=True)
     rows = centred / centred.norm(dim=1, keepdim=True)
