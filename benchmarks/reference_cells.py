@@ -115,7 +115,7 @@ def compare_gaea_pc_darts(gaea: Path) -> reference.Row:
             architect.step(*train, *valid, side.rate)
             gradients.append(laid.read([seen[index] for index in range(4)]))
 
-        def before() -> None:
+        def before(batch: Batch) -> None:
             architect.set_model_alphas()
             architect.set_model_edge_weights()
 

@@ -52,6 +52,7 @@ class SupernetCost:
 
     def __init__(self, supernet: Supernet, input_shape: Sequence[int], *, integers: bool = False) -> None:
         self._closed_form = supernet.multiply_accumulates
+        self._whole = not partial_operations(supernet)  # else a step along gates executes less than what is built
         self._supernet, self._shape, self._integers = supernet, tuple(input_shape), integers
         self._replica = shape_copy(supernet).eval()  # now, so that no later hook sees a pass without values
         self._decisions = supernet.relaxation.decisions
@@ -117,9 +118,7 @@ class SupernetCost:
 
     def multiply_accumulates(self, architecture: Architecture) -> int:
         """Multiply-accumulates of the plain network of an architecture."""
-        gates = discrete(self._supernet.relaxation.encode(architecture))
-        # With partial channels a step along the gates executes less than the network that is built.
-        known = None if partial_operations(self._supernet) else self._closed_form(gates)
+        known = self._closed_form(discrete(self._supernet.relaxation.encode(architecture))) if self._whole else None
         return sum(self.units(architecture).values()) if known is None else known
 
     def parameters(self, architecture: Architecture) -> int:

@@ -171,9 +171,7 @@ class Factored(Distribution):
         """An option for every decision that picks, drawn from the probabilities and projected."""
         rows = self.probabilities()
         given = {*self.settled, *(d.name for d in self.relaxation.decisions if d.weighs)}
-        chosen = {
-            name: row.tolist() if name in given else one_hot_sample(row, generator) for name, row in rows.items()
-        }
+        chosen = {name: row.tolist() if name in given else one_hot_sample(row, generator) for name, row in rows.items()}
         return self.relaxation.project(chosen, self.exclude)
 
     def _unmasked(self) -> list[tuple[int, ...]]:
