@@ -12,6 +12,7 @@ NAMES = (
     "elastic_step",
     "charging",
     "forecast",
+    "partial_memory",
 )
 
 if __name__ == "__main__":

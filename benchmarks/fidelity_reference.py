@@ -5,9 +5,11 @@ folder of a checkout, and a comparison runs when all that it needs is given)::
 
     git clone https://github.com/D-X-Y/AutoDL-Projects           --autodl    darts, gdas
     git clone https://github.com/quark0/darts                    --darts     darts-second-order (with --autodl)
-    git clone https://github.com/liamcli/gaea_release            --gaea      gaea-darts, gaea-gdas (with --fork)
+    git clone https://github.com/liamcli/gaea_release            --gaea      gaea-darts, gaea-gdas (with --fork);
+                                                                             gaea-pc-darts
     git clone https://github.com/liamcli/AutoDL-Projects         --fork
-    git clone https://github.com/xiangning-chen/DrNAS            --drnas     drnas
+    git clone https://github.com/xiangning-chen/DrNAS            --drnas     drnas, also progressive
+    git clone https://github.com/yuhuixu1993/PC-DARTS            --pcdarts   pc-darts
     git clone https://github.com/xiangning-chen/SmoothDARTS      --smooth    sdarts
     git clone https://github.com/Sunshine-Ye/Beta-DARTS          --beta      beta-darts
     git clone https://github.com/xiaomi-automl/FairDARTS         --fair      fair-darts (with --smooth)
@@ -26,7 +28,7 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -42,6 +44,7 @@ from sharewise.data import Batch, Dataset, Examples, Sealed, digits
 from sharewise.engine import SearchState, numerics, prepare, stream
 from sharewise.methods import build
 from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
 from sharewise.spaces import load
 
 ROUNDS, CHANNELS, SEED, BAR = 3, 4, 0, 1e-10
@@ -75,11 +78,14 @@ def three_channels() -> Dataset:
 ENTANGLED = {"sharing": "entangled", "published": True}
 
 
-def prepared(method: str, **arguments: Any) -> SearchState:
+def prepared(
+    method: str, *, space: str = "nasbench201", network: Mapping[str, Any] | None = None, **arguments: Any
+) -> SearchState:
     """A search at a random θ; the methods of TangleNAS on a network with entangled weights in its authors' form."""
     data, recipe = three_channels(), build(method, {"epochs": 3, "batch_size": 16, **arguments})
-    network = {"channels": CHANNELS, "cells": 1, **(ENTANGLED if method.startswith("tanglenas") else {})}
-    supernet = build_supernet(load("nasbench201"), data.input_shape, 10, network=network, seed=SEED)
+    sizes = {"channels": CHANNELS, "cells": 1, **(ENTANGLED if method.startswith("tanglenas") else {})}
+    options = asked_network(load(space), recipe, network or sizes)
+    supernet = build_supernet(load(space), data.input_shape, 10, network=options, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
     theta = state.distribution.theta
@@ -87,7 +93,7 @@ def prepared(method: str, **arguments: Any) -> SearchState:
         noise = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=theta.dtype)
         alive = (theta != 0).to(theta.dtype)
         simplex = method.startswith("gaea")
-        theta.copy_(alive * noise.exp() / (alive * noise.exp()).sum(-1, keepdim=True) if simplex else noise)
+        theta.copy_(alive * noise.exp() / (alive * noise.exp()).sum(-1, keepdim=True) if simplex else alive * noise)
     state.supernet.train()
     return state
 
@@ -141,7 +147,7 @@ def sources(*folders: Path, stubs: tuple[str, ...] = ()) -> Iterator[None]:
 
 def position(name: str, options: tuple[str, ...]) -> str:
     """The authors' name of a weight of the product's supernet (one cell per stage)."""
-    words = name.split(".")
+    words = [word for word in name.split(".") if word != "edge"]
     if words[0] == "stages":
         _, source, target = words[4].split("_")
         if words[5] == "groups":  # the one kernel of an entangled edge
@@ -162,14 +168,22 @@ class Reference:
         state: the product; its weights are copied.
         network: the authors'; biases of convolutions, which the batch norm behind them cancels, become zero.
         options: the network's operations in order.
+        pairs: the network's weights by the product's names, where they have no place in NAS-Bench-201.
     """
 
-    def __init__(self, state: SearchState, network: nn.Module, options: tuple[str, ...] = OPTIONS) -> None:
+    def __init__(
+        self,
+        state: SearchState,
+        network: nn.Module,
+        options: tuple[str, ...] = OPTIONS,
+        pairs: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
         self.network, self.listening, self.unreached = network.train(), True, 0
         self.zeros_are_absent = True
         self.outputs: list[Tensor] = []
         own = dict(network.named_parameters())
-        self.pairs = {name: own[position(name, options)] for name, _ in state.supernet.named_parameters()}
+        names = [name for name, _ in state.supernet.named_parameters()]
+        self.pairs = dict(pairs or {name: own[position(name, options)] for name in names})
         paired = {id(value) for value in self.pairs.values()}
         self.rest = [v for n, v in own.items() if id(v) not in paired and "arch_parameters" not in n]
         with torch.no_grad():
@@ -214,7 +228,7 @@ class Theirs:
 
     Args:
         reference: their network.
-        theta: their architecture parameters.
+        theta: their architecture parameters, a tensor or what copies and detaches like one.
         step: their step on θ from the batches of w and of θ; appends the gradient that it descended to `gradients`.
         noise: how their draws come to the product's noise, for a step's generator.
         before_weights: what their script does before a weight step, given its batch.
@@ -223,7 +237,7 @@ class Theirs:
     """
 
     reference: Reference
-    theta: Tensor
+    theta: Any
     step: Callable[[Batch, Batch], None]
     gradients: list[Tensor]
     noise: Callable[[torch.Generator], Any] = lent
@@ -232,18 +246,30 @@ class Theirs:
     weights_first: bool = False
 
 
-def follow(row: Row, method: str, theirs: Callable[[SearchState], Theirs], epoch: int = 0, **arguments: Any) -> Row:
-    """Some whole steps on both sides, in one of the three epochs."""
+def follow(
+    row: Row,
+    method: str,
+    theirs: Callable[[SearchState], Theirs],
+    epoch: int = 0,
+    enter: Callable[[SearchState, Theirs], None] | None = None,
+    **arguments: Any,
+) -> Row:
+    """Some whole steps on both sides, in one of the three epochs; as many again where they enter a second stage."""
     state, batches = prepared(method, **arguments), prepared(method, **arguments)
     state.epoch = epoch
     side, outputs = theirs(state), []
     reference = side.reference
-    state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    # A network that has changed is priced anew, by passes on shapes alone.
+    state.supernet.register_forward_hook(
+        lambda module, inputs, output: None if output.is_meta else outputs.append(output.detach())
+    )
     noise = {name: stream(SEED, name) for name in ("weights", "architecture")}
     theta, kept = state.distribution.theta, state.distribution.mask.any(dim=0)
     with torch.no_grad():
         side.theta.copy_(theta[:, kept])
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS if enter is None else 2 * ROUNDS):
+        if enter is not None and number == ROUNDS:
+            enter(state, side)
         outputs.clear()
         reference.outputs.clear()
         state.recipe.level.step(state, architecture=True)
@@ -265,8 +291,9 @@ def follow(row: Row, method: str, theirs: Callable[[SearchState], Theirs], epoch
             mine, other = (torch.zeros(()) if g is None else g for g in (value.grad, gradients[name]))
             row.note("w gradient", mine, other)
             row.note("w", value, reference.pairs[name])
-        row.note("θ gradient", theta.grad[:, kept], side.gradients[-1])
-        row.note("θ", theta[:, kept], side.theta)
+        alive = state.distribution.mask[:, kept]
+        row.note("θ gradient", theta.grad[:, kept] * alive, side.gradients[-1] * alive)
+        row.note("θ", theta[:, kept] * alive, side.theta.detach() * alive)
     if reference.unreached:
         row.aside.append(f"{reference.unreached} all-zero weight gradients taken for absent")
     return row
@@ -729,6 +756,16 @@ COMPARISONS: tuple[tuple[tuple[str, ...], Callable[..., Row]], ...] = (
 )
 
 
+def comparisons() -> tuple[tuple[tuple[str, ...], Callable[..., Row]], ...]:
+    """All of them; those with partial channels lie in a module of their own, which imports this one."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    try:
+        from benchmarks.reference_cells import COMPARISONS as PARTIAL
+    finally:
+        del sys.path[0]
+    return (*COMPARISONS, *PARTIAL)
+
+
 def commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "log", "-1", "--format=%h of %cs"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -757,14 +794,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fidelity_reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("autodl", "darts", "gaea", "fork", "drnas", "smooth", "beta", "fair", "pt", "tanglenas")
+    names = ("autodl", "darts", "gaea", "fork", "drnas", "pcdarts", "smooth", "beta", "fair", "pt", "tanglenas")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into the marked block of a document")
     options = parser.parse_args(arguments)
     given = {name: Path(getattr(options, name)).resolve() for name in names if getattr(options, name) is not None}
     missing = [name for name, folder in given.items() if not folder.is_dir()]
-    runnable = [(needs, compare) for needs, compare in COMPARISONS if all(name in given for name in needs)]
+    runnable = [(needs, compare) for needs, compare in comparisons() if all(name in given for name in needs)]
     if missing or not runnable:
         trouble = f"no folder at the path of {', '.join(missing)}" if missing else "no checkout is given"
         print(f"{trouble}.\n\n{__doc__}", file=sys.stderr)

@@ -19,7 +19,7 @@ try:
     from benchmarks import fidelity_reference
     from benchmarks.fidelity import BAR, BEGIN, END, compare, comparisons, method_of, plain
 
-    RULES = {label: rule for label, (rule, _) in comparisons().items()}
+    RULES = {label: case.rule for label, case in comparisons().items()}
 finally:
     sys.path.remove(str(ROOT))
 

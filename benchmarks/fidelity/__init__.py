@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, str
 from sharewise.engine.curvature import spectrum
 from sharewise.methods import build, parameters
 from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
 from sharewise.spaces import load
 
 BAR = 1e-10
@@ -78,15 +79,27 @@ def _gap(a: Tensor | None, b: Tensor | None) -> float:
     return gap if gap == gap else math.inf
 
 
-def comparisons() -> dict[str, tuple[Rule, Mapping[str, Any]]]:
-    """The rule and the arguments of every comparison; two of one method, which has two forms, differ after a comma."""
+class Case(NamedTuple):
+    """One comparison: the rule, the arguments of the method, and the space."""
+
+    rule: Rule
+    arguments: Mapping[str, Any]
+    space: str
+
+
+def comparisons() -> dict[str, Case]:
+    """Every comparison by its label; two of one method, which has two forms, differ after a comma."""
     from tests.methods.method_table import ROWS  # which is made of the rules' parts, and so comes after this module
 
-    found: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
+    found: dict[str, Case] = {}
     for method, row in ROWS.items():
-        found[method] = (row.rule, {})
-        found |= {f"{method}, {words}": (form.rule, form.arguments) for words, form in row.forms.items()}
+        found[method] = Case(row.rule, {}, "nasbench201")
+        found |= {f"{method}, {words}": Case(f.rule, f.arguments, f.space) for words, f in row.forms.items()}
     return found
+
+
+SIZES: Mapping[str, Mapping[str, int]] = {"nasbench201": {"cells": 1}, "darts": {"layers": 3}}
+"""Of the networks, beside the channels."""
 
 
 def method_of(label: str) -> str:
@@ -96,21 +109,21 @@ def method_of(label: str) -> str:
 
 def prepared(label: str, epochs: int) -> SearchState:
     """The product's search at step 0, with a θ drawn at random."""
-    method, data = method_of(label), digits().limited(EXAMPLES, seed=SEED)
+    method, data, case = method_of(label), digits().limited(EXAMPLES, seed=SEED), comparisons()[label]
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
-    rule, own = comparisons()[label]
-    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **own})
-    network = {"channels": 4, "cells": 1, **_SHARING[rule.sharing]}
-    supernet = build_supernet(load("nasbench201"), data.input_shape, data.task.outputs, network=network, seed=SEED)
+    recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **case.arguments})
+    space, options = load(case.space), {**SIZES[case.space], **_SHARING[case.rule.sharing]}
+    network = asked_network(space, recipe, {"channels": 8 if recipe.network else 4, **options})
+    supernet = build_supernet(space, data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for value in state.distribution.parameters():
             noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
-            alive = (value != 0).to(value.dtype)  # options that GAEA excludes stay at zero
+            alive = (value != 0).to(value.dtype)  # options that GAEA excludes stay at zero, and padding
             grown = alive * noise.exp()
-            value.copy_(grown / grown.sum(-1, keepdim=True) if _on_simplex(value) else noise)
+            value.copy_(grown / grown.sum(-1, keepdim=True) if _on_simplex(value) else alive * noise)
     return state
 
 
@@ -131,7 +144,10 @@ def twin(label: str, rule: Rule, epochs: int = EPOCHS) -> Search:
         w={name: leaf(value) for name, value in state.supernet.named_parameters()},
         theta={name: leaf(value) for name, value in state.distribution.named_parameters()},
         batches={role: batches(role) for role in ("weights", "architecture")},
-        noise={role: stream(SEED, role) for role in ("weights", "architecture")},
+        noise={
+            **{role: stream(SEED, role) for role in ("weights", "architecture")},
+            "widening": stream(SEED, "surgery/1/1"),
+        },
         epochs=epochs,
         steps_per_epoch=state.steps_per_epoch,
         judges=[(batch.inputs, batch.targets) for batch in state.evaluation_batches("selection")],
@@ -149,7 +165,7 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
         epochs: of the run, of two steps each (four on a single level), at least two.
         readings: whether to compute other readings of the method as well.
     """
-    state, plain = prepared(label, epochs), twin(label, comparisons()[label][0] if rule is None else rule, epochs)
+    state, plain = prepared(label, epochs), twin(label, comparisons()[label].rule if rule is None else rule, epochs)
     plain.readings, found = readings, Comparison()
     start = {name: value.detach().clone() for name, value in state.distribution.named_parameters()}
     outputs: list[Tensor] = []
@@ -171,7 +187,11 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
             found.size = max(found.size, *(float(g.abs().max()) for g in gradients.values() if g is not None))
         outputs.clear()
 
-    hook = state.supernet.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    def hear(module: Any, inputs: Any, output: Tensor) -> None:
+        if not output.is_meta:  # after a surgery the network is priced anew, by a pass on shapes
+            outputs.append(output.detach())
+
+    hook = state.supernet.register_forward_hook(hear)
     train(state, (listen,))
     hook.remove()
     if state.recipe.reactions:

@@ -91,37 +91,45 @@ def entangled(w: Weights, name: str, x: Tensor, gate: Tensor, executed: Tensor, 
     return mass * norm(f"{name} convolution", F.conv2d(x.clamp_min(0), mixed, padding=1))  # type: ignore[arg-type]
 
 
-def cell(
-    w: Weights,
-    name: str,
-    x: Tensor,
-    gates: Tensor,
-    executed: Tensor,
-    ghosts: bool,
-    norm: Norm,
-    sharing: str = "disjoint",
-) -> Tensor:
+def cell(w: Weights, name: str, x: Tensor, draw: Draw, ghosts: bool, parts: int, norm: Norm, sharing: str) -> Tensor:
     """Node j is Σ_{i<j} Σ_o g_{ij,o} o(node i) over the executed options.
 
-    With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well.
+    With `ghosts` the gates of the others, whose value is zero, are added to every entry of the output as well. With
+    `parts` the sum takes 1/K of the channels, the rest goes around it, and the channels of K groups are interleaved;
+    with weights of edges each of these is multiplied by its own (PC-DARTS, equations 1 and 2).
     """
     nodes = [x]
-    alone = [word for word in OPTIONS if word != "none" and (sharing == "disjoint" or "conv" not in word)]
     for target in range(1, 4):
         node = torch.zeros_like(x)
         for edge, (source, end) in enumerate(EDGES):
-            if end != target:
-                continue
-            place = f"{name}.edges.edge_{source}_{end}"
-            if sharing != "disjoint":
-                node = node + entangled(w, place, nodes[source], gates[edge], executed[edge], sharing == "published")
-            for option, word in enumerate(OPTIONS):
-                if word in alone and executed[edge, option]:
-                    node = node + gates[edge, option] * operation(w, place, word, nodes[source], norm)
-                elif ghosts and not executed[edge, option]:
-                    node = node + gates[edge, option]
+            if end == target:
+                weighed = draw.edges is not None and target > 1
+                path = f"{name}.edges.edge_{source}_{end}" + ".edge" * (weighed + (parts > 1))
+                output = partial_edge(w, path, nodes[source], draw, edge, ghosts, parts, norm, sharing)
+                node = node + (draw.edges[edge] * output if draw.edges is not None else output)
         nodes.append(node)
     return nodes[3]
+
+
+def partial_edge(
+    w: Weights, path: str, x: Tensor, draw: Draw, edge: int, ghosts: bool, parts: int, norm: Norm, sharing: str
+) -> Tensor:
+    size = x.shape[1] // parts
+    seen, rest = x[:, :size], x[:, size:]
+    total = torch.zeros_like(seen)
+    if sharing != "disjoint":
+        gate, executed = draw.gates[edge], draw.executed[edge]
+        total = total + entangled(w, path, seen, gate, executed, sharing == "published", norm)
+    alone = [word for word in OPTIONS if word != "none" and (sharing == "disjoint" or "conv" not in word)]
+    for option, word in enumerate(OPTIONS):
+        if draw.executed[edge, option] and word in alone:
+            total = total + draw.gates[edge, option] * operation(w, path, word, seen, norm)
+        elif ghosts and not draw.executed[edge, option]:
+            total = total + draw.gates[edge, option]
+    if parts == 1:
+        return total
+    whole = torch.cat([total, rest], 1)
+    return whole[:, [group * size + channel for channel in range(size) for group in range(parts)]]
 
 
 def reduction(w: Weights, name: str, x: Tensor, norm: Norm) -> Tensor:
@@ -134,10 +142,10 @@ def reduction(w: Weights, name: str, x: Tensor, norm: Norm) -> Tensor:
 def network(
     w: Weights,
     x: Tensor,
-    gates: Tensor,
-    executed: Tensor,
+    draw: Draw,
     ghosts: bool = False,
     cells: int = 1,
+    parts: int = 1,
     norm: Norm = by_batch,
     sharing: str = "disjoint",
 ) -> Tensor:
@@ -147,7 +155,7 @@ def network(
         if stage:
             x = reduction(w, f"reductions.{stage - 1}", x, norm)
         for number in range(cells):
-            x = cell(w, f"stages.{stage}.{number}", x, gates, executed, ghosts, norm, sharing)
+            x = cell(w, f"stages.{stage}.{number}", x, draw, ghosts, parts, norm, sharing)
     x = affine_norm(w, "head.0", x, norm).clamp_min(0).mean((2, 3))
     return x @ w["head.4.weight"].T + w["head.4.bias"]
 
@@ -160,11 +168,12 @@ def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """Gates with their graph to θ, which options run, and log p of the draw where it is needed."""
+    """Gates with their graph to θ, which options run, log p of the draw where it is needed, and weights of edges."""
 
     gates: Tensor
     executed: Tensor
     score: Tensor | None = None
+    edges: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +205,18 @@ class Rule:
     """Or entangled: convolutions of an edge in one kernel, or published: the same as TangleNAS has it."""
     penalties: tuple[Callable[[Search], Tensor], ...] = ()
     """Terms of the loss of architecture steps, beside `l2` and `entropy`."""
+    parts: int = 1
+    """K: operations see 1/K of the channels."""
+    edge_rate: float = 0.1
+    """Of the weights of edges on the simplex."""
+    network: Callable[[Weights, Tensor, Draw, int, Norm], Tensor] = lambda w, x, draw, parts, norm: network(
+        w, x, draw, parts=parts, norm=norm
+    )
+    """Class scores of images under a draw."""
+    rows: int = 6
+    """Of θ that hold operations; rows after them weigh edges."""
+    enter: Callable[[Search], None] = lambda search: None
+    """What happens before a step, such as the beginning of a stage."""
     perturb: Callable[[Search, Batch, Draw], Draw] | None = None
     """What happens to the gates of a weight step (SDARTS)."""
     removal: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -214,6 +235,9 @@ class Search:
     epochs: int
     steps_per_epoch: int
     done: int = 0
+    parts: int = 0
+    kept: Tensor | None = None
+    """Options that a stage has kept."""
     buffers: Weights = field(default_factory=dict)
     moments: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     moved: int = 0
@@ -232,6 +256,9 @@ class Search:
     """From which the edge of a round is drawn."""
     settled: dict[int, int] = field(default_factory=dict)
     """Option by edge."""
+
+    def __post_init__(self) -> None:
+        self.parts = self.rule.parts
 
     @property
     def epoch(self) -> int:
@@ -258,6 +285,8 @@ class Search:
 
     @property
     def mask(self) -> Tensor:
+        if self.kept is not None:
+            return self.kept
         mask = torch.tensor([option not in self.rule.exclude for option in OPTIONS]).repeat(len(EDGES), 1)
         for edge, option in self.settled.items():
             mask[edge] = torch.arange(len(OPTIONS)) == option
@@ -266,6 +295,7 @@ class Search:
     def advance(self) -> None:
         """One step of the method."""
         self.outputs, self.weight_gradient, self.theta_gradient = [], {}, None
+        self.rule.enter(self)
         if self.rule.removal is not None and self.epoch >= self.epochs and self.done % self.steps_per_epoch == 0:
             settle(self)
         self.rule.step(self, self.epoch >= math.floor(self.rule.warm_up * self.epochs + 0.5))
@@ -276,12 +306,16 @@ class Search:
         return cross_entropy(self.outputs[-1], batch[1])
 
     def scores(self, w: Weights, batch: Batch, draw: Draw, ghosts: bool = False, norm: Norm = by_batch) -> Tensor:
-        return network(w, batch[0], draw.gates, draw.executed, ghosts, norm=norm, sharing=self.rule.sharing)
+        if self.rule.sharing == "disjoint" and not ghosts:
+            return self.rule.network(w, batch[0], draw, self.parts, norm)
+        return network(w, batch[0], draw, ghosts, parts=self.parts, norm=norm, sharing=self.rule.sharing)
 
     def penalty(self) -> Tensor:
         """λ/2 ‖θ‖², λ Σ p log(p k) and the rule's own terms, for a θ that is one matrix."""
         theta = self.theta["theta"]
-        value = self.rule.l2 / 2 * (theta * self.mask).square().sum()
+        # Rows beyond those of NAS-Bench-201 mask nothing but their padding, which is zero.
+        kept = theta * self.mask if theta.shape == self.mask.shape else theta
+        value = self.rule.l2 / 2 * kept.square().sum()
         if self.rule.entropy:
             value = value + self.rule.entropy * (theta * (theta * len(OPTIONS)).log()).sum()
         return sum((term(self) for term in self.rule.penalties), value)
@@ -361,6 +395,37 @@ def simplex_mixture(s: Search, role: str) -> list[Draw]:
     return [Draw(s.theta["theta"], s.mask)]
 
 
+INPUTS = {6: (0, 2), 7: (0, 3)}
+"""Rows of θ beside the six of the edges: the columns that hold the weights of the edges into nodes 2 and 3."""
+
+
+def of_edges(theta: Tensor, weights: Callable[[Tensor], Tensor]) -> Tensor:
+    """One per edge, in order; the one edge into node 1 weighs one."""
+    return torch.cat([torch.ones(1), *(weights(theta[row, slice(*ends)]) for row, ends in INPUTS.items())])
+
+
+def weighed_mixture(s: Search, role: str) -> list[Draw]:
+    """PC-DARTS: softmax over operations, and over the edges into a node."""
+    theta = s.theta["theta"]
+    return [Draw(softmax(theta[:6]), s.mask, edges=of_edges(theta, softmax))]
+
+
+def weighed_simplex_mixture(s: Search, role: str) -> list[Draw]:
+    """GAEA on the network of PC-DARTS: θ and the weights of edges themselves."""
+    theta = s.theta["theta"]
+    return [Draw(theta[:6], s.mask, edges=of_edges(theta, lambda row: row))]
+
+
+def remaining_dirichlet_sample(s: Search, role: str) -> list[Draw]:
+    """DrNAS after pruning: a Dirichlet of the options that remain, of which every edge has as many."""
+    alpha, mask = s.theta["theta"], s.mask
+    columns = mask.nonzero()[:, 1].view(len(EDGES), -1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=s.noise[role])))
+        sample = Dirichlet(F.elu(alpha.gather(1, columns)) + 1).rsample()
+    return [Draw(torch.zeros_like(alpha).scatter(1, columns, sample), mask)]
+
+
 def relaxed_sample(s: Search, role: str) -> list[Draw]:
     """SNAS, equation 5."""
     return [Draw(softmax((softmax(s.theta["theta"]).log() + gumbel(s.noise[role])) / s.tau), s.mask)]
@@ -434,6 +499,60 @@ def host(generator: torch.Generator) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
+# Stages
+
+
+def progressive(keep: int, parts: int) -> Callable[[Search], None]:
+    """DrNAS, section 3.3: at half of the epochs keep the options of largest mean, and widen the operations."""
+
+    def enter(s: Search) -> None:
+        if s.done == s.steps_per_epoch * math.floor(s.epochs / 2 + 0.5):
+            prune(s, keep)
+            widen(s, parts)
+
+    return enter
+
+
+def prune(s: Search, keep: int) -> None:
+    concentrations = F.elu(s.theta["theta"].detach()) + 1
+    mean = concentrations / concentrations.sum(-1, keepdim=True)
+    s.kept = torch.zeros_like(mean).scatter(-1, mean.topk(keep).indices, 1.0).bool()
+    s.theta["theta"] = leaf(s.theta["theta"] * s.kept)
+    s.moments = {name: (m * s.kept, v * s.kept) for name, (m, v) in s.moments.items()}
+
+
+def widen(s: Search, parts: int) -> None:
+    """New channels copy random ones, in weights, momentum and statistics; one seed makes them all, layer by layer."""
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=s.noise["widening"])))
+    for name in [name for name in s.w if ".operations." in name]:
+        size = len(s.w[name])
+        more = size * s.parts // parts - size
+        outputs, inputs = (
+            torch.cat([torch.arange(size), torch.randint(size, (more,), generator=generator)]) for _ in range(2)
+        )
+        s.w[name] = leaf(s.w[name][outputs][:, inputs])
+        if name in s.buffers:
+            s.buffers[name] = s.buffers[name][outputs][:, inputs]
+        place, _, rest = name.partition(".operations.")
+        statistics = f"{place} {rest.partition('.')[0]}"
+        if statistics in s.running.found:
+            mean, variance = s.running.found[statistics]
+            s.running.found[statistics] = mean[outputs], variance[outputs]
+    s.parts = parts
+
+
+def kl_anchor(s: Search) -> Tensor:
+    """10⁻³ Σ KL(Dir(β) ‖ Dir(1)) over the options that remain, in closed form."""
+    total = torch.zeros(())
+    for row, kept in zip(F.elu(s.theta["theta"]) + 1, s.mask, strict=True):
+        beta = row[kept]
+        mean_log = beta.digamma() - beta.sum().digamma()
+        total = (
+            total + beta.sum().lgamma() - beta.lgamma().sum() - math.lgamma(len(beta)) + ((beta - 1) * mean_log).sum()
+        )
+    return 1e-3 * total
+
+
 # Steps
 
 
@@ -451,9 +570,8 @@ def architecture_step(s: Search) -> None:
     """θ ← θ - …(∇_θ [L(w, θ) + penalty]), by autograd through the gates."""
     batch, [draw] = next(s.batches["architecture"]), s.rule.draw(s, "architecture")
     gradients = full_gradient(s.loss(batch, draw), s.theta)
-    if s.readings and not draw.executed.equal(
-        s.mask
-    ):  # a single path: what the zero-valued gates of the others would add
+    # Of a single path on NAS-Bench-201: what the zero-valued gates of the others would add.
+    if s.readings and draw.executed.shape == s.mask.shape and not draw.executed.equal(s.mask):
         scores = s.scores(s.w, batch, draw, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])
@@ -504,7 +622,7 @@ def settle(s: Search) -> None:
             gates, executed = draw.gates.detach().clone(), s.mask.clone()
             gates[edge, option], executed[edge, option], total, count = 0.0, False, 0.0, 0
             for x, y in s.judges:
-                s.outputs.append(network(s.w, x, gates, executed).detach())
+                s.outputs.append(network(s.w, x, Draw(gates, executed)).detach())
                 total, count = total + float(s.rule.removal(s.outputs[-1], y)) * len(y), count + len(y)
             values[option] = total / count
     s.settled[edge] = min(values, key=values.__getitem__)
@@ -692,3 +810,13 @@ def exponentiated(s: Search, gradients: Weights) -> None:
     theta = grown / grown.sum(-1, keepdim=True)
     assert float(theta[s.mask].min()) > 1e-4
     s.theta["theta"] = leaf(theta)
+
+
+def exponentiated_with_edges(s: Search, gradients: Weights) -> None:
+    """GAEA on the network of PC-DARTS: every row by its own rate; only operations have a floor, far from here."""
+    theta, slope = s.theta["theta"].detach(), gradients["theta"]
+    rates = torch.full((len(theta), 1), s.rule.theta_rate, dtype=theta.dtype)
+    rates[s.rule.rows :] = s.rule.edge_rate
+    grown = theta * (-rates * slope).exp()
+    s.theta["theta"] = leaf(grown / grown.sum(-1, keepdim=True))
+    assert float(s.theta["theta"][: s.rule.rows].detach().min()) > 1e-4

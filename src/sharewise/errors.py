@@ -14,6 +14,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DataWarning",
+    "InheritanceError",
     "NonFiniteError",
     "SharewiseError",
     "SharewiseWarning",
@@ -75,6 +76,10 @@ class SharewiseWarning(UserWarning):
 
 class ConfigurationError(SharewiseError, ValueError):
     """A setting is unknown, out of range, or clashes with another one."""
+
+
+class InheritanceError(ConfigurationError):
+    """No plain network can inherit the shared weights, which were trained for another width."""
 
 
 class DataError(SharewiseError, ValueError):

@@ -421,7 +421,8 @@ def test_every_option_of_every_method_can_be_given(method: str, capsys: pytest.C
     for name, (kind, default) in parameters(method).items():
         value = default
         if get_origin(kind) is tuple:
-            value = default or ((3, 2) if get_args(kind)[0] is int else ("none",))
+            numbers = (4, 3, 2) if name == "parts" else (3, 2)
+            value = default or (numbers if get_args(kind)[0] is int else ("none",))
         words += ["--" + name.replace("_", "-"), *(value if isinstance(value, tuple) else (value,))]
         expected[name] = list(value) if isinstance(value, tuple) else value
     shown = yaml.safe_load(call(capsys, "search", "--method", method, *words, "--print-config"))

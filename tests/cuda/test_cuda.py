@@ -35,7 +35,7 @@ def exact_arithmetic() -> Iterator[None]:
 
 def state_of(method: str, device: str, precision: str) -> SearchState:
     data = sw.data.digits().limited(128, seed=0)
-    network = {"channels": 2, "cells": 1}
+    network = {"channels": 4, "cells": 1}
     recipe = build(method, small_arguments(method))
     setting = Setting(network, place=Place(device, precision))
     return Search(sw.spaces.nasbench201(), recipe, data, setting, gap_examples=0).prepare()

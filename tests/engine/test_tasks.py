@@ -13,11 +13,11 @@ from torch import Tensor, nn
 import sharewise as sw
 from sharewise.data import Dataset, Examples, Sealed, classification, language_modelling, regression
 from sharewise.errors import ConfigurationError
-from sharewise.methods import METHODS, build
+from sharewise.methods import build
 from sharewise.space import Architecture, Choice, Space
 from sharewise.spaces import load
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, extract
-from sharewise.testing import check_method, check_relaxation, check_space, check_supernet, small_arguments
+from sharewise.testing import check_method, check_relaxation, check_space, check_supernet, methods_of, small_arguments
 
 CONTEXTS = ("none", "previous", "mean", "convolution")
 ACTIVATIONS = ("identity", "relu", "tanh")
@@ -147,7 +147,7 @@ def test_the_character_space_keeps_all_contracts() -> None:
     check_method(build("gdas"), CHARACTERS, data)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", methods_of(CHARACTERS))
 def test_language_modelling(method: str) -> None:
     data = text()
     result = sw.search(CHARACTERS, build(method, arguments(method)), data, device="cpu", gap_examples=16)
@@ -169,9 +169,10 @@ def test_learning_a_language_beats_guessing() -> None:
     assert result.architecture["context"] != "none"
 
 
-@pytest.mark.parametrize("method", list(METHODS))
 @pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("space", ["toy-tied-width", "toy-two-inputs"])
+@pytest.mark.parametrize(
+    ("space", "method"), [(s, m) for s in ("toy-tied-width", "toy-two-inputs") for m in methods_of(load(s))]
+)
 def test_tables(method: str, task: str, space: str) -> None:
     data = table(task)
     result = sw.search(load(space), build(method, arguments(method)), data, device="cpu", gap_examples=16)

@@ -12,15 +12,15 @@ from sharewise.data import load as load_data
 from sharewise.engine import Stage, warm_up
 from sharewise.methods import METHODS, build
 from sharewise.spaces import RELAXABLE, load
-from sharewise.testing import check_method, planted
+from sharewise.testing import check_method, methods_of, planted
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
-    "darts": {"channels": 2, "layers": 3},
+    "darts": {"channels": 4, "layers": 3},
     "darts:S4": {"channels": 2, "layers": 3},
     "nasbench1shot1:1": {"channels": 2, "cells": 1},
-    "nasbench201": {"channels": 2, "cells": 1},
-    "toy-separable-cell": {"channels": 2},
+    "nasbench201": {"channels": 4, "cells": 1},
+    "toy-separable-cell": {"channels": 4},
 }
 
 SOME = ("drnas", "gaea-gdas", "spos")
@@ -36,9 +36,9 @@ IN_FULL = ("darts", "nasbench1shot1:1")
 PAIRS = [
     pytest.param(m, s, marks=() if m in LARGER.get(s, METHODS) else pytest.mark.slow)
     for s in RELAXABLE
-    for m in METHODS
-    if m in LARGER.get(s, METHODS) or s in IN_FULL
     if s in NETWORKS or s.startswith("toy")
+    for m in methods_of(load(s))
+    if m in LARGER.get(s, METHODS) or s in IN_FULL
 ]
 
 

@@ -104,7 +104,8 @@ def finds(problem: Planted, method: str, seed: int) -> Architecture:
     """What a method finds, without a look at the test examples."""
     openings = problem.dataset.openings
     recipe = build(method, ROWS[method].planted)
-    result = sw.search(problem.space, recipe, problem.dataset, seed=seed, device="cpu", gap_examples=0)
+    network = ROWS[method].network
+    result = sw.search(problem.space, recipe, problem.dataset, network=network, seed=seed, device="cpu", gap_examples=0)
     assert problem.dataset.openings == openings, "no search saw the test set"
     return result.architecture
 

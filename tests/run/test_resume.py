@@ -49,7 +49,7 @@ def small(method: str) -> dict[str, Any]:
         "space": "nasbench201",
         "method": method,
         "data": "digits",
-        "network": {"channels": 2, "cells": 1},
+        "network": {"channels": 4, "cells": 1},
         "recipe": recipe,
         "train_examples": 128,
         "gap_examples": 16,
@@ -97,6 +97,17 @@ def assert_same_run(reference: Path, other: Path) -> None:
     results = [timeless(json.loads((run / "result.json").read_text())) for run in (reference, other)]
     assert results[0] == results[1]
     assert [p.name for p in other.glob(".*")] == [".lock"], "what a killed process left half-written is removed"
+
+
+def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: Run, tmp_path: Path) -> None:
+    configuration, reference, killed = small("drnas"), tmp_path / "reference", tmp_path / "killed"
+    configuration["recipe"] |= {"keep": [3], "parts": [4, 2]}
+    configuration["network"] = {"channels": 8, "cells": 1, "affine": True}
+    assert run_job("search", configuration, reference) == 0
+    for index, moment in enumerate([2, 6, "selection"]):  # of eight steps, the second half of which is wider
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -162,7 +173,7 @@ def test_a_killed_training_resumes_to_the_bit_with_all_its_randomness(run_job: R
         "space": "nasbench201",
         "architecture": "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|",
         "data": "digits",
-        "network": {"channels": 2, "cells": 1},
+        "network": {"channels": 4, "cells": 1},
         "recipe": {
             "epochs": 3,
             "batch_size": 32,

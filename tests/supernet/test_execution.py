@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, final
 
 import pytest
 import torch
@@ -26,11 +26,13 @@ from sharewise.supernet import (
     GatedOperation,
     Gates,
     MixedOperation,
+    Mixture,
     PartialOperation,
+    Term,
     Wiring,
+    cell_edge,
     execute,
     frozen_statistics,
-    shuffled,
     term,
 )
 from sharewise.testing import randomise_norms
@@ -76,6 +78,11 @@ def darts_operation(name: str, c: int, stride: int, affine: bool) -> nn.Module:
     return nn.Sequential(*parts[name.rstrip("_35")]())
 
 
+def mixture_of(decision: Decision, channels: int, stride: int, affine: bool) -> MixedOperation:
+    operations = {o: darts_operation(o, channels, stride, affine) for o in OPERATIONS if o != "none"}
+    return MixedOperation(decision, operations)
+
+
 PLACES = [(source, target) for target in range(2, 6) for source in range(target)]
 
 
@@ -90,24 +97,21 @@ class DartsCell(nn.Module):
             name, stride = f"{source}_{target}", 2 if reduction and source < 2 else 1
             decision = Decision(name, OPERATIONS)
             self.decisions.append(decision)
-            operations = {o: darts_operation(o, channels // parts, stride, affine) for o in OPERATIONS if o != "none"}
-            edge: nn.Module = MixedOperation(decision, operations)
-            if parts > 1:
-                edge = PartialOperation(edge, parts, nn.Identity() if stride == 1 else nn.MaxPool2d(2, 2))
-            edges[name] = GatedOperation(edge, self.inputs_of(target), source) if gated else edge
+            weight = (self.inputs_of(target), source) if gated else None
+            make = partial(mixture_of, decision, stride=stride, affine=affine)
+            edges[name] = cell_edge(make, channels, stride=stride, partial=parts, weight=weight)
         self.decisions += [self.inputs_of(target) for target in range(2, 6)] if gated else []
         self.edges = nn.ModuleDict(edges)
         places = {f"{source}_{target}": (source, target) for source, target in PLACES}
         self.wiring = Wiring(2, places, outputs=(2, 3, 4, 5), stride=2 if reduction else 1)
-        self.more: dict[str, Any] = {"join": shuffled(parts)} if parts > 1 else {}
-        self.fused = True
+        self.parts, self.fused = parts, True
 
     @staticmethod
     def inputs_of(target: int) -> Decision:
         return Decision(f"inputs of {target}", tuple(range(target)))
 
     def forward(self, x: Sequence[Tensor], gates: Gates) -> Tensor:
-        return execute(self.wiring, self.edges, x, gates, fused=self.fused, **self.more)
+        return execute(self.wiring, self.edges, x, gates, fused=self.fused)
 
 
 class OneInput(nn.Module):
@@ -274,7 +278,7 @@ def same(a: dict[str, Tensor | None], b: dict[str, Tensor | None]) -> None:
 
 
 def images(cell: Any, generator: torch.Generator) -> list[Tensor]:
-    channels = 8 if isinstance(cell, DartsCell) and cell.more else 4
+    channels = 8 if isinstance(cell, DartsCell) and cell.parts > 1 else 4
     return [torch.randn(3, channels, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2)]
 
 
@@ -461,11 +465,38 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str
         make()
 
 
-def test_partial_channels_need_a_join() -> None:
+@final
+class Astray(Mixture):
+    """Puts its term into a lane that it does not join."""
+
+    def terms(self, gates: Gates) -> list[Term]:
+        return [term(nn.Identity())._replace(lane=1)]
+
+    def alone(self, x: Tensor, gates: Gates) -> Tensor:
+        return x
+
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        return {}
+
+
+def test_lanes_need_somebody_who_joins_them() -> None:
     wiring = Wiring(1, {"a": (0, 1)}, outputs=(1,))
-    edges = nn.ModuleDict({"a": PartialOperation(nn.Identity(), 2, nn.Identity())})
-    with pytest.raises(ConfigurationError, match="give the cell a join"):
-        execute(wiring, edges, [torch.ones(1, 4, 2, 2)], {})
+    with pytest.raises(ConfigurationError, match=r"lanes \[1\] meet at a node, which a Astray does not join"):
+        execute(wiring, nn.ModuleDict({"a": Astray()}), [torch.ones(1, 4, 2, 2)], {})
+
+
+def test_partial_channels_need_a_divisor() -> None:
+    with pytest.raises(ConfigurationError, match=r"1/4 need a number of channels that 4 divides, got 6"):
+        cell_edge(lambda channels: nn.Conv2d(channels, channels, 1), 6, partial=4)
+
+
+def test_the_rest_is_pooled_as_the_operations_round() -> None:
+    """Operations of stride 2 make ⌈h/2⌉ of h."""
+    edge = cell_edge(lambda channels: nn.MaxPool2d(3, 2, 1), 4, stride=2, partial=2)
+    assert isinstance(edge, PartialOperation)
+    found = edge.alone(torch.ones(1, 4, 7, 5), {})
+    assert found is not None
+    assert found.shape == (1, 4, 4, 3)
 
 
 def test_every_path_of_a_small_cell() -> None:

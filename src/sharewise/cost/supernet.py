@@ -22,9 +22,8 @@ from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.space import Architecture
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, discrete
-from sharewise.supernet.grouped import GroupedOperation
-from sharewise.supernet.mixed import MixedOperation
 from sharewise.supernet.supernet import Shared, Supernet
+from sharewise.supernet.widening import partial_operations
 
 if TYPE_CHECKING:
     from sharewise.cost.quantity import Quantity
@@ -35,10 +34,6 @@ _FEW = 16
 """Patterns that are traced one by one before layers are looked for: a mixture has one, a path a new one every step."""
 _REMEMBERED = 1024
 """Patterns that are kept where there are no layers, and entries of a layer's memory."""
-
-
-def _disjoint(sharing: Shared) -> bool:
-    return isinstance(sharing, MixedOperation) or (isinstance(sharing, GroupedOperation) and not sharing.groups)
 
 
 @final
@@ -57,6 +52,7 @@ class SupernetCost:
 
     def __init__(self, supernet: Supernet, input_shape: Sequence[int], *, integers: bool = False) -> None:
         self._closed_form = supernet.multiply_accumulates
+        self._whole = not partial_operations(supernet)  # else a step along gates executes less than what is built
         self._supernet, self._shape, self._integers = supernet, tuple(input_shape), integers
         self._replica = shape_copy(supernet).eval()  # now, so that no later hook sees a pass without values
         self._decisions = supernet.relaxation.decisions
@@ -118,11 +114,11 @@ class SupernetCost:
     def gate_passes(self) -> int:
         """Passes of an architecture step: where gates scale weights, their gradient needs that of the weights."""
         shared = (module for module in self._supernet.modules() if isinstance(module, Shared))
-        return GATES_ONLY if all(_disjoint(module) for module in shared) else TRAINING
+        return TRAINING if any(module.scales_weights for module in shared) else GATES_ONLY
 
     def multiply_accumulates(self, architecture: Architecture) -> int:
-        """Multiply-accumulates of the extracted network of an architecture."""
-        known = self._closed_form(discrete(self._supernet.relaxation.encode(architecture)))
+        """Multiply-accumulates of the plain network of an architecture."""
+        known = self._closed_form(discrete(self._supernet.relaxation.encode(architecture))) if self._whole else None
         return sum(self.units(architecture).values()) if known is None else known
 
     def parameters(self, architecture: Architecture) -> int:

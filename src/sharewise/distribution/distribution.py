@@ -69,6 +69,14 @@ class Distribution(nn.Module, ABC):
             ConfigurationError: when a decision would be left without options.
         """
 
+    def goes_on(self, optimizer: Optimizer) -> Optimizer:
+        """The optimiser of θ after options were masked, given that of before: a new one, unless moments know options.
+
+        Moments of masked options must move nothing.
+        """
+        fresh = self.optimizer()
+        return optimizer if fresh is None else fresh
+
     def pullback(self, gates: Gates, cotangents: Mapping[str, Tensor]) -> None:
         """Accumulate in `θ.grad` the vector-Jacobian product of drawn gates with gradients of a loss.
 

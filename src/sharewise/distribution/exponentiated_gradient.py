@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -12,6 +13,9 @@ from torch.optim import Optimizer
 from sharewise.errors import ConfigurationError
 
 __all__ = ["ExponentiatedGradient"]
+
+Rows = float | Sequence[float]
+"""One number for all rows of a parameter, or one for each."""
 
 
 @final
@@ -28,8 +32,8 @@ class ExponentiatedGradient(Optimizer):
 
     Args:
         params: tensors of shape `(…, k)` whose last dimension lies on the simplex.
-        lr: the learning rate η, positive.
-        floor: the lower bound ε, in [0, 1) and sensibly far below 1/k; keeps options recoverable.
+        lr: the learning rate η, positive; or one for every row.
+        floor: the lower bound ε, in [0, 1) and sensibly far below 1/k; keeps options recoverable. Or one for every row.
 
     Raises:
         ConfigurationError: when a setting is out of range.
@@ -52,10 +56,10 @@ class ExponentiatedGradient(Optimizer):
         again, so that the update is invariant at the floor too. Inside the simplex all of these coincide.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 0.1, floor: float = 1e-5) -> None:
-        if lr <= 0:
+    def __init__(self, params: Iterable[Tensor], lr: Rows = 0.1, floor: Rows = 1e-5) -> None:
+        if min(_listed(lr)) <= 0:
             raise ConfigurationError(f"the learning rate must be positive, got {lr}")
-        if not 0 <= floor < 1:
+        if not all(0 <= value < 1 for value in _listed(floor)):
             raise ConfigurationError(f"the floor must lie in [0, 1), got {floor}")
         super().__init__(params, {"lr": lr, "floor": floor})
 
@@ -69,18 +73,33 @@ class ExponentiatedGradient(Optimizer):
         for group in self.param_groups:
             for theta in group["params"]:
                 if theta.grad is not None:
-                    theta.copy_(exponentiated_step(theta, theta.grad, group["lr"], group["floor"]))
+                    rate, floor = (_by_row(group[name], theta) for name in ("lr", "floor"))
+                    theta.copy_(exponentiated_step(theta, theta.grad, rate, floor))
         return loss
 
 
-def exponentiated_step(theta: Tensor, gradient: Tensor, lr: float, floor: float = 0.0) -> Tensor:
+def _listed(rows: Rows) -> Sequence[float]:
+    return [rows] if isinstance(rows, int | float) else rows
+
+
+def _by_row(rows: Rows, theta: Tensor) -> Tensor | float:
+    return rows if isinstance(rows, int | float) else _column(tuple(rows), theta.dtype, theta.device)
+
+
+@cache
+def _column(rows: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a copy to a device makes the host wait."""
+    return torch.tensor(rows, dtype=dtype, device=device)[:, None]
+
+
+def exponentiated_step(theta: Tensor, gradient: Tensor, lr: float | Tensor, floor: float | Tensor = 0.0) -> Tensor:
     """One exponentiated-gradient step on rows of the simplex, as a pure function.
 
     Args:
         theta: shape `(…, k)`, rows summing to one; exact zeros are masked.
         gradient: of the loss with respect to θ, same shape.
-        lr: the learning rate.
-        floor: lower bound before normalisation.
+        lr: the learning rate, a number or of shape `(…, 1)`.
+        floor: lower bound before normalisation, likewise.
 
     Returns:
         The new θ.
@@ -93,5 +112,5 @@ def exponentiated_step(theta: Tensor, gradient: Tensor, lr: float, floor: float 
     exponent = torch.where(alive, -lr * gradient, -torch.inf)
     exponent = exponent - exponent.amax(dim=-1, keepdim=True)
     updated = (theta * exponent.exp()) / (theta * exponent.exp()).sum(dim=-1, keepdim=True)
-    clamped = torch.where(alive, updated.clamp_min(floor), 0.0)
+    clamped = torch.where(alive, updated.clamp(min=floor), 0.0)
     return clamped / clamped.sum(dim=-1, keepdim=True)

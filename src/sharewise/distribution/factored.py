@@ -133,7 +133,7 @@ class Factored(Distribution):
     ) -> None:
         require_independent(relaxation, "learns a probability for every option of each")
         super().__init__()
-        self.relaxation, self.geometry, self.estimator = relaxation, geometry, estimator
+        self.relaxation, self.geometry, self.estimator = relaxation, geometry.among(relaxation.decisions), estimator
         self.sampled = estimator.traits.sampled
         self.competing = geometry.competing or estimator.traits.normalised
         mask = option_mask(relaxation.decisions, exclude)
@@ -168,11 +168,10 @@ class Factored(Distribution):
         return torch.tensor([float(i == self.settled[decision.name]) for i in range(decision.size)])
 
     def sample(self, generator: torch.Generator) -> Architecture:
-        """An option for every decision, drawn from the probabilities and projected."""
-        chosen = {
-            name: row.tolist() if name in self.settled else one_hot_sample(row, generator)
-            for name, row in self.probabilities().items()
-        }
+        """An option for every decision that picks, drawn from the probabilities and projected."""
+        rows = self.probabilities()
+        given = {*self.settled, *(d.name for d in self.relaxation.decisions if d.weighs)}
+        chosen = {name: row.tolist() if name in given else one_hot_sample(row, generator) for name, row in rows.items()}
         return self.relaxation.project(chosen, self.exclude)
 
     def _unmasked(self) -> list[tuple[int, ...]]:
@@ -212,6 +211,13 @@ class Factored(Distribution):
         with torch.no_grad():
             self.theta.copy_(self.geometry.restricted(self.theta, mask))
         self._options = None
+
+    def goes_on(self, optimizer: Optimizer) -> Optimizer:
+        """The same one, of whose moments those of masked options are zero."""
+        for moment in optimizer.state[self.theta].values() if self.theta in optimizer.state else ():
+            if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
+                moment.mul_(self.mask)
+        return optimizer
 
     def settle(self, chosen: Mapping[str, int | None]) -> None:
         """Take decisions out of the mixture for good: from now on their gates are constants, whatever the estimator.

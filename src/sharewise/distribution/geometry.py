@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import torch
@@ -20,6 +21,7 @@ from torch.optim import Adam, Optimizer
 from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient
 from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
 from sharewise.errors import ConfigurationError
+from sharewise.space import Decision
 
 __all__ = ["Concentrations", "Geometry", "SigmoidLogits", "Simplex", "SoftmaxLogits"]
 
@@ -29,6 +31,10 @@ class Geometry(ABC):
 
     competing: ClassVar[bool] = True
     """Whether the options of a decision share one unit of weight in a mixture."""
+
+    def among(self, decisions: Sequence[Decision]) -> Geometry:
+        """The geometry as these decisions move in it, one row each; itself, where it treats all of them alike."""
+        return self
 
     @abstractmethod
     def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -200,21 +206,36 @@ class Concentrations(Logits):
 class Simplex(Geometry):
     """Weights θ on the simplex itself, p = θ, moved by exponentiated gradient.
 
+    Rows of decisions that weigh (`Decision.weighs`, the edges into a node) may approach zero, and may have a rate of
+    their own.
+
     Args:
         learning_rate: η of the multiplicative update.
-        floor: the smallest θ before normalisation.
+        floor: the smallest θ before normalisation, of decisions that pick.
+        edge_learning_rate: η of decisions that weigh; `None` for the same.
+        weighing: for every row whether it weighs; `among` fills it in.
 
     References:
-        L. Li et al., *Geometry-Aware Gradient Algorithms for Neural Architecture Search*, ICLR 2021 (arXiv 2004.07802).
+        L. Li et al., *Geometry-Aware Gradient Algorithms for Neural Architecture Search*, ICLR 2021 (arXiv 2004.07802),
+        and the released code for the edges.
     """
 
     learning_rate: float = 0.1
     floor: float = 1e-5
+    edge_learning_rate: float | None = None
+    weighing: tuple[bool, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _require_positive(self.learning_rate)
+        if self.edge_learning_rate is not None:
+            _require_positive(self.edge_learning_rate)
         if not 0 <= self.floor < 1:
             raise ConfigurationError(f"the floor of the simplex must lie in [0, 1), got {self.floor}")
+
+    def among(self, decisions: Sequence[Decision]) -> Simplex:
+        """With the rows that weigh, where there are any."""
+        weighing = tuple(decision.weighs for decision in decisions)
+        return replace(self, weighing=weighing if any(weighing) else ())
 
     def initial(self, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Uniform over the options that are not masked."""
@@ -235,8 +256,15 @@ class Simplex(Geometry):
         return theta * mask
 
     def optimizer(self, theta: Parameter) -> Optimizer:
-        """Exponentiated gradient."""
-        return ExponentiatedGradient([theta], lr=self.learning_rate, floor=self.floor)
+        """Exponentiated gradient, by rows where some of them weigh."""
+        edges = self.learning_rate if self.edge_learning_rate is None else self.edge_learning_rate
+        if not self.weighing:
+            return ExponentiatedGradient([theta], lr=self.learning_rate, floor=self.floor)
+        return ExponentiatedGradient(
+            [theta],
+            lr=[edges if weighs else self.learning_rate for weighs in self.weighing],
+            floor=[0.0 if weighs else self.floor for weighs in self.weighing],
+        )
 
     def restricted(self, theta: Tensor, mask: Tensor) -> Tensor:
         """The remaining entries, normalised again."""

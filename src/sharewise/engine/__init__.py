@@ -64,6 +64,7 @@ from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 from sharewise.engine.threshold import Threshold
+from sharewise.engine.widening import Widening
 
 __all__ = [
     "EXTENSION_RATE",
@@ -137,6 +138,7 @@ __all__ = [
     "WeightDecay",
     "WeightOptimization",
     "WeightsOnly",
+    "Widening",
     "ZeroOnePenalty",
     "architecture_hessian",
     "architecture_step",

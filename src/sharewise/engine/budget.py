@@ -147,9 +147,8 @@ class Affordable:
             return wish
         logs = {name: [math.log(max(p, 1e-30)) for p in row] for name, row in probabilities.items()}
         if self._listed:
-            scores = np.zeros(len(self._kept))
-            for decision, column in zip(self.relaxation.decisions, self._codes[self._kept].T, strict=True):
-                scores += np.where(column >= 0, np.array(logs[decision.name])[np.maximum(column, 0)], 0.0)
+            row = np.concatenate([logs[decision.name] for decision in self.relaxation.decisions])
+            scores = self._taken[self._kept] @ row
             return self._listed[int(self._kept[int(scores.argmax())])]
         if self.additive and len(self.limits) == 1:
             return self._by_sums(logs)
@@ -179,18 +178,17 @@ class Affordable:
         return np.flatnonzero(fits)
 
     @cached_property
-    def _codes(self) -> npt.NDArray[np.intp]:
-        """For every listed architecture and decision the option that it takes, or -1."""
+    def _taken(self) -> npt.NDArray[np.bool_]:
+        """For every listed architecture the options of all decisions that it takes, in one row."""
         rows = []
         for architecture in self._listed:
             encoding = self.relaxation.encode(architecture)
-            rows.append([_taken(encoding[d.name]) for d in self.relaxation.decisions])
-        return np.array(rows, dtype=np.intp)
+            rows.append(np.concatenate([np.array(encoding[d.name]) != 0 for d in self.relaxation.decisions]))
+        return np.array(rows, dtype=np.bool_)
 
     def _score(self, architecture: Architecture, logs: Mapping[str, Sequence[float]]) -> float:
         encoding = self.relaxation.encode(architecture)
-        taken = {name: _taken(weights) for name, weights in encoding.items()}
-        return sum(logs[name][index] for name, index in taken.items() if index >= 0)
+        return sum(logs[name][i] for name, weights in encoding.items() for i, weight in enumerate(weights) if weight)
 
     def _require_possible(self) -> None:
         smallest: list[float] = []
@@ -279,8 +277,3 @@ class Affordable:
         *_, population = _REPAIR.populations(plain, fitness, newcomers, rng)
         best: Architecture = population[0][0]
         return best
-
-
-def _taken(weights: Sequence[float]) -> int:
-    """The option with a weight, or -1 where an architecture leaves a decision open."""
-    return max(range(len(weights)), key=weights.__getitem__) if any(weights) else -1

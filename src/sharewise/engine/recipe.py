@@ -42,6 +42,7 @@ class Recipe:
         reactions: what the search does between two epochs in answer to its own history.
         limits: what the selected architecture may cost at most.
         arguments: the arguments of the method function that built the recipe, for configuration files.
+        network: options of the network that the method asks for, by name; what the user says comes first.
 
     Raises:
         ConfigurationError: when two pieces clash; the message names both and the legal alternatives.
@@ -66,6 +67,7 @@ class Recipe:
     limits: tuple[Limit, ...] = ()
     reactions: tuple[Reaction, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict, repr=False)  # a run's folder names all its options
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from sharewise.engine.part import Part
 from sharewise.engine.surgery import Pruning, Surgery
+from sharewise.engine.widening import Widening
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -127,24 +128,32 @@ def warm_up(fraction: float) -> tuple[Stage, ...]:
     return (Stage(fraction, architecture_steps=False), Stage(1 - fraction))
 
 
-def pruning(keep: Sequence[int], rest: float = 0.0) -> tuple[Stage, ...]:
+def pruning(keep: Sequence[int], rest: float = 0.0, parts: Sequence[int] = ()) -> tuple[Stage, ...]:
     """Stages of equal length, of which each after the first begins by masking all but the most probable options.
 
     Args:
         keep: options that the second, third, … stage keeps; none for a single stage.
         rest: fraction of every stage in which θ rests, in [0, 1).
+        parts: K of the first, second, … stage, whose operations see 1/K of the channels; none for all of them. The
+            network begins with the first.
 
     Raises:
         ConfigurationError: when a value is out of range, or the numbers do not fall.
 
     Example:
-        >>> [(stage.fraction, stage.keep) for stage in pruning([3])]
-        [(0.5, None), (0.5, 3)]
+        >>> [(stage.fraction, stage.keep, stage.operations) for stage in pruning([3], parts=[4, 2])]
+        [(0.5, None, ()), (0.5, 3, (Widening(partial=2),))]
 
     References:
         X. Chen et al., *DrNAS*, ICLR 2021 (arXiv 2006.10355), section 3.3 (progressive learning).
     """
-    return pruned(warm_up(rest), keep)
+    if parts and len(parts) != len(keep) + 1:
+        raise ConfigurationError(f"parts {list(parts)} do not fit {len(keep) + 1} stages; give one K for each")
+    stages, wider = pruned(warm_up(rest), keep), iter(parts[1:])
+    return tuple(
+        replace(stage, operations=(Widening(next(wider)),)) if parts and stage.keep is not None else stage
+        for stage in stages
+    )
 
 
 def pruned(stages: Sequence[Stage], keep: Sequence[int]) -> tuple[Stage, ...]:

@@ -75,9 +75,10 @@ class Surgery(Part):
 @final
 @dataclass(frozen=True)
 class Pruning(Surgery):
-    """Mask all but the most probable options of every decision, and start the optimiser of θ anew.
+    """Mask all but the most probable options of every decision that picks; those that weigh stay as they are.
 
-    Moments of masked entries must not move the normalisation of the others.
+    Where θ has a row for every decision its optimiser goes on, without the moments of masked entries; else it starts
+    anew.
 
     Args:
         keep: how many options stay, at least 1.
@@ -102,7 +103,7 @@ class Pruning(Surgery):
 
     def check(self, state: SearchState) -> None:
         """Refuse to keep as many options as there are."""
-        decisions = state.distribution.relaxation.decisions
+        decisions = tuple(d for d in state.distribution.relaxation.decisions if not d.weighs)
         largest = int(option_mask(decisions, state.recipe.exclude).sum(dim=-1).max())
         if self.keep >= largest:
             raise ConfigurationError(
@@ -112,19 +113,23 @@ class Pruning(Surgery):
     def decide(self, state: SearchState, generator: torch.Generator) -> Mapping[str, Any]:
         """Options by decision; where fewer remain than asked for, masked ones are not among the kept."""
         kept = {}
+        weighing = {d.name for d in state.distribution.relaxation.decisions if d.weighs}
         for name, p in state.distribution.probabilities().items():
-            top = p.topk(min(self.keep, len(p))).indices
-            kept[name] = sorted(top[p[top] > 0].tolist())
+            if name not in weighing:
+                top = p.topk(min(self.keep, len(p))).indices
+                kept[name] = sorted(top[p[top] > 0].tolist())
         return {"kept": kept}
 
     def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
         """See the class."""
         keep = {}
         for decision in state.distribution.relaxation.decisions:
-            keep[decision.name] = torch.zeros(decision.size, dtype=torch.bool)
-            keep[decision.name][record["kept"][decision.name]] = True
+            if not decision.weighs:
+                keep[decision.name] = torch.zeros(decision.size, dtype=torch.bool)
+                keep[decision.name][record["kept"][decision.name]] = True
         state.distribution.restrict(keep)
-        state.architecture_optimizer = state.distribution.optimizer()
+        assert state.architecture_optimizer is not None
+        state.architecture_optimizer = state.distribution.goes_on(state.architecture_optimizer)
 
 
 def operate(state: SearchState, surgeries: Iterable[Surgery], record: dict[str, Any]) -> None:

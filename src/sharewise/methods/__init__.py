@@ -9,6 +9,7 @@ from sharewise.methods.fair_darts import fair_darts
 from sharewise.methods.fairnas import fairnas
 from sharewise.methods.gaea import gaea_darts, gaea_erm, gaea_gdas
 from sharewise.methods.gdas import gdas
+from sharewise.methods.pc_darts import gaea_pc_darts, gaea_pc_darts_erm, pc_darts
 from sharewise.methods.proxylessnas import proxylessnas
 from sharewise.methods.r_darts import r_darts
 from sharewise.methods.registry import METHODS, build, method, parameters, variant
@@ -34,9 +35,12 @@ __all__ = [
     "gaea_darts",
     "gaea_erm",
     "gaea_gdas",
+    "gaea_pc_darts",
+    "gaea_pc_darts_erm",
     "gdas",
     "method",
     "parameters",
+    "pc_darts",
     "proxylessnas",
     "r_darts",
     "rs_ws",

@@ -29,7 +29,7 @@ from sharewise.methods import build, parameters
 from sharewise.run.arguments import checked, training_of
 from sharewise.run.following import follow
 from sharewise.run.inherit import inheritance_of_folder
-from sharewise.run.networks import build_network, network_options
+from sharewise.run.networks import asked_network, build_network, network_options
 from sharewise.run.origin import completed_training
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.reading import read_yaml
@@ -171,6 +171,11 @@ class SearchConfiguration(Configuration):
             )
         if self.latency is not None and self.max_latency is None:
             raise ConfigurationError("a latency table bounds nothing without max_latency: give it, or no table")
+
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network, with what the method asks for under what was given, and defaults filled in."""
+        space = self.load_space()
+        return network_options(space, asked_network(space, build(self.method, self.recipe), self.network))
 
     def build_recipe(self) -> Recipe:
         """The method's recipe with the configured options, selection, pruning and budgets."""

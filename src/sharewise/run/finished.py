@@ -22,7 +22,6 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
 from sharewise.space import Architecture
-from sharewise.supernet import discrete
 
 __all__ = ["Finished", "InFolder", "InMemory", "finished", "finished_search"]
 
@@ -239,9 +238,9 @@ class InMemory(Finished):
         return training.run().state
 
     def _require_its_size(self, architecture: Architecture, plain: nn.Module) -> None:
-        """Refuse a plain network that costs something else than the same architecture in the supernet."""
+        """Refuse a plain network that costs something else than that of the search."""
         state, dataset = self.state, self.state.data.dataset
-        wanted = state.costs.of(discrete(state.supernet.relaxation.encode(architecture)))
+        wanted = state.costs.multiply_accumulates(architecture)
         found = cost(plain, dataset.input_shape, integers=dataset.input_kind == "text").multiply_accumulates
         if found != wanted:
             raise ConfigurationError(

@@ -92,6 +92,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
 def _stable(text: str) -> str:
     """A recipe in words that are the same in every process, and in folders of before pieces that it does not have."""
     absent = r", operations=\(\)(?=\))|, perturbation=None(?=\))|, reactions=\(\)(?=, arguments=)"
+    absent += r"|, edge_learning_rate=None(?=\))|, 'parts': \(\)"
     return re.sub(rf" at 0x[0-9a-f]+|{absent}", "", text)
 
 

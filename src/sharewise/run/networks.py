@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 from torch import nn
 
 from sharewise.data import Dataset
-from sharewise.engine import seeded_modules
+from sharewise.engine import Recipe, seeded_modules
 from sharewise.errors import ConfigurationError
 from sharewise.given import whole, wholes
 from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of
 from sharewise.space import Space
+from sharewise.spaces import SPACES, load
 from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.weights import fitting
 
 __all__ = [
+    "asked_network",
     "build_extracted",
     "build_network",
     "build_supernet",
@@ -120,6 +122,37 @@ def build_extracted(
 def network_options(space: Space, network: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of a space's network, with defaults filled in."""
     return asdict(networks_of(space).configure(dict(network or {})))
+
+
+def asked_network(space: Space, recipe: Recipe, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Options of the network of a search: those that its method asks for, under those that the user gives.
+
+    Args:
+        space: that is searched.
+        recipe: the method.
+        given: by the user, by name.
+
+    Raises:
+        ConfigurationError: for an option that networks of the space do not know; the message names the spaces that do.
+
+    Example:
+        >>> from sharewise.methods import pc_darts
+        >>> asked_network(space_of("nasbench201"), pc_darts(), {"partial": 2})
+        {'partial': 2, 'edge_weights': True}
+    """
+    known = _options_of(space)
+    for name in recipe.network:
+        if name not in known:
+            spaces = [other for other in SPACES if name in _options_of(load(other))]
+            raise ConfigurationError(
+                f"method {recipe.name!r} asks for network option {name!r}, which networks of space {space.name!r} do "
+                f"not have; spaces that have it: {', '.join(spaces)}"
+            )
+    return {**recipe.network, **network_of(space, given)}
+
+
+def _options_of(space: Space) -> tuple[str, ...]:
+    return () if space.networks is None else tuple(f.name for f in fields(networks_of(space).options))
 
 
 def without_auxiliary(network: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import final
 from sharewise.alarm import UNLEARNED, standing
 from sharewise.engine import SearchState
 from sharewise.space import Architecture, skips
+from sharewise.supernet.widening import partial_operations
 
 __all__ = ["Remark", "remarks"]
 
@@ -57,7 +58,8 @@ def remarks(state: SearchState, architecture: Architecture) -> list[Remark]:
         >>> [remark.kind for remark in remarks(found.state, found.architecture)][0]
         'undecided'
     """
-    return [*_undecided(state), *_unlearned(state), *(list(_collapsing(state)) or _skipping(state, architecture))]
+    shape = list(_collapsing(state)) or _skipping(state, architecture)
+    return [*_undecided(state), *_unlearned(state), *shape, *_partial(state)]
 
 
 def _undecided(state: SearchState) -> Iterator[Remark]:
@@ -105,4 +107,15 @@ def _skipping(state: SearchState, architecture: Architecture) -> Iterator[Remark
             f"{shares[most]:.0%} of the operations of what was found ({most}) are skip connections, into which "
             "gradient-based searches are known to collapse",
             "search for fewer --epochs, with --warm-up or by sampling (--method spos), and retrain what was found",
+        )
+
+
+def _partial(state: SearchState) -> Iterator[Remark]:
+    parts = max((edge.parts for edge in partial_operations(state.supernet).values()), default=1)
+    if parts > 1:
+        yield Remark(
+            "partial",
+            f"the operations of this search have seen 1/{parts} of the channels: scores with inherited weights are not "
+            "those of the found network, which cannot inherit them",
+            "train what was found on its own (sharewise train)",
         )

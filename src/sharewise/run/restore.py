@@ -54,6 +54,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
 
     Raises:
         CheckpointError: when the run is not finished or its files are damaged.
+        InheritanceError: when the shared weights of the search fit no plain network.
     """
     stored = folder.read_config()
     result = folder.read_result()

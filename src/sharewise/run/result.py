@@ -41,7 +41,7 @@ def result_of_search(search: Search, result: SearchResult) -> dict[str, Any]:
     inherited = evaluate_gates(state, gates, selection, policy, calibration, part="measurement")
     state.spend("measurement")
     shape, outputs = dataset.input_shape, dataset.task.outputs
-    plain = build_network(architecture, search.space, shape, outputs, network=search.setting.network)
+    plain = build_network(architecture, search.space, shape, outputs, network=search.network)
     epochs = standing(state.history)
     gaps = [record["gap"] for record in epochs if "gap" in record]
     return {

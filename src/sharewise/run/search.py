@@ -40,7 +40,7 @@ from sharewise.run.arguments import (
 from sharewise.run.execute import Record, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.following import Following, follow
-from sharewise.run.networks import build_supernet, network_options, require_input_kind
+from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
 from sharewise.space import Space
@@ -150,13 +150,18 @@ class Search:
     eigenvalue_every: int = 0
     following: Following | None = None
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """Options of the network: what the method asks for, under those of the setting."""
+        return asked_network(self.space, self.recipe, self.setting.network)
+
     def prepare(self) -> SearchState:
         """The state at step 0."""
         require_input_kind(self.space, self.dataset)
         seed, place, dataset = self.setting.seed, self.setting.place.numerics(), self.dataset
         shape, outputs = dataset.input_shape, dataset.task.outputs
         state = prepare(
-            build_supernet(self.space, shape, outputs, network=self.setting.network, seed=seed),
+            build_supernet(self.space, shape, outputs, network=self.network, seed=seed),
             self.recipe,
             dataset.assign(self.recipe.roles, generator=stream(seed, "data")),
             numerics=place,
@@ -195,7 +200,7 @@ class Search:
             "space": self.space.name,
             "method": recipe.name,
             "data": self.dataset.name,
-            "network": network_options(self.space, setting.network),
+            "network": network_options(self.space, self.network),
             "recipe": {"epochs": recipe.epochs, **recipe.arguments},
             "limits": {limit.quantity.option: limit.most for limit in recipe.limits},
             "seed": setting.seed,

@@ -2,6 +2,7 @@
 
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
+from sharewise.space.edge_weights import EdgeWeights
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
@@ -28,6 +29,7 @@ __all__ = [
     "Constraint",
     "Decision",
     "DirectRelaxation",
+    "EdgeWeights",
     "Encoding",
     "EnumeratedListing",
     "Join",

@@ -41,10 +41,13 @@ class Decision:
     Args:
         name: unique within the relaxation; the same name in two layers is one shared decision.
         options: what is mixed, in order.
+        weighs: whether it weighs options that may all stay, as the inputs of a node, instead of picking one: it is not
+            pruned, and its weights may approach zero.
     """
 
     name: str
     options: tuple[Option, ...]
+    weighs: bool = False
 
     @property
     def size(self) -> int:

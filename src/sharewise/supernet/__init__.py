@@ -17,7 +17,7 @@ from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, cut, discrete, to_device
 from sharewise.supernet.grouped import GroupedOperation
 from sharewise.supernet.mixed import MixedOperation
-from sharewise.supernet.partial import GatedOperation, PartialOperation, shuffled
+from sharewise.supernet.partial import GatedOperation, PartialOperation, cell_edge
 from sharewise.supernet.slices import (
     Dimension,
     EntangledConvolution,
@@ -74,6 +74,7 @@ __all__ = [
     "Supernet",
     "Term",
     "Wiring",
+    "cell_edge",
     "convolution_layers",
     "cut",
     "depthwise",
@@ -87,7 +88,6 @@ __all__ = [
     "norms",
     "recalibrate",
     "separable_layers",
-    "shuffled",
     "survival",
     "term",
     "to_device",

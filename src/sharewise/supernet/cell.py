@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import final
 
 from sharewise.errors import ConfigurationError
+from sharewise.space.choice import Option
 
 __all__ = ["Wiring"]
 
@@ -72,6 +73,21 @@ class Wiring:
         return tuple(
             tuple(name for name, (_, target) in self.edges.items() if target == node) for node in range(self.nodes)
         )
+
+    def inputs_of_nodes(self, kind: str = "") -> Mapping[str, Mapping[Option, str]]:
+        """The inputs of every computed node, as `EdgeWeights` weighs them: the edge from each, by its source.
+
+        Args:
+            kind: of the cell, where a space has several; it precedes the names of decisions, and those of edges.
+
+        Example:
+            >>> Wiring(1, {"a": (0, 1), "b": (0, 2), "c": (1, 2)}, outputs=(2,)).inputs_of_nodes()["inputs_of_2"]
+            {0: 'b', 1: 'c'}
+        """
+        return {
+            f"{kind}inputs_of_{node}": {self.edges[name][0]: f"{kind}{name}" for name in self.incoming(node)}
+            for node in range(self.inputs, self.nodes)
+        }
 
     def incoming(self, node: int) -> tuple[str, ...]:
         """Names of the edges that lead to `node`, in order."""

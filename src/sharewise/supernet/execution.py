@@ -31,7 +31,7 @@ from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
 
-__all__ = ["Join", "Mixture", "Step", "Term", "alone", "execute", "term", "terms_of"]
+__all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of"]
 
 _SETTINGS: Mapping[type[nn.Module], Callable[[nn.Module], Hashable]] = {
     nn.ReLU: attrgetter("inplace"),
@@ -73,7 +73,7 @@ class Term(NamedTuple):
         norm: a batch norm at the end, whose scale takes s.
         scale: s, shape `()`; `None` for one.
         gates: for the layers of the body.
-        lane: sums at a node are taken by lane, and joined by the cell; see `execute`.
+        lane: sums at a node are taken by lane, and then joined; see `Mixture.joined`.
     """
 
     prefix: tuple[Step, ...] = ()
@@ -165,6 +165,11 @@ def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates = _NO_G
 class Mixture(Shared, ABC):
     """What an edge computes under the gates, said in two ways that must agree."""
 
+    @property
+    def scales_weights(self) -> bool:
+        """No: a gate scales what an operation puts out."""
+        return False
+
     @abstractmethod
     def terms(self, gates: Gates) -> list[Term]:
         """The terms of its active options; none where it computes nothing but zero."""
@@ -172,6 +177,14 @@ class Mixture(Shared, ABC):
     @abstractmethod
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
         """The mixture by itself, the readable form; `None` where it computes nothing but zero."""
+
+    def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
+        """The value of a node of its sums by lane; all edges of a node must agree on it."""
+        if set(lanes) != {0}:
+            raise ConfigurationError(
+                f"terms of lanes {sorted(lanes)} meet at a node, which a {type(self).__name__} does not join"
+            )
+        return lanes[0]
 
 
 def terms_of(edge: nn.Module, gates: Gates) -> list[Term]:
@@ -187,14 +200,10 @@ def alone(edge: nn.Module, x: Tensor, gates: Gates) -> Tensor | None:
 
 _Lanes = Mapping[int, Tensor]
 
-Join = Callable[[_Lanes], Tensor]
-"""Makes the value of a node of its sums by lane."""
 
-
-def _single(lanes: _Lanes) -> Tensor:
-    if set(lanes) != {0}:
-        raise ConfigurationError(f"terms of lanes {sorted(lanes)} meet at a node; give the cell a join for them")
-    return lanes[0]
+def joined(edge: nn.Module, lanes: _Lanes) -> Tensor:
+    """The value of a node to which an edge leads, of its sums by lane."""
+    return edge.joined(lanes) if isinstance(edge, Mixture) else lanes[0]
 
 
 def execute(
@@ -204,7 +213,6 @@ def execute(
     gates: Gates,
     *,
     fused: bool = True,
-    join: Join = _single,
 ) -> Tensor:
     """The output of a cell.
 
@@ -222,8 +230,6 @@ def execute(
         inputs: of the cell, one per input node, all of one shape.
         gates: of all decisions of the edges.
         fused: whether to share work among edges; if not, every edge runs by itself, the oracle.
-        join: makes a node of its sums by lane. Needed only where edges put their terms into several lanes, as those do
-            that send a part of the channels around their mixture.
 
     Returns:
         The output nodes, concatenated over dimension 1.
@@ -234,7 +240,7 @@ def execute(
         >>> execute(wiring, edges, [torch.tensor([[-1.0, 2.0]])], {})
         tensor([[0., 4.]])
     """
-    nodes = (_fused if fused else _edge_by_edge)(wiring, edges, inputs, gates, join)
+    nodes = (_fused if fused else _edge_by_edge)(wiring, edges, inputs, gates)
     outputs = [nodes.at(node) for node in wiring.outputs]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
@@ -263,7 +269,7 @@ def _zeros(like: Tensor, channels: int | None) -> Tensor:
     return torch.zeros_like(like[:, :1]).expand(-1, channels, *[-1] * (like.dim() - 2))
 
 
-def _edge_by_edge(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates, join: Join) -> _Nodes:
+def _edge_by_edge(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates) -> _Nodes:
     nodes = _Nodes(inputs, wiring)
     for node in range(wiring.inputs, wiring.nodes):
         total: Tensor | None = None
@@ -273,7 +279,7 @@ def _edge_by_edge(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor]
     return nodes
 
 
-def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates, join: Join) -> _Nodes:
+def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates) -> _Nodes:
     terms = {name: terms_of(edges[name], gates) for name in wiring.edges}
     if not inputs[0].is_meta:
         terms = _that_matter(wiring, terms)
@@ -283,7 +289,7 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
         total: dict[int, Tensor] = {}
         for name in wiring.incoming(node):
             _accumulate(total, _sums(terms[name], wiring.edges[name][0], nodes, prefixes))
-        nodes.values.append(join(total) if total else None)
+        nodes.values.append(joined(edges[name], total) if total else None)
     return nodes
 
 

@@ -46,6 +46,11 @@ class GroupedOperation(Mixture):
         self.groups = nn.ModuleDict(groups)
         self.others = MixedOperation(decision, others or {})
 
+    @property
+    def scales_weights(self) -> bool:
+        """Where there are groups, whose kernels are mixed."""
+        return len(self.groups) > 0
+
     def forward(self, x: Tensor, gates: Gates) -> Tensor | None:
         """The mixture, or `None` where no active option computes anything but zero."""
         total: Tensor | None = self.others(x, gates[self.decision.name])

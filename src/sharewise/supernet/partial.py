@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, InheritanceError
 from sharewise.space.choice import Option
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.execution import Join, Mixture, Step, Term, alone, term, terms_of
+from sharewise.supernet.execution import Mixture, Step, Term, alone, joined, term, terms_of
 from sharewise.supernet.extract import inherited_state
 from sharewise.supernet.gate import Gates
 
-__all__ = ["GatedOperation", "PartialOperation", "shuffled"]
+__all__ = ["GatedOperation", "PartialOperation", "cell_edge"]
 
 
 @final
@@ -60,6 +60,10 @@ class GatedOperation(Mixture):
         terms = terms_of(self.edge, gates)
         return terms if gate.unit else [part.scaled(gate.weights[self.index]) for part in terms]
 
+    def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
+        """As the edge joins them."""
+        return joined(self.edge, lanes)
+
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
         """β_k times what the edge computes."""
         gate = gates[self.decision.name]
@@ -76,7 +80,7 @@ class PartialOperation(Mixture):
     """A mixture of the leading 1/K of the channels; the others go around it, and channels are shuffled.
 
     y = shuffle_K(concat(e(x[:C/K]), rest(x[C/K:]))). Shuffling commutes with sums over edges, so that a cell takes both
-    sums at a node first and shuffles once: give `execute` the join `shuffled(K)`.
+    sums at a node first and shuffles once.
 
     Args:
         edge: a mixture that maps C/K channels to C/K.
@@ -120,27 +124,61 @@ class PartialOperation(Mixture):
         """The whole edge, shuffled."""
         mixed = alone(self.edge, self._leading(x), gates)
         others = self.rest(self._others(x))
-        return shuffled(self.parts)({1: others} if mixed is None else {0: mixed, 1: others})
+        return self.joined({1: others} if mixed is None else {0: mixed, 1: others})
 
-    def inherited(self, gates: Gates) -> dict[str, Tensor]:
-        """The state of the mixture's plain operation, which has 1/K of the channels."""
-        return inherited_state(self.edge, gates)
-
-
-def shuffled(parts: int) -> Join:
-    """The join of a cell of partial operations: both sums side by side, with the channels of K groups interleaved.
-
-    Args:
-        parts: K, that of its edges.
-    """
-
-    def join(lanes: Mapping[int, Tensor]) -> Tensor:
+    def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
+        """Both sums side by side, with the channels of K groups interleaved."""
         others = lanes[1]
         n, channels, *space = others.shape
         mixed = lanes.get(0)
         if mixed is None:
-            mixed = others.new_zeros((n, channels // (parts - 1), *space))
+            mixed = others.new_zeros((n, channels // (self.parts - 1), *space))
         whole = torch.cat([mixed, others], dim=1)
-        return whole.reshape(n, parts, -1, *space).transpose(1, 2).flatten(1, 2)
+        return whole.reshape(n, self.parts, -1, *space).transpose(1, 2).flatten(1, 2)
 
-    return join
+    def inherited(self, gates: Gates) -> dict[str, Tensor]:
+        """Nothing: the weights are those of 1/K of the channels.
+
+        Raises:
+            InheritanceError: always.
+        """
+        raise InheritanceError(
+            f"no network can inherit weights from this search: with partial channels (K = {self.parts}) they were "
+            f"trained for 1/{self.parts} of its channels. Train the architecture on its own (sharewise train, sw.train)"
+        )
+
+
+def cell_edge(
+    make: Callable[[int], nn.Module],
+    channels: int,
+    *,
+    stride: int = 1,
+    partial: int = 1,
+    weight: tuple[Decision, Option] | None = None,
+) -> nn.Module:
+    """An edge of a cell in the form that the options of a network ask for.
+
+    Args:
+        make: the edge's mixture, on a number of channels.
+        channels: of the nodes that it joins.
+        stride: of the edge, 1 or 2.
+        partial: K; 1 for a mixture that sees all channels.
+        weight: the decision that weighs the edge and the option that stands for it (`EdgeWeights.of`), or `None`.
+
+    Raises:
+        ConfigurationError: when K does not divide the channels.
+
+    Example:
+        >>> edge = cell_edge(lambda channels: nn.Conv2d(channels, channels, 1), 8, partial=4)
+        >>> edge.parts, edge.edge.out_channels
+        (4, 2)
+    """
+    if channels % partial:
+        raise ConfigurationError(
+            f"partial channels of 1/{partial} need a number of channels that {partial} divides, got {channels}"
+        )
+    edge = make(channels // partial)
+    if partial > 1:
+        rest = nn.Identity() if stride == 1 else nn.MaxPool2d(stride, stride, ceil_mode=True)
+        edge = PartialOperation(edge, partial, rest)
+    return edge if weight is None else GatedOperation(edge, *weight)

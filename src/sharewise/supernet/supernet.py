@@ -52,9 +52,18 @@ class Supernet(nn.Module, ABC):
 class Shared(nn.Module, ABC):
     """A layer that several architectures share, and that becomes a plain layer when one of them is extracted."""
 
+    @property
+    def scales_weights(self) -> bool:
+        """Whether gates scale weights rather than outputs, so that their gradient costs as much as that of weights."""
+        return True
+
     @abstractmethod
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
-        """The state of the plain module that takes this layer's place under the gates of one architecture."""
+        """The state of the plain module that takes this layer's place under the gates of one architecture.
+
+        Raises:
+            InheritanceError: when no plain module can.
+        """
 
 
 @dataclass(frozen=True)

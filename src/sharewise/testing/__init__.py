@@ -32,7 +32,7 @@ from sharewise.testing.reaction_contract import check_reaction
 from sharewise.testing.sampler_contract import check_sampler
 from sharewise.testing.selection_contract import check_selection
 from sharewise.testing.sliced_contract import check_sliced
-from sharewise.testing.small import small_arguments
+from sharewise.testing.small import methods_of, small_arguments
 from sharewise.testing.space_contract import check_relaxation, check_space
 from sharewise.testing.strategy_contract import check_strategy
 from sharewise.testing.supernet_contract import check_supernet, randomise_norms
@@ -69,6 +69,7 @@ __all__ = [
     "check_surgery",
     "check_task",
     "expect",
+    "methods_of",
     "planted",
     "planted_space",
     "randomise_norms",

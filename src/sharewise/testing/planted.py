@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import final
 
 import torch
@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from sharewise.data import Dataset, Sealed, regression
 from sharewise.data.examples import Examples
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Choice, Space, enumerate_architectures
-from sharewise.supernet import Gates, MixedOperation, Networks, Supernet
+from sharewise.space import Architecture, Choice, Decision, EdgeWeights, Option, Space, enumerate_architectures
+from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, cell_edge
+from sharewise.supernet.execution import alone
 
 __all__ = [
     "DECISIONS",
@@ -112,7 +113,19 @@ class _Term(nn.Module):
 @final
 @dataclass(frozen=True)
 class PlantedOptions:
-    """The networks of this space have no options."""
+    """Options of the supernet, for methods that ask for them; a plain network has none.
+
+    Args:
+        partial: K: terms read 1/K of their slice, of whose features it is a divisor, and the rest goes around them.
+        edge_weights: whether the supernet weighs its four terms against each other.
+    """
+
+    partial: int = 1
+    edge_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.partial < 1:
+            raise ConfigurationError(f"network option partial must be at least 1, got {self.partial}")
 
 
 @final
@@ -139,6 +152,10 @@ class PlantedNetwork(nn.Module):
         return outputs
 
 
+def _mixture(decision: Decision, outputs: int, features: int) -> MixedOperation:
+    return MixedOperation(decision, {str(option): _Term(str(option), features, outputs) for option in decision.options})
+
+
 @final
 class PlantedSupernet(Supernet):
     """All 256 networks in one, with a mixture of the four terms for every decision.
@@ -147,27 +164,35 @@ class PlantedSupernet(Supernet):
         space: the planted space.
         input_shape: the number of features, a multiple of four.
         outputs: number of targets.
-        options: none.
+        options: of the supernet.
     """
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: PlantedOptions) -> None:
         super().__init__()
-        self.space, self.relaxation = space, space.relaxation
+        inputs: dict[Option, str] = dict(enumerate(DECISIONS))
+        nodes = {"inputs": inputs} if options.edge_weights else {}
+        self.space, self.relaxation = space, EdgeWeights(space.relaxation, nodes)
         self.input_shape, self.outputs = tuple(input_shape), outputs
         width = _width(input_shape)
         self.terms = nn.ModuleDict(
             {
-                d.name: MixedOperation(d, {str(option): _Term(str(option), width, outputs) for option in d.options})
-                for d in self.relaxation.decisions
+                d.name: cell_edge(
+                    partial(_mixture, d, outputs if options.partial == 1 else width // options.partial),
+                    width,
+                    partial=options.partial,
+                    weight=self.relaxation.of(d.name),
+                )
+                for d in space.relaxation.decisions
             }
         )
-        self.head = nn.Linear(len(DECISIONS) * outputs, outputs)
+        self.head = nn.Linear(len(DECISIONS) * (outputs if options.partial == 1 else width), outputs)
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Outputs `(n, outputs)`."""
         parts = inputs.chunk(len(DECISIONS), dim=1)
-        read = [term(part, gates[name]) for (name, term), part in zip(self.terms.items(), parts, strict=True)]
-        outputs: Tensor = self.head(torch.cat(read, dim=1))
+        read = [alone(term, part, gates) for term, part in zip(self.terms.values(), parts, strict=True)]
+        known = next(term for term in read if term is not None)
+        outputs: Tensor = self.head(torch.cat([torch.zeros_like(known) if t is None else t for t in read], dim=1))
         return outputs
 
     def plain(self, architecture: Architecture) -> nn.Module:

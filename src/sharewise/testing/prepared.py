@@ -8,6 +8,7 @@ from typing import Any
 from sharewise.data import Dataset
 from sharewise.engine import Recipe, SearchState, numerics, prepare, stream
 from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
 from sharewise.space import Space
 
 __all__ = ["prepared"]
@@ -22,7 +23,7 @@ def prepared(
         recipe: the method.
         space: to search.
         dataset: of examples.
-        network: options of the network.
+        network: options of the network, above those that the recipe asks for.
         seed: of all streams.
 
     Returns:
@@ -35,7 +36,8 @@ def prepared(
         >>> prepared(spos(), load("toy-tied-width"), digits()).step
         0
     """
-    supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=network, seed=seed)
+    options = asked_network(space, recipe, network)
+    supernet = build_supernet(space, dataset.input_shape, dataset.task.outputs, network=options, seed=seed)
     data = dataset.assign(recipe.roles, generator=stream(seed, "data"))
     state = prepare(supernet, recipe, data, numerics=numerics("cpu"), seed=seed)
     state.supernet.train()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sharewise.methods import parameters
+from sharewise.errors import ConfigurationError
+from sharewise.methods import METHODS, build, parameters
+from sharewise.run.networks import asked_network
+from sharewise.space import Space
 
-__all__ = ["first_of_each", "small_arguments"]
+__all__ = ["first_of_each", "methods_of", "small_arguments"]
 
 _SMALL: dict[str, Any] = {
     "epochs": 2,
@@ -19,6 +22,28 @@ _SMALL: dict[str, Any] = {
     "controller_samples": 2,
     "tuning_epochs": 1,
 }
+
+
+def methods_of(space: Space) -> list[str]:
+    """The registered methods whose wishes the networks of a space know; all of them for a cell space.
+
+    Args:
+        space: that is to be searched.
+
+    Example:
+        >>> from sharewise.spaces import load
+        >>> set(methods_of(load("nasbench201"))) - set(methods_of(load("toy-tied-width"))) >= {"pc-darts"}
+        True
+    """
+    return [method for method in METHODS if _known(space, method)]
+
+
+def _known(space: Space, method: str) -> bool:
+    try:
+        asked_network(space, build(method))
+    except ConfigurationError:
+        return False
+    return True
 
 
 def small_arguments(method: str, **changes: Any) -> dict[str, Any]:

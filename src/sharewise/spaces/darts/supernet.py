@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, final
@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, final
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Architecture, Decision, Space
-from sharewise.spaces.darts.genotype import INPUTS, NODES, Cell
+from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
+from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell
 from sharewise.spaces.darts.network import Network, classifier, operation, plan, preprocess, stemmed, stems
 from sharewise.spaces.darts.space import EDGES, cells_of
 from sharewise.supernet import (
@@ -25,6 +25,7 @@ from sharewise.supernet import (
     SlicedConv2d,
     Supernet,
     Wiring,
+    cell_edge,
     execute,
     separable_layers,
 )
@@ -112,6 +113,8 @@ class DartsOptions:
             of separable and of dilated convolutions are the centres of those of 5×5.
         published: whether convolutions are entangled as the authors of TangleNAS do, or so that the mass of their gate
             against the other operations is kept (default).
+        partial: K: operations of the supernet see 1/K of the channels, a divisor of `channels`; 1 for all of them.
+        edge_weights: whether the supernet weighs the edges that lead to a node against each other.
     """
 
     channels: int = 16
@@ -121,9 +124,13 @@ class DartsOptions:
     fused: bool = True
     sharing: Literal["disjoint", "entangled"] = "disjoint"
     published: bool = False
+    partial: int = 1
+    edge_weights: bool = False
 
     def __post_init__(self) -> None:
         check_macro(self.channels, self.layers, self.stem)
+        if self.partial < 1:
+            raise ConfigurationError(f"network option partial must be at least 1, got {self.partial}")
         if self.sharing not in _SHARINGS:
             raise unknown_name("sharing", self.sharing, _SHARINGS)
         if self.published and self.sharing == "disjoint":
@@ -134,12 +141,12 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {"sep_conv": {"repeats": 2}, "dil_c
 """What tells the two families of convolutions apart; within one, options differ in their kernel alone."""
 
 
-def edge(decision: Decision, channels: int, stride: int, options: DartsOptions) -> Mixture:
+def edge(channels: int, decision: Decision, stride: int, options: DartsOptions) -> Mixture:
     """The mixture on one edge.
 
     Args:
-        decision: over its operations.
         channels: of its input and output.
+        decision: over its operations.
         stride: of its operations.
         options: of the network.
     """
@@ -161,6 +168,11 @@ def edge(decision: Decision, channels: int, stride: int, options: DartsOptions) 
         if word not in taken
     }
     return GroupedOperation(decision, groups, separate) if groups else MixedOperation(decision, separate)
+
+
+_WIRING = Wiring(INPUTS, {f"{source}_{target}": (source, target) for source, target in EDGES}, outputs=NODES)
+
+_INPUTS = {name: edges for kind in KINDS for name, edges in _WIRING.inputs_of_nodes(f"{kind}_").items()}
 
 
 def _weights(module: nn.Module, gates: Gates = _NO_GATES) -> int:
@@ -187,6 +199,7 @@ class SharedCell(nn.Module):
         reduction: whether edges from the inputs have stride 2.
         halve: whether the first input is of twice the resolution of the second.
         options: of the network.
+        weights: what weighs the edge of a decision, as `EdgeWeights.of` says it.
     """
 
     def __init__(
@@ -197,14 +210,19 @@ class SharedCell(nn.Module):
         reduction: bool,
         halve: bool,
         options: DartsOptions,
+        weights: Callable[[str], tuple[Decision, Option] | None] = lambda decision: None,
     ) -> None:
         super().__init__()
         self.preprocess0 = preprocess(channels_in[0], channels, halve, options.affine)
         self.preprocess1 = preprocess(channels_in[1], channels, False, options.affine)
-        places = {f"{source}_{target}": (source, target) for source, target in EDGES}
-        strides = {name: 2 if reduction and source < INPUTS else 1 for name, (source, _) in places.items()}
-        self.edges = nn.ModuleDict({name: edge(decisions[name], channels, strides[name], options) for name in places})
-        self.wiring = Wiring(INPUTS, places, outputs=NODES, stride=2 if reduction else 1)
+        self.edges = nn.ModuleDict()
+        for name, (source, _) in _WIRING.edges.items():
+            stride, decision = 2 if reduction and source < INPUTS else 1, decisions[name]
+            mixture = partial(edge, decision=decision, stride=stride, options=options)
+            self.edges[name] = cell_edge(
+                mixture, channels, stride=stride, partial=options.partial, weight=weights(decision.name)
+            )
+        self.wiring = replace(_WIRING, stride=2 if reduction else 1)
         self.fused = options.fused
 
     def multiply_accumulates(self, gates: Gates, area: int, area_out: int) -> int:
@@ -244,15 +262,16 @@ class DartsSupernet(Supernet):
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> None:
         super().__init__()
-        self.space, self.relaxation, self.options = space, space.relaxation, options
+        self.space, self.options = space, options
+        self.relaxation = weighed = EdgeWeights(space.relaxation, _INPUTS if options.edge_weights else {})
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
-        decisions = {d.name: d for d in self.relaxation.decisions}
+        decisions = {d.name: d for d in weighed.within.decisions}
         planned = plan(options.stem, options.channels, options.layers, dict.fromkeys((False, True), len(NODES)))
         self.stems = nn.ModuleList(stems(options.stem, self.input_shape[0], options.channels))
         self.cells = nn.ModuleList(
             SharedCell(
                 {f"{s}_{t}": decisions[f"{'reduce' if reduction else 'normal'}_{s}_{t}"] for s, t in EDGES},
-                *(inputs, width, reduction, halve, options),
+                *(inputs, width, reduction, halve, options, weighed.of),
             )
             for inputs, width, reduction, halve in planned
         )

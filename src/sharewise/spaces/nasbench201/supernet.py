@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, final
@@ -10,7 +10,7 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Architecture, Decision, Space
+from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
 from sharewise.spaces.nasbench201.network import Network, ResidualBlock, operation
 from sharewise.spaces.nasbench201.space import EDGES, NODES, edge_name
 from sharewise.supernet import (
@@ -22,6 +22,7 @@ from sharewise.supernet import (
     Networks,
     Supernet,
     Wiring,
+    cell_edge,
     convolution_layers,
     execute,
 )
@@ -44,6 +45,8 @@ class NasBench201Options:
             of an edge is the centre of its 3×3 convolution and both share one norm.
         published: whether convolutions are entangled as the authors of TangleNAS do, or so that the mass of their gate
             against the other operations is kept (default).
+        partial: K: operations of the supernet see 1/K of the channels, a divisor of `channels`; 1 for all of them.
+        edge_weights: whether the supernet weighs the edges that lead to a node against each other.
     """
 
     channels: int = 16
@@ -52,9 +55,11 @@ class NasBench201Options:
     fused: bool = True
     sharing: Literal["disjoint", "entangled"] = "disjoint"
     published: bool = False
+    partial: int = 1
+    edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells"):
+        for name in ("channels", "cells", "partial"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
         if self.sharing not in ("disjoint", "entangled"):
@@ -68,6 +73,8 @@ _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"  # also where the space has no such operation
 
 _WIRING = Wiring(1, {edge_name(*edge): edge for edge in EDGES}, outputs=(NODES - 1,))
+
+_INPUTS = _WIRING.inputs_of_nodes()
 
 
 def _edge(decision: Decision, channels: int, options: NasBench201Options) -> Mixture:
@@ -94,11 +101,25 @@ class SharedCell(nn.Module):
         decisions: one per edge, in the order of `EDGES`.
         channels: of input and output.
         options: of the network, which say how operations are shared and whether work is.
+        weights: what weighs each edge, as `EdgeWeights.of` says it.
     """
 
-    def __init__(self, decisions: Sequence[Decision], channels: int, options: NasBench201Options) -> None:
+    def __init__(
+        self,
+        decisions: Sequence[Decision],
+        channels: int,
+        options: NasBench201Options,
+        weights: Callable[[str], tuple[Decision, Option] | None] = lambda edge: None,
+    ) -> None:
         super().__init__()
-        self.edges = nn.ModuleDict({d.name: _edge(d, channels, options) for d in decisions})
+        self.edges = nn.ModuleDict(
+            {
+                d.name: cell_edge(
+                    partial(_edge, d, options=options), channels, partial=options.partial, weight=weights(d.name)
+                )
+                for d in decisions
+            }
+        )
         self.fused = options.fused
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
@@ -123,9 +144,8 @@ class NasBench201Supernet(Supernet):
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: NasBench201Options) -> None:
         super().__init__()
-        self.space = space
-        self.relaxation = space.relaxation
-        self.options = options
+        self.space, self.options = space, options
+        self.relaxation = weighed = EdgeWeights(space.relaxation, _INPUTS if options.edge_weights else {})
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
         channels = options.channels
         frame = Network(
@@ -139,7 +159,8 @@ class NasBench201Supernet(Supernet):
         self.stem, self.head = frame.stem, frame.head
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                SharedCell(self.relaxation.decisions, channels * 2**stage, options) for _ in range(options.cells)
+                SharedCell(weighed.within.decisions, channels * 2**stage, options, weighed.of)
+                for _ in range(options.cells)
             )
             for stage in range(3)
         )

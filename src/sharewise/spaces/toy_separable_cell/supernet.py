@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, final
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Architecture, Decision, Space
+from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
 from sharewise.spaces.toy_separable_cell.network import CELLS, Network, operation, preprocess
-from sharewise.spaces.toy_separable_cell.space import EDGES, edge_name
+from sharewise.spaces.toy_separable_cell.space import EDGES, KINDS, edge_name
 from sharewise.supernet import (
     EntangledConvolution,
     Gates,
@@ -22,6 +22,7 @@ from sharewise.supernet import (
     Networks,
     Supernet,
     Wiring,
+    cell_edge,
     execute,
     separable_layers,
 )
@@ -41,6 +42,8 @@ class SeparableCellOptions:
         sharing: `"entangled"`, where 3×3 kernels are the centres of 5×5 ones, or `"disjoint"`.
         published: whether operations are entangled as the authors do, or so that the mass of a gate is kept (default).
         fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
+        partial: K: operations of the supernet see 1/K of the channels, a divisor of `channels`; 1 for all of them.
+        edge_weights: whether the supernet weighs the edges that lead to a node against each other.
     """
 
     channels: int = 32
@@ -49,10 +52,13 @@ class SeparableCellOptions:
     sharing: Literal["disjoint", "entangled"] = "entangled"
     published: bool = False
     fused: bool = True
+    partial: int = 1
+    edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ConfigurationError(f"network option channels must be at least 1, got {self.channels}")
+        for name in ("channels", "partial"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
         if self.sharing not in ("disjoint", "entangled"):
@@ -61,11 +67,13 @@ class SeparableCellOptions:
             raise ConfigurationError("network option published is a form of sharing='entangled'; leave it out")
 
 
+_WIRING = Wiring(1, {f"{source}_{target}": (source, target) for source, target in EDGES}, outputs=(1, 2))
+
 _FAMILIES: Mapping[str, Mapping[str, Any]] = {"sep": {"repeats": 2}, "dil": {"dilation": 2}}
 """What tells the two families of operations apart; within one, options differ in their kernel alone."""
 
 
-def _edge(decision: Decision, channels: int, stride: int, options: SeparableCellOptions) -> GroupedOperation:
+def _edge(channels: int, decision: Decision, stride: int, options: SeparableCellOptions) -> GroupedOperation:
     """The mixture on an edge."""
     words = [str(option) for option in decision.options]
     if options.sharing == "disjoint":
@@ -94,6 +102,7 @@ class SharedCell(nn.Module):
         channels: of each node.
         reduction: whether edges from the input have stride 2.
         options: of the network.
+        weights: what weighs the edge of a decision, as `EdgeWeights.of` says it.
     """
 
     def __init__(
@@ -103,18 +112,19 @@ class SharedCell(nn.Module):
         channels: int,
         reduction: bool,
         options: SeparableCellOptions,
+        weights: Callable[[str], tuple[Decision, Option] | None] = lambda decision: None,
     ) -> None:
         super().__init__()
-        places = {f"{source}_{target}": (source, target) for source, target in EDGES}
-        self.wiring = Wiring(1, places, outputs=(1, 2), stride=2 if reduction else 1)
+        self.wiring = replace(_WIRING, stride=2 if reduction else 1)
         self.fused = options.fused
         self.preprocess = preprocess(channels_in, channels, options.affine)
-        self.edges = nn.ModuleDict(
-            {
-                edge: _edge(decision, channels, 2 if reduction and edge.startswith("0") else 1, options)
-                for edge, decision in edges.items()
-            }
-        )
+        self.edges = nn.ModuleDict()
+        for edge, decision in edges.items():
+            stride = 2 if reduction and edge.startswith("0") else 1
+            mixture = partial(_edge, decision=decision, stride=stride, options=options)
+            self.edges[edge] = cell_edge(
+                mixture, channels, stride=stride, partial=options.partial, weight=weights(decision.name)
+            )
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map `(n, channels_in, h, w)` to `(n, 2 · channels, h, w)`, or half of that resolution."""
@@ -134,13 +144,15 @@ class SeparableCellSupernet(Supernet):
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: SeparableCellOptions) -> None:
         super().__init__()
-        self.space, self.relaxation, self.options = space, space.relaxation, options
+        self.space, self.options = space, options
+        nodes = {name: edges for kind in KINDS for name, edges in _WIRING.inputs_of_nodes(f"{kind}_").items()}
+        self.relaxation = weighed = EdgeWeights(space.relaxation, nodes if options.edge_weights else {})
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
-        decisions = {d.name: d for d in self.relaxation.decisions}
+        decisions = {d.name: d for d in weighed.within.decisions}
         before, cells = self.input_shape[0], []
         for kind, factor in CELLS:
             edges = {f"{source}_{target}": decisions[edge_name(kind, source, target)] for source, target in EDGES}
-            cells.append(SharedCell(edges, before, factor * options.channels, kind == "reduction", options))
+            cells.append(SharedCell(edges, before, factor * options.channels, kind == "reduction", options, weighed.of))
             before = 2 * factor * options.channels
         self.cells = nn.ModuleList(cells)
         frame = Network({}, self.input_shape, outputs, options.channels, options.affine, options.dropout)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Space
+from sharewise.space import Architecture, Decision, EdgeWeights, Space
 from sharewise.spaces.toy_two_inputs.network import Network, operation
 from sharewise.spaces.toy_two_inputs.space import EDGES, INPUTS, NODES
-from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, Wiring, execute
+from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, Wiring, cell_edge, execute
 
 __all__ = ["NETWORKS", "TwoInputsOptions", "TwoInputsSupernet"]
 
@@ -24,16 +25,27 @@ class TwoInputsOptions:
 
     Args:
         width: of every node, at least 1.
+        partial: K: operations of the supernet see 1/K of a node, a divisor of `width`; 1 for all of it.
+        edge_weights: whether the supernet weighs the edges that lead to a node against each other.
     """
 
     width: int = 16
+    partial: int = 1
+    edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigurationError(f"network option width must be at least 1, got {self.width}")
+        for name in ("width", "partial"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
 
 
 _WIRING = Wiring(INPUTS, {f"edge_{s}_{t}": (s, t) for s, t in EDGES}, outputs=NODES)
+
+_INPUTS = _WIRING.inputs_of_nodes()
+
+
+def _edge(decision: Decision, width: int) -> MixedOperation:
+    return MixedOperation(decision, {str(o): operation(str(o), width) for o in decision.options if o != "none"})
 
 
 @final
@@ -49,14 +61,15 @@ class TwoInputsSupernet(Supernet):
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: TwoInputsOptions) -> None:
         super().__init__()
-        self.space, self.relaxation, self.options = space, space.relaxation, options
+        self.space, self.options = space, options
+        self.relaxation = weighed = EdgeWeights(space.relaxation, _INPUTS if options.edge_weights else {})
         self.input_shape, self.outputs = tuple(input_shape), outputs
         frame = Network({}, self.input_shape, outputs, options.width)
         self.inputs, self.head = frame.inputs, frame.head
         self.edges = nn.ModuleDict(
             {
-                d.name: MixedOperation(d, {str(o): operation(str(o), options.width) for o in d.options if o != "none"})
-                for d in self.relaxation.decisions
+                d.name: cell_edge(partial(_edge, d), options.width, partial=options.partial, weight=weighed.of(d.name))
+                for d in weighed.within.decisions
             }
         )
 
