@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.fidelity import plain as plain_side
 from benchmarks.fidelity.plain import Rule, Search, leaf
 from sharewise.data import digits
-from sharewise.engine import Event, SearchState, Stepped, numerics, prepare, stream, train
+from sharewise.engine import Event, SearchState, StageEntered, Stepped, numerics, prepare, stream, train
 from sharewise.engine.curvature import spectrum
 from sharewise.methods import build, parameters
 from sharewise.run import build_supernet
@@ -171,8 +171,9 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
     outputs: list[Tensor] = []
 
     def listen(state: SearchState, event: Event) -> None:
-        if not isinstance(event, Stepped):
+        if not isinstance(event, Stepped | StageEntered):
             outputs.clear()  # of measurements between epochs
+        if not isinstance(event, Stepped):  # what the surgeries of a stage have asked belongs to the step after
             return
         plain.advance()
         found.steps += 1
