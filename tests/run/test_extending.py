@@ -115,7 +115,9 @@ def test_all_other_schedules_and_the_stage_of_every_method_stay_where_they_ended
     """Temperatures, strengths, probabilities: no warm-up is repeated, and nothing that was annealed is heated again."""
     recipe = build(method, small_arguments(method))
     data = sw.data.digits()
-    state = Search(sw.spaces.nasbench201(), recipe, data, Setting(NETWORK, place=Place("cpu"), max_steps=1)).prepare()
+    state = Search(
+        sw.spaces.nasbench201(), recipe, data, Setting({**NETWORK, "channels": 4}, place=Place("cpu"), max_steps=1)
+    ).prepare()
     epochs = recipe.epochs
     state.extensions, state.epoch = (Extension(epochs + 7),), epochs + 3
     for step in ("weights", "architecture"):

@@ -171,7 +171,7 @@ def test_genotypes_are_read_and_written(name: str) -> None:
         (str(SPACE.parse("DARTS_V1")).replace("'relu', 0", "'relu', 1"), "node 1 cannot read node 1"),
         (str(SPACE.parse("DARTS_V1")).replace("tanh", "elu"), "unknown activation 'elu'"),
         (str(SPACE.parse("DARTS_V1")).replace("('relu', 0)", "__import__('os').system('true')"), "8 pairs"),
-        ("DARTS_V3", "has not the form"),
+        ("DARTS_V3", "did you mean 'DARTS_V2'"),
         ("Genotype(" + "(" * 100_000, "has not the form"),
     ],
 )

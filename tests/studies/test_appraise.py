@@ -202,8 +202,12 @@ def test_bad_input_is_named(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert "is not empty" in refused(capsys, one, *words, "--out", tmp_path / "full")
-    assert "jobs must be at least 1" in refused(capsys, one, "--oracle", table, "--jobs", 0, "--out", tmp_path / "i")
-    assert "at least 1; got 0" in refused(capsys, one, *words, "--seeds", 0, "--out", tmp_path / "k")
+    assert "jobs must be a whole number of at least 1" in refused(
+        capsys, one, "--oracle", table, "--jobs", 0, "--out", tmp_path / "i"
+    )
+    assert "seeds must be a whole number of at least 1" in refused(
+        capsys, one, *words, "--seeds", 0, "--out", tmp_path / "k"
+    )
     for option, value in (("--epochs", 0), ("--held-out", 0)):
         assert "at least 1 epoch" in refused(capsys, one, option, value, "--out", tmp_path / "l")
     assert not [name for name in "abcfghikl" if (tmp_path / name).exists()]

@@ -172,7 +172,7 @@ def test_an_entangled_operation_is_one_convolution_of_mixed_kernels() -> None:
     from sharewise.supernet import Gate
 
     decision = Decision("e", load("darts").relaxation.decisions[0].options)
-    mixture = edge(decision, 2, 1, DartsOptions(sharing="entangled")).double()
+    mixture = edge(2, decision, 1, DartsOptions(sharing="entangled")).double()
     names = [str(option) for option in decision.options]
     weights = torch.zeros(8, dtype=torch.float64)
     weights[names.index("sep_conv_3x3")], weights[names.index("sep_conv_5x5")] = 0.3, 0.2

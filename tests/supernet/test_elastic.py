@@ -750,7 +750,7 @@ def test_closures_are_the_least_that_must_die(data: st.DataObject) -> None:
             dimensions.closure({rows: odd})
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", [name for name in METHODS if not build(name).network])  # partial channels need cells
 def test_every_method_runs_on_a_model_of_ones_own(method: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(

@@ -56,7 +56,7 @@ def left_out(name: str) -> list[tuple[Option, ...]]:
     elif name.startswith("darts"):  # one option, and most operations: others leave nothing new
         few = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
         found = {("sep_conv_3x3",): None, ((0, 1),): None, few: None}
-    return [part for part in found if part and all(set(c.options) - set(part) for c in choices)]
+    return [part for part in found if part and all(set(c.options) - set(part) for c in space.choices)]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

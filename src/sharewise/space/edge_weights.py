@@ -45,7 +45,7 @@ class EdgeWeights(Relaxation):
     """
 
     def __init__(self, within: Relaxation, nodes: Mapping[str, Mapping[Option, str]]) -> None:
-        self.within, self.space, self.independent = within, within.space, within.independent
+        self.within, self.space, self.independent, self.joins = within, within.space, within.independent, within.joins
         several = {name: dict(edges) for name, edges in nodes.items() if len(edges) > 1}
         known = {decision.name for decision in within.decisions}
         for name, edges in several.items():
@@ -67,6 +67,11 @@ class EdgeWeights(Relaxation):
             edge: name of the decision of its operations.
         """
         return self._places.get(edge)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Those of the relaxation within: weights of edges are no operations."""
+        return self.within.groups
 
     def encode(self, architecture: Architecture) -> Encoding:
         """That of the relaxation within; edges with an operation weigh one."""
