@@ -27,7 +27,7 @@ def inverted(n: int, seeds: int, rho: float, repeats: int, heavy: bool = False) 
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.15])
-@pytest.mark.parametrize(("n", "seeds"), [(12, 1), (30, 3)])
+@pytest.mark.parametrize(("n", "seeds"), [(12, 1), pytest.param(30, 3, marks=pytest.mark.slow)])
 def test_ranks_that_are_not_inverted_are_seldom_called_so(n: int, seeds: int, rho: float) -> None:
     """At most 0.025 of them, and 0.06 is beyond what chance makes of that in 150 appraisals."""
     assert inverted(n, seeds, rho, 150) <= 0.06

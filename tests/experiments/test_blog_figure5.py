@@ -42,6 +42,7 @@ def test_the_first_cost_with_so_little_regret(experiment: ModuleType) -> None:
     assert experiment.reached(panel, "a", 0.5) is None
 
 
+@pytest.mark.slow
 def test_a_tiny_comparison(experiment: ModuleType, shared_data: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((FOLDER / "config.yaml").read_text(encoding="utf-8"))
     config |= {"repeats": 3, "strategies": ["random"], "trainings": 10}
