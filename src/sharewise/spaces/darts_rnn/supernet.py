@@ -128,7 +128,9 @@ class RecurrentSupernet(Supernet):
         next. Examples have one length; the authors vary it by up to 20 words. Their penalty on changes of the state
         (beta = 1e-3), and the switch to averaged SGD when a found cell is trained, are not part of the network. Batch
         norm keeps running statistics, over all nodes and time steps, so that a single cell can be extracted, norm
-        included; a cell that is trained on its own has none.
+        included; a cell that is trained on its own has none. These statistics are shared by nodes of different scale,
+        as the authors' are: in evaluation mode a single cell of a supernet that was trained for a few steps can grow
+        from time step to time step, and its inherited loss says nothing then.
     """
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: RecurrentOptions) -> None:
