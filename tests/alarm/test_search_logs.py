@@ -92,7 +92,7 @@ def test_what_is_missing_is_missing(tmp_path: Path) -> None:
         (record(seed="1"), "seed must be a finite number"),
         (record(data=3), "data must be a text"),
         (record(train_loss=[0.0] * 10_001), "at most 10,000"),
-        (record(hessian_epoch=[0, 2], largest_eigenvalue=[0.1]), "argument"),
+        (record(hessian_epoch=[0, 2], largest_eigenvalue=[0.1]), "2 of hessian_epoch and 1 of largest_eigenvalue"),
     ],
 )
 def test_what_is_no_record_is_named_with_its_line(tmp_path: Path, broken: Any, words: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharewise.data import digits
-from sharewise.distribution import Factored
+from sharewise.distribution import Factored, Phase
 from sharewise.engine import SearchState, curvature, numerics, prepare, run, stream
 from sharewise.engine import curvature as measured
 from sharewise.engine.curvature import _ends, architecture_hessian, spectrum
@@ -147,3 +147,18 @@ def test_who_has_no_such_parameters_is_told_before_the_search() -> None:
     with pytest.raises(ConfigurationError, match="at least 2 examples"):
         curvature(1, 1)
     assert curvature(0) is None
+
+
+def test_a_settled_decision_weighs_what_it_does_in_training() -> None:
+    """An edge without any option adds nothing, neither to the loss nor to its curvature."""
+    state = state_of("darts", "toy-two-inputs")
+    assert isinstance(state.distribution, Factored)
+    state.distribution.settle({"edge_0_3": None, "edge_1_3": 2})
+    drawn = state.distribution.draw(torch.Generator(), Phase("architecture", 0, 1))[0]
+    seen: list[Any] = []
+    hook = state.supernet.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[1]))
+    architecture_hessian(state, 32)
+    hook.remove()
+    for name, gate in drawn.items():
+        assert seen[0][name].active == gate.active, name
+        torch.testing.assert_close(seen[0][name].weights.detach(), gate.weights.detach())

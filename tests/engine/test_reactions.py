@@ -16,6 +16,7 @@ from sharewise.alarm import EigenvalueRise, standing
 from sharewise.cli import main
 from sharewise.engine import (
     AdaptiveDecay,
+    ByPerturbation,
     EarlyStop,
     EpochEnded,
     Event,
@@ -222,3 +223,22 @@ def test_the_terminal_says_that_it_went_back(tmp_path: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert "went back to the end of epoch 1" in out
     assert "eigenvalue" in out
+
+
+def test_a_second_rise_goes_back_to_the_earliest_epoch_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule asks for an epoch that was let go before the first time; eigenvalues are made up."""
+    monkeypatch.setattr(
+        "sharewise.engine.reaction.spectrum", lambda state, examples: {"eigenvalue": 0.1 if state.epoch < 8 else 1.0}
+    )
+    rule = EigenvalueRise(every=1, window=1, delta=4, factor=1.3, start=0)
+    recipe = replace(darts(epochs=10, batch_size=16), reactions=(AdaptiveDecay(rule, 16),))
+    result = search(recipe)
+    back = [(record["epoch"], record["to"]) for record in result.state.history if record["event"] == "back"]
+    assert back[:2] == [(8, 4), (8, 4)]
+    assert result.state.step == result.state.total_steps
+
+
+def test_a_selection_that_settles_decisions_has_no_way_back() -> None:
+    recipe = replace(darts(epochs=2, batch_size=16), reactions=(EarlyStop(ALWAYS, 16),), selection=ByPerturbation(1))
+    with pytest.raises(ConfigurationError, match="not possible across a stage that prunes or changes weights"):
+        search(recipe)

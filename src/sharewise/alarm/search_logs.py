@@ -119,7 +119,7 @@ def _content(path: Path) -> bytes:
 def _log(value: Any) -> SearchLog:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, got {shown(value)}")
-    both = [_series("skip_connects", row or []) for row in _list(value, "skip_connects")]
+    both = [_series("skip_connects", [] if row is None else row) for row in _list(value, "skip_connects")]
     series = {name: _series(name, value[name]) for name in _SERIES if name in value}
     counted = {**{name: len(numbers) for name, numbers in series.items()}, "skip_connects": len(both)}
     lengths = {name: length for name, length in counted.items() if length}
@@ -131,7 +131,10 @@ def _log(value: Any) -> SearchLog:
     error, valid_error, loss, valid_loss = (series.get(name) or [None] * epochs for name in _SERIES)
     swapped = _opposed(error, loss)
     eigenvalues = _series("largest_eigenvalue", value.get("largest_eigenvalue", []))
-    measured = dict(zip(_series("hessian_epoch", value.get("hessian_epoch", [])), eigenvalues, strict=True))
+    at = _series("hessian_epoch", value.get("hessian_epoch", []))
+    if len(at) != len(eigenvalues):
+        raise ValueError(f"it has {len(at)} of hessian_epoch and {len(eigenvalues)} of largest_eigenvalue")
+    measured = dict(zip(at, eigenvalues, strict=True))
     blind = BLIND.get(_text(value, "data"))
     return SearchLog(
         _text(value, "space"),

@@ -153,12 +153,18 @@ class Factored(Distribution):
             {
                 decision.name: Gate(row[: decision.size], options, score, unit=score is not None)
                 if decision.name not in self.settled
-                else self._settled_gate(decision, score)
+                else self.settled_gate(decision, score)
                 for decision, row, options, score in rows
             }
         ]
 
-    def _settled_gate(self, decision: Decision, score: Tensor | None) -> Gate:
+    def settled_gate(self, decision: Decision, score: Tensor | None = None) -> Gate:
+        """The gate of a decision that is settled: its option with weight one, or nothing at all.
+
+        Args:
+            decision: one of the settled ones.
+            score: of a drawn gate, log p, to which it adds zero; `None` where it has none.
+        """
         chosen = self.settled[decision.name]
         weights = self._constant(decision).to(self.theta)
         return Gate(weights, () if chosen is None else (chosen,), None if score is None else torch.zeros_like(score))

@@ -59,9 +59,9 @@ class Ending(ABC):
     def __call__(self, epoch: int, epochs: int) -> float:
         """The value in `epoch`, 0-based."""
 
-    @abstractmethod
     def length(self, epochs: int) -> float:
         """The epochs after which it has ended, in a run of so many; infinite for one that never does."""
+        return epochs
 
     @abstractmethod
     def again(self, fraction: float) -> Schedule:
@@ -154,10 +154,6 @@ class Linear(Ending):
         """The value in `epoch`; a single epoch takes the start."""
         return self.start + (self.end - self.start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)
 
-    def length(self, epochs: int) -> float:
-        """With the last epoch."""
-        return epochs
-
     def again(self, fraction: float) -> Schedule:
         """Another line down to the end; the end itself where that lies higher."""
         return Linear(max(fraction * self.start, self.end), self.end)
@@ -181,10 +177,6 @@ class Ramp(Ending):
     def __call__(self, epoch: int, epochs: int) -> float:
         """The value in `epoch`."""
         return self.start + (self.end - self.start) * (epoch / epochs)
-
-    def length(self, epochs: int) -> float:
-        """With the last epoch."""
-        return epochs
 
     def again(self, fraction: float) -> Schedule:
         """Another line to the end; the end itself where that lies higher."""
@@ -275,10 +267,6 @@ class CosineRestarts(Ending):
             length = lengths[-1]
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(place / length, 1.0))) / 2
 
-    def length(self, epochs: int) -> float:
-        """With the last epoch."""
-        return epochs
-
     def again(self, fraction: float) -> Schedule:
         """One more half cosine down to the end; the end itself where that lies higher."""
         return Cosine(max(fraction * self.start, self.end), self.end)
@@ -357,10 +345,6 @@ class LinearToZero(Ending):
         tail = math.floor(self.tail * epochs + 0.5)
         remaining, line = epochs - epoch, epochs - tail
         return self.start * ((remaining - tail) / line if remaining > tail else remaining / (tail * line))
-
-    def length(self, epochs: int) -> float:
-        """With the last epoch."""
-        return epochs
 
     def again(self, fraction: float) -> Schedule:
         """Another line to zero."""

@@ -208,10 +208,11 @@ class ByPerturbation(Selection):
         return state.task.primary if self.criterion == "metric" else "loss"
 
     def _architecture(self, state: SearchState, settled: Settled) -> Architecture:
+        probabilities = state.distribution.probabilities()
         weights = {
             decision.name: [float(i == settled[decision.name]) for i in range(decision.size)]
             if decision.name in settled
-            else state.distribution.probabilities()[decision.name].tolist()
+            else probabilities[decision.name].tolist()
             for decision in state.distribution.relaxation.decisions
         }
         return nearest(state, weights, (*self.exclude, *state.recipe.exclude))
@@ -242,7 +243,7 @@ class _FreshWeightOptimizer(Surgery):
         return {}
 
     def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
-        state.weight_optimizer = state.recipe.weights.build(dict(state.supernet.named_parameters()).values())
+        state.weight_optimizer = state.recipe.weights.build(state.supernet.parameters())
 
 
 def _distribution(state: SearchState) -> Factored:
@@ -278,8 +279,7 @@ def _is_open(relaxation: Relaxation, settled: Settled) -> bool:
 
 def _rounds(relaxation: Relaxation) -> int:
     """Until every decision is settled and every node has the inputs that it keeps."""
-    joins = {group: [j for j in relaxation.joins if set(j.edges) <= set(group)] for group in relaxation.groups}
     return max(
-        (len(group) + sum(len(join.edges) > join.keep for join in joins[group]) for group in relaxation.groups),
+        (len(group) + len(_open_joins(relaxation, group, dict.fromkeys(group, 0))) for group in relaxation.groups),
         default=0,
     )

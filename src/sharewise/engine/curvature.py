@@ -148,7 +148,9 @@ def _mixture(distribution: Factored, theta: Tensor) -> Gates:
     """The gates of the mixture of all options, with their graph to θ."""
     rows = distribution.geometry.mixture(theta, distribution.mask)
     return {
-        d.name: Gate(row[: d.size], tuple(flags.nonzero().flatten().tolist()))
+        d.name: distribution.settled_gate(d)
+        if d.name in distribution.settled
+        else Gate(row[: d.size], tuple(flags.nonzero().flatten().tolist()))
         for d, row, flags in zip(distribution.relaxation.decisions, rows, distribution.mask.cpu(), strict=True)
     }
 

@@ -9,20 +9,21 @@ follows, so that a run that is killed anywhere goes on to the same bits.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from sharewise.alarm import EigenvalueRise, standing
 from sharewise.engine.aside import go_back, set_aside
 from sharewise.engine.callback import Reacted
-from sharewise.engine.curvature import require_curvature, spectrum
+from sharewise.engine.curvature import spectrum
 from sharewise.engine.part import Part
 from sharewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sharewise.engine.recipe import Recipe
+    from sharewise.engine.stage import Stage
     from sharewise.engine.state import SearchState
 
 __all__ = ["AdaptiveDecay", "EarlyStop", "Reaction", "goes_on"]
@@ -78,9 +79,65 @@ def goes_on(state: SearchState) -> bool:
     return state.step < state.total_steps
 
 
+@dataclass(frozen=True)
+class _ByEigenvalue(Reaction, ABC):
+    """What goes back by the dominant eigenvalue has in common: when it measures, and what it cannot serve."""
+
+    rule: EigenvalueRise = field(default_factory=EigenvalueRise)
+    examples: int = 64
+
+    def shortened(self) -> Self:
+        """At most 16 examples."""
+        return replace(self, examples=min(self.examples, 16))
+
+    def fits(self, recipe: Recipe) -> None:
+        """Refuse what has no spectrum."""
+        if recipe.distribution.coordinates is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} watches ∂²L_val/∂θ², but distribution {type(recipe.distribution).__name__} has "
+                "no θ of independent decisions; use Learned(geometry, estimator)"
+            )
+        self._refuse_surgeries(recipe.stages)
+        if self.examples < 2:
+            raise ConfigurationError(f"{type(self).__name__} needs at least 2 examples, got {self.examples}")
+
+    def check(self, state: SearchState) -> None:
+        """Refuse a selection that settles decisions while it trains on, across which no search can go back."""
+        self._refuse_surgeries(state.course.stages)
+
+    def _refuse_surgeries(self, stages: Iterable[Stage]) -> None:
+        if any(stage.surgeries for stage in stages):
+            raise ConfigurationError(
+                f"{type(self).__name__} goes back to earlier epochs, which is not possible across a stage that prunes "
+                "or changes weights"
+            )
+
+    def observes(self, epoch: int) -> bool:
+        """The epochs of the rule."""
+        return self.rule.due(epoch)
+
+    def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The eigenvalue, in the epochs of the rule; the present is put aside for as long as the rule may want it."""
+        if not self.rule.due(state.epoch):
+            return {}
+        found = {} if "eigenvalue" in record else spectrum(state, self.examples)
+        if state.epoch >= self.rule.start:
+            set_aside(state, most=self.rule.reach + 1)
+        return found
+
+    def _target(self, state: SearchState) -> int | None:
+        """The epoch to go back to, if the eigenvalue of the last epoch says so: at the earliest one that is kept."""
+        lines = standing(state.history)
+        if not lines or not self.rule.due(lines[-1]["epoch"]):
+            return None
+        measured = [(line["epoch"], line["eigenvalue"]) for line in lines if self.rule.due(line["epoch"])]
+        to = self.rule.goes_back_to(measured)
+        return None if to is None else max(to, min(state.aside))
+
+
 @final
 @dataclass(frozen=True)
-class EarlyStop(Reaction):
+class EarlyStop(_ByEigenvalue):
     """Stop when the dominant eigenvalue of ∂²L_val/∂θ² rises too fast, and go back to before it did (DARTS-ES).
 
     Weights, θ and the architecture that is selected are those of the end of the epoch to which the rule goes back.
@@ -98,32 +155,9 @@ class EarlyStop(Reaction):
         `sharewise.engine.curvature` on the examples.
     """
 
-    rule: EigenvalueRise = field(default_factory=EigenvalueRise)
-    examples: int = 64
-
-    def shortened(self) -> EarlyStop:
-        """At most 16 examples."""
-        return replace(self, examples=min(self.examples, 16))
-
-    def fits(self, recipe: Recipe) -> None:
-        """Refuse what has no spectrum, or cannot go back."""
-        _require(self, recipe)
-
-    def check(self, state: SearchState) -> None:
-        """Refuse a distribution of decisions that depend on each other."""
-        require_curvature(state)
-
-    def observes(self, epoch: int) -> bool:
-        """The epochs of the rule."""
-        return self.rule.due(epoch)
-
-    def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The eigenvalue, in the epochs of the rule."""
-        return _measured(state, record, self.rule, self.examples)
-
     def decide(self, state: SearchState) -> Mapping[str, Any] | None:
         """To which epoch, and that the search ends."""
-        to = _target(state, self.rule)
+        to = self._target(state)
         if to is None:
             return None
         note = f"the dominant eigenvalue rises: stopped, and went back to the end of epoch {to + 1}"
@@ -136,7 +170,7 @@ class EarlyStop(Reaction):
 
 @final
 @dataclass(frozen=True)
-class AdaptiveDecay(Reaction):
+class AdaptiveDecay(_ByEigenvalue):
     """Go back when the dominant eigenvalue rises too fast, and go on with a stronger weight decay (DARTS-ADA).
 
     Weights, θ and both optimisers become those of the end of the epoch to which the rule goes back, and the weight
@@ -151,10 +185,12 @@ class AdaptiveDecay(Reaction):
     References:
         A. Zela et al., *Understanding and Robustifying Differentiable Architecture Search*, ICLR 2020
         (arXiv 1909.09656), section 4.4.
+
+    Deviations:
+        A second rise soon after the first goes back to the earliest epoch that is still kept, where the rule asks for
+        one before that.
     """
 
-    rule: EigenvalueRise = field(default_factory=EigenvalueRise)
-    examples: int = 64
     factor: float = 3.0
     most: float = 0.0243
 
@@ -165,34 +201,18 @@ class AdaptiveDecay(Reaction):
                 f"most={self.most}"
             )
 
-    def shortened(self) -> AdaptiveDecay:
-        """At most 16 examples."""
-        return replace(self, examples=min(self.examples, 16))
-
     def fits(self, recipe: Recipe) -> None:
         """As `EarlyStop`, and there is a weight decay that can grow."""
-        _require(self, recipe)
+        super().fits(recipe)
         if not getattr(recipe.weights, "weight_decay", 0.0) > 0:
             raise ConfigurationError(
                 "AdaptiveDecay multiplies the weight decay of w, which is 0 here; give weight_decay a positive value"
             )
 
-    def check(self, state: SearchState) -> None:
-        """Refuse a distribution of decisions that depend on each other."""
-        require_curvature(state)
-
-    def observes(self, epoch: int) -> bool:
-        """The epochs of the rule."""
-        return self.rule.due(epoch)
-
-    def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The eigenvalue, in the epochs of the rule."""
-        return _measured(state, record, self.rule, self.examples)
-
     def decide(self, state: SearchState) -> Mapping[str, Any] | None:
         """To which epoch, and with which weight decay; nothing where that would exceed the bound."""
         decay = self.factor * state.weight_optimizer.param_groups[0]["weight_decay"]
-        to = None if decay > self.most * (1 + 1e-9) else _target(state, self.rule)
+        to = None if decay > self.most * (1 + 1e-9) else self._target(state)
         if to is None:
             return None
         note = (
@@ -205,37 +225,3 @@ class AdaptiveDecay(Reaction):
         go_back(state, record["to"])
         for group in state.weight_optimizer.param_groups:
             group["weight_decay"] = record["weight_decay"]
-
-
-def _require(reaction: EarlyStop | AdaptiveDecay, recipe: Recipe) -> None:
-    """Refuse what has no spectrum, and surgeries, across which no search can go back."""
-    name = type(reaction).__name__
-    if not recipe.distribution.learns:
-        raise ConfigurationError(
-            f"{name} watches ∂²L_val/∂θ², but distribution {type(recipe.distribution).__name__} has no θ; "
-            "use Learned(geometry, estimator)"
-        )
-    if any(stage.surgeries for stage in recipe.stages):
-        raise ConfigurationError(
-            f"{name} goes back to earlier epochs, which is not possible across a stage that prunes or changes weights"
-        )
-    if reaction.examples < 2:
-        raise ConfigurationError(f"{name} needs at least 2 examples, got {reaction.examples}")
-
-
-def _measured(state: SearchState, record: Mapping[str, Any], rule: EigenvalueRise, examples: int) -> Mapping[str, Any]:
-    """The spectrum, unless the line has it already; the present is put aside for as long as the rule may want it."""
-    if not rule.due(state.epoch):
-        return {}
-    found = {} if "eigenvalue" in record else spectrum(state, examples)
-    if state.epoch >= rule.start:
-        set_aside(state, most=rule.reach + 1)
-    return found
-
-
-def _target(state: SearchState, rule: EigenvalueRise) -> int | None:
-    """The epoch to go back to, if the eigenvalue of the epoch that just ended says so."""
-    lines = standing(state.history)
-    if not lines or not rule.due(lines[-1]["epoch"]):
-        return None
-    return rule.goes_back_to([(line["epoch"], line["eigenvalue"]) for line in lines if rule.due(line["epoch"])])

@@ -78,7 +78,9 @@ def architecture_step(state: SearchState) -> Tensor:
     with _moving_architecture(state) as paths:
         for gates in paths:
             loss, slopes = gate_slopes(state, batch, gates, "architecture")
-            state.distribution.pullback(gates, {name: slope / len(paths) for name, slope in slopes.items()})
+            if len(paths) > 1:
+                slopes = {name: slope / len(paths) for name, slope in slopes.items()}
+            state.distribution.pullback(gates, slopes)
             losses.append(loss)
     return torch.stack(losses).mean()
 

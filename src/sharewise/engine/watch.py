@@ -26,8 +26,10 @@ def watch(state: SearchState, record: dict[str, Any]) -> None:
     """
     record |= _seen(state, record)
     measure(state, record)
+    if not state.distribution.relaxation.decisions:
+        return
     begun = [alarm for alarm in alarms([*state.history, record]) if alarm.epoch == record["epoch"]]
-    if begun and state.distribution.relaxation.decisions:
+    if begun:
         record["alarms"] = {alarm.kind: alarm.to_json() for alarm in begun}
 
 
@@ -59,7 +61,7 @@ def _seen(state: SearchState, record: Mapping[str, Any]) -> dict[str, Any]:
             found["skips"] = skips(distribution.relaxation.space, projected)
     if "architecture_loss" in record and state.recipe.roles.is_disjoint("weights", "architecture"):
         found["held_out_loss"] = record["architecture_loss"]
-    if state.blind_loss is not None and distribution.relaxation.decisions:
+    if distribution.relaxation.decisions and state.blind_loss is not None:
         found["blind_loss"] = state.blind_loss
     return found
 
