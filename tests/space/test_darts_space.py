@@ -9,9 +9,9 @@ from torch import nn
 
 from sharewise.cost import cost
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Space, features, sample
+from sharewise.space import Architecture, Space, features, sample, skips
 from sharewise.spaces import load
-from sharewise.spaces.darts.space import EDGES
+from sharewise.spaces.darts.space import EDGES, reduced
 from sharewise.supernet import networks_of
 
 COUNTS = {
@@ -316,3 +316,13 @@ def test_features_count_skips() -> None:
     """As RobustDARTS counts them: most of a collapsed normal cell."""
     found = features(load("darts"), load("darts").parse("edarts4"))
     assert (found["normal: number of skip_connect"], found["reduce: number of skip_connect"]) == (6, 5)
+
+
+def test_skips_are_counted_by_cell_in_both_spaces() -> None:
+    shares = {name: skips(load(name), load(name).parse("DARTS_V2")) for name in ("darts", "darts:fair")}
+    assert shares["darts"] == shares["darts:fair"] == {"normal": 0.25, "reduce": 0.375}
+
+
+def test_an_unknown_reduced_space_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="unknown reduced space of DARTS: 'S9'"):
+        reduced("S9")

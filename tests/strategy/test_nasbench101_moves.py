@@ -155,3 +155,13 @@ def test_the_mutation_belongs_to_its_space() -> None:
         run_strategy(strategy, oracle, Budget(evaluations=5), np.random.default_rng(0))
     with pytest.raises(ConfigurationError, match="mutation rate"):
         EdgesAndOperations(0)
+
+
+def test_a_part_of_a_sub_space_draws_its_own_architectures() -> None:
+    space = load("nasbench101:A_1").without(("maxpool3x3",))
+    part, rng = represent(space), np.random.default_rng(0)
+    assert isinstance(part, RawCells)
+    for _ in range(50):
+        genotype = part.sample(rng)
+        assert "maxpool3x3" not in str(part.architecture(genotype))
+        assert place_of(part, genotype) == part.index(genotype)

@@ -485,6 +485,14 @@ def test_lanes_need_somebody_who_joins_them() -> None:
         execute(wiring, nn.ModuleDict({"a": Astray()}), [torch.ones(1, 4, 2, 2)], {})
 
 
+def test_a_plain_edge_beside_partial_channels_is_no_sum() -> None:
+    """The plain edge comes last and knows one lane; its broadcast sum would be silently wrong."""
+    wiring = Wiring(1, {"a": (0, 1), "b": (0, 1)}, outputs=(1,))
+    edges = nn.ModuleDict({"a": Astray(), "b": nn.Conv2d(4, 4, 1)})
+    with pytest.raises(ConfigurationError, match=r"lanes \[0, 1\] meet at a node, which a Conv2d does not join"):
+        execute(wiring, edges, [torch.ones(1, 4, 2, 2)], {})
+
+
 def test_partial_channels_need_a_divisor() -> None:
     with pytest.raises(ConfigurationError, match=r"1/4 need a number of channels that 4 divides, got 6"):
         cell_edge(lambda channels: nn.Conv2d(channels, channels, 1), 6, partial=4)

@@ -63,12 +63,12 @@ class SupernetCost:
 
     def of(self, gates: Gates) -> int:
         """Multiply-accumulates of one forward pass of one example under `gates`."""
+        pattern = tuple([gates[name].active for name in self._names])
+        if pattern in self._patterns:  # a mixture has the same one in every step
+            return self._patterns[pattern]
         known = self._closed_form(gates)
         if known is not None:
-            return known
-        pattern = tuple([gates[name].active for name in self._names])
-        if pattern in self._patterns:
-            return self._patterns[pattern]
+            return _kept(self._patterns, pattern, known)
         many = len(self._patterns) >= _FEW or () in pattern  # where nothing is active, there may be nothing to run
         if many and self._layers is not None:
             return self._layers.of(pattern)

@@ -290,7 +290,10 @@ class SubListing(Listing):
     """
 
     def __init__(self, name: str, whole: Listing, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
-        self._name, self._whole, self.rows = name, whole, np.asarray(rows, dtype=np.int32)
+        self._whole: Listing = whole
+        self._name, self.rows = name, np.asarray(rows, dtype=np.int32)
+        if isinstance(whole, SubListing):  # a part of a part is a part of the whole
+            self._whole, self.rows = whole._whole, whole.rows[self.rows]
         if self.rows.ndim != 1 or (np.diff(self.rows) <= 0).any():
             raise ConfigurationError(f"the rows of sub-space {name!r} must ascend without repetition")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Option
 from sharewise.space.space import Space
@@ -45,9 +43,4 @@ def skips(space: Space, architecture: Architecture) -> dict[str, float]:
     if space.skips is not None:
         return dict(space.skips(architecture))
     able = [name for name in architecture if any(map(is_skip, space[name].options))]
-    return {"cell": share(architecture, able)} if able else {}
-
-
-def share(architecture: Mapping[str, Option] | Architecture, names: list[str]) -> float:
-    """The share of skip connections among the values of some choices, of which there is at least one."""
-    return sum(is_skip(architecture[name]) for name in names) / len(names)
+    return {"cell": sum(is_skip(architecture[name]) for name in able) / len(able)} if able else {}

@@ -65,7 +65,16 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; every module's own mode is restored afterwards."""
+    """Evaluation mode; every module's own mode is restored afterwards.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with evaluating(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:

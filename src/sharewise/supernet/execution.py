@@ -180,11 +180,7 @@ class Mixture(Shared, ABC):
 
     def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
         """The value of a node of its sums by lane; all edges of a node must agree on it."""
-        if set(lanes) != {0}:
-            raise ConfigurationError(
-                f"terms of lanes {sorted(lanes)} meet at a node, which a {type(self).__name__} does not join"
-            )
-        return lanes[0]
+        return _alone_in(lanes, self)
 
 
 def terms_of(edge: nn.Module, gates: Gates) -> list[Term]:
@@ -203,7 +199,16 @@ _Lanes = Mapping[int, Tensor]
 
 def joined(edge: nn.Module, lanes: _Lanes) -> Tensor:
     """The value of a node to which an edge leads, of its sums by lane."""
-    return edge.joined(lanes) if isinstance(edge, Mixture) else lanes[0]
+    return edge.joined(lanes) if isinstance(edge, Mixture) else _alone_in(lanes, edge)
+
+
+def _alone_in(lanes: _Lanes, edge: nn.Module) -> Tensor:
+    """The sum of the one lane that an ordinary edge knows."""
+    if set(lanes) != {0}:
+        raise ConfigurationError(
+            f"terms of lanes {sorted(lanes)} meet at a node, which a {type(edge).__name__} does not join"
+        )
+    return lanes[0]
 
 
 def execute(

@@ -55,6 +55,6 @@ class _Counted(TorchFunctionMode):
             require_memory(
                 4 * _COPIES * self.numbers,
                 "the weights of the network need, with gradients and momentum,",
-                "choose a smaller network (--channels, --cells)",
+                "choose a smaller network by its options (--channels, --layers, --width, …)",
             )
         return func(*args, **kwargs)

@@ -29,7 +29,7 @@ from sharewise.space import Architecture, Choice, Codec, Constraint, Option, Pic
 from sharewise.spaces.darts.genotype import KINDS, NODES, Cell, read_genotype, write_triples
 from sharewise.spaces.darts.published import PUBLISHED, WIDER
 from sharewise.spaces.darts.relaxation import AtMostTwo
-from sharewise.spaces.darts.space import OPERATIONS, draw_cells, everywhere, features_of_cells
+from sharewise.spaces.darts.space import OPERATIONS, draw_cells, everywhere, features_of_cells, skips_of_cells
 
 __all__ = ["fair", "wide_cells_of"]
 
@@ -115,6 +115,10 @@ def _features(architecture: Architecture) -> dict[str, bool | float]:
     return features_of_cells(wide_cells_of(architecture))
 
 
+def _skips(architecture: Architecture) -> dict[str, float]:
+    return skips_of_cells(wide_cells_of(architecture))
+
+
 @cache
 def fair() -> Space:
     """The space itself.
@@ -145,6 +149,7 @@ def fair() -> Space:
         networks="sharewise.spaces.darts.fair_networks",
         draw=_draw,
         features=_features,
+        skips=_skips,
         summary="the DARTS cells of Fair-DARTS: nodes with none to 2 inputs, also 2 from one node (no supernet)",
         named={**PUBLISHED, **WIDER},
     )

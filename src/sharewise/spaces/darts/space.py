@@ -22,7 +22,7 @@ from functools import cache, partial
 from itertools import combinations
 from typing import final
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import (
     Architecture,
     Choice,
@@ -48,6 +48,7 @@ __all__ = [
     "everywhere",
     "features_of_cells",
     "reduced",
+    "skips_of_cells",
 ]
 
 OPERATIONS = (
@@ -182,7 +183,7 @@ def _decode(text: str) -> dict[str, Option]:
             if len(inputs) != 2 or inputs[0][0] == inputs[1][0] or "none" in (operation for _, operation in inputs):
                 raise ConfigurationError(
                     f"node {node} of the {kind} cell reads {', '.join(f'{o} of {s}' for s, o in inputs) or 'nothing'}; "
-                    "in space 'darts' every node reads two different nodes, and 'none' is no operation of a result. "
+                    "here every node reads two different nodes, and 'none' is no operation of a result. "
                     "Cells with fewer or other inputs belong to space 'darts:fair'"
                 )
             values[f"{kind}_inputs_{node}"] = (inputs[0][0], inputs[1][0])
@@ -261,10 +262,15 @@ def _space(name: str, options: Options, summary: str, named: Mapping[str, str]) 
     )
 
 
+def skips_of_cells(cells: Mapping[str, Cell]) -> dict[str, float]:
+    """The share of skip connections among the operations of each cell; zero where it has none."""
+    return {
+        kind: sum(is_skip(operation) for operation, _, _ in cell) / max(len(cell), 1) for kind, cell in cells.items()
+    }
+
+
 def _skips(architecture: Architecture) -> dict[str, float]:
-    """The share of skip connections among the eight operations of each cell."""
-    operations = {kind: [architecture[f"{kind}_{s}_{n}"] for n in NODES for s in ("first", "second")] for kind in KINDS}
-    return {kind: sum(map(is_skip, chosen)) / len(chosen) for kind, chosen in operations.items()}
+    return skips_of_cells(cells_of(architecture))
 
 
 @cache
@@ -280,7 +286,7 @@ def darts() -> Space:
         >>> str(darts().parse("DARTS_V2"))[:66]
         "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_c"
     """
-    return _space("darts", everywhere(*OPERATIONS), "the DARTS cells: 2 of 4 nodes' inputs, 7 operations", PUBLISHED)
+    return _space("darts", everywhere(*OPERATIONS), "the DARTS cells: 4 nodes of 2 inputs, 7 operations", PUBLISHED)
 
 
 @cache
@@ -296,6 +302,11 @@ def reduced(name: str) -> Space:
     Example:
         >>> {name: reduced(name).size for name in REDUCED}["S1"]
         2123366400
+
+    Raises:
+        ConfigurationError: when there is no such space.
     """
+    if name not in REDUCED:
+        raise unknown_name("reduced space of DARTS:", name, REDUCED)
     options, words = REDUCED[name]
     return _space(f"darts:{name}", options, f"RobustDARTS {name}: {words}", {})

@@ -286,7 +286,7 @@ class DartsSupernet(Supernet):
         return outputs
 
     def multiply_accumulates(self, gates: Gates) -> int:
-        """See `Supernet.multiply_accumulates`: in closed form, since nearly every draw is a pattern not met before."""
+        """See `Supernet.multiply_accumulates`: in closed form, since tables of 224 options take long to trace."""
         height, width = self.input_shape[1:]
         total = 0
         for layer in self.stems.modules():

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from torch import nn
 
-__all__ = ["Bindings", "bound", "evaluating", "following"]
+__all__ = ["Bindings", "bound", "following"]
 
 _ABSENT = object()
 
@@ -81,24 +81,3 @@ def following(network: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """A context in which a network is in evaluation mode; every module's own mode is restored.
-
-    Example:
-        >>> layer = nn.Dropout()
-        >>> with evaluating(layer):
-        ...     layer.training
-        False
-        >>> layer.training
-        True
-    """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

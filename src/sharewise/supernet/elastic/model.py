@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.space import Architecture, Space
+from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.analysis import analyse
-from sharewise.supernet.elastic.binding import bound, evaluating
+from sharewise.supernet.elastic.binding import bound
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.settling import dtype_of, settled

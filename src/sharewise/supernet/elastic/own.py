@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
-from sharewise.supernet.elastic.binding import evaluating
+from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.model import ElasticModel, examined
 from sharewise.supernet.elastic.places import Chosen, expanded
