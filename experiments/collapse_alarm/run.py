@@ -184,7 +184,7 @@ def strengths(logs: Sequence[SearchLog], labels: Sequence[str]) -> dict[str, dic
     """How many of each kind there are, by space and weight decay."""
     found: dict[str, Counter[str]] = {}
     for log, word in sorted(zip(logs, labels, strict=True), key=lambda pair: (pair[0].space, pair[0].weight_decay)):
-        found.setdefault(f"{log.space}, {log.weight_decay:g}", Counter())[word] += 1
+        found.setdefault(f"{log.space} {log.weight_decay:g}", Counter())[word] += 1
     return {name: dict(sorted(counts.items())) for name, counts in found.items()}
 
 
@@ -211,17 +211,7 @@ def analysed(logs: Sequence[SearchLog], config: Mapping[str, Any]) -> dict[str, 
         "swapped": sum(log.swapped for log in logs),
         "at face value": at_face_value(logs, labels, config),
         "labels": dict(sorted(Counter(labels).items())),
-        "by strength": {
-            f"{space} {decay:g}": dict(
-                sorted(
-                    Counter(
-                        w for log, w in zip(logs, labels, strict=True) if (log.space, log.weight_decay) == key
-                    ).items()
-                )
-            )
-            for key in sorted({(log.space, log.weight_decay) for log in logs})
-            for space, decay in [key]
-        },
+        "by strength": strengths(logs, labels),
         "guessing at the end": sum(
             error > config["constant_error"][log.data] - config["learned_below"] and word != "never learned"
             for log, word, error in zip(logs, labels, last, strict=True)

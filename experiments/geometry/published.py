@@ -23,6 +23,7 @@ from analyse import (
     GEOMETRIES,
     LABELS,
     LEVELS,
+    PUBLISHED,
     ROWS,
     baselines,
     compact,
@@ -41,7 +42,6 @@ from run import HERE, parser, truth
 from sharewise.appraisal import mean_interval
 
 MARKS = "<!-- written by published.py: begin -->", "<!-- written by published.py: end -->"
-RATES = {"softmax": 3e-4, "simplex": 0.1}
 
 
 def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def arms_of(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         arms[method["name"]] = {
             "geometry": geometry,
             "level": level,
-            "rate": RATES[geometry],
+            "rate": PUBLISHED[geometry],
             "with_none": rest == ["with", "none"],
         }
     return arms

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,34 @@ def test_git_is_asked_for_the_folder_of_the_user(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(subprocess, "run", lambda *words, **options: asked.append(words))
     assert commit()
     assert not asked, "a second question has the same answer"
+
+
+def test_a_fault_of_the_program_beside_a_handled_error_is_no_failure_of_the_machine() -> None:
+    def explained_of(failing: Callable[[], None]) -> str | None:
+        try:
+            failing()
+        except Exception as error:
+            return explained(error)
+        raise AssertionError("nothing was raised")
+
+    def beside() -> None:
+        try:
+            raise FileNotFoundError(2, "No such file", "nope")
+        except OSError:
+            _ = {}["missing"]
+
+    def hidden() -> None:
+        try:
+            raise FileNotFoundError(2, "No such file", "nope")
+        except OSError:
+            raise RuntimeError("a fault") from None
+
+    def wrapped() -> None:
+        try:
+            raise OSError(28, "No space left on device", "checkpoint.pt")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 (as torch does)
+
+    assert explained_of(beside) is None
+    assert explained_of(hidden) is None
+    assert explained_of(wrapped) == "cannot write checkpoint.pt: the disk is full"

@@ -14,7 +14,7 @@ import sharewise as sw
 from sharewise.engine import SearchState, evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration, from_mapping, restore
-from sharewise.run.inherit import Inheritance, extracted
+from sharewise.run.inherit import Inheritance
 
 SMALL: dict[str, Any] = {
     "space": "nasbench201",
@@ -141,13 +141,12 @@ def test_what_cannot_be_inherited_is_refused_before_anything_is_written(
 
 def test_parts_of_a_network_are_no_network(searched: Path) -> None:
     """As under partial channels: the supernet's operations have fewer channels than the network that is trained."""
-    options: dict[str, Any] = {"network": SMALL["network"], "max_steps": 1, "gap_examples": 0, "device": "cpu"}
-    state = sw.search("nasbench201", "gaea-erm", SearchConfiguration(**SMALL).load_data(), **options).state
+    network = {"channels": 4, "cells": 1}
+    options: dict[str, Any] = {"network": network, "max_steps": 1, "gap_examples": 0, "device": "cpu"}
+    recipe = sw.methods.pc_darts(epochs=1, batch_size=16, warm_up=0.0)
+    state = sw.search("nasbench201", recipe, SearchConfiguration(**SMALL).load_data(), **options).state
     architecture = state.supernet.space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
-    plain = extracted(state, architecture)[0]
-    state.supernet.plain = lambda a: sw.build_network(  # type: ignore[method-assign]
-        a, "nasbench201", (1, 8, 8), 10, network={"channels": 4, "cells": 1}
-    )
+    plain = sw.build_network(architecture, "nasbench201", (1, 8, 8), 10, network=network)
     with pytest.raises(ConfigurationError, match=r"holds no whole network of .* as under partial channels"):
         Inheritance(lambda: state, "RUN").give(plain, architecture, state.supernet.space)
 
@@ -158,3 +157,13 @@ def test_weights_are_inherited_from_a_search(searched: Path, tmp_path: Path) -> 
     training(searched, start="scratch", recipe={"epochs": 1}, max_steps=1).execute(tmp_path / "RUN")
     with pytest.raises(ConfigurationError, match="holds a training; give the folder of a search"):
         training(tmp_path / "RUN")
+
+
+def test_words_of_the_user_may_stand_for_a_configuration(searched: Path, tmp_path: Path) -> None:
+    data = SearchConfiguration(**SMALL).load_data()
+    options: dict[str, Any] = {"network": SMALL["network"], "max_steps": 1, "device": "cpu"}
+    sw.search(
+        "nasbench201", "gaea-erm", data, out=tmp_path / "RUN", configuration={"note": 1}, gap_examples=0, **options
+    )
+    stored = sw.run.RunFolder(tmp_path / "RUN").read_config()
+    assert (stored["command"], stored["note"]) == ("search", 1)

@@ -20,6 +20,7 @@ from sharewise.run.finished import InFolder
 from sharewise.run.training_cost import training_epochs
 from sharewise.studies.evidence import supernets_of
 from sharewise.studies.scoring import Score, Scoring
+from sharewise.studies.training_free.truth import known_scores
 from sharewise.studies.truth import truth_of_table
 
 QUICK = ("--examples", 48, "--recalibrate", 1, "--repeats", 30, "--resamples", 20, "--jobs", 1)
@@ -301,3 +302,9 @@ def test_an_extended_search_is_no_sibling_of_one_that_was_not(
         sw.appraise([run, like], architectures=3, epochs=1)
     with pytest.raises(ConfigurationError, match="was extended, and missing seeds are trained as it began"):
         sw.appraise(run, architectures=3, epochs=1, seeds=2, out=tmp_path / "out", jobs=1)
+
+
+@pytest.mark.parametrize("names", [[["naswot"]], [3], {"naswot"}])
+def test_names_of_scores_are_read_in_one_line(names: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"training.free"):
+        known_scores(names)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import sharewise as sw
 from sharewise.cli import main
@@ -177,3 +178,10 @@ def test_a_plan_is_printed_and_says_the_same(tmp_path: Path, capsys: pytest.Capt
     cell = plan.cells()[1].configuration
     assert (cell.seed, cell.max_steps, cell.max_macs, cell.network["channels"]) == (7, 5, 900000, 2)
     assert plan.judge.network == {"channels": 3}
+
+
+def test_the_seed_of_a_file_is_the_one_that_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    words = ["--config", str(tmp_path / "config.yaml"), *RETRAIN, "--print-config"]
+    assert main([*SEARCH, *words]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["seeds"] == [7]

@@ -42,10 +42,12 @@ def explained(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from; torch wraps a failed write without saying so."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        seen = seen.__cause__ or seen.__context__
+        wraps = isinstance(seen, RuntimeError) and not seen.__suppress_context__
+        seen = seen.__cause__ or (seen.__context__ if wraps else None)
 
 
 def _of_system(error: OSError) -> str:

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sharewise.interruption import Interrupted
+
 __all__ = ["repeatable"]
 
 
@@ -19,9 +21,5 @@ def repeatable(verb: str, words: Sequence[str]) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as error:
-        from sharewise.interruption import Interrupted
-
-        if isinstance(error, Interrupted):
-            raise Interrupted(error.kept, f"sharewise {verb} {shlex.join(words)}", error.number) from None
-        raise
+    except Interrupted as error:
+        raise Interrupted(error.kept, f"sharewise {verb} {shlex.join(words)}", error.number) from None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sharewise.engine import Extension
     from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration
 
-__all__ = ["Request", "read_request", "require_run"]
+__all__ = ["Many", "Request", "read_request", "require_run"]
 
 _NESTED = ("network", "recipe")
 _TABLES = ("latency",)
@@ -158,7 +158,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
-        many=_many(namespace) if command == "search" else None,
+        many=_many(namespace, asked) if command == "search" else None,
     )
 
 
@@ -177,8 +177,12 @@ def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> E
     return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
-def _many(namespace: argparse.Namespace) -> Many | None:
+def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | None:
     """Several seeds, where they or a retraining are asked for.
+
+    Args:
+        namespace: of the command line.
+        wanted: what is asked for, configuration file included, whose seed is that of a single search.
 
     Raises:
         ConfigurationError: when something that belongs to a single run is asked for as well.
@@ -194,10 +198,11 @@ def _many(namespace: argparse.Namespace) -> Many | None:
             raise ConfigurationError(
                 f"--{name} belongs to one search; with --seeds or --retrain leave it out (the same command goes on)"
             )
-    alone = getattr(namespace, "seed", None)
-    if seeds is not None and alone is not None:
+    if seeds is not None and getattr(namespace, "seed", None) is not None:
         raise ConfigurationError("give --seed for one search or --seeds for several, not both")
-    return Many(seeds if seeds is not None else (alone or 0,), retrain, 1 if namespace.jobs is None else namespace.jobs)
+    return Many(
+        (wanted.get("seed") or 0,) if seeds is None else seeds, retrain, 1 if namespace.jobs is None else namespace.jobs
+    )
 
 
 def require_run(path: str) -> str:

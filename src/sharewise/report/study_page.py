@@ -175,8 +175,13 @@ def _failures(document: Document) -> Markup | None:
     return join(how("These are left out of everything else. The same command tries them again."), element("ul", *items))
 
 
+def _scores_shared_weights(document: Document) -> bool:
+    """Whether what was found was scored with inherited weights as well."""
+    return any(arm.get("inherited") for panel in document["panels"].values() for arm in panel["arms"].values())
+
+
 def _table(document: Document) -> Markup:
-    shared = any(arm.get("inherited") for panel in document["panels"].values() for arm in panel["arms"].values())
+    shared = _scores_shared_weights(document)
     heads = ["Arm", _label(document["metric"]), *(["with inherited weights"] if shared else [])]
     heads += ["n", "cost of a search", "time of a search", "different architectures"]
     parts: list[Markup] = []
@@ -243,7 +248,7 @@ def _pairs(document: Document) -> Markup | None:
 
 
 def _searches(document: Document) -> Markup | None:
-    shared = any(arm.get("inherited") for panel in document["panels"].values() for arm in panel["arms"].values())
+    shared = _scores_shared_weights(document)
     body = []
     for cell in document["cells"]:
         values_ = [f"{cell['value']:.2f}", *([f"{cell['inherited']:.2f}"] if shared else [])]

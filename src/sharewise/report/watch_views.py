@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from sharewise.alarm import SkipsAndOverfitting
 from sharewise.report.components import how, note, plots, table
 from sharewise.report.figures import Line, draw_lines
 from sharewise.report.markup import Markup, element, join
@@ -43,7 +44,7 @@ def _entropies(data: ReportData) -> Markup | None:
         _line(data, "mean", of(fmean)),
         _line(data, "most decided", of(min)),
     ]
-    return _drawn(lines, data, title="entropy of single decisions, nats", name="entropies", floor=0.0)
+    return _drawn(lines, data, title="entropy by decision, nats", name="entropies", floor=0.0)
 
 
 def _skips(data: ReportData) -> Markup | None:
@@ -68,8 +69,10 @@ def _excess(data: ReportData) -> Markup | None:
         held_out, training = epoch.values.get("held_out_loss"), epoch.values.get("weights_loss")
         return held_out / training if held_out is not None and training else None
 
-    title = "held-out loss / training loss"
-    return _drawn([_line(data, "ratio", ratio)], data, title=title, name="excess", reference=("alarm, 1.1", 1.1))
+    title, least = "held-out loss / training loss", SkipsAndOverfitting().excess
+    return _drawn(
+        [_line(data, "ratio", ratio)], data, title=title, name="excess", reference=(f"alarm, {least:g}", least)
+    )
 
 
 def _table(data: ReportData) -> Markup | None:

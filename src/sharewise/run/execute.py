@@ -21,7 +21,7 @@ from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import record_to
 from sharewise.run.place import Keep
 
-__all__ = ["Record", "execute"]
+__all__ = ["Record", "described", "execute"]
 
 
 @final
@@ -36,6 +36,18 @@ class Record:
 
     configuration: Mapping[str, Any]
     finish: Callable[[SearchResult], Mapping[str, Any]]
+
+
+def described(command: str, configuration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A configuration as a folder stores it: what a user has in place of one is completed by what every folder says.
+
+    Args:
+        command: `"search"` or `"train"`.
+        configuration: of a command line, words of the user's own, or `None`.
+    """
+    if not configuration or "command" in configuration:
+        return configuration
+    return {"command": command, "origin": "library", **configuration}
 
 
 def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[Callback] = ()) -> SearchResult:

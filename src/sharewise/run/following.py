@@ -46,7 +46,7 @@ class Following:
     def errors(self, architecture: Architecture) -> dict[str, float]:
         """The errors of an architecture by split, as fractions; a split is absent where the table has no value."""
         row = self.table.row(self.table.space.own(architecture))
-        found = {split: float(self._column(split)[row]) for split in self.keys}
+        found = {split: float(self._columns[split][row]) for split in self.keys}
         return {f"{split}_error": error for split, error in found.items() if not np.isnan(error)}
 
     def measure(self, state: SearchState) -> Mapping[str, Any]:
@@ -57,7 +57,7 @@ class Following:
     def result(self, architecture: Architecture) -> dict[str, Any]:
         """What the table says of the found architecture, and the least errors of the space beside it."""
         rows = rows_of_space(self.table, self.space)[1]
-        known = {split: self._column(split)[rows] for split in self.keys}
+        known = {split: self._columns[split][rows] for split in self.keys}
         return {
             "benchmark": self.table.benchmark,
             "dataset": self.dataset,
@@ -67,9 +67,6 @@ class Following:
             "covered": {split: int((~np.isnan(column)).sum()) for split, column in known.items()},
             "architectures": len(rows),
         }
-
-    def _column(self, split: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return self._columns[split]
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:

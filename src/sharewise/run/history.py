@@ -54,21 +54,21 @@ class History:
         Raises:
             SharewiseError: when they cannot be brought there.
         """
-        try:
-            self.sync()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        self.sync()
         return {"lines": self._lines, "bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
     def sync(self) -> None:
         """Bring the lines to the disk: nothing may vouch for what a power cut can take.
 
         Raises:
-            OSError: when that fails.
+            SharewiseError: when that fails.
         """
-        if os.path.lexists(self.path):
-            with open_regular(self.path, os.O_WRONLY | os.O_APPEND) as file:
-                os.fsync(file.fileno())
+        try:
+            if os.path.lexists(self.path):
+                with open_regular(self.path, os.O_WRONLY | os.O_APPEND) as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def digest(self) -> str:
         """Of the whole file, as the result of a finished run holds it."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.engine import SearchState, seeded_modules
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, InheritanceError
 from sharewise.run.folder import RunFolder
 from sharewise.run.networks import without_auxiliary
 from sharewise.space import Architecture, Space
@@ -88,7 +88,7 @@ class Inheritance:
             )
         try:
             source, batches = extracted(state, searched.own(architecture))
-        except RuntimeError as error:
+        except InheritanceError as error:
             raise ConfigurationError(
                 f"the supernet of {self.source} holds no whole network of {architecture}, as under partial channels "
                 f"({' '.join(str(error).split())[:120]}); start from scratch"

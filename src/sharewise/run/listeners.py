@@ -56,11 +56,11 @@ def record_to(
             interruption.stop(f"at step {state.step} of {state.total_steps}")
 
     def within_epoch(state: SearchState) -> None:
-        # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
-        if not state.step % state.steps_per_epoch or state.step >= state.total_steps:
-            return
         due = checkpoint_every is not None and state.step % checkpoint_every == 0
-        if due or interruption.asked is not None:
+        if not due and interruption.asked is None:
+            return
+        # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
+        if state.step % state.steps_per_epoch and state.step < state.total_steps:
             state.spend("search")
             save(state)
             stop_if_asked(state)

@@ -37,7 +37,7 @@ from sharewise.run.arguments import (
     setting_of,
     space_of,
 )
-from sharewise.run.execute import Record, execute
+from sharewise.run.execute import Record, described, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.following import Following, follow
 from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
@@ -185,7 +185,7 @@ class Search:
     ) -> SearchResult:
         """Search, or go on where the folder stands; `configuration` as for `search`."""
         with self.setting.place.entered(), seeded_modules(self.setting.seed, "modules", self._device):
-            record = Record(configuration or self._facts(), partial(result_of_search, self))
+            record = Record(described("search", configuration) or self._facts(), partial(result_of_search, self))
             return execute(self.prepare(), keep, record, callbacks)
 
     @property

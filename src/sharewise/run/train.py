@@ -37,7 +37,7 @@ from sharewise.run.arguments import (
     space_of,
     training_of,
 )
-from sharewise.run.execute import Record, execute
+from sharewise.run.execute import Record, described, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.folder import RunFolder
 from sharewise.run.inherit import Inheritance, inheritance_of_folder
@@ -254,7 +254,9 @@ class Training:
                     scores = evaluate_test(plain, self.dataset, state.numerics, reader=reader)
                 return result_of_training(self, plain, result.state, scores)
 
-            result = execute(state, keep, Record(configuration or self._facts(state), finish), callbacks)
+            result = execute(
+                state, keep, Record(described("train", configuration) or self._facts(state), finish), callbacks
+            )
             if scores is None and keep.folder is not None:  # it had ended before: the test examples stay closed
                 scores = RunFolder(keep.folder).read_result()["test"]
         return TrainingResult(without_auxiliary(plain.eval()), self.architecture, scores, result.state)

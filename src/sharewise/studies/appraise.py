@@ -336,7 +336,7 @@ class _Appraising:
                 batch_size=min(64, len(data.train)),
                 network=network,
                 seed=design.seed,
-                device=first.numerics.device.type,
+                device=str(first.numerics.device),
             )
             store = None if folder is None else folder / f"{name}.jsonl"
             found[name] = against_truth(oracle, truth, store=store, seed=design.seed, resamples=design.resamples)

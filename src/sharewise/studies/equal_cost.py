@@ -274,7 +274,7 @@ def _at_equal_cost(
     if reason is not None:
         sentence = f"{Answer.CANNOT_TELL.value}: {reason} (n = {ours} supernet{'' if ours == 1 else 's'})"
         verdict = Verdict(Answer.CANNOT_TELL, sentence, None, ours, len(theirs), setting.failed, None)
-        return verdict, {**_plain(verdict), "mean": None, "without_result": idle}
+        return verdict, {**to_plain(verdict), "mean": None, "without_result": idle}
     guided = setting.resampled.guided(k)
     # Searches on a table see more than the sample, and their mean is the same whatever sample was drawn.
     others = setting.resampled.random(max(1, int(affordable))) if truth.pool else truth.best - float(theirs.mean())
@@ -292,7 +292,7 @@ def _compared(
         ours, theirs.tolist(), what=f"TOP-{k} regret", against=against, unit=truth.unit, failed=setting.failed
     )
     if drawn is None:
-        return verdict, {**_plain(verdict), "over_samples": None}
+        return verdict, {**to_plain(verdict), "over_samples": None}
     low, high = np.quantile(drawn, [0.025, 0.975])
     value, n = float(np.mean(ours) - theirs.mean()), len(truth.architectures)
     estimate = Estimate(value, float(low), float(high), n, 0.95, "percentile bootstrap over architectures")
@@ -306,12 +306,7 @@ def _compared(
         verdict = replace(verdict, answer=Answer.CANNOT_TELL, sentence=sentence)
     else:
         verdict = replace(verdict, sentence=f"{verdict.sentence}; {span}")
-    return verdict, {**_plain(verdict), "over_samples": to_plain(estimate)}
-
-
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    found: dict[str, Any] = to_plain(verdict)
-    return found
+    return verdict, {**to_plain(verdict), "over_samples": to_plain(estimate)}
 
 
 def _curves(checkpoints: list[float], rivals: Mapping[str, Floats], settings: Mapping[str, _Setting]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def known_scores(names: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(listed, Sequence):
         raise ConfigurationError(f"training_free must be names of scores, {got(names)}: {', '.join(SCORES)}")
     for name in listed:
-        if name not in SCORES:
+        if not isinstance(name, str) or name not in SCORES:
             raise unknown_name("training-free score", name, SCORES)
     return tuple(dict.fromkeys(listed))
 
