@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sharewise.report.cell import ABSENT, colours_of, draw_cell
 from sharewise.report.components import code, how, note, plots, table, verdict
+from sharewise.report.curves import over_epochs
 from sharewise.report.facts import inherited_on
 from sharewise.report.figures import (
     Line,
@@ -17,7 +18,7 @@ from sharewise.report.figures import (
     draw_strip,
 )
 from sharewise.report.markup import Markup, element, join
-from sharewise.report.read import Epoch, ReportData
+from sharewise.report.read import ReportData
 from sharewise.report.words import score, unit
 
 __all__ = ["against_random", "candidates", "cell", "curves", "gap", "theta"]
@@ -223,20 +224,14 @@ def _meter(value: float, values: Sequence[float]) -> Markup | None:
 
 
 def _line(data: ReportData, label: str, key: str) -> list[Line]:
-    return _over_epochs(data, label, lambda epoch: epoch.values.get(key))
+    return over_epochs(data, label, lambda epoch: epoch.values.get(key))
 
 
 def _scores(data: ReportData, label: str, metric: str) -> list[Line]:
     scale = 1.0 if metric == "loss" else unit(metric)[0]
-    return _over_epochs(
+    return over_epochs(
         data, label, lambda epoch: scale * epoch.selection[metric] if metric in epoch.selection else None
     )
-
-
-def _over_epochs(data: ReportData, label: str, value: Callable[[Epoch], float | None]) -> list[Line]:
-    """A curve of what the epochs hold, or none if they do not."""
-    points = [(epoch.index, y) for epoch in data.epochs if (y := value(epoch)) is not None]
-    return [Line(label, [x for x, _ in points], [y for _, y in points])] if points else []
 
 
 def _most_entropy(data: ReportData) -> tuple[str, float] | None:

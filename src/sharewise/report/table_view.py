@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sharewise.report.components import how, note, plots
+from sharewise.report.curves import over_epochs
 from sharewise.report.facts import number_at, text_at
-from sharewise.report.figures import Line, draw_lines
+from sharewise.report.figures import draw_lines
 from sharewise.report.markup import Markup, join
 from sharewise.report.read import Epoch, ReportData
 
@@ -18,12 +19,12 @@ _SPLITS = {"test": "table, test", "valid": "table, validation"}
 def followed(data: ReportData) -> Markup | None:
     """Errors over the epochs: of the one-shot network on held-out examples, and of its cells in the table."""
     lines = [
-        *_curve(data, "one-shot network", lambda epoch: _one_shot(data, epoch, "supernet")),
-        *_curve(data, "one-shot, its cell", lambda epoch: _one_shot(data, epoch, "architecture")),
+        *over_epochs(data, "one-shot network", lambda epoch: _one_shot(data, epoch, "supernet")),
+        *over_epochs(data, "one-shot, its cell", lambda epoch: _one_shot(data, epoch, "architecture")),
         *(
             line
             for split, label in _SPLITS.items()
-            for line in _curve(data, label, lambda epoch, split=split: _percent(epoch.table.get(f"{split}_error")))  # type: ignore[misc]
+            for line in over_epochs(data, label, lambda epoch, split=split: _percent(epoch.table.get(f"{split}_error")))  # type: ignore[misc]
         ),
     ]
     known = any(epoch.table for epoch in data.epochs)
@@ -40,11 +41,6 @@ def followed(data: ReportData) -> Markup | None:
         plots(draw_lines(lines, title="error, %", name="table", reference=reference)) if known else None,
         note(_words(data.table)) if data.table else None,
     )
-
-
-def _curve(data: ReportData, label: str, value: Callable[[Epoch], float | None]) -> list[Line]:
-    points = [(epoch.index, y) for epoch in data.epochs if (y := value(epoch)) is not None]
-    return [Line(label, [x for x, _ in points], [y for _, y in points])] if points else []
 
 
 def _one_shot(data: ReportData, epoch: Epoch, part: str) -> float | None:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from sharewise.alarm import SkipsAndOverfitting
 from sharewise.report.components import how, note, plots, table
+from sharewise.report.curves import over_epochs
 from sharewise.report.figures import Line, draw_lines
 from sharewise.report.markup import Markup, element, join
 from sharewise.report.read import Epoch, ReportData
@@ -40,9 +41,9 @@ def _entropies(data: ReportData) -> Markup | None:
         return lambda epoch: kind([*epoch.entropies.values()]) if epoch.entropies else None
 
     lines = [
-        _line(data, "least decided", of(max)),
-        _line(data, "mean", of(fmean)),
-        _line(data, "most decided", of(min)),
+        *over_epochs(data, "least decided", of(max)),
+        *over_epochs(data, "mean", of(fmean)),
+        *over_epochs(data, "most decided", of(min)),
     ]
     return _drawn(lines, data, title="entropy by decision, nats", name="entropies", floor=0.0)
 
@@ -52,14 +53,14 @@ def _skips(data: ReportData) -> Markup | None:
         return lambda epoch: 100 * epoch.skips[cell] if cell in epoch.skips else None
 
     cells = dict.fromkeys(cell for epoch in data.epochs for cell in epoch.skips)
-    lines = [_line(data, cell, of(cell)) for cell in list(cells)[:4]]
+    lines = [line for cell in list(cells)[:4] for line in over_epochs(data, cell, of(cell))]
     return _drawn(lines, data, title="skip connections, % of operations", name="skips", floor=0.0)
 
 
 def _eigenvalues(data: ReportData) -> Markup | None:
     lines = [
-        _line(data, "largest", lambda epoch: epoch.values.get("eigenvalue")),
-        _line(data, "smallest", lambda epoch: epoch.values.get("smallest_eigenvalue")),
+        *over_epochs(data, "largest", lambda epoch: epoch.values.get("eigenvalue")),
+        *over_epochs(data, "smallest", lambda epoch: epoch.values.get("smallest_eigenvalue")),
     ]
     return _drawn(lines, data, title="eigenvalues of ∂²L_val/∂θ²", name="eigenvalues")
 
@@ -71,7 +72,7 @@ def _excess(data: ReportData) -> Markup | None:
 
     title, least = "held-out loss / training loss", SkipsAndOverfitting().excess
     return _drawn(
-        [_line(data, "ratio", ratio)], data, title=title, name="excess", reference=(f"alarm, {least:g}", least)
+        over_epochs(data, "ratio", ratio), data, title=title, name="excess", reference=(f"alarm, {least:g}", least)
     )
 
 
@@ -93,11 +94,6 @@ def _table(data: ReportData) -> Markup | None:
     )
 
 
-def _line(data: ReportData, label: str, value: Callable[[Epoch], float | None]) -> Line:
-    points = [(epoch.index, y) for epoch in data.epochs if (y := value(epoch)) is not None]
-    return Line(label, [x for x, _ in points], [y for _, y in points])
-
-
 def _drawn(
     lines: Sequence[Line],
     data: ReportData,
@@ -108,7 +104,6 @@ def _drawn(
     reference: tuple[str, float] | None = None,
 ) -> Markup | None:
     """A plot of the curves that have points, or nothing."""
-    kept = [line for line in lines if line.x]
-    if not kept:
+    if not lines:
         return None
-    return draw_lines(kept, title=title, name=name, marks=data.stages, floor=floor, reference=reference)
+    return draw_lines(lines, title=title, name=name, marks=data.stages, floor=floor, reference=reference)
