@@ -3,6 +3,7 @@
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
 from sharewise.space.edge_weights import EdgeWeights
+from sharewise.space.extremes import largest, smallest
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
@@ -47,10 +48,12 @@ __all__ = [
     "features",
     "groups_of",
     "is_skip",
+    "largest",
     "longest_path",
     "mutate",
     "neighbours",
     "restricted",
     "sample",
     "skips",
+    "smallest",
 ]
