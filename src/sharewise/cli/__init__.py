@@ -15,8 +15,9 @@ from importlib import import_module
 from typing import TextIO
 
 from sharewise.cli.failures import explained
+from sharewise.cli.own import asking_for_it
 from sharewise.cli.parser import Parser
-from sharewise.errors import SharewiseWarning, printable, unknown_name
+from sharewise.errors import SharewiseWarning, UnnamedFileError, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = explained(error)
         if line is None:
             raise
+        if isinstance(error, UnnamedFileError):
+            line = f"{line}: {asking_for_it(words, error)}"
         _report(line, type(error).__name__, as_json="--json" in words)
         return 2
 

@@ -8,20 +8,22 @@ second list which could drift; a test compares them with what importing finds.
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_type_hints
 
 import sharewise
 from sharewise.cli.options import Field, described
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import unknown_name
+from sharewise.own_file import OwnFile
 from sharewise.space import Space
 
 __all__ = ["Method", "fields_of_class", "fields_of_method", "fields_of_network", "methods", "names_of_table"]
 
-_TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping}
+_TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping, "OwnFile": OwnFile}
 """Names that annotations of options use beside those that Python has built in."""
 
 
@@ -88,11 +90,23 @@ def fields_of_network(space: Space) -> list[Field]:
         ConfigurationError: when the space has no networks.
     """
     if not isinstance(space.networks, str):
-        raise ConfigurationError(f"space {space.name!r} has no networks that the command line can build")
+        return _fields_of_value(space)
     for statement in ast.walk(_tree(space.networks)):
         if isinstance(statement, ast.keyword) and statement.arg == "options" and isinstance(statement.value, ast.Name):
             return fields_of_class(space.networks, statement.value.id)
     raise AssertionError(f"{space.networks} must hold NETWORKS = Networks(options=…)")
+
+
+def _fields_of_value(space: Space) -> list[Field]:
+    """The options of networks that are a value, as those of a user's own space."""
+    from sharewise.supernet import networks_of
+
+    options = networks_of(space).options
+    hints, texts = get_type_hints(options), described(inspect.getdoc(options) or "")
+    return [
+        Field(f.name, hints[f.name], None if f.default is MISSING else f.default, texts.get(f.name, "of the network"))
+        for f in fields(options)
+    ]
 
 
 def names_of_table(module: str, name: str) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sharewise.cli.output import print_json
+from sharewise.cli.own import named, space_named
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Space, enumerate_architectures
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES
 
 __all__ = ["execute"]
 
@@ -33,10 +34,10 @@ def _classes(space: Space) -> Mapping[str, int]:
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Show a space."""
-    parser.add_argument("space", metavar="SPACE", help=f"its name: {', '.join(SPACES)}")
+    parser.add_argument("space", metavar="SPACE", help=f"its name ({', '.join(SPACES)}), or FILE.py:FACTORY")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse(words)
-    space = load(options.space)
+    space = space_named(options.space, named(options.space))
     size = space.size
     counts = {} if space.counts is None else dict(space.counts(space))
     classes = counts.pop("unique") if "unique" in counts else _classes(space)

@@ -73,7 +73,8 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     else:
         folder.make()
     asked = plain(record.configuration)
-    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
+    file = asked["space"] if "space_checksum" in asked else None
+    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked, file=file)
     with folder.locked(), interruptible(interruption):
         if not keep.resume:
             facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}

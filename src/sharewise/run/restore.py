@@ -11,6 +11,7 @@ from torch import nn
 from sharewise.data import Dataset
 from sharewise.engine import Numerics, SearchState, replay
 from sharewise.errors import CheckpointError
+from sharewise.own_file import OwnFile
 from sharewise.run.configuration import TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
@@ -40,7 +41,7 @@ class Restored:
     origin: str
 
 
-def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
+def restore(folder: RunFolder, *, device: str | None = None, own: OwnFile | None = None) -> Restored:
     """The trained network of a training run, or the found one of a search with inherited weights.
 
     Inherited weights get batch-norm statistics of their own, re-estimated from training batches.
@@ -48,12 +49,14 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     Args:
         folder: of a finished run.
         device: overrides the run's.
+        own: the file that makes its space, where the user has named one.
 
     Returns:
         The network on the device.
 
     Raises:
         CheckpointError: when the run is not finished or its files are damaged.
+        UnnamedFileError: when its space was made by a file that the user did not name.
         InheritanceError: when the shared weights of the search fit no plain network.
     """
     stored = folder.read_config()
@@ -61,7 +64,7 @@ def restore(folder: RunFolder, *, device: str | None = None) -> Restored:
     content = folder.read_checkpoint()
     if content is None:
         raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
-    configuration = from_mapping(stored["command"], stored)
+    configuration = from_mapping(stored["command"], stored, own)
     architecture = configuration.load_space().parse(result["architecture"])
     if device is not None:
         configuration = replace(configuration, device=device)
