@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sharewise.studies.appraise import Appraisal, appraise
     from sharewise.studies.compare import StrategyComparison, compare
     from sharewise.studies.contest import Contest
+    from sharewise.studies.front import Front, front
     from sharewise.studies.plan import StudyPlan
     from sharewise.studies.study import Study, study
     from sharewise.supernet import Gate, export, extract, recalibrate
@@ -55,6 +56,7 @@ __all__ = [
     "ElasticEmbedding",
     "ElasticLinear",
     "ElasticModel",
+    "Front",
     "Gate",
     "Recipe",
     "SearchResult",
@@ -79,6 +81,7 @@ __all__ = [
     "elastic",
     "export",
     "extract",
+    "front",
     "heads",
     "kernel",
     "methods",

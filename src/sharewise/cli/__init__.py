@@ -31,6 +31,7 @@ _VERBS = {
     "check-model": "prove that a model of your own shares its weights as it should",
     "list": "list methods, spaces, data or recipes of trainings",
     "space": "show a space: its size, choices and decisions",
+    "front": "find the best architectures of one supernet over several budgets",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",

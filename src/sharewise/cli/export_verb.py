@@ -9,7 +9,7 @@ from sharewise.cli.options import place
 from sharewise.cli.output import print_json
 from sharewise.cli.own import add_own
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import require_run
+from sharewise.cli.running import require_front, require_run
 from sharewise.errors import ConfigurationError, printable
 from sharewise.own_file import own_of
 
@@ -18,7 +18,8 @@ __all__ = ["execute"]
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Write the network and `manifest.json`."""
-    parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
+    parser.add_argument("run", metavar="RUN", help="folder of a finished search or training, or of a front")
+    parser.add_argument("--point", type=int, metavar="N", help="of a front, whose architecture is taken (from 1)")
     add_own(parser)
     parser.add_argument("--out", type=place, metavar="DIR", required=True, help="folder to write")
     parser.add_argument(
@@ -30,7 +31,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="write into a folder that holds files, over its export")
     parser.add_argument("--json", action="store_true", help="print the manifest")
     options = parser.parse(words)
-    require_run(options.run)
+    run, architecture = require_run(options.run) if options.point is None else require_front(options.run), None
     own = own_of(options.space)
     form = options.format or ("source" if own is None else "torch-export")
     _require_free(Path(options.out), options.force)
@@ -39,10 +40,12 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     from sharewise.cost import cost
     from sharewise.run import RunFolder, restore, versions
+    from sharewise.studies.front import point_of
     from sharewise.supernet import export
 
-    folder = RunFolder(options.run)
-    restored = restore(folder, device="cpu", own=own)
+    if options.point is not None:
+        run, architecture = point_of(Path(run), options.point)
+    restored = restore(RunFolder(run), device="cpu", own=own, architecture=architecture)
     dataset = restored.dataset
     manifest: dict[str, object] = {
         "architecture": str(restored.architecture),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sharewise.engine import Extension
     from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration
 
-__all__ = ["Many", "Request", "read_request", "require_run"]
+__all__ = ["Many", "Request", "read_latency_table", "read_request", "require_front", "require_run"]
 
 _NESTED = ("network", "recipe")
 _APART = ("latency", "space_checksum", "own")
@@ -120,13 +120,16 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     first = Parser(parser.prog, add_help=False)
     for name in ("space", "method", "recipe"):
         first.add_argument("--" + name)
-    for name in ("config", "resume", "from-search"):
+    for name in ("config", "resume", "from-search", "from-front"):
         first.add_argument("--" + name, type=place)
+    first.add_argument("--point", type=int)
     early, _ = first.parse_known_args(words)
+    point = _point(early) if command == "train" else {}
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
     own = own_named(early.space)
     folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume, own)
-    file = {} if early.config is None else _file(early.config, named)
+    file = {**({} if early.config is None else _file(early.config, named)), **point}
+    early.from_search = point.get("from_search", early.from_search)
     recipe_named, origin = _origin(command, early, {**stored, **file}, own)
     defaults = {field.name: field.default for field in common}
     values = defaults | origin | stored | file | named
@@ -147,7 +150,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         raise unknown_name("data set", namespace.data, SOURCES)
     table = getattr(namespace, "latency_table", None)
     if table is not None:
-        file = {**file, "latency": _read_table(table)}
+        file = {**file, "latency": read_latency_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
     asked = asked if own is None else {**asked, "space": own.reference, "space_checksum": own.checksum}
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
@@ -168,6 +171,21 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         extension=extension,
         many=_many(namespace, asked, own) if command == "search" else None,
     )
+
+
+def _point(early: argparse.Namespace) -> dict[str, Any]:
+    """The search and the architecture of a point of a front, where one is named."""
+    if early.from_front is None:
+        if early.point is not None:
+            raise ConfigurationError(f"--point {early.point} is a point of a front: give --from-front FRONT as well")
+        return {}
+    if early.point is None or early.from_search is not None:
+        raise ConfigurationError("--from-front FRONT takes the place of --from-search, and needs --point N")
+    require_front(early.from_front)
+    from sharewise.studies.front import point_of
+
+    run, architecture = point_of(Path(early.from_front), early.point)
+    return {"from_search": run, "architecture": architecture}
 
 
 def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> Extension | None:
@@ -236,6 +254,17 @@ def require_run(path: str) -> str:
     return path
 
 
+def require_front(path: str) -> str:
+    """The path of a folder that holds a front.
+
+    Raises:
+        CheckpointError: when it holds none.
+    """
+    if not (Path(path) / "front.json").is_file():
+        raise CheckpointError(f"{path} holds no front; find one: sharewise front RUN --parameters N,… --out {path}")
+    return path
+
+
 def _common(command: str) -> list[Field]:
     """The options of the configuration itself; those that name something list what there is."""
     names = {"space": list(SPACES), "method": list(methods()), "data": list(SOURCES)}
@@ -271,6 +300,14 @@ def _add_run(parser: Parser, command: str) -> None:
     run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
+    if command == "train":
+        run.add_argument(
+            "--from-front",
+            type=place,
+            metavar="DIR",
+            help="folder of a front, one of whose points is trained with what its search leaves, as by --from-search",
+        )
+        run.add_argument("--point", type=int, metavar="N", help="which point of the front, from 1")
     if command == "search":
         run.add_argument(
             "--latency-table",
@@ -387,7 +424,7 @@ def _file(path: str, named: Mapping[str, str]) -> dict[str, Any]:
     return file
 
 
-def _read_table(path: str) -> Any:
+def read_latency_table(path: str) -> Any:
     """A latency table from a file; its form is checked with the configuration."""
     try:
         return parse_json(read_bytes(Path(path), follow=True))
