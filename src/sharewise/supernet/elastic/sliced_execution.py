@@ -27,6 +27,7 @@ from sharewise.supernet.elastic.plan import (
     where,
 )
 from sharewise.supernet.gate import Gates
+from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
@@ -84,6 +85,7 @@ class Execution:
             bind_places(bindings, model, self.analysis.places, gates)
             for layer in self.layers(base, device):
                 copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+            follow_again(model, bindings)
             outputs: Tensor = model(inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
