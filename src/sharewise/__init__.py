@@ -39,7 +39,9 @@ if TYPE_CHECKING:
         elastic,
         heads,
         kernel,
+        present,
         ratio,
+        setting,
         width,
     )
 
@@ -83,9 +85,11 @@ __all__ = [
     "heads",
     "kernel",
     "methods",
+    "present",
     "ratio",
     "recalibrate",
     "search",
+    "setting",
     "space",
     "spaces",
     "study",

@@ -16,6 +16,7 @@ from sharewise.space.family import read_options
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
+from sharewise.spaces.language_model import language_model
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
@@ -32,6 +33,7 @@ __all__ = [
     "conv_macro",
     "darts",
     "darts_rnn",
+    "language_model",
     "load",
     "nasbench1shot1",
     "nasbench101",
@@ -51,6 +53,7 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "darts-rnn": darts_rnn,
+    "language-model": language_model,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
@@ -67,6 +70,7 @@ RELAXABLE = (
     "darts",
     "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
+    "language-model",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "toy-separable-cell",

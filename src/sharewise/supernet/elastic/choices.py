@@ -1,4 +1,4 @@
-"""What can be chosen in a model of one's own: widths, ratios of widths, depths, kernels, heads, and modules."""
+"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ __all__ = [
     "ElasticLinear",
     "Heads",
     "Kernel",
+    "Present",
     "Ratio",
+    "Setting",
     "Width",
     "depth",
     "heads",
     "kernel",
+    "present",
     "ratio",
+    "setting",
     "width",
 ]
 
@@ -117,6 +121,34 @@ class Ratio(Choices):
             raise ConfigurationError(
                 f"ratio needs the name of the width that it multiplies, such as of='features', got {self.of!r}"
             )
+
+
+@final
+@dataclass(frozen=True)
+class Setting(Choices):
+    """Values of an attribute of a module; see `setting`."""
+
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.attribute, str) and self.attribute.isidentifier()):
+            raise ConfigurationError(
+                f"setting needs the name of an attribute of the module, such as 'heads', got {self.attribute!r}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Present(Choices):
+    """Whether a parameter is there; see `present`."""
+
+    parameter: str = ""
+
+    @property
+    def least(self) -> int:
+        """Absent."""
+        return 0
 
 
 def _require_name(name: object) -> None:
@@ -211,6 +243,40 @@ def ratio(options: Iterable[float], *, of: str, name: str | None = None) -> Rati
         Ratio(options=(2, 3.5), name=None, of='features')
     """
     return Ratio(_listed("ratio", options), name, of)
+
+
+def setting(attribute: str, options: Iterable[int], *, name: str | None = None) -> Setting:
+    """Choose the value of an integer attribute of a module that changes what it computes, but no shape.
+
+    Such as into how many heads attention cuts its features, all of which stay. With several active options the module
+    is executed once for each, Σ_i g_i · f_i(x); so let it hold nothing but what the attribute changes.
+
+    Args:
+        attribute: of the module.
+        options: ascending; the largest is the module's own.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> setting("heads", [2, 4]).attribute
+        'heads'
+    """
+    return Setting(_listed("setting", options), name, attribute)
+
+
+def present(parameter: str = "bias", *, name: str | None = None) -> Present:
+    """Choose whether a layer has a parameter at all, which the model has: its options are 0 and 1.
+
+    Under a mixture the parameter is scaled by the weight of its presence; an extracted layer has it, or has none.
+
+    Args:
+        parameter: of a layer that can do without it, such as the bias of a linear layer or a convolution.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> present().options
+        (0, 1)
+    """
+    return Present((0, 1), name, parameter)
 
 
 @final

@@ -19,7 +19,9 @@ from sharewise.supernet.elastic.choices import (
     ElasticConv2d,
     ElasticEmbedding,
     ElasticLinear,
+    Present,
     Ratio,
+    Setting,
 )
 
 __all__ = ["Chosen", "Place", "expanded", "within"]
@@ -32,12 +34,13 @@ class Place:
 
     Args:
         decision: its name.
-        kind: `width`, `ratio`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
+        kind: `width`, `ratio`, `depth`, `kernel`, `heads`, `setting`, `present`, or `module` for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
         options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
         of: of a ratio, the decision whose width it multiplies.
         widths: of a ratio, the sizes of that decision's options.
+        name: of the attribute that is set, or of the parameter that may be absent.
     """
 
     decision: str
@@ -47,6 +50,7 @@ class Place:
     blocks: tuple[str, ...] = ()
     of: str = ""
     widths: tuple[int, ...] = ()
+    name: str = ""
 
     @property
     def decisions(self) -> tuple[str, ...]:
@@ -70,10 +74,10 @@ class Place:
         return size
 
     def governs(self, path: str) -> bool:
-        """Whether the decision says which kernel a module has, or whether it is executed."""
-        if self.kind == "kernel":
+        """Whether the decision says which kernel or parameters a module has, or whether or how it is executed."""
+        if self.kind in ("kernel", "present"):
             return path == self.path
-        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind == "module" else ()
+        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind in ("module", "setting") else ()
         return any(within(path, root) for root in roots)
 
 
@@ -164,7 +168,9 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
     if not isinstance(choice, Depth):
         for path in matched:
             of = choice.of if isinstance(choice, Ratio) else ""
-            yield Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options, of=of)
+            name = _named(model, path, choice)
+            decision = choice.name or _identifier(path, choice.kind)
+            yield Place(decision, choice.kind, path, choice.options, of=of, name=name)
         return
     groups: dict[str, list[str]] = {}
     for path in matched:
@@ -173,6 +179,32 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
         _require_row(model, owner, blocks, choice.options)
         name = choice.name or _identifier(owner, choice.kind)
         yield Place(name, choice.kind, owner, choice.options, tuple(blocks))
+
+
+def _named(model: nn.Module, path: str, choice: Choices) -> str:
+    """The attribute that a setting sets, or the parameter that may be absent; empty for other choices.
+
+    Raises:
+        ConfigurationError: when the module has none of that name, or its value is not the last option.
+    """
+    module = model.get_submodule(path)
+    if isinstance(choice, Setting):
+        value = getattr(module, choice.attribute, None)
+        if value != choice.options[-1]:
+            raise ConfigurationError(
+                f"the largest setting of {choice.attribute!r} at {path!r} must be the module's own, {value!r}, got "
+                f"{choice.options[-1]}"
+            )
+        return choice.attribute
+    if isinstance(choice, Present):
+        if module._parameters.get(choice.parameter) is None:
+            names = ", ".join(name for name, parameter in module._parameters.items() if parameter is not None)
+            raise ConfigurationError(
+                f"{path!r} ({type(module).__name__}) has no parameter {choice.parameter!r} that could be absent; it "
+                f"has: {names or 'none'}"
+            )
+        return choice.parameter
+    return ""
 
 
 def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[float]) -> None:
