@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         elastic,
         heads,
         kernel,
+        present,
+        ratio,
+        setting,
         width,
     )
 
@@ -83,8 +86,11 @@ __all__ = [
     "heads",
     "kernel",
     "methods",
+    "present",
+    "ratio",
     "recalibrate",
     "search",
+    "setting",
     "space",
     "spaces",
     "study",

@@ -9,6 +9,9 @@ from sharewise.supernet.elastic.choices import (
     depth,
     heads,
     kernel,
+    present,
+    ratio,
+    setting,
     width,
 )
 from sharewise.supernet.elastic.model import ElasticModel
@@ -27,5 +30,8 @@ __all__ = [
     "elastic_networks",
     "heads",
     "kernel",
+    "present",
+    "ratio",
+    "setting",
     "width",
 ]

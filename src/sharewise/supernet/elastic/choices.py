@@ -1,4 +1,4 @@
-"""What can be chosen in a model of one's own: widths, depths, kernels, heads, and modules."""
+"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ __all__ = [
     "ElasticLinear",
     "Heads",
     "Kernel",
+    "Present",
+    "Ratio",
+    "Setting",
     "Width",
     "depth",
     "heads",
     "kernel",
+    "present",
+    "ratio",
+    "setting",
     "width",
 ]
 
@@ -43,7 +49,7 @@ class Choices:
         ConfigurationError: when the options are not what they must be.
     """
 
-    options: tuple[int, ...]
+    options: tuple[float, ...]
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -99,13 +105,59 @@ class Heads(Choices):
     """Numbers of attention heads; see `heads`."""
 
 
+@final
+@dataclass(frozen=True)
+class Ratio(Choices):
+    """Multiples of a width that another decision chooses; see `ratio`."""
+
+    of: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(o, int | float) and not isinstance(o, bool) for o in self.options)
+        if not self.options or not numbers or list(self.options) != sorted(set(self.options)) or self.options[0] <= 0:
+            raise ConfigurationError(f"ratio needs positive ascending numbers without repetition, got {self.options}")
+        _require_name(self.name)
+        if not (isinstance(self.of, str) and self.of.isidentifier()):
+            raise ConfigurationError(
+                f"ratio needs the name of the width that it multiplies, such as of='features', got {self.of!r}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Setting(Choices):
+    """Values of an attribute of a module; see `setting`."""
+
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.attribute, str) and self.attribute.isidentifier()):
+            raise ConfigurationError(
+                f"setting needs the name of an attribute of the module, such as 'heads', got {self.attribute!r}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Present(Choices):
+    """Whether a parameter is there; see `present`."""
+
+    parameter: str = ""
+
+    @property
+    def least(self) -> int:
+        """Absent."""
+        return 0
+
+
 def _require_name(name: object) -> None:
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
         raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
 
 
-def _listed(kind: str, options: Iterable[int]) -> tuple[int, ...]:
-    """The options as plain integers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
+def _listed(kind: str, options: Iterable[float]) -> tuple[float, ...]:
+    """The options as plain numbers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
     try:
         listed = None if isinstance(options, str | Mapping) else tuple(map(plain_option, options))
     except (TypeError, ConfigurationError):
@@ -173,6 +225,58 @@ def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
         (1, 2, 4)
     """
     return Heads(_listed("heads", options), name)
+
+
+def ratio(options: Iterable[float], *, of: str, name: str | None = None) -> Ratio:
+    """Choose a hidden width as a multiple of a width that another decision chooses.
+
+    With options o of the width and r of the ratio the leading ⌊o · r⌋ features are kept, and under a mixture position j
+    survives by s_j = Σ_{o, r} g_o g_r [j < ⌊o · r⌋].
+
+    Args:
+        options: ascending and positive; the largest times the largest width is what the model has.
+        of: the name of the width.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> ratio([2, 3.5], of="features")
+        Ratio(options=(2, 3.5), name=None, of='features')
+    """
+    return Ratio(_listed("ratio", options), name, of)
+
+
+def setting(attribute: str, options: Iterable[int], *, name: str | None = None) -> Setting:
+    """Choose the value of an integer attribute of a module that changes what it computes, but no shape.
+
+    Such as into how many heads attention cuts its features, all of which stay. With several active options the module
+    is executed once for each, Σ_i g_i · f_i(x); so let it hold nothing but what the attribute changes.
+
+    Args:
+        attribute: of the module.
+        options: ascending; the largest is the module's own.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> setting("heads", [2, 4]).attribute
+        'heads'
+    """
+    return Setting(_listed("setting", options), name, attribute)
+
+
+def present(parameter: str = "bias", *, name: str | None = None) -> Present:
+    """Choose whether a layer has a parameter at all, which the model has: its options are 0 and 1.
+
+    Under a mixture the parameter is scaled by the weight of its presence; an extracted layer has it, or has none.
+
+    Args:
+        parameter: of a layer that can do without it, such as the bias of a linear layer or a convolution.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> present().options
+        (0, 1)
+    """
+    return Present((0, 1), name, parameter)
 
 
 @final
@@ -275,7 +379,7 @@ def _largest(what: str, size: int | Choices, kind: type[Choices]) -> int:
         ConfigurationError: for what is neither a size nor a choice of that kind.
     """
     if isinstance(size, kind):
-        return size.options[-1]
+        return int(size.options[-1])
     try:
         return operator.index(size)  # type: ignore[arg-type]
     except TypeError:
