@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from sharewise.errors import unknown_name
-from sharewise.space import Space
+from sharewise.space import Space, options_of
+from sharewise.space.family import read_options
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
@@ -41,15 +43,17 @@ __all__ = [
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "split_name",
     "toy_separable_cell",
     "toy_tied_width",
     "toy_two_inputs",
     "vision_transformer_base",
     "vision_transformer_small",
     "vision_transformer_tiny",
+    "with_options",
 ]
 
-SPACES: Mapping[str, Callable[[], Space]] = {
+SPACES: Mapping[str, Callable[..., Space]] = {
     "conv-macro": conv_macro,
     "darts": darts,
     "darts:fair": fair,
@@ -94,15 +98,53 @@ def load(name: str) -> Space:
     """The named space.
 
     Args:
-        name: a key of `SPACES`.
+        name: a key of `SPACES`; of a family of spaces also with options (`"language-model:layers=1,2,3:heads=2,4"`),
+            whose order and defaults do not matter.
 
     Raises:
-        ConfigurationError: when there is no such space; the message lists the legal names.
+        ConfigurationError: when there is no such space or option; the message lists the legal names.
 
     Example:
         >>> load("nasbench201").size
         15625
     """
-    if name not in SPACES:
+    base, options = split_name(name)
+    return SPACES[base](**options)
+
+
+def split_name(name: str) -> tuple[str, dict[str, str]]:
+    """The key of `SPACES` that a name begins with, and the options behind it, as they are written.
+
+    Raises:
+        ConfigurationError: when there is no such space.
+
+    Example:
+        >>> split_name("darts:fair")
+        ('darts:fair', {})
+    """
+    if name in SPACES:
+        return name, {}
+    parts = name.split(":")
+    known = next((n for n in range(len(parts), 0, -1) if ":".join(parts[:n]) in SPACES), 0)
+    base, options = ":".join(parts[:known]), read_options(":".join(parts[known:]))
+    if not known or options is None or not options_of(SPACES[base]):
         raise unknown_name("space", name, SPACES)
-    return SPACES[name]()
+    return base, options
+
+
+def with_options(name: str, options: Mapping[str, Any]) -> str:
+    """The name of a space that differs from another one in some options.
+
+    Args:
+        name: of the other space.
+        options: by name, as values or as they are written.
+
+    Raises:
+        ConfigurationError: for an unknown space or option, or an illegal value.
+
+    Example:
+        >>> with_options("nasbench201", {})
+        'nasbench201'
+    """
+    base, written = split_name(name)
+    return SPACES[base](**{**written, **options}).name

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from sharewise.errors import ConfigurationError
@@ -26,6 +28,8 @@ from sharewise.space import (
     Option,
     Picture,
     Space,
+    ascending,
+    family,
 )
 
 __all__ = [
@@ -80,8 +84,8 @@ def layers_of(values: Mapping[str, Option]) -> Layers:
     Args:
         values: an architecture.
     """
-    names = range(1, int(str(values["depth"])) + 1)
-    return tuple((float(str(values[f"ratio_{i}"])), int(str(values[f"heads_{i}"]))) for i in names)
+    names = range(1, int(str(values["layers"])) + 1)
+    return tuple((float(str(values[f"mlp_ratio_{i}"])), int(str(values[f"heads_{i}"]))) for i in names)
 
 
 def _written(features: Option, layers: Layers) -> str:
@@ -89,7 +93,7 @@ def _written(features: Option, layers: Layers) -> str:
 
 
 def _encode(values: Mapping[str, Option]) -> str:
-    return _written(values["features"], layers_of(values))
+    return _written(values["embedding"], layers_of(values))
 
 
 def _decode(title: str, text: str) -> dict[str, Option]:
@@ -100,82 +104,133 @@ def _decode(title: str, text: str) -> dict[str, Option]:
             "layer, such as 192-3.5x3-4x4-… with one part a layer"
         )
     parts = [part.split("x") for part in match[2].split("-")[1:]]
-    values: dict[str, Option] = {"depth": len(parts), "features": int(match[1])}
+    values: dict[str, Option] = {"layers": len(parts), "embedding": int(match[1])}
     for i, (ratio, heads) in enumerate(parts, start=1):
-        values |= {f"ratio_{i}": float(ratio), f"heads_{i}": int(heads)}
+        values |= {f"mlp_ratio_{i}": float(ratio), f"heads_{i}": int(heads)}
     return values
 
 
 def _draw(architecture: Architecture) -> Picture:
     layers = enumerate(layers_of(architecture), start=1)
     blocks = (f"layer {i}: {heads} heads, ratio {ratio:g}" for i, (ratio, heads) in layers)
-    nodes = ("image", f"patches: {architecture['features']} features", *blocks, "classifier")
+    nodes = ("image", f"patches: {architecture['embedding']} features", *blocks, "classifier")
     return Picture(nodes, tuple((a, b, "") for a, b in pairwise(nodes)))
 
 
 def _space(
-    size: str, features: Sequence[int], layers: Sequence[int], heads: Sequence[int], ratio: Sequence[float]
+    size: str, embedding: Sequence[int], layers: Sequence[int], heads: Sequence[int], mlp_ratio: Sequence[float]
 ) -> Space:
-    choices = [
-        Choice("depth", tuple(layers), ordered=True),
-        Choice("features", tuple(features), ordered=True),
-    ]
-    for i in range(1, max(layers) + 1):
-        deep = tuple(depth for depth in layers if depth >= i)
-        condition = None if len(deep) == len(layers) else Condition("depth", deep)
-        choices += [
-            Choice(f"ratio_{i}", tuple(map(float, ratio)), ordered=True, condition=condition),
-            Choice(f"heads_{i}", tuple(heads), ordered=True, condition=condition),
-        ]
     title = f"vision-transformer-{size}"
-    published = _written(*AUTOFORMER[size])
-    member = all(r in tuple(ratio) for r, _ in AUTOFORMER[size][1])
-    return Space(
+    choices = [
+        Choice("layers", ascending("layers", layers), ordered=True),
+        Choice("embedding", ascending("embedding", embedding), ordered=True),
+    ]
+    ratios, numbers = ascending("mlp_ratio", mlp_ratio, least=0.125), ascending("heads", heads)
+    for i in range(1, layers[-1] + 1):
+        deep = tuple(depth for depth in layers if depth >= i)
+        condition = None if deep == tuple(layers) else Condition("layers", deep)
+        choices += [
+            Choice(f"mlp_ratio_{i}", ratios, ordered=True, condition=condition),
+            Choice(f"heads_{i}", numbers, ordered=True, condition=condition),
+        ]
+    space = Space(
         name=title,
         choices=tuple(choices),
         codec=Codec(_encode, partial(_decode, title)),
         relax=ConditionalRelaxation,
         networks="sharewise.spaces.vision_transformer.supernet",
         draw=_draw,
-        summary=f"vision transformers of {min(layers)} to {max(layers)} layers (AutoFormer-{size.capitalize()})",
-        named={f"autoformer_{size}": published} if member else {},
+        summary=f"vision transformers of {layers[0]} to {layers[-1]} layers (AutoFormer-{size.capitalize()})",
     )
+    return replace(space, named=_published(space, size))
 
 
-@cache
-def vision_transformer_tiny() -> Space:
-    """AutoFormer-Tiny: choices `depth`, `features`, and `ratio_1`, `heads_1`, … of each layer.
+def _published(space: Space, size: str) -> dict[str, str]:
+    """The published subnet by name, where it is a member."""
+    text = _written(*AUTOFORMER[size])
+    with suppress(ConfigurationError):
+        return {f"autoformer_{size}": str(space.parse(text))}
+    return {}
+
+
+@family("vision-transformer-tiny")
+def vision_transformer_tiny(
+    *,
+    embedding: tuple[int, ...] = (192, 216, 240),
+    layers: tuple[int, ...] = (12, 13, 14),
+    heads: tuple[int, ...] = (3, 4),
+    mlp_ratio: tuple[float, ...] = (3.5, 4.0),
+) -> Space:
+    """AutoFormer-Tiny: choices `layers`, `embedding`, and `mlp_ratio_1`, `heads_1`, … of each layer.
 
     The published subnet AutoFormer-T is no member, since three of its layers have a ratio of 3.
 
+    Args:
+        embedding: numbers of features of every token to choose from.
+        layers: numbers of layers to choose from.
+        heads: numbers of heads of 64 features to choose from in every layer.
+        mlp_ratio: ratios of hidden features to those of a token to choose from in every layer.
+
     Returns:
-        The space of 1,056,964,608 architectures; the same object at every call.
+        The space, of 1,056,964,608 architectures by default; the same object for the same sizes.
 
     Example:
         >>> space = vision_transformer_tiny()
-        >>> [choice.options for choice in space.choices[:4]]
-        [(12, 13, 14), (192, 216, 240), (3.5, 4.0), (3, 4)]
+        >>> space.size, [choice.options for choice in space.choices[:4]]
+        (1056964608, [(12, 13, 14), (192, 216, 240), (3.5, 4.0), (3, 4)])
     """
-    return _space("tiny", (192, 216, 240), (12, 13, 14), (3, 4), (3.5, 4.0))
+    return _space("tiny", embedding, layers, heads, mlp_ratio)
 
 
-@cache
-def vision_transformer_small() -> Space:
+@family("vision-transformer-small")
+def vision_transformer_small(
+    *,
+    embedding: tuple[int, ...] = (320, 384, 448),
+    layers: tuple[int, ...] = (12, 13, 14),
+    heads: tuple[int, ...] = (5, 6, 7),
+    mlp_ratio: tuple[float, ...] = (3.0, 3.5, 4.0),
+) -> Space:
     """AutoFormer-Small; see `vision_transformer_tiny`. The published subnet is `autoformer_small`.
 
+    Args:
+        embedding: numbers of features of every token to choose from.
+        layers: numbers of layers to choose from.
+        heads: numbers of heads of 64 features to choose from in every layer.
+        mlp_ratio: ratios of hidden features to those of a token to choose from in every layer.
+
     Returns:
-        The space; the same object at every call.
+        The space; the same object for the same sizes.
+
+    Example:
+        >>> len(vision_transformer_small().parse("autoformer_small"))
+        28
     """
-    return _space("small", (320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0))
+    return _space("small", embedding, layers, heads, mlp_ratio)
 
 
-@cache
-def vision_transformer_base() -> Space:
+@family("vision-transformer-base")
+def vision_transformer_base(
+    *,
+    embedding: tuple[int, ...] = (528, 576, 624),
+    layers: tuple[int, ...] = (14, 15, 16),
+    heads: tuple[int, ...] = (9, 10),
+    mlp_ratio: tuple[float, ...] = (3.0, 3.5, 4.0),
+) -> Space:
     """AutoFormer-Base, with the 9 or 10 heads of the file of its supernet; see `vision_transformer_tiny`.
 
     The published subnet is `autoformer_base`. The file of that subnet also lists 8 heads, which none of its layers has.
 
+    Args:
+        embedding: numbers of features of every token to choose from.
+        layers: numbers of layers to choose from.
+        heads: numbers of heads of 64 features to choose from in every layer.
+        mlp_ratio: ratios of hidden features to those of a token to choose from in every layer.
+
     Returns:
-        The space; the same object at every call.
+        The space; the same object for the same sizes.
+
+    Example:
+        >>> len(vision_transformer_base().parse("autoformer_base"))
+        30
     """
-    return _space("base", (528, 576, 624), (14, 15, 16), (9, 10), (3.0, 3.5, 4.0))
+    return _space("base", embedding, layers, heads, mlp_ratio)

@@ -91,7 +91,7 @@ def _network(
         )
     ratios, numbers = zip(*layers_of(architecture), strict=True)
     return Network(
-        int(str(architecture["features"])),
+        int(str(architecture["embedding"])),
         ratios,
         numbers,
         (channels, height, breadth),
@@ -107,24 +107,24 @@ def _rates(last: float, architecture: Architecture, layers: int) -> tuple[float,
     """Of the layers that are there, as the deepest network has them."""
     from sharewise.spaces import load
 
-    deepest = int(str(load(architecture.space)["depth"].options[-1]))
+    deepest = int(str(load(architecture.space)["layers"].options[-1]))
     return tuple(last * layer / max(1, deepest - 1) for layer in range(layers))
 
 
 def _choices(space: Space, options: VisionTransformerOptions) -> dict[str, list[Choices]]:
-    layers = range(1, int(str(space["depth"].options[-1])) + 1)
+    layers = range(1, int(str(space["layers"].options[-1])) + 1)
 
     def numbers(name: str) -> list[float]:
         return [float(str(option)) for option in space[name].options]
 
     chosen: dict[str, list[Choices]] = {
-        "layers.*": [depth([int(n) for n in numbers("depth")], name="depth")],
-        "patches": [width([int(n) for n in numbers("features")], name="features")],
+        "layers.*": [depth([int(n) for n in numbers("layers")], name="layers")],
+        "patches": [width([int(n) for n in numbers("embedding")], name="embedding")],
     }
     for i in layers:
         path = f"layers.{i - 1}"
         chosen[f"{path}.attention"] = [heads([int(n) for n in numbers(f"heads_{i}")], name=f"heads_{i}")]
-        chosen[f"{path}.perceptron"] = [ratio(numbers(f"ratio_{i}"), of="features", name=f"ratio_{i}")]
+        chosen[f"{path}.perceptron"] = [ratio(numbers(f"mlp_ratio_{i}"), of="embedding", name=f"mlp_ratio_{i}")]
     return chosen
 
 
