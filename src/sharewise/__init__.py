@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         elastic,
         heads,
         kernel,
+        ratio,
         width,
     )
 
@@ -82,6 +83,7 @@ __all__ = [
     "heads",
     "kernel",
     "methods",
+    "ratio",
     "recalibrate",
     "search",
     "space",

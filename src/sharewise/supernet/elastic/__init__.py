@@ -9,6 +9,7 @@ from sharewise.supernet.elastic.choices import (
     depth,
     heads,
     kernel,
+    ratio,
     width,
 )
 from sharewise.supernet.elastic.model import ElasticModel
@@ -27,5 +28,6 @@ __all__ = [
     "elastic_networks",
     "heads",
     "kernel",
+    "ratio",
     "width",
 ]

@@ -24,14 +24,14 @@ __all__ = ["Analysis", "Kernel", "Table", "analyse"]
 @final
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What the options of a decision cover.
+    """What the options of a decision cover, or the combinations of those of several.
 
     Args:
-        decision: its name.
-        reach: boolean, shape `(positions, …, options)`, on the host.
+        decisions: their names.
+        reach: boolean, shape `(positions, …, combinations)`, the last decision varying fastest, on the host.
     """
 
-    decision: str
+    decisions: tuple[str, ...]
     reach: Alive
 
 
@@ -77,7 +77,7 @@ class Analysis:
         places: where they act.
         output: shape of the model's output.
         tables: what options cover.
-        reach: by searched dimension the indices of its tables, of one decision each; they multiply.
+        reach: by searched dimension the indices of its tables, of different decisions; they multiply.
         sliced: by name of a parameter or buffer its dimensions, `None` for those that are not searched.
         buffers: which of them are buffers.
         readers: by name of a parameter the axis along which it reads a searched dimension.
@@ -140,7 +140,12 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
-        _reads(record, places, decisions, {root: {tables[i].decision for i in own} for root, own in reach.items()}),
+        _reads(
+            record,
+            places,
+            decisions,
+            {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
+        ),
     )
 
 
@@ -157,18 +162,19 @@ def _kernels(model: nn.Module, places: Sequence[Place], tables: list[Table]) -> 
     for place in places:
         if place.kind == "kernel":
             kernel = kernels[f"{place.path}.weight"] = _kernel(model, place, len(tables))
-            tables.append(Table(place.decision, rings(kernel.sizes, kernel.axes).numpy()))
+            tables.append(Table((place.decision,), rings(kernel.sizes, kernel.axes).numpy()))
     return kernels
 
 
 def _alive(
     model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record
-) -> dict[str, list[dict[int, Alive]]]:
-    """By decision, for each option, what stays alive of the dimensions that lose something."""
+) -> dict[tuple[str, ...], list[dict[int, Alive]]]:
+    """By what decides, for each combination of its options, what stays alive of the dimensions that lose something."""
     alive, problems = {}, []
-    for decision in decisions:
+    named = {decision.name: decision for decision in decisions}
+    for names in dict.fromkeys((*((name,) for name in named), *(place.decisions for place in places))):
         try:
-            alive[decision.name] = _options(model, places, decision, record)
+            alive[names] = _options(model, places, tuple(named[name] for name in names), record)
         except ConfigurationError as error:  # all parts that cannot be followed are named at once
             problems.append(str(error))
     if problems:
@@ -177,17 +183,30 @@ def _alive(
     return alive
 
 
-def _options(model: nn.Module, places: Sequence[Place], decision: Decision, record: Record) -> list[dict[int, Alive]]:
-    found = [_closure(model, places, {decision: option}, record) for option in range(decision.size)]
-    for option, (small, large) in enumerate(itertools.pairwise(found)):
-        for root, positions in large.items():
-            inside = small.get(root, np.ones_like(positions))
-            if (inside & ~positions).any():
-                raise ConfigurationError(
-                    f"options {decision.options[option]} and {decision.options[option + 1]} of decision "
-                    f"{decision.name!r} do not nest in {record.dimensions.label(root)}"
-                )
-    return found
+def _options(
+    model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record
+) -> list[dict[int, Alive]]:
+    acting = [place for place in places if place.decisions == tuple(d.name for d in decisions)]
+    combinations = list(itertools.product(*(range(d.size) for d in decisions)))
+    found = {c: _closure(model, acting, dict(zip(decisions, c, strict=True)), record) for c in combinations}
+    for last, decision in enumerate(decisions):
+        for options in combinations:
+            if options[last]:
+                smaller = (*options[:last], options[last] - 1, *options[last + 1 :])
+                _require_nesting(decision, options[last], found[smaller], found[options], record)
+    return list(found.values())
+
+
+def _require_nesting(
+    decision: Decision, option: int, small: Mapping[int, Alive], large: Mapping[int, Alive], record: Record
+) -> None:
+    for root, positions in large.items():
+        inside = small.get(root, np.ones_like(positions))
+        if (inside & ~positions).any():
+            raise ConfigurationError(
+                f"options {decision.options[option - 1]} and {decision.options[option]} of decision "
+                f"{decision.name!r} do not nest in {record.dimensions.label(root)}"
+            )
 
 
 def _closure(
@@ -196,29 +215,31 @@ def _closure(
     options = {decision.name: option for decision, option in chosen.items()}
     seeds: dict[int, Alive] = {}
     for place in places:
-        if place.decision not in options or place.kind not in ("width", "heads"):
+        if place.kind not in ("width", "ratio", "heads"):
             continue
         dimension = target(model, record, place)
         size = record.dimensions.size(dimension)
         root = record.dimensions.find(dimension)
-        keep = np.arange(size) < place.size(options[place.decision])
+        keep = np.arange(size) < place.size(*(options[name] for name in place.decisions))
         seeds[root] = seeds.get(root, np.ones(size, dtype=bool)) & keep
     try:
         return record.dimensions.closure(seeds)
     except FixedDimensionError as error:
         words = ", ".join(f"{d.name} = {d.options[option]}" for d, option in chosen.items())
-        paths = ", ".join(sorted({repr(p.path) for p in places if p.decision in options}))
+        paths = ", ".join(sorted({repr(p.path) for p in places}))
         raise ConfigurationError(f"cannot choose {words} (at {paths}): {error}") from None
 
 
-def _require_joint(record: Record, joint: Mapping[int, Alive], alive: Mapping[str, list[dict[int, Alive]]]) -> None:
+def _require_joint(
+    record: Record, joint: Mapping[int, Alive], alive: Mapping[tuple[str, ...], list[dict[int, Alive]]]
+) -> None:
     """Together, decisions leave alive what each of them leaves alive."""
     for root, positions in joint.items():
         each = np.ones_like(positions)
         for options in alive.values():
             each &= options[0].get(root, np.ones_like(positions))
         if not (each == positions).all():
-            names = [name for name, options in alive.items() if root in options[0]]
+            names = list(dict.fromkeys(n for key, options in alive.items() if root in options[0] for n in key))
             raise ConfigurationError(
                 f"decisions {names} shrink {record.dimensions.label(root)} together in a way that none of them does "
                 "alone; give them one name, so that they are one decision"
@@ -226,19 +247,19 @@ def _require_joint(record: Record, joint: Mapping[int, Alive], alive: Mapping[st
 
 
 def _tabulated(
-    alive: Mapping[str, list[dict[int, Alive]]], record: Record
+    alive: Mapping[tuple[str, ...], list[dict[int, Alive]]], record: Record
 ) -> tuple[list[Table], dict[int, tuple[int, ...]]]:
     """Tables of what is alive, equal ones once, and by dimension the indices of its tables."""
     tables: list[Table] = []
     reach: dict[int, tuple[int, ...]] = {}
-    known: dict[tuple[str, bytes], int] = {}
-    for name, options in alive.items():
+    known: dict[tuple[tuple[str, ...], bytes], int] = {}
+    for names, options in alive.items():
         for root in {root for option in options for root in option}:
             whole = np.ones(record.dimensions.size(root), dtype=bool)
             table = np.stack([option.get(root, whole) for option in options], axis=1)
-            index = known.setdefault((name, table.tobytes()), len(tables))
+            index = known.setdefault((names, table.tobytes()), len(tables))
             if index == len(tables):
-                tables.append(Table(name, table))
+                tables.append(Table(names, table))
             reach[root] = (*reach.get(root, ()), index)
     return tables, reach
 

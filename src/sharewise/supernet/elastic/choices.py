@@ -1,4 +1,4 @@
-"""What can be chosen in a model of one's own: widths, depths, kernels, heads, and modules."""
+"""What can be chosen in a model of one's own: widths, ratios of widths, depths, kernels, heads, and modules."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ __all__ = [
     "ElasticLinear",
     "Heads",
     "Kernel",
+    "Ratio",
     "Width",
     "depth",
     "heads",
     "kernel",
+    "ratio",
     "width",
 ]
 
@@ -43,7 +45,7 @@ class Choices:
         ConfigurationError: when the options are not what they must be.
     """
 
-    options: tuple[int, ...]
+    options: tuple[float, ...]
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -99,13 +101,31 @@ class Heads(Choices):
     """Numbers of attention heads; see `heads`."""
 
 
+@final
+@dataclass(frozen=True)
+class Ratio(Choices):
+    """Multiples of a width that another decision chooses; see `ratio`."""
+
+    of: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(o, int | float) and not isinstance(o, bool) for o in self.options)
+        if not self.options or not numbers or list(self.options) != sorted(set(self.options)) or self.options[0] <= 0:
+            raise ConfigurationError(f"ratio needs positive ascending numbers without repetition, got {self.options}")
+        _require_name(self.name)
+        if not (isinstance(self.of, str) and self.of.isidentifier()):
+            raise ConfigurationError(
+                f"ratio needs the name of the width that it multiplies, such as of='features', got {self.of!r}"
+            )
+
+
 def _require_name(name: object) -> None:
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
         raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
 
 
-def _listed(kind: str, options: Iterable[int]) -> tuple[int, ...]:
-    """The options as plain integers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
+def _listed(kind: str, options: Iterable[float]) -> tuple[float, ...]:
+    """The options as plain numbers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
     try:
         listed = None if isinstance(options, str | Mapping) else tuple(map(plain_option, options))
     except (TypeError, ConfigurationError):
@@ -173,6 +193,24 @@ def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
         (1, 2, 4)
     """
     return Heads(_listed("heads", options), name)
+
+
+def ratio(options: Iterable[float], *, of: str, name: str | None = None) -> Ratio:
+    """Choose a hidden width as a multiple of a width that another decision chooses.
+
+    With options o of the width and r of the ratio the leading ⌊o · r⌋ features are kept, and under a mixture position j
+    survives by s_j = Σ_{o, r} g_o g_r [j < ⌊o · r⌋].
+
+    Args:
+        options: ascending and positive; the largest times the largest width is what the model has.
+        of: the name of the width.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> ratio([2, 3.5], of="features")
+        Ratio(options=(2, 3.5), name=None, of='features')
+    """
+    return Ratio(_listed("ratio", options), name, of)
 
 
 @final
@@ -275,7 +313,7 @@ def _largest(what: str, size: int | Choices, kind: type[Choices]) -> int:
         ConfigurationError: for what is neither a size nor a choice of that kind.
     """
     if isinstance(size, kind):
-        return size.options[-1]
+        return int(size.options[-1])
     try:
         return operator.index(size)  # type: ignore[arg-type]
     except TypeError:

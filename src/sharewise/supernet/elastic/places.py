@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from torch import nn
@@ -18,6 +19,7 @@ from sharewise.supernet.elastic.choices import (
     ElasticConv2d,
     ElasticEmbedding,
     ElasticLinear,
+    Ratio,
 )
 
 __all__ = ["Chosen", "Place", "expanded", "within"]
@@ -30,10 +32,12 @@ class Place:
 
     Args:
         decision: its name.
-        kind: `width`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
+        kind: `width`, `ratio`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
         options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
+        of: of a ratio, the decision whose width it multiplies.
+        widths: of a ratio, the sizes of that decision's options.
     """
 
     decision: str
@@ -41,15 +45,27 @@ class Place:
     path: str
     options: tuple[Option, ...]
     blocks: tuple[str, ...] = ()
+    of: str = ""
+    widths: tuple[int, ...] = ()
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Those that choose the size together, its own last."""
+        return (self.of, self.decision) if self.of else (self.decision,)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The options of any kind but `module`."""
-        return tuple(map(self.size, range(len(self.options))))
+        """Of any kind but `module`, for all combinations of options of `decisions`, the last one varying fastest."""
+        options = (range(len(self.widths)), range(len(self.options)))
+        return tuple(itertools.starmap(self.size, itertools.product(*options[-len(self.decisions) :])))
 
-    def size(self, index: int) -> int:
-        """The size of one option."""
-        size = self.options[index]
+    def size(self, *indices: int) -> int:
+        """The size for one option of each of `decisions`."""
+        *others, own = indices
+        size = self.options[own]
+        if self.of:
+            assert isinstance(size, int | float)
+            size = int(self.widths[others[0]] * size)
         assert isinstance(size, int)
         return size
 
@@ -82,7 +98,29 @@ def expanded(model: nn.Module, choices: Chosen) -> tuple[Place, ...]:
     """
     rank = {path: i for i, (path, _) in enumerate(model.named_modules())}
     found = [*_of_patterns(model, choices), *_of_modules(model)]
-    return tuple(sorted(found, key=lambda place: (rank.get(place.path, 0), place.kind)))
+    measured = [_measured(place, found) if place.of else place for place in found]
+    return tuple(sorted(measured, key=lambda place: (rank.get(place.path, 0), place.kind)))
+
+
+def _measured(place: Place, places: Sequence[Place]) -> Place:
+    """A ratio with the widths that it multiplies.
+
+    Raises:
+        ConfigurationError: when no width has that name, several that differ have it, or a product keeps nothing.
+    """
+    widths = {other.sizes for other in places if other.decision == place.of and other.kind == "width"}
+    if len(widths) != 1:
+        names = sorted({other.decision for other in places if other.kind == "width"})
+        raise ConfigurationError(
+            f"ratio {place.decision!r} at {place.path!r} multiplies one width by its name, but {place.of!r} names "
+            f"{len(widths) or 'none'}; widths: {', '.join(names) or 'none'}"
+        )
+    found = replace(place, widths=widths.pop())
+    if found.sizes[0] < 1:
+        raise ConfigurationError(
+            f"ratio {place.options[0]} of width {found.widths[0]} at {place.path!r} would keep nothing; raise it"
+        )
+    return found
 
 
 def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
@@ -125,7 +163,8 @@ def _of_modules(model: nn.Module) -> Iterator[Place]:
 def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterator[Place]:
     if not isinstance(choice, Depth):
         for path in matched:
-            yield Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options)
+            of = choice.of if isinstance(choice, Ratio) else ""
+            yield Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options, of=of)
         return
     groups: dict[str, list[str]] = {}
     for path in matched:
@@ -136,7 +175,7 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
         yield Place(name, choice.kind, owner, choice.options, tuple(blocks))
 
 
-def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[int]) -> None:
+def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[float]) -> None:
     """Refuse blocks that are not the last of a container, or not as many as the largest depth."""
     container = model.get_submodule(owner)
     names = [f"{owner}.{name}" if owner else name for name, _ in container.named_children()]

@@ -172,7 +172,7 @@ def _follower(
     roots = {root for name in tensors for root in analysis.sliced.get(name, ()) if root is not None}
     roots |= {what for _, what, _ in fields if isinstance(what, int)}
     names = {what for _, what, _ in fields if isinstance(what, str)}
-    names |= {analysis.tables[i].decision for root in roots for i in analysis.reach[root]}
+    names |= {name for root in roots for i in analysis.reach[root] for name in analysis.tables[i].decisions}
     names |= set() if kernel is None else {kernel.decision}
     decisions = tuple(place for place, decision in enumerate(analysis.decisions) if decision.name in names)
     return Follower(path, decisions, tuple(tensors), tuple(fields), kernel, analysis.norms.get(path))
@@ -227,9 +227,15 @@ def _depth(analysis: Analysis, decision: str, options: Mapping[str, int]) -> int
 
 def alive(analysis: Analysis, root: int, options: Mapping[str, int]) -> Alive:
     """The positions of a dimension that some options keep."""
-    tables = (analysis.tables[i] for i in analysis.reach[root])
-    kept: Alive = np.logical_and.reduce([table.reach[:, options[table.decision]] for table in tables])
-    return kept
+    sizes = {decision.name: decision.size for decision in analysis.decisions}
+    kept = []
+    for table in (analysis.tables[i] for i in analysis.reach[root]):
+        column = 0
+        for name in table.decisions:
+            column = column * sizes[name] + options[name]
+        kept.append(table.reach[:, column])
+    every: Alive = np.logical_and.reduce(kept)
+    return every
 
 
 def where(kept: Alive, device: torch.device) -> Where:

@@ -57,7 +57,10 @@ class Execution:
         self._decisions = {decision.name: decision for decision in analysis.decisions}
         self._followers = followers(analysis, attributes)
         order = {decision.name: place for place, decision in enumerate(analysis.decisions)}
-        self._places = {r: [order[analysis.tables[i].decision] for i in own] for r, own in analysis.reach.items()}
+        self._places = {
+            root: [order[name] for i in own for name in analysis.tables[i].decisions]
+            for root, own in analysis.reach.items()
+        }
         self._layers: dict[tuple[object, ...], SlicedLayer] = {}
         self._wheres: dict[tuple[object, ...], Where] = {}
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
@@ -117,7 +120,7 @@ class Execution:
         if reach is None:
             reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
             self._tables[index, device] = reach
-        return superposition(reach, (self._decisions[table.decision],), gates)
+        return superposition(reach, [self._decisions[name] for name in table.decisions], gates)
 
 
 @final
@@ -148,7 +151,7 @@ class _Scales:
     def mixed_survival(self, root: int) -> Tensor | None:
         """The same, `None` too where there is one size: a common factor of all positions moves no statistics."""
         analysis = self.execution.analysis
-        decisions = (analysis.tables[index].decision for index in analysis.reach[root])
+        decisions = (name for index in analysis.reach[root] for name in analysis.tables[index].decisions)
         return self.survival(root) if any(len(self.gates[name].active) > 1 for name in decisions) else None
 
     def superposed(self, portion: Portion, tensor: Tensor) -> Tensor:
