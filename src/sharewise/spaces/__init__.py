@@ -14,6 +14,7 @@ from sharewise.space import Space
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
+from sharewise.spaces.mobilenetv3 import mobilenetv3
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
@@ -31,6 +32,7 @@ __all__ = [
     "darts",
     "darts_rnn",
     "load",
+    "mobilenetv3",
     "nasbench1shot1",
     "nasbench101",
     "nasbench201",
@@ -47,6 +49,7 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "darts-rnn": darts_rnn,
+    "mobilenetv3": mobilenetv3,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
@@ -63,6 +66,7 @@ RELAXABLE = (
     "darts",
     "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
+    "mobilenetv3",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "toy-separable-cell",

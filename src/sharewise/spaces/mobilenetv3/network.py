@@ -16,7 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["InvertedBottleneck", "Network", "SqueezeExcitation", "Unit", "convolution", "divisible", "initialise"]
+__all__ = [
+    "EXCITED",
+    "InvertedBottleneck",
+    "Network",
+    "SqueezeExcitation",
+    "Unit",
+    "convolution",
+    "divisible",
+    "initialise",
+    "middle_channels",
+    "squeezed_channels",
+    "unit_channels",
+]
 
 Block = tuple[int, float]
 """Kernel and expansion of one inverted bottleneck."""
@@ -31,6 +43,16 @@ def divisible(channels: float, divisor: int = 8) -> int:
     """
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
+
+
+def middle_channels(channels_in: int, expansion: float) -> int:
+    """Channels of the depthwise convolution of an inverted bottleneck."""
+    return divisible(round(channels_in * expansion))
+
+
+def squeezed_channels(channels: int) -> int:
+    """Channels between the two convolutions of squeeze-and-excitation."""
+    return divisible(channels // 4)
 
 
 def convolution(
@@ -60,7 +82,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = divisible(channels // 4)
+        squeezed = squeezed_channels(channels)
         self.reduce = nn.Conv2d(channels, squeezed, 1)
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
@@ -97,7 +119,7 @@ class InvertedBottleneck(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        middle = divisible(round(channels_in * expansion))
+        middle = middle_channels(channels_in, expansion)
         self.adds = stride == 1 and channels_in == channels_out
         layers: dict[str, nn.Module] = {}
         if expansion != 1:
@@ -157,9 +179,25 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+EXCITED = (False, True, False, True, True)
+"""Whether the blocks of a unit squeeze and excite."""
 _STRIDES = (2, 2, 2, 1, 2)
-_EXCITED = (False, True, False, True, True)
 _LATE = (False, False, True, True, True)  # hard swish instead of ReLU
+
+
+def _channels(width: float) -> list[int]:
+    """Of the stem, the first block, the five units, and the two last convolutions."""
+    return [divisible(channels * width) for channels in (16, 16, 24, 40, 80, 112, 160, 960, 1280)]
+
+
+def unit_channels(width: float) -> tuple[list[int], list[int]]:
+    """What the five units read and write.
+
+    Args:
+        width: multiplies all numbers of channels.
+    """
+    channels = _channels(width)
+    return channels[1:-3], channels[2:-2]
 
 
 class Network(nn.Module):
@@ -184,16 +222,14 @@ class Network(nn.Module):
             "width": width,
             "dropout": dropout,
         }
-        stem, first, *widths, final, features = (
-            divisible(c * width) for c in (16, 16, 24, 40, 80, 112, 160, 960, 1280)
-        )
+        stem, first, *_, final, features = _channels(width)
+        before, widths = unit_channels(width)
         self.stem = convolution(channels, stem, 3, nn.Hardswish, stride=2)
         self.first = InvertedBottleneck(stem, first, 3, 1)
-        before = (first, *widths[:-1])
         self.units = nn.ModuleList(
             Unit(a, b, blocks, stride, excited=excited, activation=nn.Hardswish if late else nn.ReLU)
             for a, b, blocks, stride, excited, late in zip(
-                before, widths, units, _STRIDES, _EXCITED, _LATE, strict=True
+                before, widths, units, _STRIDES, EXCITED, _LATE, strict=True
             )
         )
         self.final = convolution(widths[-1], final, 1, nn.Hardswish)
