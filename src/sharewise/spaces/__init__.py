@@ -20,6 +20,8 @@ from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
+from sharewise.spaces.ofa_resnet50 import ofa_resnet50
+from sharewise.spaces.proxylessnas import proxylessnas
 from sharewise.spaces.toy_separable_cell import toy_separable_cell
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
@@ -38,6 +40,8 @@ __all__ = [
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "ofa_resnet50",
+    "proxylessnas",
     "toy_separable_cell",
     "toy_tied_width",
     "toy_two_inputs",
@@ -56,6 +60,8 @@ SPACES: Mapping[str, Callable[[], Space]] = {
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
+    "ofa-resnet50": ofa_resnet50,
+    "proxylessnas": proxylessnas,
     "toy-separable-cell": toy_separable_cell,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
@@ -69,6 +75,8 @@ RELAXABLE = (
     "mobilenetv3",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
+    "ofa-resnet50",
+    "proxylessnas",
     "toy-separable-cell",
     "toy-tied-width",
     "toy-two-inputs",

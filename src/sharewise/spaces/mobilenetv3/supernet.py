@@ -6,7 +6,7 @@ nested, a smaller one as the centre of the next larger one times a learned matri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -20,7 +20,7 @@ from sharewise.spaces.mobilenetv3.network import EXCITED, Network, middle_channe
 from sharewise.spaces.mobilenetv3.space import UNITS
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, following, kernel
 
-__all__ = ["NETWORKS", "MobileNetOptions", "blocks_of", "choices_of", "example", "image_channels"]
+__all__ = ["NETWORKS", "MobileNetOptions", "example", "image_channels", "unit_choices", "units_of"]
 
 
 @final
@@ -66,54 +66,65 @@ def _number(option: Option) -> int:
     return int(str(option))
 
 
-def blocks_of(architecture: Architecture, unit: int, blocks: int) -> list[tuple[int, int]]:
-    """Kernel and expansion of the first blocks of a unit, which is counted from 1."""
+def units_of(architecture: Architecture, units: int) -> list[list[tuple[int, int]]]:
+    """Kernel and expansion of every block of an architecture, unit by unit; a unit without a depth has one block.
+
+    Args:
+        architecture: with choices `depth_u`, `kernel_u_b` and `expansion_u_b`.
+        units: how many there are.
+    """
+    depths = {u: _number(architecture.get(f"depth_{u}", 1)) for u in range(1, units + 1)}
     return [
-        (_number(architecture[f"kernel_{unit}_{b}"]), _number(architecture[f"expansion_{unit}_{b}"]))
-        for b in range(1, blocks + 1)
+        [
+            (_number(architecture[f"kernel_{u}_{b}"]), _number(architecture[f"expansion_{u}_{b}"]))
+            for b in range(1, depth + 1)
+        ]
+        for u, depth in depths.items()
     ]
 
 
 def _network(
     architecture: Architecture, input_shape: Sequence[int], outputs: int, options: MobileNetOptions
 ) -> nn.Module:
-    units = [blocks_of(architecture, u, _number(architecture[f"depth_{u}"])) for u in range(1, UNITS + 1)]
     channels = image_channels("mobilenetv3", input_shape)
-    return Network(units, channels, outputs, options.width, options.dropout)
+    return Network(units_of(architecture, UNITS), channels, outputs, options.width, options.dropout)
 
 
-def choices_of(
-    path: str, space: Space, key: str, channels_in: int, *, excited: bool, transforms: bool
-) -> Iterator[tuple[str, Choices]]:
-    """What is chosen in one inverted bottleneck, by path.
-
-    Args:
-        path: of the block.
-        space: whose choices are called `kernel_KEY` and `expansion_KEY`.
-        key: of the block.
-        channels_in: of the block.
-        excited: whether the block squeezes and excites.
-        transforms: whether smaller kernels are learned functions of larger ones.
-    """
-    name, kernels = f"expansion_{key}", map(_number, space[f"kernel_{key}"].options)
-    middle = partial(middle_channels, channels_in)
+def _block(path: str, key: str, channels_in: int, excited: bool) -> Iterator[tuple[str, Choices]]:
+    """What follows the expansion of one inverted bottleneck, by path."""
+    name, middle = f"expansion_{key}", partial(middle_channels, channels_in)
     yield f"{path}.expand.0", following(name, size=middle)
-    yield f"{path}.depthwise.0", kernel(kernels, name=f"kernel_{key}", transforms=transforms)
     if excited:
         yield f"{path}.excite.reduce", following(name, size=lambda ratio: squeezed_channels(middle(ratio)))
 
 
-def _choices(space: Space, options: MobileNetOptions) -> dict[str, Choices]:
-    found: dict[str, Choices] = {}
-    before, widths = unit_channels(options.width)
-    for u, (a, b, excited) in enumerate(zip(before, widths, EXCITED, strict=True)):
-        depths = space[f"depth_{u + 1}"].options
-        found[f"units.{u}.*"] = depth(map(_number, depths), name=f"depth_{u + 1}")
-        for n in range(_number(depths[-1])):
-            path, key = f"units.{u}.{n}", f"{u + 1}_{n + 1}"
-            transforms = options.kernel_transforms
-            found |= choices_of(path, space, key, b if n else a, excited=excited, transforms=transforms)
+def unit_choices(
+    space: Space, units: Iterable[tuple[int, int, bool]], *, transforms: bool, path: str = "units"
+) -> dict[str, Choices]:
+    """What is chosen in rows of inverted bottlenecks, by path.
+
+    Args:
+        space: with choices `depth_u`, `kernel_u_b` and `expansion_u_b`.
+        units: channels that each reads and writes, and whether its blocks squeeze and excite.
+        transforms: whether smaller kernels are learned functions of larger ones.
+        path: of the rows.
+    """
+    names, found = {choice.name for choice in space.choices}, dict[str, Choices]()
+    for u, (channels_in, channels_out, excited) in enumerate(units):
+        blocks = sum(name.startswith(f"kernel_{u + 1}_") for name in names)
+        if (name := f"depth_{u + 1}") in names:
+            found[f"{path}.{u}.*"] = depth(map(_number, space[name].options), name=name)
+        for n in range(blocks):
+            key, where = f"{u + 1}_{n + 1}", f"{path}.{u}.{n}"
+            kernels = map(_number, space[f"kernel_{key}"].options)
+            found[f"{where}.depthwise.0"] = kernel(kernels, name=f"kernel_{key}", transforms=transforms)
+            found |= _block(where, key, channels_out if n else channels_in, excited)
     return found
+
+
+def _choices(space: Space, options: MobileNetOptions) -> dict[str, Choices]:
+    units = zip(*unit_channels(options.width), EXCITED, strict=True)
+    return unit_choices(space, units, transforms=options.kernel_transforms)
 
 
 def example(input_shape: Sequence[int]) -> Tensor:
