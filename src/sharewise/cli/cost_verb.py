@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.declared import fields_of_network
+from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
 from sharewise.cli.options import Field, Words, add_fields, given, listed, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.own import named, space_named
@@ -13,7 +13,7 @@ from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 from sharewise.own_file import OwnFile
 from sharewise.space import Space
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES, with_options
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +23,14 @@ __all__ = ["execute"]
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
-    space, own = _add_options(parser, words)
-    fields = fields_of_network(space)
+    sizes, fields, own = _add_options(parser, words)
     options = parser.parse(words)
     options.integers = None
     if own is not None:
         _take_form(options, own)
     options.input_shape = (3, 32, 32) if options.input_shape is None else options.input_shape
     options.outputs = 10 if options.outputs is None else options.outputs
+    space = space_named(options.space if own else with_options(options.space, given(options, sizes)), own)
     _require_positive(options)
     description = _described(space, options, fields)
     if options.json:
@@ -40,8 +40,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     return 0
 
 
-def _add_options(parser: Parser, words: list[str]) -> tuple[Space, OwnFile | None]:
-    """Add the options, which depend on the space, and return that space, with the file that makes it if one does."""
+def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Field], OwnFile | None]:
+    """Add the options, and return those of the space and of its networks, with the file that makes it if one does."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
         each.add_argument(
@@ -71,11 +71,13 @@ def _add_options(parser: Parser, words: list[str]) -> tuple[Space, OwnFile | Non
     early, _ = first.parse_known_args(words)
     own = named(early.space)
     space = space_named(early.space, own)
-    fields = fields_of_network(space)
+    sizes, fields = fields_of_space(early.space), fields_of_network(space)
+    if sizes:
+        add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), fields)
-    others = [field for name in SPACES for field in fields_of_network(load(name))]
-    require_own(words, f"networks of space {space.name!r} have", fields, fields, others)
-    return space, own
+    mine, others = own_and_others(early.space, space)
+    require_own(words, f"space {space.name!r} and its networks have", mine, mine, others)
+    return sizes, fields, own
 
 
 def _take_form(options: argparse.Namespace, own: OwnFile) -> None:

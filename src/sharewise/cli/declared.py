@@ -18,10 +18,20 @@ from typing import Any, Literal, final, get_type_hints
 import sharewise
 from sharewise.cli.options import Field, described
 from sharewise.errors import unknown_name
-from sharewise.own_file import OwnFile
-from sharewise.space import Space
+from sharewise.own_file import OwnFile, is_reference
+from sharewise.space import Space, options_of
+from sharewise.spaces import SPACES, load, split_name
 
-__all__ = ["Method", "fields_of_class", "fields_of_method", "fields_of_network", "methods", "names_of_table"]
+__all__ = [
+    "Method",
+    "fields_of_class",
+    "fields_of_method",
+    "fields_of_network",
+    "fields_of_space",
+    "methods",
+    "names_of_table",
+    "own_and_others",
+]
 
 _TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping, "OwnFile": OwnFile}
 """Names that annotations of options use beside those that Python has built in."""
@@ -107,6 +117,42 @@ def _fields_of_value(space: Space) -> list[Field]:
         Field(f.name, hints[f.name], None if f.default is MISSING else f.default, texts.get(f.name, "of the network"))
         for f in fields(options)
     ]
+
+
+def fields_of_space(name: str) -> list[Field]:
+    """The options of a space, with those that its name gives as defaults.
+
+    Raises:
+        ConfigurationError: when there is no such space.
+
+    Example:
+        >>> fields_of_space("nasbench201")
+        []
+    """
+    if is_reference(name):
+        return []
+    base, written = split_name(name)
+    texts = described(inspect.getdoc(SPACES[base]) or "")
+    return [
+        Field(o.name, o.kind, o.read(written[o.name]) if o.name in written else o.default, texts.get(o.name, ""))
+        for o in options_of(SPACES[base])
+    ]
+
+
+def own_and_others(name: str, space: Space) -> tuple[list[Field], list[Field]]:
+    """The options of a space and of its networks, and those of all spaces and their networks.
+
+    Args:
+        name: of the space.
+        space: itself, which a file of the user's own may have made.
+
+    Example:
+        >>> own, others = own_and_others("conv-macro", load("conv-macro"))
+        >>> [field.name for field in own], len(own) < len(others)
+        (['divisor', 'dropout', 'published'], True)
+    """
+    others = [field for each in SPACES for field in (*fields_of_space(each), *fields_of_network(load(each)))]
+    return [*fields_of_space(name), *fields_of_network(space)], others
 
 
 def names_of_table(module: str, name: str) -> list[str]:

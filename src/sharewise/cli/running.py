@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
+from sharewise.cli.declared import (
+    fields_of_class,
+    fields_of_method,
+    fields_of_network,
+    fields_of_space,
+    methods,
+    names_of_table,
+    own_and_others,
+)
 from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.own import named as own_named
@@ -22,7 +30,7 @@ from sharewise.recipes import RECIPES, NamedRecipe
 from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
 from sharewise.space import Space
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES, with_options
 from sharewise.studies.seeds import seeds_of
 
 if TYPE_CHECKING:
@@ -133,15 +141,17 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     recipe_named, origin = _origin(command, early, {**stored, **file}, own)
     defaults = {field.name: field.default for field in common}
     values = defaults | origin | stored | file | named
-    space = space_named(str(values["space"]), own)
+    space, sizes = space_named(str(values["space"]), own), fields_of_space(str(values["space"]))
     network, recipe = _nested(command, space, values, recipe_named)
     # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
     # method has for itself as well (`keep`) is the method's.
     common = [field for field in common if field.name not in {own.name for own in recipe}]
     add_fields(parser.add_argument_group("what to run"), common)
+    if sizes:
+        add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    _require_options(command, words, space, values, (*common, *network, *recipe))
+    _require_options(command, words, space, values, (*common, *sizes, *network, *recipe))
     namespace = parser.parse(words)
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
@@ -152,7 +162,10 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     if table is not None:
         file = {**file, "latency": read_latency_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
-    asked = asked if own is None else {**asked, "space": own.reference, "space_checksum": own.checksum}
+    if own is not None:
+        asked |= {"space": own.reference, "space_checksum": own.checksum}
+    elif chosen := given(namespace, sizes):
+        asked["space"] = with_options(str(values["space"]), chosen)
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
     from sharewise.run import from_mapping
 
@@ -381,9 +394,8 @@ def _require_options(
     command: str, words: list[str], space: Space, values: Mapping[str, Any], own: tuple[Field, ...]
 ) -> None:
     """Say whose option a word is that belongs to another space's networks or to another method."""
-    mine = fields_of_network(space)
-    others = [field for name in SPACES for field in fields_of_network(load(name))]
-    require_own(words, f"networks of space {space.name!r} have", own, mine, others)
+    mine, others = own_and_others(str(values["space"]), space)
+    require_own(words, f"space {space.name!r} and its networks have", own, mine, others)
     if command == "search":
         method = str(values.get("method", "gaea-erm"))
         others = [field for each in methods().values() for field in each.fields]
