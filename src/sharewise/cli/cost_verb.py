@@ -82,14 +82,14 @@ def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Fi
 
 def _take_form(options: argparse.Namespace, own: OwnFile) -> None:
     """Take what is not given from an elastic model, whose example says what it is."""
-    from sharewise.run.own_space import model_of
+    from sharewise.run.own_space import form_of, model_of
 
     model = model_of(own)
     if model is None:
         return
-    options.integers = not model.example.is_floating_point()
+    shape, options.integers = form_of(model)
     if options.input_shape is None:
-        options.input_shape = tuple(model.example.shape[1:])
+        options.input_shape = shape
     if options.outputs is None:
         options.outputs = model.output_shape[-1]
 

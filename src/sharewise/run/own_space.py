@@ -18,7 +18,7 @@ from sharewise.space import Space
 from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.elastic import ElasticModel
 
-__all__ = ["made_by", "model_of", "space_made_by"]
+__all__ = ["elastic_model_of", "form_of", "made_by", "model_of", "space_made_by"]
 
 _SPACES: dict[OwnFile, tuple[Space, ElasticModel | None]] = {}
 """Made once in a process, with the elastic model that it is of: to make one of a large model takes seconds."""
@@ -72,6 +72,29 @@ def model_of(own: OwnFile) -> ElasticModel | None:
         own: the file as the user named it.
     """
     return _loaded(own)[1]
+
+
+def elastic_model_of(own: OwnFile) -> ElasticModel:
+    """The elastic model that a file makes.
+
+    Raises:
+        ConfigurationError: when it makes a space.
+    """
+    found = model_of(own)
+    if found is None:
+        raise ConfigurationError(
+            f"{own.factory} in {own.file} must return what sharewise.elastic returns, but returned a space"
+        )
+    return found
+
+
+def form_of(model: ElasticModel) -> tuple[tuple[int, ...], bool]:
+    """The shape of one input of a model, and whether inputs are indices, as its example says.
+
+    Args:
+        model: whose networks are counted.
+    """
+    return tuple(model.example.shape[1:]), not model.example.is_floating_point()
 
 
 def _loaded(own: OwnFile) -> tuple[Space, ElasticModel | None]:
