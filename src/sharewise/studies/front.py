@@ -139,6 +139,7 @@ def front(
     }
     if not any(budgets.values()):
         raise ConfigurationError("a front needs budgets: give parameters, multiply_accumulates or latency")
+    table = _table(latency_table, needed=bool(budgets["latency"]))
     evaluations, population = given.whole("evaluations", evaluations), given.whole("population", population, least=2)
     [run_] = finished([run], device=given.optional(given.text, "device", device), own=own_of(own))
     search = FrontSearch(
@@ -152,7 +153,7 @@ def front(
     limits = [
         *(Limit(Parameters(), most) for most in budgets["parameters"]),
         *(Limit(MultiplyAccumulates(), most) for most in budgets["multiply_accumulates"]),
-        *(Limit(_table(latency_table, search.state), most) for most in budgets["latency"]),
+        *(Limit(table or _table_of(search.state), most) for most in budgets["latency"]),
     ]
     with whole(place, f"sharewise.front(…, out={str(out)!r})"):
         folder = None if place is None else ResultFolder(place, _KIND)
@@ -193,10 +194,17 @@ def _listed(name: str, budgets: float | Sequence[float]) -> list[float]:
     return sorted({given.number(name, one) for one in several})
 
 
-def _table(table: Latency | Mapping[str, Any] | None, state: SearchState) -> Latency:
-    """The latency table that was given, or that of the run."""
-    if table is not None:
-        return table if isinstance(table, Latency) else Latency.from_json(table)
+def _table(table: Latency | Mapping[str, Any] | None, *, needed: bool) -> Latency | None:
+    """The latency table that was given."""
+    if table is not None and not needed:
+        raise ConfigurationError("a latency_table bounds nothing without budgets of latency")
+    if table is None or isinstance(table, Latency):
+        return table
+    return Latency.from_json(given.mapping("latency_table", table))
+
+
+def _table_of(state: SearchState) -> Latency:
+    """The latency table of a run."""
     for limit in state.recipe.limits:
         if isinstance(limit.quantity, Latency):
             return limit.quantity
