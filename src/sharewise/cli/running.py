@@ -143,8 +143,9 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     values = defaults | origin | stored | file | named
     space, sizes = space_named(str(values["space"]), own), fields_of_space(str(values["space"]))
     network, recipe = _nested(command, space, values, recipe_named)
-    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
-    # method has for itself as well (`keep`) is the method's.
+    # Spaces and methods avoid each other's names. What a method has for itself as well as all searches (`keep`) is the
+    # method's, and what a network has for itself as well as all trainings (`drop_path`) is the network's.
+    recipe = [field for field in recipe if field.name not in {own.name for own in network}]
     common = [field for field in common if field.name not in {own.name for own in recipe}]
     add_fields(parser.add_argument_group("what to run"), common)
     if sizes:
