@@ -6,7 +6,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +285,33 @@ def test_a_killed_search_goes_on_to_the_same_bits(
         assert one["state"][part].keys() == other["state"][part].keys()
         for name, value in one["state"][part].items():
             assert not isinstance(value, torch.Tensor) or torch.equal(value, other["state"][part][name])
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_goes_on_in_another_one(work: Path) -> None:
+    program = [sys.executable, "-m", "sharewise"]
+    small = SMALL.replace("--epochs 2", "--epochs 200")
+    asked = f"search --space mine.py:factory --method tanglenas-gaea {small} --checkpoint-every 1 --out KILLED"
+    process = subprocess.Popen([*program, *asked.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if (work / "KILLED" / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(1.0)
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not (work / "KILLED" / "result.json").exists()
+    for words, code in (("", 2), ("--space mine.py:factory", 0)):
+        command = [*program, "search", "--resume", "KILLED", *words.split()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == code, done.stderr
+    whole = asked.replace("KILLED", "WHOLE").split()
+    subprocess.run([*program, *whole], check=True, capture_output=True, timeout=300)
+    one, other = (RunFolder(work / name).read_checkpoint() for name in ("WHOLE", "KILLED"))
+    assert one is not None
+    assert other is not None
+    for name, value in one["state"]["supernet"].items():
+        assert torch.equal(value, other["state"]["supernet"][name])
 
 
 def test_a_space_of_a_file_is_searched_like_a_named_one(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
