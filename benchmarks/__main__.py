@@ -13,6 +13,7 @@ NAMES = (
     "charging",
     "forecast",
     "partial_memory",
+    "threads",
 )
 
 if __name__ == "__main__":

@@ -74,7 +74,6 @@ def _configuration(options: argparse.Namespace) -> SearchConfiguration:
         network=_NETWORK,
         recipe={**_SEARCH, "epochs": options.search_epochs},
         gap_examples=256,
-        threads=1,  # these networks are too small for two, and a busy second core would stall the first
     )
 
 
@@ -102,7 +101,6 @@ def _retrain(
 ) -> dict[str, _Trained]:
     """Train the found cell, under several seeds, and random ones from scratch, all alike."""
     import numpy as np
-    import torch
 
     from sharewise.run import train
     from sharewise.run.standalone import TrainingRecipe
@@ -118,7 +116,6 @@ def _retrain(
         f"{training.epochs} epochs each"
     )
     trained: dict[str, _Trained] = {"found": [], "random": []}
-    torch.set_num_threads(1)
     for kind, architecture, seed in jobs:
         outcome = train(
             space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=options.device

@@ -17,11 +17,15 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
     require_run(options.run)
 
+    import torch
+
     from sharewise.run import RunFolder, evaluate_test, restore
+    from sharewise.run import threads
 
     folder = RunFolder(options.run)
-    restored = restore(folder, device=options.device)
-    scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
+    with threads.on_threads(threads.recorded(folder) or torch.get_num_threads()):
+        restored = restore(folder, device=options.device)
+        scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
     with folder.locked():  # every look at the test examples stays on record
         result = folder.read_result()
         result["test_openings"] += restored.dataset.openings

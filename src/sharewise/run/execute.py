@@ -20,6 +20,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import record_to
 from sharewise.run.place import Keep
+from sharewise.run.threads import Threads, on_threads
 
 __all__ = ["Record", "described", "execute"]
 
@@ -32,10 +33,12 @@ class Record:
     Args:
         configuration: as its folder stores it.
         finish: makes the content of the result file from the outcome; called once in the life of a run.
+        threads: with which it computes.
     """
 
     configuration: Mapping[str, Any]
     finish: Callable[[SearchResult], Mapping[str, Any]]
+    threads: Threads
 
 
 def described(command: str, configuration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -63,21 +66,29 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    if keep.folder is None:
+    with on_threads(record.threads.count):
+        if keep.folder is not None:
+            return _kept(state, RunFolder(keep.folder), keep, record, callbacks)
         result = run(state, callbacks)
         record.finish(result)
         return result
-    folder = RunFolder(keep.folder)
+
+
+def _kept(
+    state: SearchState, folder: RunFolder, keep: Keep, record: Record, callbacks: Sequence[Callback]
+) -> SearchResult:
+    """Run a state in its folder."""
     if keep.resume:
         folder.read_config()
     else:
         folder.make()
-    asked = plain(record.configuration)
+    asked = {**plain(record.configuration), "threads": record.threads.count}
     interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
     with folder.locked(), interruptible(interruption):
         if not keep.resume:
             facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
-            folder.create(asked, {**environment(state.numerics.device), **facts_of_data})
+            facts = {**environment(state.numerics.device), "threads chosen": record.threads.why, **facts_of_data}
+            folder.create(asked, facts)
         identity = identity_of(state, folder.read_stored_config())
         ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
         listener = record_to(folder, identity, interruption, keep.every)

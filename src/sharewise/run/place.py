@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
-
-import torch
 
 from sharewise.engine import Extension, Numerics, numerics
 from sharewise.errors import ConfigurationError
 
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
+
+
+_MOST_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""
 
 
 @final
@@ -24,7 +25,10 @@ class Place:
     Args:
         device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
-        threads: of the CPU; `None` for as many as torch takes by itself.
+        threads: of the CPU; `None` to choose them by the size of a step (`sharewise.run.threads`).
+
+    Raises:
+        ConfigurationError: when the number of threads is out of range.
 
     Example:
         >>> Place("cpu").numerics().dtype
@@ -35,6 +39,10 @@ class Place:
     precision: str = "float32"
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
+
     def numerics(self) -> Numerics:
         """Device and precision as the engine reads them.
 
@@ -42,16 +50,6 @@ class Place:
             ConfigurationError: when the device is unknown or absent, or the precision unknown.
         """
         return numerics(self.device, self.precision)
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Compute with so many threads within the block."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads or before)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 @final

@@ -17,6 +17,7 @@ from typing import TypeVar, final
 import torch
 
 from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.run.threads import on_threads
 
 __all__ = ["HERE", "Failure", "Progress", "Workers", "attempt", "cores", "one_thread", "silent", "spread"]
 
@@ -99,12 +100,8 @@ def cores() -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread within the block, since sums depend on their number in the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with on_threads(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def spread(
