@@ -19,8 +19,7 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     import torch
 
-    from sharewise.run import RunFolder, evaluate_test, restore
-    from sharewise.run import threads
+    from sharewise.run import RunFolder, evaluate_test, restore, threads
 
     folder = RunFolder(options.run)
     with threads.on_threads(threads.recorded(folder) or torch.get_num_threads()):
