@@ -48,8 +48,8 @@ format: install-dev ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev ## the benchmarks
-	$(BIN)/python -m benchmarks
+bench: install-dev ## the table of speed beside plain stand-ins for its peers, judged by its goals; QUICK=1 at reduced sizes
+	$(BIN)/python -m benchmarks table $(if $(QUICK),--quick)
 
 fidelity: install-dev ## every method against a plain computation of its equations
 	$(BIN)/python -m benchmarks fidelity

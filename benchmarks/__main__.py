@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 NAMES = (
+    "table",
     "search_step",
     "scoring",
     "table_queries",

@@ -55,19 +55,8 @@ def _command(words: Sequence[str]) -> tuple[float, float]:
 
 def _busy(size: Size, rounds: int) -> Mapping[str, list[float]]:
     """Wall seconds of a short search of the demo's size, while a process holds every core."""
-    words = [
-        "search",
-        "--channels",
-        "8",
-        "--cells",
-        "1",
-        "--device",
-        "cpu",
-        "--gap-examples",
-        "0",
-        "--train-examples",
-        "640",
-    ]
+    words = ["search", "--channels", "8", "--cells", "1", "--device", "cpu", "--gap-examples", "0"]
+    words += ["--train-examples", "640"]
     words += ["--epochs", "3" if size.full else "1"]
     found: dict[str, list[float]] = {"default": [], "--threads 1": []}
     with busy(os.cpu_count() or 1), tempfile.TemporaryDirectory() as folder:

@@ -110,14 +110,15 @@ def _plain_score(peer: Peer, architecture: Architecture, batches: list[tuple[Ten
     return float(torch.stack(losses).mean())
 
 
-def _small() -> tuple[Peer, Any]:
+def small() -> tuple[Peer, Any]:
+    """A peer and a supernet of the same weights' shapes."""
     return nasbench201.peer(4, 1), build_supernet(
         load("nasbench201"), (3, 8, 8), 10, network={"channels": 4, "cells": 1}
     )
 
 
 def _same_gradients() -> float:
-    return same_gradients(*_small(), lambda peer: list(torch.softmax(peer.theta[0], -1)))
+    return same_gradients(*small(), lambda peer: list(torch.softmax(peer.theta[0], -1)))
 
 
 def _same_second_order() -> float:
@@ -138,6 +139,8 @@ def _same_second_order() -> float:
     scores = functional_call(peer.network, ahead, (inputs, *peer.theta))
     expected = torch.autograd.grad(F.cross_entropy(scores, targets), peer.theta)
     state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
+    assert state.architecture_optimizer is not None
+    state.architecture_optimizer.param_groups[0]["weight_decay"] = 0.0  # which torch adds to the gradient in place
     unrolled_step(state, batches[0], radius=None)
     assert ours.grad is not None
     return difference([ours.grad], list(expected))
@@ -149,7 +152,7 @@ def _pair(batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _same_paths() -> float:
     """Class scores of random architectures, normalised by the batch."""
-    peer, supernet = _small()
+    peer, supernet = small()
     doubled(peer, supernet)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rng, found = np.random.default_rng(0), 0.0
