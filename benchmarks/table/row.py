@@ -53,7 +53,7 @@ class Size:
 
 
 FULL = Size(16, 5, 8, 32, 32, 60, (2, 4, 8, 16), full=True)
-QUICK = Size(8, 1, 3, 32, 16, 24, (4,), full=False)
+QUICK = Size(16, 1, 3, 32, 32, 12, (4,), full=False)
 
 
 @final
