@@ -14,6 +14,7 @@ from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_lat
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import (
+    BATCH_NORMS,
     Callback,
     CostTarget,
     Extension,
@@ -64,6 +65,8 @@ class Configuration:
         text_length: tokens per example of a text.
         threads: of the CPU; by default one, or as many as torch takes where a step is large, since small ones wait more
             than they gain. The number is kept with the run: sums depend on it in the last bits.
+        batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
+            or per-rank, by those of each process's rows.
     """
 
     space: str = "nasbench201"
@@ -80,9 +83,12 @@ class Configuration:
     checkpoint_every: int | None = None
     text_length: int | None = None
     threads: int | None = None
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
 
     def __post_init__(self) -> None:
         _ = self.place  # a number of threads that is out of range speaks up now
+        if self.batch_norm not in BATCH_NORMS:
+            raise unknown_name("batch_norm", self.batch_norm, BATCH_NORMS)
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
@@ -108,7 +114,7 @@ class Configuration:
     @property
     def place(self) -> Place:
         """Where the run computes."""
-        return Place(self.device, self.precision, self.threads)
+        return Place(self.device, self.precision, self.threads, self.batch_norm)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""
@@ -215,7 +221,7 @@ class SearchConfiguration(Configuration):
             outputs = dataset.task.outputs
             return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
 
-        with on_threads(self.threads or torch.get_num_threads()):
+        with self.place.entered(), on_threads(self.threads or torch.get_num_threads()):
             table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
         return replace(self, latency=table.to_json())
 
@@ -368,6 +374,8 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     table = given.pop("latency", None)
     tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
+    if "space" in plain:
+        plain["space"] = load_space(plain["space"]).name  # options in order, defaults left out
     draft = cls(**plain)
     legal = get_type_hints(networks_of(draft.load_space()).options)
     network = _options(f"network option of {draft.space}:", nested["network"], legal)

@@ -6,6 +6,7 @@ import numbers
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,7 +19,7 @@ from sharewise.run.extending import begin, notes_of, wanted
 from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
-from sharewise.run.listeners import record_to
+from sharewise.run.listeners import record_to, stopping_together
 from sharewise.run.place import Keep
 from sharewise.run.threads import Threads, on_threads
 
@@ -67,6 +68,8 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     """
     require_step_fits(state)
     with on_threads(record.threads.count):
+        if keep.folder is not None and not state.numerics.ranks.first:
+            return _follow(state, keep)
         if keep.folder is not None:
             return _kept(state, RunFolder(keep.folder), keep, record, callbacks)
         result = run(state, callbacks)
@@ -77,24 +80,52 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
 def _kept(
     state: SearchState, folder: RunFolder, keep: Keep, record: Record, callbacks: Sequence[Callback]
 ) -> SearchResult:
-    """Run a state in its folder."""
-    if keep.resume:
-        folder.read_config()
-    else:
-        folder.make()
+    """Run a state in its folder, as the one process that writes."""
+    ranks = state.numerics.ranks
     asked = {**plain(record.configuration), "threads": record.threads.count}
     interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
-    with folder.locked(), interruptible(interruption):
-        if not keep.resume:
-            facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
-            facts = {**environment(state.numerics.device), "threads chosen": record.threads.why, **facts_of_data}
-            folder.create(asked, facts)
-        identity = identity_of(state, folder.read_stored_config())
-        ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
+    with ExitStack() as opened:
+        with ranks.leading():  # the others read what is checked by then
+            if keep.resume:
+                folder.read_config()
+            else:
+                folder.make()
+            opened.enter_context(folder.locked())
+            opened.enter_context(interruptible(interruption))
+            if not keep.resume:
+                folder.create(asked, _facts(state, record))
+            identity = identity_of(state, folder.read_stored_config())
+            ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
         listener = record_to(folder, identity, interruption, keep.every)
         result = run(state, (listener, *callbacks))
-        folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
-        write_report(folder.path)
+        with ranks.leading():
+            folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
+            write_report(folder.path)
+    return result
+
+
+def _facts(state: SearchState, record: Record) -> dict[str, Any]:
+    """What a measurement of the run depends on."""
+    return {
+        **environment(state.numerics.device),
+        "threads chosen": record.threads.why,
+        "processes": state.numerics.ranks.world,
+        **{f"data {key}": value for key, value in state.data.dataset.provenance.items()},
+    }
+
+
+def _follow(state: SearchState, keep: Keep) -> SearchResult:
+    """Take part in a run that another process keeps: compute everything, write nothing."""
+    assert keep.folder is not None
+    folder, ranks = RunFolder(keep.folder), state.numerics.ranks
+    interruption = Interruption.of_run(folder.path, "search", from_python=False)
+    with interruptible(interruption):
+        ranks.led()
+        content = folder.read_checkpoint() if keep.resume else None
+        if content is not None:
+            folder.restore(state, content["state"])
+        result = run(state, (stopping_together(interruption),))
+        ranks.led()
     return result
 
 

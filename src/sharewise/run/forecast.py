@@ -85,7 +85,7 @@ def foresee(search: Search) -> Forecast:
         (8, 16)
     """
     place = search.setting.place
-    with seeded_modules(search.setting.seed, "modules", place.numerics().device):
+    with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
         with on_threads(1):
             state = search.prepare()
         with on_threads(threads_of(state, NOWHERE, place.threads).count):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
+
+import torch
 
 from sharewise.engine import Extension, Numerics, numerics
 from sharewise.errors import ConfigurationError
+from sharewise.run.joining import joined, ranks_here
 
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
 
@@ -26,6 +31,7 @@ class Place:
         device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         threads: of the CPU; `None` to choose them by the size of a step (`sharewise.run.threads`).
+        batch_norm: of several processes that share a run; see `Ranks`.
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -38,18 +44,29 @@ class Place:
     device: str = "auto"
     precision: str = "float32"
     threads: int | None = None
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
             raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
 
     def numerics(self) -> Numerics:
-        """Device and precision as the engine reads them.
+        """Device and precision as the engine reads them, and which of the processes of `torchrun` this is.
 
         Raises:
             ConfigurationError: when the device is unknown or absent, or the precision unknown.
         """
-        return numerics(self.device, self.precision)
+        ranks = ranks_here(self.batch_norm)
+        device = self.device
+        if not ranks.alone and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+            device = f"cuda:{os.environ.get('LOCAL_RANK', ranks.rank)}"
+        return replace(numerics(device, self.precision), ranks=ranks)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Reach the other processes of the run within the block."""
+        with joined(self.numerics()):
+            yield
 
 
 @final

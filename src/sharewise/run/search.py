@@ -187,7 +187,7 @@ class Search:
         configuration: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Search, or go on where the folder stands; `configuration` as for `search`."""
-        with seeded_modules(self.setting.seed, "modules", self._device):
+        with self.setting.place.entered(), seeded_modules(self.setting.seed, "modules", self._device):
             with on_threads(1):
                 state = self.prepare()
             threads = threads_of(state, keep, self.setting.place.threads)

@@ -243,7 +243,7 @@ class Training:
     ) -> TrainingResult:
         """Train, or go on where the folder stands; `configuration` as for `train`."""
         place = self.setting.place
-        with seeded_modules(self.setting.seed, "modules", place.numerics().device):
+        with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
             with on_threads(1):
                 state, plain = self.prepare()
                 if self.inheritance is not None and not keep.holds_checkpoint:
