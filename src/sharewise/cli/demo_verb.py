@@ -117,7 +117,7 @@ def _retrain(
         f"\n[bold]3. Retrain from scratch[/bold]  {options.repeats} × the found cell, {options.random} random cells, "
         f"{options.train_epochs} epochs each, {jobs} at a time"
     )
-    work = partial(_trained, configuration, options.train_epochs)
+    work = partial(_trained, options.device, options.train_epochs)
     outcomes: dict[tuple[str, str, int], tuple[float, list[str]]] = {}
     for task, outcome in spread(work, tasks, jobs):
         outcomes[task] = outcome
@@ -129,17 +129,15 @@ def _retrain(
     return trained, [opening for task in tasks for opening in outcomes[task][1]]
 
 
-def _trained(configuration: SearchConfiguration, epochs: int, task: tuple[str, str, int]) -> tuple[float, list[str]]:
+def _trained(device: str, epochs: int, task: tuple[str, str, int]) -> tuple[float, list[str]]:
     """Test accuracy of one training, and who opened the test set; in whichever process."""
-    from sharewise.run import train
+    from sharewise.run import SearchConfiguration, train
     from sharewise.run.standalone import TrainingRecipe
 
     _, architecture, seed = task
-    dataset, training = configuration.load_data(), TrainingRecipe(epochs=epochs)
-    device = configuration.device
-    outcome = train(
-        configuration.space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=device
-    )
+    same, training = SearchConfiguration(), TrainingRecipe(epochs=epochs)
+    dataset = same.load_data()
+    outcome = train(same.space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=device)
     assert outcome.test is not None
     return outcome.test["accuracy"], list(dataset.openings)
 
