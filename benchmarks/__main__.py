@@ -15,6 +15,7 @@ NAMES = (
     "forecast",
     "partial_memory",
     "threads",
+    "growth",
 )
 
 if __name__ == "__main__":
