@@ -1,8 +1,8 @@
 """How the time of a step grows: with options per edge, edges, cells, batch, and architectures that are scored.
 
 A weight step of a mixture on NAS-Bench-201, in process CPU seconds on one thread: one size grows, the others stay;
-sizes come in turn within each round. Growth is the slope between the two largest sizes in logarithms, which is 1 where time
-is proportional and less where something is shared; medians over rounds. `--figure FILE` draws it.
+sizes come in turn within each round. Growth is the slope between the two largest sizes in logarithms, which is 1 where
+time is proportional and less where something is shared; medians over rounds. `--figure FILE` draws it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from benchmarks.search_step import images, search_state
 from sharewise.engine import Scorer
-from sharewise.space import sample
+from sharewise.space import Decision, sample
 from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, Gate, Gates
 
@@ -29,18 +29,25 @@ CHANNELS, CELLS, BATCH, SIDE = 16, 1, 32, 32
 Step = Callable[[], object]
 
 
-def gates(decisions: Sequence[object], edges: int, options: int) -> Iterator[tuple[str, Gate]]:
-    """So many options active on so many edges, the last ones first, which lead to the output; no edge without any."""
-    for place, decision in enumerate(reversed(decisions)):
-        words = [o for o in ("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect") if place < edges]
-        active = tuple(sorted(decision.options.index(word) for word in words[:options]))  # type: ignore[attr-defined]
-        yield decision.name, Gate(torch.full((decision.size,), 1 / options), active)  # type: ignore[attr-defined]
+ORDER = ("edge_0_3", "edge_0_1", "edge_1_3", "edge_0_2", "edge_2_3", "edge_1_2")
+"""Edges in an order in which 1, 3, 5 or 6 of them all lead from the input to the output."""
+OPTIONS = ("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect")
+
+
+def gates(decisions: Sequence[Decision], edges: int, options: int) -> Gates:
+    """So many options active, on so many edges."""
+    found = {}
+    for decision in decisions:
+        words = OPTIONS[:options] if decision.name in ORDER[:edges] else ()
+        active = tuple(sorted(decision.options.index(word) for word in words))
+        found[decision.name] = Gate(torch.full((decision.size,), 1 / options), active)
+    return found
 
 
 def step(edges: int = 6, options: int = 4, cells: int = CELLS, batch: int = BATCH) -> Step:
     """Forward and backward to the weights."""
     state = search_state("darts", CHANNELS, cells, data=images(128, SIDE))
-    chosen: Gates = dict(gates(state.supernet.relaxation.decisions, edges, options))
+    chosen = gates(state.supernet.relaxation.decisions, edges, options)
     x, targets = torch.randn(batch, 3, SIDE, SIDE), torch.arange(batch) % 10
     x = x.contiguous(memory_format=torch.channels_last)
 
@@ -67,7 +74,7 @@ def scored(count: int) -> Step:
 
 SIZES: Mapping[str, tuple[Callable[[int], Step], Sequence[int]]] = {
     "options per edge": (lambda n: step(options=n), (1, 2, 4)),
-    "edges": (lambda n: step(edges=n), (2, 4, 6)),
+    "edges": (lambda n: step(edges=n), (1, 3, 6)),
     "cells a stage": (lambda n: step(cells=n), (1, 2, 4)),
     "batch": (lambda n: step(batch=n), (16, 32, 64)),
     "architectures scored": (scored, (8, 16, 32)),
