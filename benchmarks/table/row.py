@@ -84,7 +84,9 @@ class AtMost:
         found = list(values[ours])
         if self.side is not None:
             found = [own / other for own, other in zip(found, values[self.side], strict=True)]
-        words = f"ours is {_spread(found, 2)} of it (goal: at most {self.goal:g})"
+        words = f"goal: at most {self.goal:g}"
+        if self.side is not None:
+            words = f"ours is {_spread(found, 2)} of it ({words})"
         return words, statistics.median(found) <= self.goal / (1 if full else LENIENT)
 
 
