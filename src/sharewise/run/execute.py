@@ -83,7 +83,8 @@ def _kept(
     """Run a state in its folder, as the one process that writes."""
     ranks = state.numerics.ranks
     asked = {**plain(record.configuration), "threads": record.threads.count}
-    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
+    file = asked["space"] if "space_checksum" in asked else None
+    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked, file=file)
     with ExitStack() as opened:
         with ranks.leading():  # the others read what is checked by then
             if keep.resume:
