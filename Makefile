@@ -59,8 +59,8 @@ package: install-dev ## wheel and source archive, checked, and the wheel tried i
 	build/try/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	cd build/try && bin/sharewise doctor && bin/sharewise search --data digits --channels 2 --cells 1 --max-steps 2 --out run
 
-bench: install-dev ## the benchmarks
-	$(BIN)/python -m benchmarks
+bench: install-dev ## the table of speed beside plain stand-ins for its peers, judged by its goals; QUICK=1 at reduced sizes
+	$(BIN)/python -m benchmarks table $(if $(QUICK),--quick)
 
 fidelity: install-dev ## every method against a plain computation of its equations
 	$(BIN)/python -m benchmarks fidelity

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where nobody reads the output any more. An error of the program itself is raised, with its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Before torch is loaded: threads that wait for each other sleep. Spinning, they hold the cores that others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     first = _first_of_processes()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":

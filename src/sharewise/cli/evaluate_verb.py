@@ -21,11 +21,14 @@ def execute(parser: Parser, words: list[str]) -> int:
     require_run(options.run)
     own = own_of(options.space)
 
-    from sharewise.run import RunFolder, evaluate_test, restore
+    import torch
+
+    from sharewise.run import RunFolder, evaluate_test, restore, threads
 
     folder = RunFolder(options.run)
-    restored = restore(folder, device=options.device, own=own)
-    scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
+    with threads.on_threads(threads.recorded(folder) or torch.get_num_threads()):
+        restored = restore(folder, device=options.device, own=own)
+        scores = evaluate_test(restored.network, restored.dataset, restored.numerics, reader="sharewise evaluate")
     with folder.locked():  # every look at the test examples stays on record
         result = folder.read_result()
         result["test_openings"] += restored.dataset.openings

@@ -38,16 +38,13 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.reading import read_yaml
 from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.threads import on_threads
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
 from sharewise.supernet import networks_of
 
 __all__ = ["Configuration", "SearchConfiguration", "TrainConfiguration", "from_mapping", "read_yaml"]
-
-
-_MOST_THREADS = 1024
-"""More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,8 @@ class Configuration:
         max_steps: stop after so many steps.
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
         text_length: tokens per example of a text.
-        threads: of the CPU; small networks gain nothing from a second one. Sums depend on it in the last bits.
+        threads: of the CPU; by default one, or as many as torch takes where a step is large, since small ones wait more
+            than they gain. The number is kept with the run: sums depend on it in the last bits.
         batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
             or per-rank, by those of each process's rows.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
@@ -94,8 +92,7 @@ class Configuration:
     own: OwnFile | None = None
 
     def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
-            raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
+        _ = self.place  # a number of threads that is out of range speaks up now
         if self.batch_norm not in BATCH_NORMS:
             raise unknown_name("batch_norm", self.batch_norm, BATCH_NORMS)
         if not 0 <= self.seed < 2**63:
@@ -234,7 +231,7 @@ class SearchConfiguration(Configuration):
             outputs = dataset.task.outputs
             return build_network(architecture, space, dataset.input_shape, outputs, network=self.network_options())
 
-        with self.place.entered():
+        with self.place.entered(), on_threads(self.threads or torch.get_num_threads()):
             table = measure_latencies(space, network, dataset.input_shape, device=numerics(self.device).device)
         return replace(self, latency=table.to_json())
 
@@ -351,7 +348,6 @@ def _complete(
         if values.get(name) is not None:
             values[name] = str(Path(values[name]).expanduser().resolve())
     values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}
-    values["threads"] = configuration.threads or torch.get_num_threads()
     order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]
     return {"command": command, **{name: values[name] for name in order}}
 

@@ -307,7 +307,8 @@ class _Appraising:
         if self.folder is not None:
             _write(self.folder, document, _rows(truth, supernets), described)
             effort = {**self.workers.facts(), "seconds": time.perf_counter() - began}
-            facts = {**environment(first.numerics.device), **effort}
+            threads = {"threads": 1} if first.numerics.device.type == "cpu" else {}
+            facts = {**environment(first.numerics.device), **threads, **effort}
             RunFolder(self.folder).write_json(self.folder / "environment.json", facts)
         return Appraisal(judgement.verdict.sentence, document, self.folder)
 
