@@ -80,6 +80,8 @@ RELAXABLE = (
     *(f"darts:{name}" for name in REDUCED),
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
+    "nasbench_macro",
+    "nats_size",
     "toy-separable-cell",
     "toy-tied-width",
     "toy-two-inputs",
