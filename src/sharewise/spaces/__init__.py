@@ -16,11 +16,15 @@ from sharewise.space.family import read_options
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
+from sharewise.spaces.language_model import language_model
+from sharewise.spaces.mobilenetv3 import mobilenetv3
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
+from sharewise.spaces.ofa_resnet50 import ofa_resnet50
+from sharewise.spaces.proxylessnas import proxylessnas
 from sharewise.spaces.toy_separable_cell import toy_separable_cell
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
@@ -37,12 +41,16 @@ __all__ = [
     "conv_macro",
     "darts",
     "darts_rnn",
+    "language_model",
     "load",
+    "mobilenetv3",
     "nasbench1shot1",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "ofa_resnet50",
+    "proxylessnas",
     "split_name",
     "toy_separable_cell",
     "toy_tied_width",
@@ -59,12 +67,16 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "darts-rnn": darts_rnn,
+    "language-model": language_model,
+    "mobilenetv3": mobilenetv3,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
+    "ofa-resnet50": ofa_resnet50,
+    "proxylessnas": proxylessnas,
     "toy-separable-cell": toy_separable_cell,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
@@ -78,10 +90,14 @@ RELAXABLE = (
     "darts",
     "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
+    "language-model",
+    "mobilenetv3",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "ofa-resnet50",
+    "proxylessnas",
     "toy-separable-cell",
     "toy-tied-width",
     "toy-two-inputs",

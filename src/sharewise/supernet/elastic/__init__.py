@@ -7,9 +7,12 @@ from sharewise.supernet.elastic.choices import (
     ElasticEmbedding,
     ElasticLinear,
     depth,
+    following,
     heads,
     kernel,
+    present,
     ratio,
+    setting,
     width,
 )
 from sharewise.supernet.elastic.model import ElasticModel
@@ -26,8 +29,11 @@ __all__ = [
     "depth",
     "elastic",
     "elastic_networks",
+    "following",
     "heads",
     "kernel",
+    "present",
     "ratio",
+    "setting",
     "width",
 ]

@@ -17,8 +17,9 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
 from sharewise.supernet.slices.kernels import padding_of, rings
+from sharewise.supernet.slices.transforms import KernelTransforms
 
-__all__ = ["Analysis", "Kernel", "Table", "analyse"]
+__all__ = ["Analysis", "Kernel", "Table", "analyse", "combination"]
 
 
 @final
@@ -35,6 +36,24 @@ class Table:
     reach: Alive
 
 
+def combination(names: Sequence[str], sizes: Mapping[str, int], options: Mapping[str, int]) -> int:
+    """The number of a combination of options, the last decision varying fastest.
+
+    Args:
+        names: of the decisions.
+        sizes: how many options each has.
+        options: which one each takes.
+
+    Example:
+        >>> combination(("a", "b"), {"a": 2, "b": 3}, {"a": 1, "b": 2})
+        5
+    """
+    number = 0
+    for name in names:
+        number = number * sizes[name] + options[name]
+    return number
+
+
 @final
 @dataclass(frozen=True)
 class Kernel:
@@ -48,6 +67,7 @@ class Kernel:
         padding: of the largest kernel, one number per direction; `None` where torch computes it.
         dilation: one number per direction.
         table: index of the table of the kernel's rings.
+        transforms: by which smaller kernels are made of larger ones, where these are learned.
     """
 
     decision: str
@@ -57,6 +77,7 @@ class Kernel:
     padding: tuple[int, ...] | None
     dilation: tuple[int, ...]
     table: int
+    transforms: KernelTransforms | None = None
 
     def fields(self, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Attributes of the layer, by name, when its kernel has a size."""
@@ -82,6 +103,7 @@ class Analysis:
         buffers: which of them are buffers.
         readers: by name of a parameter the axis along which it reads a searched dimension.
         norms: by path of a layer norm the searched dimension that it normalises.
+        heads: by path of a module the searched sizes of heads in its attention.
         fields: by path and name of an attribute of torch's layers the dimension whose size it holds, and whether in a
             tuple.
         kernels: by name of their weight.
@@ -97,6 +119,7 @@ class Analysis:
     buffers: frozenset[str]
     readers: Mapping[str, int]
     norms: Mapping[str, int]
+    heads: Mapping[str, tuple[int, ...]]
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
@@ -138,6 +161,7 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if name in sliced),
         _readers(record, sliced),
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
+        _heads(record, reach),
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
         _reads(
@@ -147,6 +171,28 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
             {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
         ),
     )
+
+
+def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The searched sizes of heads by module; in a call they are told apart by how many positions they have.
+
+    Raises:
+        ConfigurationError: when they could be taken for one another, or decisions that multiply choose one.
+    """
+    found = {}
+    for path, dims in record.heads.items():
+        roots = dict.fromkeys(map(record.dimensions.find, dims))
+        searched = [root for root in roots if root in reach]
+        if len({record.dimensions.size(root) for root in roots}) < len(roots) and searched:
+            raise ConfigurationError(
+                f"attention is computed more than once in {path!r}, with heads of a searched size that are not one "
+                "dimension; give each attention a module of its own"
+            )
+        if any(len(reach[root]) > 1 for root in searched):
+            raise ConfigurationError(f"several decisions choose the size of a head in {path!r}; let one choose it")
+        if searched:
+            found[path] = tuple(searched)
+    return found
 
 
 def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:
@@ -213,14 +259,15 @@ def _closure(
     model: nn.Module, places: Sequence[Place], chosen: Mapping[Decision, int], record: Record
 ) -> dict[int, Alive]:
     options = {decision.name: option for decision, option in chosen.items()}
+    sizes = {decision.name: decision.size for decision in chosen}
     seeds: dict[int, Alive] = {}
     for place in places:
-        if place.kind not in ("width", "ratio", "heads"):
+        if place.kind not in ("width", "ratio", "following", "heads"):
             continue
         dimension = target(model, record, place)
         size = record.dimensions.size(dimension)
         root = record.dimensions.find(dimension)
-        keep = np.arange(size) < place.size(*(options[name] for name in place.decisions))
+        keep = np.arange(size) < place.size(combination(place.decisions, sizes, options))
         seeds[root] = seeds.get(root, np.ones(size, dtype=bool)) & keep
     try:
         return record.dimensions.closure(seeds)
@@ -306,7 +353,14 @@ def _kernel(model: nn.Module, place: Place, table: int) -> Kernel:
                 f"padding {padding} of {place.path!r} leaves none for a kernel of {sizes[0]}; it must be at least "
                 f"{dilation * (sizes[-1] - sizes[0]) // 2} for the largest kernel"
             )
-    return Kernel(place.decision, place.path, sizes, len(module.kernel_size), paddings, tuple(module.dilation), table)
+    axes, transforms = len(module.kernel_size), transforms_of(model, place)
+    return Kernel(place.decision, place.path, sizes, axes, paddings, tuple(module.dilation), table, transforms)
+
+
+def transforms_of(model: nn.Module, place: Place) -> KernelTransforms | None:
+    """The learned transforms between the kernels of a place, where it has them."""
+    axes = model.get_submodule(place.path).get_parameter("weight").dim() - 2 if place.transforms else 0
+    return KernelTransforms(place.sizes, axes) if place.transforms else None
 
 
 def _reads(
