@@ -9,8 +9,8 @@ unequal widths under the gates g and h of what the cell reads and writes:
 
 Deviations:
     The authors' supernet masks 64 channels of what every cell returns, so that its skip connection is the identity
-    whatever the widths are (AutoDL-Projects, `generic_size_tiny_cell_model.py`, commit 1c6c3e7); an extracted network would
-    not compute what that supernet did.
+    whatever the widths are (AutoDL-Projects, `generic_size_tiny_cell_model.py`, commit 1c6c3e7). What is extracted from
+    it would compute something else.
 """
 
 from __future__ import annotations
