@@ -18,14 +18,22 @@ from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
 from sharewise.spaces.hw_gpt_bench import SIZES, hw_gpt_bench_l, hw_gpt_bench_m, hw_gpt_bench_s
 from sharewise.spaces.language_model import language_model
+from sharewise.spaces.mobilenetv3 import mobilenetv3
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
 from sharewise.spaces.nasbench101 import SUBSPACES, nasbench101, subspace
 from sharewise.spaces.nasbench201 import nasbench201
 from sharewise.spaces.nasbench_macro import nasbench_macro
 from sharewise.spaces.nats_size import nats_size
+from sharewise.spaces.ofa_resnet50 import ofa_resnet50
+from sharewise.spaces.proxylessnas import proxylessnas
 from sharewise.spaces.toy_separable_cell import toy_separable_cell
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
+from sharewise.spaces.vision_transformer import (
+    vision_transformer_base,
+    vision_transformer_small,
+    vision_transformer_tiny,
+)
 
 __all__ = [
     "RELAXABLE",
@@ -39,15 +47,21 @@ __all__ = [
     "hw_gpt_bench_s",
     "language_model",
     "load",
+    "mobilenetv3",
     "nasbench1shot1",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "ofa_resnet50",
+    "proxylessnas",
     "split_name",
     "toy_separable_cell",
     "toy_tied_width",
     "toy_two_inputs",
+    "vision_transformer_base",
+    "vision_transformer_small",
+    "vision_transformer_tiny",
     "with_options",
 ]
 
@@ -59,15 +73,21 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "darts-rnn": darts_rnn,
     **{f"hw-gpt-bench:{size}": space for size, space in SIZES.items()},
     "language-model": language_model,
+    "mobilenetv3": mobilenetv3,
     "nasbench101": nasbench101,
     **{f"nasbench101:{name}": partial(subspace, name) for name in SUBSPACES},
     **{f"nasbench1shot1:{name}": partial(nasbench1shot1, name) for name in DESIGNS},
     "nasbench201": nasbench201,
     "nasbench_macro": nasbench_macro,
     "nats_size": nats_size,
+    "ofa-resnet50": ofa_resnet50,
+    "proxylessnas": proxylessnas,
     "toy-separable-cell": toy_separable_cell,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
+    "vision-transformer-base": vision_transformer_base,
+    "vision-transformer-small": vision_transformer_small,
+    "vision-transformer-tiny": vision_transformer_tiny,
 }
 
 RELAXABLE = (
@@ -77,11 +97,17 @@ RELAXABLE = (
     *(f"darts:{name}" for name in REDUCED),
     *(f"hw-gpt-bench:{size}" for size in SIZES),
     "language-model",
+    "mobilenetv3",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
+    "ofa-resnet50",
+    "proxylessnas",
     "toy-separable-cell",
     "toy-tied-width",
     "toy-two-inputs",
+    "vision-transformer-base",
+    "vision-transformer-small",
+    "vision-transformer-tiny",
 )
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 

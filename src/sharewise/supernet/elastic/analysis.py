@@ -17,8 +17,9 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
 from sharewise.supernet.slices.kernels import padding_of, rings
+from sharewise.supernet.slices.transforms import KernelTransforms
 
-__all__ = ["Analysis", "Kernel", "Table", "analyse"]
+__all__ = ["Analysis", "Kernel", "Table", "analyse", "combination"]
 
 
 @final
@@ -35,6 +36,24 @@ class Table:
     reach: Alive
 
 
+def combination(names: Sequence[str], sizes: Mapping[str, int], options: Mapping[str, int]) -> int:
+    """The number of a combination of options, the last decision varying fastest.
+
+    Args:
+        names: of the decisions.
+        sizes: how many options each has.
+        options: which one each takes.
+
+    Example:
+        >>> combination(("a", "b"), {"a": 2, "b": 3}, {"a": 1, "b": 2})
+        5
+    """
+    number = 0
+    for name in names:
+        number = number * sizes[name] + options[name]
+    return number
+
+
 @final
 @dataclass(frozen=True)
 class Kernel:
@@ -48,6 +67,7 @@ class Kernel:
         padding: of the largest kernel, one number per direction; `None` where torch computes it.
         dilation: one number per direction.
         table: index of the table of the kernel's rings.
+        transforms: by which smaller kernels are made of larger ones, where these are learned.
     """
 
     decision: str
@@ -57,6 +77,7 @@ class Kernel:
     padding: tuple[int, ...] | None
     dilation: tuple[int, ...]
     table: int
+    transforms: KernelTransforms | None = None
 
     def fields(self, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Attributes of the layer, by name, when its kernel has a size."""
@@ -238,14 +259,15 @@ def _closure(
     model: nn.Module, places: Sequence[Place], chosen: Mapping[Decision, int], record: Record
 ) -> dict[int, Alive]:
     options = {decision.name: option for decision, option in chosen.items()}
+    sizes = {decision.name: decision.size for decision in chosen}
     seeds: dict[int, Alive] = {}
     for place in places:
-        if place.kind not in ("width", "ratio", "heads"):
+        if place.kind not in ("width", "ratio", "following", "heads"):
             continue
         dimension = target(model, record, place)
         size = record.dimensions.size(dimension)
         root = record.dimensions.find(dimension)
-        keep = np.arange(size) < place.size(*(options[name] for name in place.decisions))
+        keep = np.arange(size) < place.size(combination(place.decisions, sizes, options))
         seeds[root] = seeds.get(root, np.ones(size, dtype=bool)) & keep
     try:
         return record.dimensions.closure(seeds)
@@ -331,7 +353,14 @@ def _kernel(model: nn.Module, place: Place, table: int) -> Kernel:
                 f"padding {padding} of {place.path!r} leaves none for a kernel of {sizes[0]}; it must be at least "
                 f"{dilation * (sizes[-1] - sizes[0]) // 2} for the largest kernel"
             )
-    return Kernel(place.decision, place.path, sizes, len(module.kernel_size), paddings, tuple(module.dilation), table)
+    axes, transforms = len(module.kernel_size), transforms_of(model, place)
+    return Kernel(place.decision, place.path, sizes, axes, paddings, tuple(module.dilation), table, transforms)
+
+
+def transforms_of(model: nn.Module, place: Place) -> KernelTransforms | None:
+    """The learned transforms between the kernels of a place, where it has them."""
+    axes = model.get_submodule(place.path).get_parameter("weight").dim() - 2 if place.transforms else 0
+    return KernelTransforms(place.sizes, axes) if place.transforms else None
 
 
 def _reads(

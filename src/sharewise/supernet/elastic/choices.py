@@ -1,15 +1,19 @@
-"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules."""
+"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules.
+
+What follows choices that are made elsewhere is said here, too.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
+from sharewise.given import truth
 from sharewise.space import Option
 from sharewise.space.choice import plain_option
 from sharewise.supernet.gate import Gate, add, weighted
@@ -21,6 +25,7 @@ __all__ = [
     "ElasticConv2d",
     "ElasticEmbedding",
     "ElasticLinear",
+    "Following",
     "Heads",
     "Kernel",
     "Present",
@@ -28,6 +33,7 @@ __all__ = [
     "Setting",
     "Width",
     "depth",
+    "following",
     "heads",
     "kernel",
     "present",
@@ -70,6 +76,11 @@ class Choices:
         """The smallest legal option."""
         return 1
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What a place must know beside options and name, by its arguments."""
+        return {}
+
 
 @final
 @dataclass(frozen=True)
@@ -93,10 +104,18 @@ class Depth(Choices):
 class Kernel(Choices):
     """Sizes of kernels; see `kernel`."""
 
+    transforms: bool = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        truth("transforms", self.transforms)
         if len({option % 2 for option in self.options}) > 1:
             raise ConfigurationError(f"kernels nest about a centre only if all are odd or all even: {self.options}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Whether smaller kernels are learned functions of larger ones."""
+        return {"transforms": self.transforms}
 
 
 @final
@@ -122,6 +141,35 @@ class Ratio(Choices):
                 f"ratio needs the name of the width that it multiplies, such as of='features', got {self.of!r}"
             )
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The width that is multiplied."""
+        return {"of": (self.of,)}
+
+
+@final
+@dataclass(frozen=True)
+class Following(Choices):
+    """Widths that decisions made elsewhere choose; see `following`."""
+
+    of: tuple[str, ...] = ()
+    size: Callable[..., int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is None or self.options:
+            raise ConfigurationError(
+                "following needs the names of decisions, such as following('ratio', size=lambda ratio: 8 * ratio)"
+            )
+        for name in (*self.of, self.name):
+            _require_name(name)
+        if not callable(self.size):
+            raise ConfigurationError(f"following needs a function of the options of its decisions, got {self.size!r}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The other decisions that it follows, and how."""
+        return {"of": self.of, "rule": self.size}
+
 
 @final
 @dataclass(frozen=True)
@@ -137,6 +185,11 @@ class Setting(Choices):
                 f"setting needs the name of an attribute of the module, such as 'heads', got {self.attribute!r}"
             )
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The attribute."""
+        return {"name": self.attribute}
+
 
 @final
 @dataclass(frozen=True)
@@ -149,6 +202,11 @@ class Present(Choices):
     def least(self) -> int:
         """Absent."""
         return 0
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The parameter."""
+        return {"name": self.parameter}
 
 
 def _require_name(name: object) -> None:
@@ -199,18 +257,21 @@ def depth(options: Iterable[int], *, name: str | None = None) -> Depth:
     return Depth(_listed("depth", options), name)
 
 
-def kernel(options: Iterable[int], *, name: str | None = None) -> Kernel:
+def kernel(options: Iterable[int], *, name: str | None = None, transforms: bool = False) -> Kernel:
     """Choose the size of a convolution's kernel; smaller ones are the centre of the largest.
 
     Args:
         options: ascending, all odd or all even; the largest is the layer's own.
         name: places with the same name share one decision.
+        transforms: whether a smaller kernel is the centre of the next larger one times a matrix that is learned with
+            the weights, as in Once-for-All: one matrix per pair of sizes and layer, which starts as the identity.
+            Extracted networks have the product as their weight, and no matrix.
 
     Example:
         >>> kernel([3, 5]).options
         (3, 5)
     """
-    return Kernel(_listed("kernel", options), name)
+    return Kernel(_listed("kernel", options), name, transforms)
 
 
 def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
@@ -277,6 +338,25 @@ def present(parameter: str = "bias", *, name: str | None = None) -> Present:
         (0, 1)
     """
     return Present((0, 1), name, parameter)
+
+
+def following(*decisions: str, size: Callable[..., int]) -> Following:
+    """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
+
+    For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
+    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over the combinations o of options.
+
+    Args:
+        decisions: names of the decisions.
+        size: a function of one option of each that falls with none of them; equal sizes are allowed. That of the
+            largest options is the model's own.
+
+    Example:
+        >>> squeezed = following("hidden", size=lambda hidden: max(1, hidden // 4))
+        >>> squeezed.name, squeezed.size(64)
+        ('hidden', 16)
+    """
+    return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
 
 
 @final

@@ -29,6 +29,7 @@ from sharewise.supernet.elastic.plan import (
 )
 from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
+from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
@@ -92,6 +93,7 @@ class Execution:
             for path, roots in self.analysis.heads.items():
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
             bind_parameters(bindings, model, self.analysis.places, gates)
+            follow_again(model, bindings)
             outputs: Tensor = model(inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
@@ -171,17 +173,32 @@ class _Scales:
         decisions = (name for index in analysis.reach[root] for name in analysis.tables[index].decisions)
         return self.survival(root) if any(len(self.gates[name].active) > 1 for name in decisions) else None
 
-    def superposed(self, portion: Portion, tensor: Tensor) -> Tensor:
-        """A slice times the scales of its kernel's rings and of its axes."""
-        if portion.rings is not None and portion.kernel is not None:
-            covered = self._superposition(portion.rings)
-            tensor = tensor if covered is None else tensor * centre(covered, *portion.kernel).to(tensor.dtype)
+    def superposed(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
+        """A slice times the scales of its axes, its kernels mixed.
+
+        Args:
+            portion: what is executed.
+            whole: the tensor that it is a part of.
+            owner: the module that holds the tensor.
+        """
+        tensor = self._mixed_kernels(portion, whole, owner)
         scale: Tensor | None = None
         for axis, root in portion.scaled:
             s = self.survival(root)
             if s is not None:
                 scale = _product(scale, s.reshape([-1 if i == axis else 1 for i in range(tensor.dim())]))
         return tensor if scale is None else tensor * scale.to(tensor.dtype)
+
+    def _mixed_kernels(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
+        """A slice whose kernels are scaled ring by ring, or are sums of transformed ones."""
+        kernel = portion.kernel
+        covered = None if kernel is None else self._superposition(kernel.table)
+        if kernel is None or covered is None:
+            return portion.cut(whole, owner)
+        if kernel.transforms is not None:
+            return kernel.transforms.superposed(owner, portion.sliced(whole), self.gates[kernel.decision])
+        tensor = portion.cut(whole, owner)
+        return tensor * centre(covered, portion.size, kernel.axes).to(tensor.dtype)
 
 
 def _remember(known: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
@@ -206,7 +223,7 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         own = module._parameters if portion.local in module._parameters else module._buffers
         whole = own[portion.local]
         assert whole is not None
-        part = scales.superposed(portion, portion.cut(whole))
+        part = scales.superposed(portion, whole, module)
         if part is not whole:
             bindings.put(own, portion.local, part)
             if portion.copied is not None and own is module._buffers and module.training:

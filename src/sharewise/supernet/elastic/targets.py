@@ -21,7 +21,7 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
     Args:
         model: whose module the place is.
         record: of its graph.
-        place: of kind `width`, `ratio` or `heads`.
+        place: of kind `width`, `ratio`, `following` or `heads`.
 
     Raises:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
