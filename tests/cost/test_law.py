@@ -171,7 +171,8 @@ def cases() -> Iterator[Any]:
             continue
         for options in [{}] if name in MACRO else SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            many = name in ("darts", "darts:S1")  # of many architectures for a table, with the layers of darts:S4
+            # Of many architectures or options for a table, or with the layers of darts:S4 or vision-transformer-tiny.
+            many = name in ("darts", "darts:S1", "nats_size", "vision-transformer-base", "vision-transformer-small")
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
                 id=name + words,

@@ -60,8 +60,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-SLOW = ("darts:S1", "darts:S2", "darts:S3")
-"""Whose layers are those of `darts` and `darts:S4`."""
+SLOW = ("darts:S1", "darts:S2", "darts:S3", "vision-transformer-base", "vision-transformer-small")
+"""Whose layers are those of `darts` and `darts:S4`, or of `vision-transformer-tiny`."""
 
 
 def _many(space: str, network: dict[str, Any]) -> bool:

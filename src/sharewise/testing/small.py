@@ -60,6 +60,16 @@ MACRO: Mapping[str, SmallVersion] = {
         for size in "SML"
     },
     "language-model": SmallVersion(f"language-model:embedding=8,12,16:{_SIZES}", (5,), {"dropout": 0.0}, 3),
+    "nasbench_macro": SmallVersion("nasbench_macro", (3, 9, 8), {"channels": 2}),
+    "nats_size": SmallVersion("nats_size", (3, 9, 8), {"divisor": 8}),
+    **{
+        f"vision-transformer-{size}": SmallVersion(
+            f"vision-transformer-{size}:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2",
+            (1, 4, 8),
+            {"patch_size": 2, "stochastic_depth": 0.0},
+        )
+        for size in ("base", "small", "tiny")
+    },
 }
 """The macro spaces by name."""
 
