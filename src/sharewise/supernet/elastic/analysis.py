@@ -12,7 +12,7 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Decision
-from sharewise.supernet.elastic.dimensions import Alive, FixedDimensionError
+from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimensionError
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
@@ -86,6 +86,8 @@ class Analysis:
             tuple.
         kernels: by name of their weight.
         reads: by path of a module the decisions that change what its own operations read, write or compute.
+        targets: by decision the dimensions whose leading positions it keeps.
+        dimensions: of all tensors, and what dies with what.
     """
 
     decisions: tuple[Decision, ...]
@@ -100,6 +102,8 @@ class Analysis:
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, tuple[int, ...]]
+    dimensions: Dimensions
 
     def scaled(self, name: str, *, published: bool) -> tuple[tuple[int, int], ...]:
         """The axes of a tensor that are scaled by the survival of a dimension, with that dimension."""
@@ -141,7 +145,18 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
         _reads(record, places, decisions, {root: {tables[i].decision for i in own} for root, own in reach.items()}),
+        _targets(model, places, record),
+        record.dimensions,
     )
+
+
+def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[str, tuple[int, ...]]:
+    targets: dict[str, tuple[int, ...]] = {}
+    for place in places:
+        if place.kind in ("width", "heads"):
+            root = record.dimensions.find(target(model, record, place))
+            targets[place.decision] = tuple(dict.fromkeys((*targets.get(place.decision, ()), root)))
+    return targets
 
 
 def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:

@@ -83,6 +83,10 @@ class ElasticModel(Supernet, Shared):
         """
         return self._execution.analysis.reads
 
+    def executed(self) -> tuple[nn.Module, Execution]:
+        """The model, and how it is executed."""
+        return self.model, self._execution
+
     @property
     def published(self) -> bool:
         """Whether it superposes in the authors' form; see `elastic`."""

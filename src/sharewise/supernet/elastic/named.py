@@ -175,3 +175,7 @@ class ElasticSupernet(Supernet, Shared):
     def reads(self) -> Mapping[str, tuple[str, ...]]:
         """By path of a module, the decisions that its own operations depend on; see `ElasticModel.reads`."""
         return self._execution.analysis.reads
+
+    def executed(self) -> tuple[nn.Module, Execution]:
+        """The largest network, and how it is executed."""
+        return self._network, self._execution
