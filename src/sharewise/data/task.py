@@ -209,7 +209,14 @@ def classification(classes: int, *, label_smoothing: float = 0.0) -> Task:
     """
     if classes < 2:
         raise ConfigurationError(f"classification needs at least 2 classes, got {classes}")
-    return Task("classification", classes, _CrossEntropy(label_smoothing), {"accuracy": _accuracy}, moves="nothing", soft=_soft_cross_entropy)
+    return Task(
+        "classification",
+        classes,
+        _CrossEntropy(label_smoothing),
+        {"accuracy": _accuracy},
+        moves="nothing",
+        soft=_soft_cross_entropy,
+    )
 
 
 def segmentation(classes: int) -> Task:

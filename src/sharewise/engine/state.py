@@ -23,6 +23,7 @@ from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
+from sharewise.engine.teacher import Teacher
 from sharewise.engine.watch import blind_loss
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
@@ -60,6 +61,7 @@ class SearchState:
         max_steps: stop after so many steps in all, or `None`.
         measure: what to add to the history at the end of each epoch, such as `rounding_gap(256)`.
         on_epoch: called with (epoch, epochs) at the start of each, to set what a schedule drives in the network.
+        teacher: from which weight steps learn as well, or `None`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class SearchState:
         max_steps: int | None = None,
         measure: Measure | None = None,
         on_epoch: Callable[[int, int], None] | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.supernet, self.distribution = recipe, supernet, distribution
         self.data, self.numerics, self.seed = data, numerics, seed
@@ -97,6 +100,7 @@ class SearchState:
             for role in recipe.level.roles
         }
         self._price()
+        self.teacher = teacher
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -347,6 +351,7 @@ def prepare(
     measure: Measure | None = None,
     loss: Callable[[Any, Tensor], Tensor] | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
+    teacher: Teacher | None = None,
 ) -> SearchState:
     """Place a supernet, draw the initial θ and open the data streams.
 
@@ -360,6 +365,7 @@ def prepare(
         measure: see `SearchState`.
         loss: see `SearchState`.
         on_epoch: see `SearchState`.
+        teacher: see `SearchState`; the state holds a frozen copy.
 
     Returns:
         The state at step 0.
@@ -390,7 +396,10 @@ def prepare(
         max_steps=max_steps,
         measure=measure,
         on_epoch=on_epoch,
+        teacher=None if teacher is None else teacher.frozen(numerics),
     )
+    if state.teacher is not None:
+        state.teacher.check(state)
     for part in recipe.parts:
         part.check(state)
     return state

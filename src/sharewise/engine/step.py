@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from sharewise.data import Batch
 from sharewise.distribution import Factored
+from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = [
+    "added",
     "architecture_step",
+    "descent",
     "gate_gradients",
     "gate_loss",
     "gate_slopes",
     "joint_step",
     "reward_step",
+    "taught",
     "unrolled_step",
     "weight_step",
 ]
@@ -47,18 +51,61 @@ def weight_step(
         The mean loss over the drawn paths, detached.
     """
     batch = state.next_batch("weights") if batch is None else batch
+    with descent(state) as paths:
+        parts, loss_of = 1 if state.distribution.summed else len(paths), taught(state, batch, paths)
+        losses = [
+            added(state, batch, gates if altered is None else altered(gates, batch), loss_of, parts=parts)[0]
+            for gates in paths
+        ]
+    return torch.stack(losses).mean()
+
+
+@contextmanager
+def descent(state: SearchState) -> Iterator[Sequence[Gates]]:
+    """Draw paths for a weight step, whose gradients the block adds up; after it, w moves once."""
     with torch.no_grad():
         paths = state.distribution.draw(state.generators["weights"], state.phase("weights"))
     state.weight_optimizer.zero_grad(set_to_none=True)
-    losses = []
-    for gates in paths:
-        leaves = _leaves(state, gates if altered is None else altered(gates, batch), differentiable=False)
-        loss = _loss(state, batch, leaves)
-        torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
-        losses.append(loss.detach())
-        state.charge("weights", leaves, len(batch.inputs), TRAINING)
+    yield paths
     _move_weights(state)
-    return torch.stack(losses).mean()
+
+
+def added(
+    state: SearchState, batch: Batch, gates: Gates, loss_of: Callable[[Any], Tensor], *, parts: int = 1
+) -> tuple[Tensor, Any]:
+    """Add the gradient of one path to those of w.
+
+    Args:
+        state: the search, within a `descent`.
+        batch: of examples.
+        gates: of the path.
+        loss_of: from the outputs of the supernet to the loss.
+        parts: of which the gradient is a mean, and this is one.
+
+    Returns:
+        The loss, detached, and the outputs.
+    """
+    leaves = _leaves(state, gates, differentiable=False)
+    with state.numerics.autocast():
+        outputs = state.supernet(batch.inputs, leaves)
+        loss = loss_of(outputs)
+    torch.autograd.backward(loss if parts == 1 else loss / parts)
+    state.charge("weights", leaves, len(batch.inputs), TRAINING)
+    return loss.detach(), outputs
+
+
+def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Callable[[Any], Tensor]:
+    """The loss of a weight step: towards the targets, and towards a teacher where there is one.
+
+    Args:
+        state: the search.
+        batch: of examples, which a teacher sees once.
+        paths: as they were drawn.
+    """
+    if state.teacher is None:
+        return lambda outputs: state.loss(outputs, batch.targets)
+    towards = state.teacher.towards(state, batch, widest(state.distribution, paths[0]))
+    return lambda outputs: state.loss(outputs, batch.targets) + towards(outputs)
 
 
 def architecture_step(state: SearchState) -> Tensor:
@@ -127,9 +174,10 @@ def joint_step(state: SearchState) -> Tensor:
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     with _moving_architecture(state) as paths:
+        loss_of = taught(state, batch, paths)
         for gates in paths:
             leaves = _leaves(state, gates, differentiable=True)
-            loss = _loss(state, batch, leaves)
+            loss = _loss(state, batch, leaves, loss_of=loss_of)
             torch.autograd.backward(loss / len(paths))
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
             state.distribution.pullback(gates, cotangents)
@@ -243,15 +291,20 @@ def _leaves(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
     return cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=differentiable)
 
 
-def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-    """The loss of a batch under leaf gates, at the supernet's weights or at others."""
+def _loss(
+    state: SearchState,
+    batch: Batch,
+    leaves: Gates,
+    weights: Mapping[str, Tensor] | None = None,
+    loss_of: Callable[[Any], Tensor] | None = None,
+) -> Tensor:
+    """The loss of a batch under leaf gates, at the supernet's weights or at others, towards the targets or more."""
     with state.numerics.autocast():
         if weights is None:
             outputs = state.supernet(batch.inputs, leaves)
         else:
             outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
-        loss: Tensor = state.loss(outputs, batch.targets)
-    return loss
+        return state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
 
 
 def _move_weights(state: SearchState) -> None:

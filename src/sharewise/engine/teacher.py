@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor, nn
 
+from sharewise.cost import cost
 from sharewise.data import Batch, Task
+from sharewise.engine.numerics import Numerics
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
 from sharewise.supernet import Gates, Supernet, to_device
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = ["Teacher", "digest_of", "soft_loss"]
-
-Towards = Callable[[Tensor], Tensor]
-"""From outputs to their loss towards what the teacher says of the same batch, in its weight."""
 
 
 def digest_of(network: nn.Module) -> str:
@@ -88,6 +88,7 @@ class Teacher:
     temperature: float = 1.0
     source: str = "a network in memory"
     made: bool = False
+    _known: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, nn.Module):
@@ -98,47 +99,71 @@ class Teacher:
                 f"weight={self.weight}, temperature={self.temperature}"
             )
 
-    def frozen(self) -> Teacher:
-        """The same with a copy of the network that nothing else holds, in evaluation mode and without gradients."""
+    def frozen(self, numerics: Numerics) -> Teacher:
+        """The same with a copy of the network, placed, in evaluation mode and without gradients."""
         network = copy.deepcopy(self.network).eval().requires_grad_(False)
-        return Teacher(network, self.weight, self.temperature, self.source, self.made)
+        return replace(self, network=numerics.place(network))
 
-    def to_json(self) -> dict[str, Any]:
-        """What a history and a fingerprint say of it."""
-        return {
-            "source": self.source,
-            "digest": digest_of(self.network),
-            "weight": self.weight,
-            "temperature": self.temperature,
-        }
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights, as they were when it was first asked for."""
+        return digest_of(self.network)
 
-    def state(self) -> Mapping[str, Any] | None:
-        """What a checkpoint holds of it."""
-        return self.network.state_dict() if self.made else None
+    def describe(self) -> str:
+        """What must agree where a run goes on."""
+        return f"{self.digest}, weight {self.weight:g}, temperature {self.temperature:g}"
 
-    def towards(self, state: SearchState, batch: Batch, gates: Gates) -> Towards:
-        """The soft loss of one batch, for which the teacher runs once.
+    def check(self, state: SearchState) -> None:
+        """Refuse a task whose outputs cannot be compared, and a teacher that answers something else.
+
+        Args:
+            state: at step 0.
+
+        Raises:
+            ConfigurationError: naming what does not fit.
+        """
+        [batch] = state.evaluation_batches("weights", 2)
+        with torch.no_grad(), state.numerics.autocast():
+            try:
+                outputs = self.network(batch.inputs)
+            except Exception as error:
+                raise ConfigurationError(
+                    f"the teacher ({self.source}) does not run on a batch of shape {tuple(batch.inputs.shape)}: "
+                    f"{' '.join(str(error).split())[:160]}"
+                ) from error
+        if not isinstance(outputs, Tensor) or outputs.shape[-1] != state.task.outputs:
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ConfigurationError(
+                f"the teacher ({self.source}) answers {shape}, but the task has {state.task.outputs} outputs; distil "
+                "from a network of the same task"
+            )
+        soft_loss(state.task, outputs, outputs)
+        if not state.recipe.level.teachable:
+            raise ConfigurationError(
+                f"level {state.recipe.level.describe()} computes its weight step ahead, without a teacher; use the "
+                "level Alternating (darts, gaea-darts, …)"
+            )
+
+    def towards(self, state: SearchState, batch: Batch, gates: Gates) -> Callable[[Tensor], Tensor]:
+        """From outputs to λ T² L_soft for one batch, for which the teacher runs once.
 
         Args:
             state: the search.
             batch: of a weight step.
             gates: of the largest architecture, for a teacher that is a supernet.
         """
+        shared = isinstance(self.network, Supernet)
+        arguments = (to_device(gates, state.numerics.device, state.numerics.dtype),) if shared else ()
         with torch.no_grad(), state.numerics.autocast():
-            if isinstance(self.network, Supernet):
-                outputs = self.network(batch.inputs, to_device(gates, state.numerics.device, state.numerics.dtype))
-                state.ledger.charge(
-                    "teacher",
-                    examples=len(batch.inputs),
-                    multiply_accumulates=state.costs.of(gates),
-                    passes=EVALUATION,
-                )
-            else:
-                outputs = self.network(batch.inputs)
-                state.ledger.charge(
-                    "teacher",
-                    examples=len(batch.inputs),
-                    multiply_accumulates=state.teacher_costs,
-                    passes=EVALUATION,
-                )
+            outputs = self.network(batch.inputs, *arguments)
+        price = state.costs.of(gates) if shared else self._price(batch.inputs)
+        state.ledger.charge("teacher", examples=len(batch.inputs), multiply_accumulates=price, passes=EVALUATION)
         return lambda own: self.weight * soft_loss(state.task, own, outputs, self.temperature)
+
+    def _price(self, inputs: Tensor) -> int:
+        """Multiply-accumulates of one example."""
+        if "price" not in self._known:
+            self._known["price"] = cost(
+                self.network, tuple(inputs.shape[1:]), integers=not inputs.is_floating_point()
+            ).multiply_accumulates
+        return self._known["price"]

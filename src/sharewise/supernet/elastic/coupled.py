@@ -158,7 +158,7 @@ def members(analysis: Analysis, group: Coupled) -> Iterator[Member]:
     """The parameters and buffers of a group, along every axis that holds its units."""
     for name, roots in analysis.sliced.items():
         for axis, root in enumerate(roots):
-            if root in group.positions:
+            if root is not None and root in group.positions:
                 where, unit = group.positions[root]
                 of_position = np.full(analysis.dimensions.size(root), -1)
                 of_position[where] = unit
@@ -204,7 +204,7 @@ def reordered(
         if id(tensor) in done:
             continue
         done.add(id(tensor))
-        held = {} if optimizer is None else optimizer.state.get(tensor, {})  # type: ignore[call-overload]
+        held = {} if optimizer is None else optimizer.state.get(tensor, {})
         for each in (tensor, *(m for m in held.values() if isinstance(m, Tensor) and m.shape == tensor.shape)):
             for axis, places in axes:
                 each.copy_(each.index_select(axis, places.to(each.device)))

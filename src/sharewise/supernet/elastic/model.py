@@ -83,6 +83,10 @@ class ElasticModel(Supernet, Shared):
         """
         return self._execution.analysis.reads
 
+    def kinds(self) -> Mapping[str, str]:
+        """By decision whether it chooses a kernel, a depth or a width; heads are a width."""
+        return self._execution.kinds
+
     def executed(self) -> tuple[nn.Module, Execution]:
         """The model, and how it is executed."""
         return self.model, self._execution

@@ -176,6 +176,10 @@ class ElasticSupernet(Supernet, Shared):
         """By path of a module, the decisions that its own operations depend on; see `ElasticModel.reads`."""
         return self._execution.analysis.reads
 
+    def kinds(self) -> Mapping[str, str]:
+        """By decision whether it chooses a kernel, a depth or a width; heads are a width."""
+        return self._execution.kinds
+
     def executed(self) -> tuple[nn.Module, Execution]:
         """The largest network, and how it is executed."""
         return self._network, self._execution

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,7 @@ def watched(
     finally:
         for handle in handles:
             handle.remove()
-    normed = {
-        path for (path, _), (_, after) in zip(calls, calls[1:], strict=False) if isinstance(after, nn.modules.batchnorm._BatchNorm)
-    }
+    normed = {path for (path, _), (_, after) in pairwise(calls) if isinstance(after, nn.modules.batchnorm._BatchNorm)}
     found: dict[str, list[Read]] = {}
     for group, member in readers:
         path = member.name.rpartition(".")[0]
@@ -120,7 +119,7 @@ def reconstruction(inputs: Sequence[Read], units: int) -> Tensor:
 
 def _gram(layer: nn.Module, x: Tensor, unit: Tensor, units: int, *, centred: bool) -> Tensor:
     """⟨c_i, c_j⟩ of the units that a layer reads."""
-    weight = layer.weight.detach().flatten(1)  # type: ignore[operator, union-attr]
+    weight = layer.weight.detach().flatten(1)  # type: ignore[operator]
     rows = _rows(layer, x)
     rows = (rows - rows.mean(0)).double() if centred else rows.double()
     gram = (rows.T @ rows) * (weight.T.double() @ weight.double()) / max(len(rows), 1)
@@ -145,6 +144,6 @@ def _rows(layer: nn.Module, x: Tensor) -> Tensor:
     kept = x[:: max(1, len(x) * x.shape[2] * x.shape[3] // (_ROWS * 4))]
     padding = layer._reversed_padding_repeated_twice
     padded = F.pad(kept, [*padding, 0, 0] if flat else list(padding))
-    patches = F.unfold(padded, kernel, dilation=dilation, stride=stride).transpose(1, 2)  # type: ignore[arg-type]
+    patches = F.unfold(padded, kernel, dilation=dilation, stride=stride).transpose(1, 2)
     rows = patches.reshape(-1, patches.shape[-1])
     return rows[:: max(1, len(rows) // _ROWS)]

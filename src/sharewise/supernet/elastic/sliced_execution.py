@@ -62,6 +62,13 @@ class Execution:
         self._wheres: dict[tuple[object, ...], Where] = {}
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """By decision what it chooses, heads being a width; `Choose` modules are absent."""
+        words = {"heads": "width"}
+        places = self.analysis.places
+        return {place.decision: words.get(place.kind, place.kind) for place in places if place.kind != "module"}
+
     def __deepcopy__(self, memo: object) -> Execution:
         return self  # nothing in it changes but what it remembers
 
