@@ -117,6 +117,21 @@ _FAIR = Rule(
 _PERTURBATION = Rule(
     plain.architecture_first, plain.mixture, move=plain.adam, l2=1e-3, exclude=("none",), removal=plain.accuracy
 )
+_SANDWICH = Rule(
+    plain.sandwich(plain.soft_cross_entropy),
+    plain.random_paths(4),
+    last_rate=0.0,
+    decay=1e-5,
+    nesterov=True,
+)
+_SHRINKING = Rule(
+    plain.shrinking,
+    plain.random_paths(1),
+    decay=3e-5,
+    nesterov=True,
+    enter=plain.shrinking_stages,
+    rates=plain.shrinking_rate,
+)
 _TANGLED_DIRICHLET = Rule(plain.architecture_first, plain.dirichlet_sample, move=plain.adam, l2=1e-3)
 _TANGLED_SAMPLE = Rule(plain.architecture_first, plain.hard_sample, move=plain.adam, l2=1e-3, tau=(10.0, 0.1))
 _TANGLED_SIMPLEX = Rule(plain.architecture_first, plain.simplex_mixture, move=plain.exponentiated, theta_rate=0.1)
@@ -301,6 +316,24 @@ ROWS: Mapping[str, Row] = {
     "fairnas": Row(
         {"epochs": 20, "candidates": 256, "selection_examples": 512},
         Rule(plain.weights_only, plain.fair_paths, decay=5e-4, summed=True),
+    ),
+    "sandwich": Row(
+        {"epochs": 20, "candidates": 256, "selection_examples": 512, "weight_decay": 5e-4},
+        _SANDWICH,
+    ),
+    "attentive-nas": Row(
+        {"epochs": 20, "candidates": 256, "selection_examples": 512, "weight_decay": 5e-4},
+        replace(_SANDWICH, step=plain.sandwich(plain.soft_cross_entropy, attended=3)),
+        elsewhere="sandwich",
+    ),
+    "alphanet": Row(
+        {"epochs": 20, "candidates": 256, "selection_examples": 512, "weight_decay": 5e-4},
+        replace(_SANDWICH, step=plain.sandwich(plain.alpha_divergence)),
+        elsewhere="sandwich",
+    ),
+    "progressive-shrinking": Row(
+        {"epochs": 20, "candidates": 256, "selection_examples": 512, "distillation": 0.0},
+        _SHRINKING,
     ),
     "tanglenas-drnas": Row(
         {"epochs": 30, "learning_rate": 0.05, "architecture_learning_rate": 0.05},

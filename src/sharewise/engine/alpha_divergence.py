@@ -21,13 +21,14 @@ __all__ = ["AlphaDivergence"]
 class AlphaDivergence:
     """The larger of two divergences of the teacher's probabilities p from the network's q, in value at every example.
 
-    D_α(p ‖ q) = (Σ_c q_c (p_c / q_c)^α - 1) / (α (α - 1)), for the α in {α₋, α₊} whose value is larger. Its gradient is
-    that of -Σ_c min(r_c, β)^α q_c log q_c / α up to a constant, with the ratio r = p / q held fixed and clipped at β.
+    D_α(p ‖ q) = Σ_c q_c ((p_c / q_c)^α - 1) / (α (α - 1)), for the α in {α₋, α₊} whose value is larger; at α = 1 the
+    divergence of Kullback and Leibler. Its gradient is that of -Σ_c q_c (p_c / q_c)^α log q_c / α with all but log q
+    held fixed. Where α ≠ 1 the power of the ratio is clipped at β, in value and gradient.
 
     Args:
         least: α₋.
         most: α₊; 1 is the divergence of Kullback and Leibler.
-        clip: β of the ratio, positive.
+        clip: β, positive.
 
     Raises:
         ConfigurationError: when a number is out of range.
@@ -64,8 +65,7 @@ class AlphaDivergence:
             outputs: class scores of the network that learns, classes last.
             teacher: those of the other one.
         """
-        log_q, log_p = (scores.flatten(0, -2).float().log_softmax(-1) for scores in (outputs, teacher.detach()))
-        log_q = log_q.to(outputs.dtype) if outputs.dtype == torch.float64 else log_q
+        log_q, log_p = (_rows(scores).log_softmax(-1) for scores in (outputs, teacher.detach()))
         first, second = (self._one(alpha, log_q, log_p) for alpha in (self.least, self.most))
         larger = (first[0] > second[0]).detach()
         return torch.where(larger, first[1], second[1]).mean()
@@ -74,8 +74,15 @@ class AlphaDivergence:
         """The value of a divergence, and what has its value and the clipped gradient."""
         q, ratio = log_q.detach().exp(), (log_p - log_q.detach()).exp()
         if alpha == 1.0:
-            value = (log_p.exp() * (log_p - log_q.detach())).sum(-1)
+            power, value = ratio, (q * ratio * ratio.log()).sum(-1)
         else:
-            value = ((q * ratio**alpha).sum(-1) - 1) / (alpha * (alpha - 1))
-        slope = -(q * ratio.clamp(max=self.clip) ** alpha * log_q).sum(-1) / alpha
+            power = (ratio**alpha).clamp(max=self.clip)
+            value = (q * (power - 1)).sum(-1) / (alpha * (alpha - 1))
+        slope = -(q * power * log_q).sum(-1) / alpha
         return value, value + slope - slope.detach()
+
+
+def _rows(scores: Tensor) -> Tensor:
+    """One row for each position, in at least single precision."""
+    rows = scores.flatten(0, -2)
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows

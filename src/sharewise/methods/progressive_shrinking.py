@@ -103,9 +103,9 @@ def progressive_shrinking(
     Deviations:
         The largest network trains in the same run, for 180 epochs at the rate of kernels. Learning rates do not rise at
         the beginning of a stage (5 epochs there). The authors smooth labels by 0.1 and vary the resolution; weight
-        decay leaves out norms and biases there; the norm of the gradient is clipped at 5 here and not there. Their squeeze
-        channels are sorted with the channels that they gate; here every group of channels has an order of its own. They
-        recalibrate statistics with more batches and select by evolution with a predictor of accuracy.
+        decay leaves out norms and biases there; the norm of the gradient is clipped at 5 here and not there. Their
+        squeeze channels are sorted with the channels that they gate; here every group of channels has an order of its
+        own. They recalibrate statistics with more batches and select by evolution with a predictor of accuracy.
     """
     for kind in order:
         if kind not in KINDS:
