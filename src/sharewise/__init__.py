@@ -18,7 +18,7 @@ from sharewise.lazy import lazily
 if TYPE_CHECKING:
     from sharewise import alarm, appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.alarm import Alarm, alarms
-    from sharewise.engine import Recipe, SearchResult
+    from sharewise.engine import Recipe, SearchResult, Teacher
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.standalone import TrainingRecipe
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         elastic,
         heads,
         kernel,
+        reorder,
+        sort_by_importance,
         width,
     )
 
@@ -63,6 +65,7 @@ __all__ = [
     "StrategyComparison",
     "Study",
     "StudyPlan",
+    "Teacher",
     "TrainingRecipe",
     "TrainingResult",
     "alarm",
@@ -83,7 +86,9 @@ __all__ = [
     "kernel",
     "methods",
     "recalibrate",
+    "reorder",
     "search",
+    "sort_by_importance",
     "space",
     "spaces",
     "study",

@@ -61,7 +61,6 @@ class SearchState:
         max_steps: stop after so many steps in all, or `None`.
         measure: what to add to the history at the end of each epoch, such as `rounding_gap(256)`.
         on_epoch: called with (epoch, epochs) at the start of each, to set what a schedule drives in the network.
-        teacher: from which weight steps learn as well, or `None`.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class SearchState:
         max_steps: int | None = None,
         measure: Measure | None = None,
         on_epoch: Callable[[int, int], None] | None = None,
-        teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.supernet, self.distribution = recipe, supernet, distribution
         self.data, self.numerics, self.seed = data, numerics, seed
@@ -100,7 +98,7 @@ class SearchState:
             for role in recipe.level.roles
         }
         self._price()
-        self.teacher = teacher
+        self.teacher: Teacher | None = None
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -225,6 +223,20 @@ class SearchState:
     def fresh_generator(self, name: str) -> torch.Generator:
         """A generator for something that is done once, the same at every call."""
         return stream(self.seed, name)
+
+    def teach(self, teacher: Teacher) -> None:
+        """Let weight steps learn from a network as well, of which the state takes a frozen copy.
+
+        Args:
+            teacher: of the same task.
+
+        Raises:
+            ConfigurationError: when it does not fit the task, the data or the method.
+        """
+        self.teacher = teacher.frozen(self.numerics)
+        self.teacher.check(self)
+        for part in self.recipe.parts:
+            part.check(self)
 
     def rebind_weights(self, moments: Moments = MappingProxyType({})) -> None:
         """Let the optimiser and the prices follow parameters that a surgery has replaced, added or removed.
@@ -351,7 +363,6 @@ def prepare(
     measure: Measure | None = None,
     loss: Callable[[Any, Tensor], Tensor] | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
-    teacher: Teacher | None = None,
 ) -> SearchState:
     """Place a supernet, draw the initial θ and open the data streams.
 
@@ -365,7 +376,6 @@ def prepare(
         measure: see `SearchState`.
         loss: see `SearchState`.
         on_epoch: see `SearchState`.
-        teacher: see `SearchState`; the state holds a frozen copy.
 
     Returns:
         The state at step 0.
@@ -396,10 +406,7 @@ def prepare(
         max_steps=max_steps,
         measure=measure,
         on_epoch=on_epoch,
-        teacher=None if teacher is None else teacher.frozen(numerics),
     )
-    if state.teacher is not None:
-        state.teacher.check(state)
     for part in recipe.parts:
         part.check(state)
     return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -101,7 +102,9 @@ class Teacher:
 
     def frozen(self, numerics: Numerics) -> Teacher:
         """The same with a copy of the network, placed, in evaluation mode and without gradients."""
-        network = copy.deepcopy(self.network).eval().requires_grad_(False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about the insides of its own programs
+            network = copy.deepcopy(self.network).eval().requires_grad_(False)
         return replace(self, network=numerics.place(network))
 
     @cached_property
@@ -112,6 +115,15 @@ class Teacher:
     def describe(self) -> str:
         """What must agree where a run goes on."""
         return f"{self.digest}, weight {self.weight:g}, temperature {self.temperature:g}"
+
+    def to_json(self) -> dict[str, str | float]:
+        """What a history says of it."""
+        return {
+            "source": self.source,
+            "digest": self.digest,
+            "weight": self.weight,
+            "temperature": self.temperature,
+        }
 
     def check(self, state: SearchState) -> None:
         """Refuse a task whose outputs cannot be compared, and a teacher that answers something else.

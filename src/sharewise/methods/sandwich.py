@@ -30,7 +30,7 @@ def sandwich(
     epochs: int = 360,
     batch_size: int = 64,
     learning_rate: float = 0.025,
-    warm_up: float = 5 / 360,
+    warm_up: float = 0.014,
     weight_decay: float = 1e-5,
     train_fraction: float = 0.8,
     random_paths: int = 2,

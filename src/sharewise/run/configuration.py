@@ -20,6 +20,7 @@ from sharewise.engine import (
     Limit,
     Recipe,
     SearchResult,
+    Teacher,
     numerics,
     pruned,
     selection_named,
@@ -35,6 +36,7 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.reading import read_yaml
 from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.teaching import teacher_named
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
 from sharewise.spaces import load as load_space
@@ -66,6 +68,9 @@ class Configuration:
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
         text_length: tokens per example of a text.
         threads: of the CPU; small networks gain nothing from a second one. Sums depend on it in the last bits.
+        teacher: folder of a finished run, or exported program, from which weights learn as well.
+        teacher_weight: of the loss towards its outputs, beside that towards the targets.
+        teacher_temperature: by which its outputs and those that learn are divided.
     """
 
     space: str = "nasbench201"
@@ -82,12 +87,21 @@ class Configuration:
     checkpoint_every: int | None = None
     text_length: int | None = None
     threads: int | None = None
+    teacher: str | None = None
+    teacher_weight: float = 1.0
+    teacher_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
             raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
+
+    def load_teacher(self) -> Teacher | None:
+        """The teacher at its path, where one is named."""
+        if self.teacher is None:
+            return None
+        return teacher_named(self.teacher, self.teacher_weight, self.teacher_temperature)
 
     def load_space(self) -> Space:
         """The space by its name."""
@@ -243,7 +257,16 @@ class SearchConfiguration(Configuration):
         """The search before its first step, space and data loaded."""
         space, recipe, data = self.load_space(), self.build_recipe(), self.load_data()
         following = follow(self.oracle, space, data.name, self.oracle_dataset)
-        return Search(space, recipe, data, self.setting(), self.gap_examples, self.eigenvalue_every, following)
+        return Search(
+            space,
+            recipe,
+            data,
+            self.setting(),
+            self.gap_examples,
+            self.eigenvalue_every,
+            following,
+            self.load_teacher,
+        )
 
 
 @final
@@ -313,6 +336,7 @@ class TrainConfiguration(Configuration):
             self.setting(),
             evaluate_on_test,
             inheritance_of_folder(self.from_search) if self.from_search and self.start == "inherited" else None,
+            self.load_teacher,
         )
 
 
@@ -327,7 +351,7 @@ def _complete(
     command: str, configuration: Configuration, network: dict[str, Any], recipe: dict[str, Any]
 ) -> dict[str, Any]:
     values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
-    for name in ("data_path", "oracle"):
+    for name in ("data_path", "oracle", "teacher"):
         if values.get(name) is not None:
             values[name] = str(Path(values[name]).expanduser().resolve())
     values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}

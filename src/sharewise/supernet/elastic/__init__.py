@@ -11,6 +11,7 @@ from sharewise.supernet.elastic.choices import (
     kernel,
     width,
 )
+from sharewise.supernet.elastic.importance import reorder, sort_by_importance
 from sharewise.supernet.elastic.model import ElasticModel
 from sharewise.supernet.elastic.named import elastic_networks
 from sharewise.supernet.elastic.own import elastic
@@ -27,5 +28,7 @@ __all__ = [
     "elastic_networks",
     "heads",
     "kernel",
+    "reorder",
+    "sort_by_importance",
     "width",
 ]
