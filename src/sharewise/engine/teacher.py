@@ -6,7 +6,8 @@ import copy
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, final
@@ -102,8 +103,7 @@ class Teacher:
 
     def frozen(self, numerics: Numerics) -> Teacher:
         """The same with a copy of the network, placed, in evaluation mode and without gradients."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch about the insides of its own programs
+        with _quiet():
             network = copy.deepcopy(self.network).eval().requires_grad_(False)
         return replace(self, network=numerics.place(network))
 
@@ -175,7 +175,16 @@ class Teacher:
     def _price(self, inputs: Tensor) -> int:
         """Multiply-accumulates of one example."""
         if "price" not in self._known:
-            self._known["price"] = cost(
-                self.network, tuple(inputs.shape[1:]), integers=not inputs.is_floating_point()
-            ).multiply_accumulates
+            integers = not inputs.is_floating_point()
+            with _quiet():
+                found = cost(self.network, tuple(inputs.shape[1:]), integers=integers)
+            self._known["price"] = found.multiply_accumulates
         return self._known["price"]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch has to say about the insides of its own exported programs when they are copied."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -84,7 +85,9 @@ def teacher_named(path: str | Path, weight: float = 1.0, temperature: float = 1.
 def _program(path: Path) -> nn.Module:
     """A program of `torch.export` as a module that has no modes, which it refuses to be asked for."""
     try:
-        network = torch.export.load(path).module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about the insides of its own programs
+            network = torch.export.load(path).module()
     except Exception as error:  # torch raises many kinds
         raise ConfigurationError(
             f"{path} holds no program of torch.export: {' '.join(str(error).split())[:160]}"
