@@ -18,7 +18,7 @@ from sharewise.lazy import lazily
 if TYPE_CHECKING:
     from sharewise import alarm, appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.alarm import Alarm, alarms
-    from sharewise.engine import Recipe, SearchResult, Teacher
+    from sharewise.engine import Recipe, Searcher, SearchResult, Teacher
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.standalone import TrainingRecipe
@@ -37,9 +37,13 @@ if TYPE_CHECKING:
         ElasticModel,
         depth,
         elastic,
+        following,
         heads,
         kernel,
+        present,
+        ratio,
         reorder,
+        setting,
         sort_by_importance,
         width,
     )
@@ -60,6 +64,7 @@ __all__ = [
     "Gate",
     "Recipe",
     "SearchResult",
+    "Searcher",
     "SharewiseError",
     "Space",
     "StrategyComparison",
@@ -82,12 +87,16 @@ __all__ = [
     "elastic",
     "export",
     "extract",
+    "following",
     "heads",
     "kernel",
     "methods",
+    "present",
+    "ratio",
     "recalibrate",
     "reorder",
     "search",
+    "setting",
     "sort_by_importance",
     "space",
     "spaces",

@@ -43,11 +43,13 @@ from sharewise.engine.penalty import (
     ZeroOnePenalty,
 )
 from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
+from sharewise.engine.ranks import BATCH_NORMS, LedError, Ranks, RanksError
 from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.sandwich import Sandwich, Summed
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.searcher import Searcher
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.selections import SELECTIONS, selection_named
 from sharewise.engine.shrinking import Offering, OwnTeacher, Sorting
@@ -71,6 +73,7 @@ from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
 __all__ = [
+    "BATCH_NORMS",
     "EXTENSION_RATE",
     "PRECISIONS",
     "SELECTIONS",
@@ -101,6 +104,7 @@ __all__ = [
     "Exponential",
     "Extension",
     "Joint",
+    "LedError",
     "Level",
     "Limit",
     "Linear",
@@ -121,6 +125,8 @@ __all__ = [
     "Ramp",
     "RandomNoise",
     "RankSampled",
+    "Ranks",
+    "RanksError",
     "Reacted",
     "Reaction",
     "Recipe",
@@ -131,6 +137,7 @@ __all__ = [
     "Scorer",
     "SearchResult",
     "SearchState",
+    "Searcher",
     "Selected",
     "Selection",
     "SelectionEnded",

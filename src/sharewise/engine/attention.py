@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Batch
+from sharewise.engine.step import gate_loss
 from sharewise.engine.widest import narrowest, widest
 from sharewise.errors import ConfigurationError
-from sharewise.ledger import EVALUATION
-from sharewise.supernet import frozen_statistics, to_device
 from sharewise.supernet.gate import Gates
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Attention:
         found = self._like(state, drawn)
         if len(found) == 1:
             return found[0]
-        losses = torch.stack([self._loss(state, batch, gates, loss_of) for gates in found])
+        losses = torch.stack([gate_loss(state, batch, gates, "attention", loss_of) for gates in found])
         return found[int(losses.argmin() if self.best else losses.argmax())]
 
     def _like(self, state: SearchState, drawn: Gates) -> list[Gates]:
@@ -101,13 +100,6 @@ class Attention:
                 if len(found) < self.candidates and place(other) == target:
                     found.setdefault(_key(other), other)
         return list(found.values())
-
-    def _loss(self, state: SearchState, batch: Batch, gates: Gates, loss_of: Callable[[Any], Tensor]) -> Tensor:
-        placed = to_device(gates, state.numerics.device, state.numerics.dtype)
-        with torch.no_grad(), frozen_statistics(state.supernet), state.numerics.autocast():
-            loss = loss_of(state.supernet(batch.inputs, placed)).detach()
-        state.charge("attention", gates, len(batch.inputs), EVALUATION)
-        return loss
 
 
 def _key(gates: Gates) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -14,7 +14,7 @@ from sharewise.data import Batch, Role
 from sharewise.distribution import Gradient
 from sharewise.engine.attention import Attention
 from sharewise.engine.level import Level, Losses
-from sharewise.engine.step import added, descent, taught
+from sharewise.engine.step import added, move_weights, taught, weight_draws
 from sharewise.engine.teacher import soft_loss
 from sharewise.engine.widest import narrowest, widest
 from sharewise.errors import ConfigurationError
@@ -91,14 +91,15 @@ class Sandwich(Level):
     def weight_step(self, state: SearchState, batch: Batch | None = None) -> Losses:
         """See the class; the reported losses are that of the largest, and the mean of the others."""
         batch = state.next_batch("weights") if batch is None else batch
-        with descent(state) as paths:
-            largest = self._first(state, paths)
-            loss_of = taught(state, batch, [largest])
-            loss, outputs = added(state, batch, largest, loss_of)
-            if self.distil:
-                loss_of = partial(self._soft, state, outputs.detach())
-            others = [added(state, batch, gates, loss_of)[0] for gates in self._others(state, batch, paths, loss_of)]
-        return {"weights_loss": loss, "slices_loss": torch.stack(others).mean()}
+        paths = weight_draws(state)
+        largest = self._first(state, paths)
+        loss_of = taught(state, batch, [largest])
+        loss, outputs = added(state, batch, largest, loss_of)
+        if self.distil:
+            loss_of = partial(self._soft, state, outputs.detach())
+        others = [added(state, batch, gates, loss_of)[0] for gates in self._others(state, batch, paths, loss_of)]
+        slices, _ = state.numerics.ranks.slopes(torch.stack(others).mean(), {})
+        return {"weights_loss": move_weights(state, [loss]), "slices_loss": slices}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """One weight step."""
@@ -142,10 +143,10 @@ class Summed(Level):
     def weight_step(self, state: SearchState, batch: Batch | None = None) -> Losses:
         """One step along all drawn paths."""
         batch = state.next_batch("weights") if batch is None else batch
-        with descent(state) as paths:
-            loss_of = taught(state, batch, paths)
-            losses = [added(state, batch, gates, loss_of)[0] for gates in paths]
-        return {"weights_loss": torch.stack(losses).mean()}
+        paths = weight_draws(state)
+        loss_of = taught(state, batch, paths)
+        losses = [added(state, batch, gates, loss_of)[0] for gates in paths]
+        return {"weights_loss": move_weights(state, losses)}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """One weight step."""

@@ -169,7 +169,7 @@ class Teacher:
         with torch.no_grad(), state.numerics.autocast():
             outputs = self.network(batch.inputs, *arguments)
         price = state.costs.of(gates) if shared else self._price(batch.inputs)
-        state.ledger.charge("teacher", examples=len(batch.inputs), multiply_accumulates=price, passes=EVALUATION)
+        state.ledger.charge("teacher", examples=batch.examples, multiply_accumulates=price, passes=EVALUATION)
         return lambda own: self.weight * soft_loss(state.task, own, outputs, self.temperature)
 
     def _price(self, inputs: Tensor) -> int:

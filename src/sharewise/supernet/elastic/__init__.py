@@ -7,8 +7,12 @@ from sharewise.supernet.elastic.choices import (
     ElasticEmbedding,
     ElasticLinear,
     depth,
+    following,
     heads,
     kernel,
+    present,
+    ratio,
+    setting,
     width,
 )
 from sharewise.supernet.elastic.importance import reorder, sort_by_importance
@@ -26,9 +30,13 @@ __all__ = [
     "depth",
     "elastic",
     "elastic_networks",
+    "following",
     "heads",
     "kernel",
+    "present",
+    "ratio",
     "reorder",
+    "setting",
     "sort_by_importance",
     "width",
 ]

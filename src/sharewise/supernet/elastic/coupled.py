@@ -7,8 +7,10 @@ if all their positions move together: what the network computes stays the same u
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import gcd
 from typing import final
 
@@ -18,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet.elastic.analysis import Analysis
+from sharewise.space import Decision
+from sharewise.supernet.elastic.analysis import Analysis, combination
 from sharewise.supernet.elastic.dimensions import FixedDimensionError
 
 __all__ = ["Coupled", "Member", "coupled", "members", "moved", "reordered"]
@@ -33,20 +36,32 @@ class Coupled:
     """A group of positions that live and die together, unit by unit.
 
     Args:
-        name: of the group: its decision, and a number where one decision shrinks several dimensions.
-        decision: that keeps the leading units.
+        name: of the group: the last of its decisions, and a number where that has several groups.
+        decisions: that say together how many leading units are kept.
         units: how many there are.
         kinds: by unit a number; only units of the same kind may change places.
         positions: by dimension the positions of every unit, one after the other, and the unit of each.
-        kept: by option of the decision, how many leading units it keeps.
+        kept: by combination of their options, the last decision varying fastest, how many leading units are kept.
     """
 
     name: str
-    decision: str
+    decisions: tuple[Decision, ...]
     units: int
     kinds: tuple[int, ...]
     positions: Mapping[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
     kept: tuple[int, ...]
+
+    def established(self, options: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+        """The numbers of units that networks of some options keep, ascending.
+
+        Args:
+            options: by decision, as indices; of a decision that is absent, the last one.
+        """
+        sizes = {decision.name: decision.size for decision in self.decisions}
+        names = tuple(sizes)
+        each = [options.get(name, (sizes[name] - 1,)) for name in names]
+        met = (dict(zip(names, found, strict=True)) for found in product(*each))
+        return tuple(sorted({self.kept[combination(names, sizes, found)] for found in met}))
 
     def indices(self, order: Sequence[int]) -> dict[int, Tensor]:
         """By dimension the old place of what stands in each new place.
@@ -104,23 +119,28 @@ def coupled(analysis: Analysis) -> tuple[Coupled, ...]:
     Args:
         analysis: of the model.
     """
-    groups: list[Coupled] = []
-    met: set[int] = set()
-    for decision, roots in analysis.targets.items():
-        for number, root in enumerate(roots):
-            name = decision if len(roots) == 1 else f"{decision}/{number}"
-            if root not in met and (group := _group(analysis, name, decision, root)) is not None:
-                groups.append(group)
-                met |= {root}
+    named = {decision.name: decision for decision in analysis.decisions}
+    found = [
+        (names[-1], group)
+        for root, names in analysis.targets.items()
+        if root in analysis.reach
+        and (group := _group(analysis, root, tuple(named[name] for name in names))) is not None
+    ]
+    several = {last for last, count in Counter(last for last, _ in found).items() if count > 1}
+    numbers: Counter[str] = Counter()
+    groups = []
+    for last, group in found:
+        groups.append(replace(group, name=f"{last}/{numbers[last]}" if last in several else last))
+        numbers[last] += 1
     return tuple(groups)
 
 
-def _group(analysis: Analysis, name: str, decision: str, root: int) -> Coupled | None:
+def _group(analysis: Analysis, root: int, decisions: tuple[Decision, ...]) -> Coupled | None:
     """The units of one dimension: single positions, or the smallest blocks of them that can go alone."""
     dimensions = analysis.dimensions
-    size, sizes = dimensions.size(root), _kept(analysis, decision, root)
-    for step in dict.fromkeys((1, gcd(*sizes))):
-        if size == step:
+    size, sizes = dimensions.size(root), _kept(analysis, decisions, root)
+    for step in dict.fromkeys((1, gcd(size, *sizes))):
+        if size == step or not sizes:
             continue
         try:
             lost = [_lost(analysis, root, range(start, start + step)) for start in range(0, size, step)]
@@ -138,14 +158,15 @@ def _group(analysis: Analysis, name: str, decision: str, root: int) -> Coupled |
         if any(len(np.unique(where)) < len(where) for where, _ in positions.values()):
             continue  # some position belongs to two units
         kept = tuple(n // step for n in sizes)
-        return Coupled(name, decision, size // step, tuple(map(known.index, kinds)), positions, kept)
+        return Coupled("", decisions, size // step, tuple(map(known.index, kinds)), positions, kept)
     return None
 
 
-def _kept(analysis: Analysis, decision: str, root: int) -> tuple[int, ...]:
-    """How many leading positions each option keeps."""
-    [table] = [analysis.tables[i] for i in analysis.reach[root] if analysis.tables[i].decision == decision]
-    return tuple(int(n) for n in table.reach.sum(axis=0))
+def _kept(analysis: Analysis, decisions: Sequence[Decision], root: int) -> tuple[int, ...]:
+    """How many leading positions each combination of options keeps; none, where all keep all."""
+    names = tuple(decision.name for decision in decisions)
+    tables = [analysis.tables[i] for i in analysis.reach[root] if analysis.tables[i].decisions == names]
+    return tuple(int(n) for table in tables[:1] for n in table.reach.sum(axis=0).flatten())
 
 
 def _lost(analysis: Analysis, root: int, positions: range) -> dict[int, npt.NDArray[np.int64]]:

@@ -165,17 +165,17 @@ def importance_order(
     score = IMPORTANCE[by] if isinstance(by, str) else _given(by)
     scores = score(supernet, groups, calibration)
     return {
-        group.name: _sorted(group, scores[group.name], (established or {}).get(group.decision, ())) for group in groups
+        group.name: _sorted(group, scores[group.name], () if established is None else group.established(established))
+        for group in groups
     }
 
 
-def _sorted(group: Coupled, score: Tensor, options: Sequence[int]) -> tuple[int, ...]:
+def _sorted(group: Coupled, score: Tensor, ends: Sequence[int]) -> tuple[int, ...]:
     """Highest score first, within units of one kind and of one established part."""
     if score.shape != (group.units,) or not bool(score.isfinite().all()):
         raise ConfigurationError(
             f"importance needs {group.units} finite numbers for {group.name!r}, one per unit, got {score}"
         )
-    ends = sorted(group.kept[option] for option in options)
     parts = [(kind, sum(unit >= end for end in ends)) for unit, kind in enumerate(group.kinds)]
     order = list(range(group.units))
     for part in dict.fromkeys(parts):
