@@ -70,9 +70,8 @@ class Execution:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """By decision what it chooses: a kernel, a depth, or a width, which all other sizes are; `Choose` is absent."""
-        chosen = [place for place in self.analysis.places if place.decides and place.kind != "module"]
-        return {p.decision: p.kind if p.kind in ("kernel", "depth") else "width" for p in chosen}
+        """By decision that chooses a kernel or a depth that it does."""
+        return {p.decision: p.kind for p in self.analysis.places if p.kind in ("kernel", "depth")}
 
     def __deepcopy__(self, memo: object) -> Execution:
         return self  # nothing in it changes but what it remembers
