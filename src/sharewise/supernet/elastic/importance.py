@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.given import function, got, mapping, optional, truth
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.coupled import Coupled, Order, coupled, members, moved, reordered
@@ -94,14 +95,27 @@ def sort_by_importance(
         Molchanov et al., *Importance Estimation for Neural Network Pruning*, CVPR 2019 (gradients); J.-H. Luo, J. Wu
         and W. Lin, *ThiNet*, ICCV 2017 (arXiv 1707.06342), section 3.2 (greedy choice by reconstruction).
     """
+    _require_groups(supernet)
+    calibration = Calibration(_pairs(batches), optional(function, "loss", loss, "outputs and targets"))
+    order = importance_order(supernet, by, calibration)
+    reorder(supernet, order)
+    return order
+
+
+def _require_groups(supernet: Supernet) -> None:
     if not groups_of(supernet):
         raise ConfigurationError(
             "nothing can be sorted by importance: this supernet has no width and no number of heads that "
             "sharewise.elastic or elastic_networks follows"
         )
-    order = importance_order(supernet, by, Calibration(batches, loss))
-    reorder(supernet, order)
-    return order
+
+
+def _pairs(batches: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    if not isinstance(batches, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], Tensor) for pair in batches
+    ):
+        raise ConfigurationError(f"batches are pairs of inputs and targets, {got(batches)}")
+    return [(inputs, targets) for inputs, targets in batches]
 
 
 def groups_of(supernet: Supernet) -> tuple[Coupled, ...]:
@@ -128,6 +142,10 @@ def reorder(
     Raises:
         ConfigurationError: when an order is none of its group.
     """
+    _require_groups(supernet)
+    order, back = mapping("order", order), truth("back", back)
+    if not isinstance(optimizer, torch.optim.Optimizer | None):
+        raise ConfigurationError(f"the optimizer of a supernet is one of torch, {got(optimizer)}")
     groups = groups_of(supernet)
     for name in order:
         if name not in (group.name for group in groups):
@@ -159,8 +177,8 @@ def importance_order(
     Raises:
         ConfigurationError: for an unknown score, or one that lacks what it needs.
     """
-    if isinstance(by, str) and by not in IMPORTANCE:
-        raise unknown_name("importance", by, IMPORTANCE)
+    if not callable(by) and by not in IMPORTANCE:
+        raise unknown_name("importance", str(by), IMPORTANCE)
     groups = groups_of(supernet)
     score = IMPORTANCE[by] if isinstance(by, str) else _given(by)
     scores = score(supernet, groups, calibration)
