@@ -36,6 +36,7 @@ _VERBS = {
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
+    "doctor": "say what this machine and this installation offer",
     "demo": "search, extract, retrain and compare on embedded real images, in about a minute and a half",
 }
 
