@@ -187,4 +187,4 @@ def test_the_rule_trains_a_model_of_ones_own() -> None:
     result = sw.search(elastic_network(), recipe, digits().limited(48, seed=0), device="cpu")
     assert set(result.architecture) == {"first", "second", "taps"}
     [epoch] = [record for record in result.state.history if record["event"] == "epoch"]
-    assert epoch["slices_loss"] > 0
+    assert epoch["weights_loss"] > 0

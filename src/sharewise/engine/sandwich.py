@@ -89,7 +89,7 @@ class Sandwich(Level):
             self.attention.check(state)
 
     def weight_step(self, state: SearchState, batch: Batch | None = None) -> Losses:
-        """See the class; the reported losses are that of the largest, and the mean of the others."""
+        """See the class; the reported loss is that of the largest."""
         batch = state.next_batch("weights") if batch is None else batch
         paths = weight_draws(state)
         largest = self._first(state, paths)
@@ -97,9 +97,9 @@ class Sandwich(Level):
         loss, outputs = added(state, batch, largest, loss_of)
         if self.distil:
             loss_of = partial(self._soft, state, outputs.detach())
-        others = [added(state, batch, gates, loss_of)[0] for gates in self._others(state, batch, paths, loss_of)]
-        slices, _ = state.numerics.ranks.slopes(torch.stack(others).mean(), {})
-        return {"weights_loss": move_weights(state, [loss]), "slices_loss": slices}
+        for gates in self._others(state, batch, paths, loss_of):
+            added(state, batch, gates, loss_of)
+        return {"weights_loss": move_weights(state, [loss])}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
         """One weight step."""
