@@ -221,6 +221,8 @@ class Rule:
     """What happens before a step, such as the beginning of a stage."""
     perturb: Callable[[Search, Batch, Draw], Draw] | None = None
     """What happens to the gates of a weight step (SDARTS)."""
+    rates: Callable[[Search], float] | None = None
+    """The learning rate of w, where it is no cosine over the epochs."""
     removal: Callable[[Tensor, Tensor], Tensor] | None = None
     """A measure of (scores, targets) by which edges are settled once the epochs are over (DARTS-PT)."""
 
@@ -258,6 +260,10 @@ class Search:
     """From which the edge of a round is drawn."""
     settled: dict[int, int] = field(default_factory=dict)
     """Option by edge."""
+    teacher: tuple[Weights, Running] | None = None
+    """Weights and statistics of a network that others learn from."""
+    paths: int = 0
+    """Networks per step, where a stage says so."""
 
     def __post_init__(self) -> None:
         self.parts = self.rule.parts
@@ -270,6 +276,8 @@ class Search:
     def rate(self) -> float:
         """The cosine."""
         rule = self.rule
+        if rule.rates is not None:
+            return rule.rates(self)
         if self.epoch >= self.epochs:  # an epoch after each of six rounds, from a tenth along a cosine of six epochs
             first, last = rule.rate / 10, min(rule.rate / 10, 1e-3)
             return last + (first - last) * (1 + math.cos(math.pi * (self.epoch - self.epochs) / len(EDGES))) / 2
@@ -477,6 +485,19 @@ def fair_paths(s: Search, role: str) -> list[Draw]:
     columns = np.stack([rng.permutation(np.arange(len(OPTIONS))) for _ in EDGES])
     paths = [one_hot(torch.from_numpy(column)) for column in columns.T]
     return [Draw(hard, hard.bool()) for hard in paths]
+
+
+def random_paths(number: int) -> Callable[[Search, str], list[Draw]]:
+    """Several architectures for one batch, every option equally likely."""
+
+    def draws(s: Search, role: str) -> list[Draw]:
+        rng, found = host(s.noise[role]), []
+        for _ in range(s.paths or number):
+            hard = one_hot(torch.tensor([int(rng.integers(len(OPTIONS))) for _ in EDGES]))
+            found.append(Draw(hard, hard.bool()))
+        return found
+
+    return draws
 
 
 def controlled_path(s: Search, role: str) -> list[Draw]:
@@ -737,6 +758,96 @@ def reward_step(s: Search, samples: int) -> None:
 
 def weights_only(s: Search, moves: bool) -> None:
     weight_step(s)
+
+
+Soft = Callable[[Tensor, Tensor], Tensor]
+"""From class scores and those of a teacher to a loss."""
+
+
+def soft_cross_entropy(scores: Tensor, teacher: Tensor) -> Tensor:
+    return -(softmax(teacher) * (scores - scores.exp().sum(-1, keepdim=True).log())).sum(-1).mean()
+
+
+def alpha_divergence(scores: Tensor, teacher: Tensor) -> Tensor:
+    """AlphaNet, algorithm 1: α of -1 or 1 by the larger divergence of each example; what has its gradient."""
+    p, log_q = softmax(teacher), scores - scores.exp().sum(-1, keepdim=True).log()
+    q = log_q.detach().exp()
+    powers = {-1.0: (q / p).clamp_max(5.0), 1.0: p / q}
+    left, right = (q * (powers[-1.0] - 1)).sum(-1) / 2, (p * (p / q).log()).sum(-1)
+    alpha = torch.where(left > right, -1.0, 1.0)
+    power = torch.where((left > right)[:, None], powers[-1.0], powers[1.0])
+    return (-(q * power * log_q).sum(-1) / alpha).mean()
+
+
+def macs(draw: Draw) -> float:
+    """Of the operations, up to a factor."""
+    return float((draw.executed * torch.tensor([0, 0, 1, 9, 0])).sum())
+
+
+def sandwich(soft: Soft, attended: int = 1) -> Callable[[Search, bool], None]:
+    """BigNAS: the first path learns from the labels, the others from it, in turn; their gradients are added.
+
+    On a space without order the largest and the smallest are paths as the others. With `attended` (AttentiveNAS) each
+    path in between is the one of least loss among some of its cost.
+    """
+
+    def step(s: Search, moves: bool) -> None:
+        batch, draws = next(s.batches["weights"]), s.rule.draw(s, "weights")
+        total = s.loss(batch, draws[0])
+        teacher = s.outputs[-1].detach()
+        between = [best(s, batch, draw, attended, lambda scores: soft(scores, teacher)) for draw in draws[1:-1]]
+        for draw in (*between, draws[-1]):
+            s.outputs.append(s.scores(s.w, batch, draw))
+            total = total + soft(s.outputs[-1], teacher)
+        s.descend(gradient(total, s.w))
+
+    return step
+
+
+def best(s: Search, batch: Batch, draw: Draw, attended: int, loss: Callable[[Tensor], Tensor]) -> Draw:
+    """Of some paths of one cost, the one whose loss on the batch is least."""
+    found = [draw]
+    for _ in range(50 * (attended - 1)):
+        if len(found) == attended:
+            break
+        for other in s.rule.draw(s, "weights"):
+            new = all(not torch.equal(other.gates, known.gates) for known in found)
+            if len(found) < attended and new and macs(other) == macs(draw):
+                found.append(other)
+    if len(found) == 1:
+        return draw
+    losses = []
+    for each in found:
+        s.outputs.append(s.scores(s.w, batch, each))
+        losses.append(float(loss(s.outputs[-1].detach())))
+    return found[losses.index(min(losses))]
+
+
+def shrinking(s: Search, moves: bool) -> None:
+    """Once-for-All: labels and a frozen teacher, the gradients of some paths added."""
+    batch, draws = next(s.batches["weights"]), s.rule.draw(s, "weights")
+    target, total = None, torch.zeros(())
+    if s.teacher is not None:
+        w, running = s.teacher
+        s.outputs.append(s.scores(w, batch, draws[0], norm=running.evaluation).detach())
+        target = s.outputs[-1]
+    for draw in draws:
+        total = total + s.loss(batch, draw, norm=s.running.training)
+        if target is not None:
+            total = total + soft_cross_entropy(s.outputs[-1], target)
+    s.descend(gradient(total, s.w))
+
+
+def shrinking_stages(s: Search) -> None:
+    """An epoch each: the largest network; kernels, where there are three epochs; widths. Then it is a teacher."""
+    if s.done % s.steps_per_epoch == 0:
+        s.paths = 4 if s.epoch == s.epochs - 1 else 1
+        if s.epoch == 1:
+            s.teacher = ({name: value.detach().clone() for name, value in s.w.items()}, Running(dict(s.running.found)))
+
+
+def shrinking_rate(s: Search) -> float:
+    return 0.03 / 4 if s.epoch == s.epochs - 1 else 0.03
 
 
 def architecture_first(s: Search, moves: bool) -> None:

@@ -18,7 +18,7 @@ from sharewise.lazy import lazily
 if TYPE_CHECKING:
     from sharewise import alarm, appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.alarm import Alarm, alarms
-    from sharewise.engine import Recipe, Searcher, SearchResult
+    from sharewise.engine import Recipe, Searcher, SearchResult, Teacher
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.standalone import TrainingRecipe
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         kernel,
         present,
         ratio,
+        reorder,
         setting,
+        sort_by_importance,
         width,
     )
 
@@ -70,6 +72,7 @@ __all__ = [
     "StrategyComparison",
     "Study",
     "StudyPlan",
+    "Teacher",
     "TrainingRecipe",
     "TrainingResult",
     "alarm",
@@ -94,8 +97,10 @@ __all__ = [
     "present",
     "ratio",
     "recalibrate",
+    "reorder",
     "search",
     "setting",
+    "sort_by_importance",
     "space",
     "spaces",
     "study",

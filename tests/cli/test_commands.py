@@ -423,7 +423,9 @@ def test_every_option_of_every_method_can_be_given(method: str, capsys: pytest.C
         if get_origin(kind) is tuple:
             numbers = (4, 3, 2) if name == "parts" else (3, 2)
             value = default or (numbers if get_args(kind)[0] is int else ("none",))
-        words += ["--" + name.replace("_", "-"), *(value if isinstance(value, tuple) else (value,))]
+        option = name.replace("_", "-")
+        given = () if kind is bool else value if isinstance(value, tuple) else (value,)
+        words += ["--no-" + option if kind is bool and not value else "--" + option, *given]
         expected[name] = list(value) if isinstance(value, tuple) else value
     shown = yaml.safe_load(call(capsys, "search", "--method", method, *words, "--print-config"))
     assert {name: shown["recipe"][name] for name in expected} == expected

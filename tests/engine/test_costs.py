@@ -11,7 +11,7 @@ from torch import nn
 
 from sharewise.cost import Cost, SupernetCost, cost, latency
 from sharewise.data import digits
-from sharewise.engine import Joint, Reward, Unrolled, numerics, prepare, run, stream
+from sharewise.engine import Joint, Reward, Sandwich, Summed, Unrolled, numerics, prepare, run, stream
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
@@ -125,7 +125,7 @@ def test_a_search_is_charged_for_what_it_executes(method: str) -> None:
     data = dataset.assign(recipe.roles, generator=stream(0, "data"))
     state = prepare(supernet, recipe, data, numerics=numerics("cpu"))
     costs = SupernetCost(supernet, dataset.input_shape)
-    spent = {"weights": 0, "architecture": 0, "selection": 0}
+    spent = {"weights": 0, "architecture": 0, "selection": 0, "attention": 0, "teacher": 0}
     forwards = 0
 
     def note(module: nn.Module, arguments: tuple[torch.Tensor, Gates]) -> None:
@@ -133,6 +133,10 @@ def test_a_search_is_charged_for_what_it_executes(method: str) -> None:
         inputs, gates = arguments
         differentiable = any(gate.weights.requires_grad for gate in gates.values())
         match recipe.level:
+            case Summed() if module is not supernet:  # its copy, which took this hook along
+                part, passes = "teacher", 1
+            case Sandwich() if not torch.is_grad_enabled() and state.step < state.total_steps:
+                part, passes = "attention", 1
             case _ if not torch.is_grad_enabled():
                 rewarding = isinstance(recipe.level, Reward) and state.step < state.total_steps
                 part, passes = ("architecture" if rewarding else "selection"), 1
@@ -150,7 +154,8 @@ def test_a_search_is_charged_for_what_it_executes(method: str) -> None:
     entries = {part: entry.multiply_accumulates for part, entry in state.ledger.entries.items() if part in spent}
     assert entries == {part: value for part, value in spent.items() if part in entries or value}
     assert spent["weights"] > 0
-    assert state.ledger.entries["weights"].examples % (state.total_steps * 8) == 0
+    steps = 1 if recipe.distribution.staged else state.total_steps  # whose stages draw different numbers of paths
+    assert state.ledger.entries["weights"].examples % (steps * 8) == 0
     assert state.ledger.entries["search"].seconds > 0
 
 

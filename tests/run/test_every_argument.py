@@ -27,6 +27,7 @@ DATA = sw.data.digits().limited(64, seed=0)
 ARCHITECTURE = SPACE.architecture({"width": 8, "activation": "relu"})
 SUPERNET = sw.build_supernet(SPACE, (1, 8, 8), 10)
 MODEL = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+ELASTIC = sw.elastic(MODEL, {"0": sw.width([4, 8], name="hidden")}, example=torch.zeros(2, 4))
 PLAN = {
     "methods": ["rs-ws"],
     "spaces": ["toy-tied-width"],
@@ -48,7 +49,9 @@ CALLS: Mapping[str, Mapping[str, Any]] = {
     "heads": {"options": [1, 2]},
     "kernel": {"options": [1, 3]},
     "recalibrate": {"module": MODEL, "forward": MODEL, "inputs": [torch.zeros(2, 4)]},
+    "reorder": {"supernet": ELASTIC, "order": {"hidden": (0, 1, 2, 3, 4, 5, 6, 7)}},
     "search": {"space": SPACE, "recipe": "gaea-erm", "dataset": DATA, "device": "cpu", "max_steps": 1},
+    "sort_by_importance": {"supernet": ELASTIC},
     "study": {"plan": PLAN, "out": "out"},
     "train": {"space": SPACE, "architecture": ARCHITECTURE, "dataset": DATA, "device": "cpu", "max_steps": 1},
     "width": {"options": [4, 8]},

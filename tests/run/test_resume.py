@@ -258,3 +258,28 @@ def test_a_killed_search_with_noise_resumes_to_the_bit(run_job: Run, tmp_path: P
     assert run_job("search", configuration, killed, kill=5) == signal.SIGKILL
     assert run_job("search", configuration, killed, resume=True) == 0
     assert_same_run(reference, killed)
+
+
+def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_path: Path) -> None:
+    configuration = small("progressive-shrinking") | {
+        "space": "conv-macro",
+        "network": {"divisor": 8},
+        "image_size": 12,
+        "train_examples": 60,
+        "checkpoint_every": 1,
+        "recipe": {"epochs": 6, "batch_size": 16, "candidates": 2, "recalibration_batches": 1},
+    }
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    moments = ["stage 1", 4, "stage 2", "stage 3", "stage 4", 14, "stage 5", 17, "selection"]
+    for index, moment in enumerate(moments):
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL, moment
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+    history = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    stages = [record for record in history if record["event"] == "stage"]
+    assert [record["paths"] for record in stages] == [1, 1, 2, 2, 4, 4]
+    assert [len(record["offered"]["kernel_1"]) for record in stages] == [1, 3, 3, 3, 3, 3]
+    assert [len(record["offered"]["channels_1"]) for record in stages] == [1, 1, 1, 1, 2, 3]
+    assert ["order" in record for record in stages] == [False] * 4 + [True] * 2
+    assert ["teacher" in record for record in stages] == [False, True] + [False] * 4

@@ -102,6 +102,8 @@ class Task:
             `(n, height, width)` with `VOID` where none is known: they are shifted, mirrored and resized (to the nearest
             pixel) like their images. `None` for anything else, such as boxes, or where it was not said: such images are
             neither augmented nor resized, unless the target is one class for a whole image.
+        soft: maps `(outputs, outputs of a teacher)` to a scalar to be minimised, a mean over the batch, by which a
+            network learns from another one; `None` where it was not said: such a task cannot be distilled.
 
     Example:
         >>> task = classification(3)
@@ -117,6 +119,7 @@ class Task:
     primary: str = "accuracy"
     higher_is_better: bool = True
     moves: Moves | None = None
+    soft: Objective | None = None
 
     def __post_init__(self) -> None:
         if self.moves not in (None, "nothing", "masks"):
@@ -174,6 +177,11 @@ def _rows(outputs: Tensor) -> Tensor:
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
+def _soft_cross_entropy(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over every position of -Σ_c softmax(teacher)_c log softmax(outputs)_c."""
+    return F.cross_entropy(_rows(outputs), _rows(teacher).softmax(-1))
+
+
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(-1) == targets).double().mean()
 
@@ -211,7 +219,14 @@ def classification(classes: int, *, label_smoothing: float = 0.0) -> Task:
     """
     if classes < 2:
         raise ConfigurationError(f"classification needs at least 2 classes, got {classes}")
-    return Task("classification", classes, _CrossEntropy(label_smoothing), {"accuracy": _accuracy}, moves="nothing")
+    return Task(
+        "classification",
+        classes,
+        _CrossEntropy(label_smoothing),
+        {"accuracy": _accuracy},
+        moves="nothing",
+        soft=_soft_cross_entropy,
+    )
 
 
 def segmentation(classes: int) -> Task:
@@ -244,7 +259,15 @@ def segmentation(classes: int) -> Task:
     if classes < 2:
         raise ConfigurationError(f"segmentation needs at least 2 classes, got {classes}")
     metrics = {"mean_iou": Pooled(_overlaps, _mean_ratio), "pixel_accuracy": Pooled(_hits, _share)}
-    return Task("segmentation", classes, _mask_cross_entropy, metrics, primary="mean_iou", moves="masks")
+    return Task(
+        "segmentation",
+        classes,
+        _mask_cross_entropy,
+        metrics,
+        primary="mean_iou",
+        moves="masks",
+        soft=_soft_cross_entropy,
+    )
 
 
 def _mask_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -309,7 +332,16 @@ def regression(targets: int = 1) -> Task:
         >>> float(regression().loss(torch.ones(4, 1), torch.zeros(4, 1)))
         1.0
     """
-    return Task("regression", targets, _squared_error, {}, primary="loss", higher_is_better=False, moves="nothing")
+    return Task(
+        "regression",
+        targets,
+        _squared_error,
+        {},
+        primary="loss",
+        higher_is_better=False,
+        moves="nothing",
+        soft=_squared_error,
+    )
 
 
 def language_modelling(vocabulary: int) -> Task:
@@ -335,4 +367,5 @@ def language_modelling(vocabulary: int) -> Task:
         primary="loss",
         higher_is_better=False,
         moves="nothing",
+        soft=_soft_cross_entropy,
     )

@@ -29,6 +29,7 @@ from sharewise.distribution.exponentiated_gradient import ExponentiatedGradient,
 from sharewise.distribution.factored import Factored, option_mask
 from sharewise.distribution.geometry import Concentrations, Geometry, SigmoidLogits, Simplex, SoftmaxLogits
 from sharewise.distribution.mass_preserving_adam import MassPreservingAdam
+from sharewise.distribution.offered import Offered, OfferedSampler
 from sharewise.distribution.phase import Phase, Step
 from sharewise.distribution.piece import Piece
 from sharewise.distribution.restriction import Restricted
@@ -55,6 +56,7 @@ from sharewise.distribution.schedule import (
     WarmUp,
     value_at,
 )
+from sharewise.distribution.staged import Staged
 
 __all__ = [
     "Autoregressive",
@@ -85,6 +87,8 @@ __all__ = [
     "LinearToZero",
     "MassPreservingAdam",
     "Nothing",
+    "Offered",
+    "OfferedSampler",
     "Phase",
     "Piece",
     "Proportional",
@@ -99,6 +103,7 @@ __all__ = [
     "Simplex",
     "Size",
     "SoftmaxLogits",
+    "Staged",
     "Step",
     "StraightThroughGumbel",
     "Traits",

@@ -75,6 +75,9 @@ class Blueprint(Piece[Joined]):
     whole: ClassVar[bool] = False
     """Whether it draws whole architectures from the space of the relaxation, so that a part of a space will do."""
 
+    staged: ClassVar[bool] = False
+    """Whether stages may say which options are drawn (`Distribution.offer`)."""
+
     @property
     def coordinates(self) -> Geometry | None:
         """What θ is, where the distribution will be `Factored`, with a row of θ for every decision; else `None`."""

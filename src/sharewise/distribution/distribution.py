@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sharewise.distribution.phase import Phase
-from sharewise.space import Architecture, Relaxation, Space
+from sharewise.errors import ConfigurationError
+from sharewise.space import Architecture, Option, Relaxation, Space
 from sharewise.supernet.gate import Gates
 
 __all__ = ["Distribution"]
@@ -68,6 +69,25 @@ class Distribution(nn.Module, ABC):
         Raises:
             ConfigurationError: when a decision would be left without options.
         """
+
+    def offer(self, options: Mapping[str, Sequence[Option]], paths: int) -> None:
+        """Let weight steps draw some options alone, until the next call; the number k never changes.
+
+        Args:
+            options: by choice those that are drawn; choices that are absent stay as they are.
+            paths: architectures per batch.
+
+        Raises:
+            ConfigurationError: for a distribution that knows no such thing.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} draws all options at all times; use the distribution Offered in a recipe whose "
+            "stages offer options"
+        )
+
+    def offered(self) -> Mapping[str, Sequence[Option]]:
+        """By choice the options that weight steps draw; empty for a distribution that always draws all."""
+        return {}
 
     def goes_on(self, optimizer: Optimizer) -> Optimizer:
         """The optimiser of θ after options were masked, given that of before: a new one, unless moments know options.

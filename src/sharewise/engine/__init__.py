@@ -2,6 +2,7 @@
 
 from sharewise.distribution import Constant, Cosine, CosineRestarts, Exponential, Linear, LinearToZero, Ramp, WarmUp
 from sharewise.engine.aside import go_back, set_aside
+from sharewise.engine.attention import Attention
 from sharewise.engine.budget import Affordable, Limit
 from sharewise.engine.by_perturbation import ByPerturbation
 from sharewise.engine.by_strategy import ByStrategy
@@ -46,10 +47,12 @@ from sharewise.engine.ranks import BATCH_NORMS, LedError, Ranks, RanksError
 from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
+from sharewise.engine.sandwich import Sandwich, Summed
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
 from sharewise.engine.searcher import Searcher
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.selections import SELECTIONS, selection_named
+from sharewise.engine.shrinking import Offering, OwnTeacher, Sorting
 from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
 from sharewise.engine.state import Measure, SearchState, prepare
 from sharewise.engine.step import (
@@ -65,6 +68,7 @@ from sharewise.engine.step import (
 from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
+from sharewise.engine.teacher import Teacher
 from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
@@ -80,6 +84,7 @@ __all__ = [
     "Alternating",
     "AnchorPenalty",
     "Announced",
+    "Attention",
     "BetaDecay",
     "ByPerturbation",
     "ByStrategy",
@@ -109,7 +114,9 @@ __all__ = [
     "Mode",
     "Moments",
     "Numerics",
+    "Offering",
     "Optimization",
+    "OwnTeacher",
     "Part",
     "Penalty",
     "Period",
@@ -126,6 +133,7 @@ __all__ = [
     "Reward",
     "RootMeanSquare",
     "RootMeanSquareOptimization",
+    "Sandwich",
     "Scorer",
     "SearchResult",
     "SearchState",
@@ -133,12 +141,15 @@ __all__ = [
     "Selected",
     "Selection",
     "SelectionEnded",
+    "Sorting",
     "Stage",
     "StageEntered",
     "Started",
     "Stepped",
+    "Summed",
     "SupernetOracle",
     "Surgery",
+    "Teacher",
     "Threshold",
     "Unrolled",
     "WarmUp",

@@ -24,6 +24,7 @@ def trained(state: SearchState) -> dict[str, Any]:
         "stage": state.stage,
         "moves": state.moves,
         "memory": state.memory,
+        **({} if state.teacher is None or not state.teacher.made else {"teacher": state.teacher.network.state_dict()}),
     }
 
 
@@ -39,6 +40,8 @@ def load_trained(state: SearchState, content: Mapping[str, Any]) -> None:
     state.weight_optimizer.load_state_dict(content["weight_optimizer"])
     if state.architecture_optimizer is not None:
         state.architecture_optimizer.load_state_dict(content["architecture_optimizer"])
+    if state.teacher is not None and state.teacher.made:
+        state.teacher.network.load_state_dict(content["teacher"])
     state.stage, state.moves, state.memory = content["stage"], content["moves"], dict(content["memory"])
 
 

@@ -57,6 +57,8 @@ class Level(Part):
     """The data roles that a step draws batches from; the architecture step draws from the last one."""
     perturbation: Perturbation | None = None
     """What alters the gates of weight steps, and of nothing else."""
+    teachable: ClassVar[bool] = True
+    """Whether weight steps may learn from a teacher as well."""
 
     @property
     def learns(self) -> bool:
@@ -246,6 +248,7 @@ class Unrolled(Level):
     inner_learning_rate: float | None = None
     radius: float | None = None
     perturbation: Perturbation | None = None
+    teachable: ClassVar[bool] = False
     gradient: ClassVar[Gradient | None] = "path"
     roles: ClassVar[tuple[Role, ...]] = ("weights", "architecture")
 

@@ -95,6 +95,7 @@ class Recipe:
             weights=self.weights.shortened(),
             penalties=tuple(penalty.shortened() for penalty in self.penalties),
             reactions=tuple(reaction.shortened() for reaction in self.reactions),
+            stages=tuple(replace(stage, fraction=1 / len(self.stages)) for stage in self.stages),
             epochs=max(2, len(self.stages)),
             batch_size=min(self.batch_size, 16),
         )

@@ -23,6 +23,7 @@ from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
+from sharewise.engine.teacher import Teacher
 from sharewise.engine.watch import blind_loss
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
@@ -97,6 +98,7 @@ class SearchState:
             for role in recipe.level.roles
         }
         self._price()
+        self.teacher: Teacher | None = None
         self.ledger = Ledger()
         self.epoch, self.step, self.stage = 0, 0, -1
         self.moves = 0  # steps on θ
@@ -221,6 +223,20 @@ class SearchState:
     def fresh_generator(self, name: str) -> torch.Generator:
         """A generator for something that is done once, the same at every call."""
         return stream(self.seed, name)
+
+    def teach(self, teacher: Teacher) -> None:
+        """Let weight steps learn from a network as well, of which the state takes a frozen copy.
+
+        Args:
+            teacher: of the same task.
+
+        Raises:
+            ConfigurationError: when it does not fit the task, the data or the method.
+        """
+        self.teacher = teacher.frozen(self.numerics)
+        self.teacher.check(self)
+        for part in self.recipe.parts:
+            part.check(self)
 
     def rebind_weights(self, moments: Moments = MappingProxyType({})) -> None:
         """Let the optimiser and the prices follow parameters that a surgery has replaced, added or removed.

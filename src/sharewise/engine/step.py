@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from sharewise.data import Batch
 from sharewise.distribution import Factored
+from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = [
+    "added",
     "architecture_draws",
     "architecture_step",
     "gate_gradients",
@@ -30,8 +32,11 @@ __all__ = [
     "joint_step",
     "leaves_of",
     "move_architecture",
+    "move_weights",
     "reward_step",
+    "taught",
     "unrolled_step",
+    "weight_draws",
     "weight_step",
 ]
 
@@ -50,17 +55,57 @@ def weight_step(
         The mean loss over the drawn paths, detached.
     """
     batch = state.next_batch("weights") if batch is None else batch
+    paths = weight_draws(state)
+    parts, loss_of = 1 if state.distribution.summed else len(paths), taught(state, batch, paths)
+    losses = [
+        added(state, batch, gates if altered is None else altered(gates, batch), loss_of, parts=parts)[0]
+        for gates in paths
+    ]
+    return move_weights(state, losses)
+
+
+def weight_draws(state: SearchState) -> Sequence[Gates]:
+    """The paths of a weight step, before which gradients are cleared."""
     with torch.no_grad():
         paths = state.distribution.draw(state.generators["weights"], state.phase("weights"))
     state.weight_optimizer.zero_grad(set_to_none=True)
-    losses = []
-    for gates in paths:
-        leaves = leaves_of(state, gates if altered is None else altered(gates, batch), differentiable=False)
-        loss = _loss(state, batch, leaves)
-        torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
-        losses.append(loss.detach())
-        state.charge("weights", leaves, batch.examples, TRAINING)
-    return _move_weights(state, losses)
+    return paths
+
+
+def added(
+    state: SearchState, batch: Batch, gates: Gates, loss_of: Callable[[Any], Tensor], *, parts: int = 1
+) -> tuple[Tensor, Any]:
+    """Add the gradient of one path to those of w.
+
+    Args:
+        state: the search, between `weight_draws` and `move_weights`.
+        batch: of examples.
+        gates: of the path.
+        loss_of: from the outputs of the supernet to the loss.
+        parts: of which the gradient is a mean, and this is one.
+
+    Returns:
+        What this process adds to the loss, detached, and the outputs.
+    """
+    leaves = leaves_of(state, gates, differentiable=False)
+    loss, outputs = _passed(state, batch, leaves, loss_of)
+    torch.autograd.backward(loss if parts == 1 else loss / parts)
+    state.charge("weights", leaves, batch.examples, TRAINING)
+    return loss.detach(), outputs
+
+
+def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Callable[[Any], Tensor]:
+    """The loss of a weight step: towards the targets, and towards a teacher where there is one.
+
+    Args:
+        state: the search.
+        batch: of examples, which a teacher sees once.
+        paths: as they were drawn.
+    """
+    if state.teacher is None:
+        return lambda outputs: state.loss(outputs, batch.targets)
+    towards = state.teacher.towards(state, batch, widest(state.distribution, paths[0]))
+    return lambda outputs: state.loss(outputs, batch.targets) + towards(outputs)
 
 
 def architecture_step(state: SearchState) -> Tensor:
@@ -87,11 +132,13 @@ def architecture_step(state: SearchState) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str) -> Tensor:
-    """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes`."""
+def gate_loss(
+    state: SearchState, batch: Batch, gates: Gates, part: str, loss_of: Callable[[Any], Tensor] | None = None
+) -> Tensor:
+    """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes` and `added`."""
     leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
-        loss = _loss(state, batch, leaves)
+        loss = _passed(state, batch, leaves, loss_of)[0]
     state.charge(part, leaves, batch.examples, EVALUATION)
     return state.numerics.ranks.slopes(loss, {})[0]
 
@@ -129,16 +176,17 @@ def joint_step(state: SearchState) -> Tensor:
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     with _moving_architecture(state) as paths:
+        loss_of = taught(state, batch, paths)
         for gates in paths:
             leaves = leaves_of(state, gates, differentiable=True)
-            loss = _loss(state, batch, leaves)
+            loss = _passed(state, batch, leaves, loss_of)[0]
             torch.autograd.backward(loss / len(paths))
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
             state.numerics.ranks.add_up(list(cotangents.values()))
             state.distribution.pullback(gates, cotangents)
             losses.append(loss.detach())
             state.charge("weights", leaves, batch.examples, TRAINING)
-    return _move_weights(state, losses)
+    return move_weights(state, losses)
 
 
 def unrolled_step(
@@ -261,6 +309,17 @@ def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gate
 
 def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
     """The loss of a batch under leaf gates, at the supernet's weights or at others: what this process adds to it."""
+    return _passed(state, batch, leaves, None, weights)[0]
+
+
+def _passed(
+    state: SearchState,
+    batch: Batch,
+    leaves: Gates,
+    loss_of: Callable[[Any], Tensor] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> tuple[Tensor, Any]:
+    """What this process adds to a loss, towards the targets or as it is told, and the outputs."""
     ranks = state.numerics.ranks
     with state.numerics.autocast():
         with ranks.forward(batch):
@@ -268,11 +327,11 @@ def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str,
                 outputs = state.supernet(batch.inputs, leaves)
             else:
                 outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
-        loss: Tensor = state.loss(outputs, batch.targets)
-    return loss if ranks.alone else loss * ranks.share(batch)
+        loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
+    return loss if ranks.alone else loss * ranks.share(batch), outputs
 
 
-def _move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
+def move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
     """Add up over processes, move w, and return the mean of the losses."""
     loss, ranks = torch.stack(list(losses)).mean(), state.numerics.ranks
     ranks.add_up([loss, *(p.grad for p in state.supernet.parameters() if p.grad is not None)])

@@ -1,5 +1,6 @@
 """The zoo: every method is a function that returns a `Recipe`, a sentence in the vocabulary of `sharewise.engine`."""
 
+from sharewise.methods.attentive_nas import alphanet, attentive_nas
 from sharewise.methods.autoformer import autoformer
 from sharewise.methods.beta_darts import beta_darts
 from sharewise.methods.darts import darts, darts_erm, darts_second_order
@@ -11,10 +12,12 @@ from sharewise.methods.fairnas import fairnas
 from sharewise.methods.gaea import gaea_darts, gaea_erm, gaea_gdas
 from sharewise.methods.gdas import gdas
 from sharewise.methods.pc_darts import gaea_pc_darts, gaea_pc_darts_erm, pc_darts
+from sharewise.methods.progressive_shrinking import progressive_shrinking
 from sharewise.methods.proxylessnas import proxylessnas
 from sharewise.methods.r_darts import r_darts
 from sharewise.methods.registry import METHODS, build, method, parameters, variant
 from sharewise.methods.rs_ws import rs_ws
+from sharewise.methods.sandwich import sandwich
 from sharewise.methods.sdarts import sdarts
 from sharewise.methods.snas import snas
 from sharewise.methods.spos import spos
@@ -22,6 +25,8 @@ from sharewise.methods.tanglenas import tanglenas_darts, tanglenas_drnas, tangle
 
 __all__ = [
     "METHODS",
+    "alphanet",
+    "attentive_nas",
     "autoformer",
     "beta_darts",
     "blank_pt",
@@ -43,9 +48,11 @@ __all__ = [
     "method",
     "parameters",
     "pc_darts",
+    "progressive_shrinking",
     "proxylessnas",
     "r_darts",
     "rs_ws",
+    "sandwich",
     "sdarts",
     "snas",
     "spos",

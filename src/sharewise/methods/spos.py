@@ -24,7 +24,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.methods.registry import method, named
 from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
-__all__ = ["spos"]
+__all__ = ["evolved", "spos"]
 
 
 @method("spos")
@@ -114,7 +114,7 @@ def spos(
     }
     mover = named("optimizer", optimizer, **movers)
     at_random: Callable[..., Selection] = partial(RankSampled, candidates)
-    by_evolution: Callable[..., Selection] = partial(_evolved, candidates, population)
+    by_evolution: Callable[..., Selection] = partial(evolved, candidates, population)
     best_of = named("selection", selection, random=at_random, evolution=by_evolution)
     return Recipe(
         name="spos",
@@ -129,7 +129,7 @@ def spos(
     )
 
 
-def _evolved(candidates: int, population: int, *, policy: NormPolicy, examples: int) -> Evolution:
+def evolved(candidates: int, population: int, *, policy: NormPolicy, examples: int | None) -> Evolution:
     """The evolution of the paper, which scores so many candidates."""
     if not 2 <= population <= candidates:
         raise ConfigurationError(f"population must lie between 2 and candidates = {candidates}, got {population}")

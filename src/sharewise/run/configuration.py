@@ -22,6 +22,7 @@ from sharewise.engine import (
     Limit,
     Recipe,
     SearchResult,
+    Teacher,
     numerics,
     pruned,
     selection_named,
@@ -39,6 +40,7 @@ from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.reading import read_yaml
 from sharewise.run.search import Search
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.run.teaching import teacher_named
 from sharewise.run.threads import on_threads
 from sharewise.run.train import Training, TrainingResult
 from sharewise.space import Architecture, Space
@@ -68,6 +70,9 @@ class Configuration:
         text_length: tokens per example of a text.
         threads: of the CPU; by default one, or as many as torch takes where a step is large, since small ones wait more
             than they gain. The number is kept with the run: sums depend on it in the last bits.
+        teacher: folder of a finished run, or exported program, from which weights learn as well.
+        teacher_weight: of the loss towards its outputs, beside that towards the targets.
+        teacher_temperature: by which its outputs and those that learn are divided.
         batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
             or per-rank, by those of each process's rows.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
@@ -88,6 +93,9 @@ class Configuration:
     checkpoint_every: int | None = None
     text_length: int | None = None
     threads: int | None = None
+    teacher: str | None = None
+    teacher_weight: float = 1.0
+    teacher_temperature: float = 1.0
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     space_checksum: str | None = None
     own: OwnFile | None = None
@@ -98,6 +106,12 @@ class Configuration:
             raise unknown_name("batch_norm", self.batch_norm, BATCH_NORMS)
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
+
+    def load_teacher(self) -> Teacher | None:
+        """The teacher at its path, where one is named."""
+        if self.teacher is None:
+            return None
+        return teacher_named(self.teacher, self.teacher_weight, self.teacher_temperature)
 
     def load_space(self) -> Space:
         """The space by its name, or of the file that the user named."""
@@ -271,7 +285,16 @@ class SearchConfiguration(Configuration):
         """The search before its first step, space and data loaded."""
         space, recipe, data = self.load_space(), self.build_recipe(), self.load_data()
         following = follow(self.oracle, space, data.name, self.oracle_dataset)
-        return Search(space, recipe, data, self.setting(), self.gap_examples, self.eigenvalue_every, following)
+        return Search(
+            space,
+            recipe,
+            data,
+            self.setting(),
+            self.gap_examples,
+            self.eigenvalue_every,
+            following,
+            self.load_teacher,
+        )
 
 
 @final
@@ -343,6 +366,7 @@ class TrainConfiguration(Configuration):
             inheritance_of_folder(self.from_search, own=self.own)
             if self.from_search and self.start == "inherited"
             else None,
+            self.load_teacher,
         )
 
 
@@ -359,7 +383,7 @@ def _complete(
     values = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "own"}
     if values["space_checksum"] is None:
         del values["space_checksum"]
-    for name in ("data_path", "oracle"):
+    for name in ("data_path", "oracle", "teacher"):
         if values.get(name) is not None:
             values[name] = str(Path(values[name]).expanduser().resolve())
     values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}

@@ -223,6 +223,11 @@ class RunFolder:
             self.history.begin([])
             return None
         self.require_same_run(content, identity.fingerprint)
+        if "teacher" in content["fingerprint"].keys() - identity.fingerprint.keys():
+            raise CheckpointError(
+                f"{self.checkpoint} belongs to a run that learns from a teacher, {content['fingerprint']['teacher']}; "
+                "give that teacher again"
+            )
         differs = difference(content.get("configuration", {}), asked, edited=False)
         if differs is not None:
             raise CheckpointError(f"{self.checkpoint} belongs to another run: {differs}")

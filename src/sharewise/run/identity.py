@@ -14,9 +14,9 @@ from sharewise.errors import shown
 
 __all__ = ["Identity", "difference", "fingerprint", "identity_of"]
 
-_ELSEWHERE = ("data_path", "oracle", "checkpoint_every")
-"""Data may move, and their checksum tells whether they are the same; a table serves the report; checkpoints may lie
-closer."""
+_ELSEWHERE = ("data_path", "oracle", "teacher", "checkpoint_every")
+"""Data and teachers may move, and their checksums tell whether they are the same; a table serves the report;
+checkpoints may lie closer."""
 
 _PLACE = ("device", "threads")
 """What changes the last bits of sums and nothing else."""
@@ -71,7 +71,10 @@ def identity_of(state: SearchState, configuration: Mapping[str, Any]) -> Identit
     """
     decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
     place = {"device": str(state.numerics.device), "threads": torch.get_num_threads()}
-    return Identity(fingerprint(state), configuration, place, {"event": "start", "decisions": decisions})
+    start = {"event": "start", "decisions": decisions}
+    if state.teacher is not None:
+        start["teacher"] = state.teacher.to_json()
+    return Identity(fingerprint(state), configuration, place, start)
 
 
 def fingerprint(state: SearchState) -> dict[str, str]:
@@ -86,6 +89,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
         "seed": str(state.seed),
         "precision": state.numerics.precision,
         "max_steps": str(state.max_steps),
+        **({} if state.teacher is None or state.teacher.made else {"teacher": state.teacher.describe()}),
     }
 
 

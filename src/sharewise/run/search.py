@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from sharewise.engine import (
     Recipe,
     SearchResult,
     SearchState,
+    Teacher,
     curvature,
     prepare,
     require_curvature,
@@ -43,6 +44,7 @@ from sharewise.run.following import Following, follow
 from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
+from sharewise.run.teaching import AnyTeacher, no_teacher, teacher_of
 from sharewise.run.threads import on_threads, threads_of
 from sharewise.space import Space
 
@@ -69,6 +71,7 @@ def search(
     resume: bool = False,
     checkpoint_every: int | None = None,
     extension_rate: float | None = None,
+    teacher: AnyTeacher | None = None,
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> SearchResult:
@@ -96,6 +99,8 @@ def search(
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
         extension_rate: the learning rate at which a schedule that has ended starts anew in an extension, as a fraction
             of the first one; by default 0.1.
+        teacher: a trained network from which weight steps learn as well, as a module, a result, a path, or a
+            `Teacher` that says weight and temperature; it must be given again where the run is resumed.
         callbacks: told of every event.
         configuration: what to store as the run's configuration; by default the arguments in words.
 
@@ -126,6 +131,7 @@ def search(
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),
+        teacher=partial(teacher_of, teacher),
     )
     return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
@@ -143,6 +149,7 @@ class Search:
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
         following: the table in which the architecture of every epoch is looked up.
+        teacher: gives the network from which a run learns as well, or nothing; not asked to open one that has ended.
     """
 
     space: Space
@@ -152,6 +159,7 @@ class Search:
     gap_examples: int = 256
     eigenvalue_every: int = 0
     following: Following | None = None
+    teacher: Callable[[], Teacher | None] = no_teacher
 
     @property
     def network(self) -> dict[str, Any]:
@@ -189,7 +197,9 @@ class Search:
         """Search, or go on where the folder stands; `configuration` as for `search`."""
         with self.setting.place.entered(), seeded_modules(self.setting.seed, "modules", self._device):
             with on_threads(1):
-                state = self.prepare()
+                state, teacher = self.prepare(), self.teacher()
+                if teacher is not None:
+                    state.teach(teacher)
             threads = threads_of(state, keep, self.setting.place.threads)
             record = Record(
                 described("search", configuration) or self._facts(), partial(result_of_search, self), threads

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -14,6 +15,7 @@ from sharewise.engine import (
     Callback,
     SearchResult,
     SearchState,
+    Teacher,
     evaluate_gates,
     prepare,
     seeded_modules,
@@ -52,6 +54,7 @@ from sharewise.run.networks import (
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
+from sharewise.run.teaching import AnyTeacher, no_teacher, teacher_of
 from sharewise.run.threads import on_threads, threads_of
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RunningStatistics
@@ -95,6 +98,7 @@ def train(
     resume: bool = False,
     checkpoint_every: int | None = None,
     extension_rate: float | None = None,
+    teacher: AnyTeacher | None = None,
     callbacks: Sequence[Callback] = (),
     configuration: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
@@ -122,6 +126,8 @@ def train(
         checkpoint_every: steps between checkpoints within an epoch.
         extension_rate: the learning rate at which a schedule that has ended starts anew in an extension, as a fraction
             of the first one; by default 0.1.
+        teacher: a trained network from which this one learns as well, as a module, a result, a path, or a `Teacher`
+            that says weight and temperature; it must be given again where the run is resumed.
         callbacks: told of every event.
         configuration: what to store as the run's configuration; by default the arguments in words.
 
@@ -153,6 +159,7 @@ def train(
         setting_of(searched, {**wanted, **network_of(searched, network)}, seed, device, precision, max_steps, threads),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),
+        partial(teacher_of, teacher),
     )
     return found.run(keep, callbacks_of(callbacks), optional(mapping, "configuration", configuration))
 
@@ -189,6 +196,7 @@ class Training:
         setting: network, seed, place and limit.
         evaluate_on_test: whether to open the test examples at the end.
         inheritance: whose shared weights it starts from; `None` for new ones.
+        teacher: gives the network from which a run learns as well, or nothing; not asked to open one that has ended.
     """
 
     space: Space
@@ -198,6 +206,7 @@ class Training:
     setting: Setting = field(default_factory=Setting)
     evaluate_on_test: bool = True
     inheritance: Inheritance | None = None
+    teacher: Callable[[], Teacher | None] = no_teacher
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "architecture", self.space.own(self.architecture))
@@ -245,7 +254,9 @@ class Training:
         place = self.setting.place
         with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
             with on_threads(1):
-                state, plain = self.prepare()
+                (state, plain), teacher = self.prepare(), self.teacher()
+                if teacher is not None:
+                    state.teach(teacher)
                 if self.inheritance is not None and not keep.holds_checkpoint:
                     self._inherit(self.inheritance, state, plain)
             threads = threads_of(state, keep, place.threads)

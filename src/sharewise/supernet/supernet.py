@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +97,14 @@ class Supernet(nn.Module, ABC):
         Raises:
             ConfigurationError: when it is not of the space (`Space.own`).
         """
+
+    def kinds(self) -> Mapping[str, str]:
+        """By decision what it chooses: `kernel`, `depth` or `width` where that is known, in the order of sizes.
+
+        Decisions without an order, such as operations, are absent.
+        """
+        ordered = {choice.name for choice in self.space.choices if choice.ordered}
+        return {d.name: "width" for d in self.relaxation.decisions if d.name in ordered}
 
     def multiply_accumulates(self, gates: Gates) -> int | None:
         """Of one forward pass of one example, where the network knows a closed form; `None` to have it traced.

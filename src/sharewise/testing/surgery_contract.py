@@ -13,11 +13,13 @@ from sharewise.engine import (
     Alternating,
     Constant,
     Mode,
+    RankSampled,
     Recipe,
     SearchState,
     Stage,
     Surgery,
     WeightOptimization,
+    WeightsOnly,
     seeded_modules,
 )
 from sharewise.space import Space
@@ -51,7 +53,7 @@ def check_surgery(
         surgery: to be checked.
         space: whose supernet it operates on; four decisions of a small network when absent.
         dataset: of examples; 64 digits when absent.
-        distribution: independent softmax logits, mixed, when absent.
+        distribution: independent softmax logits, mixed, when absent; a sampler for a surgery that says what is drawn.
         network: options of the network.
         seed: of weights, data and decisions.
 
@@ -64,12 +66,13 @@ def check_surgery(
     """
     space = load("toy-two-inputs") if space is None else space
     dataset = digits().limited(64, seed=seed) if dataset is None else dataset
+    blueprint = Learned(SoftmaxLogits(0.05, scale=0.5), Expectation()) if distribution is None else distribution
     recipe = Recipe(
         name=_name(surgery),
-        distribution=Learned(SoftmaxLogits(0.05, scale=0.5), Expectation()) if distribution is None else distribution,
-        level=Alternating(),
+        distribution=blueprint,
+        level=Alternating() if blueprint.learns else WeightsOnly(),
         roles=bilevel(),
-        selection=Mode(),
+        selection=Mode() if blueprint.learns else RankSampled(candidates=2),
         weights=WeightOptimization(Constant(0.05)),
         epochs=2,
         batch_size=16,
@@ -160,6 +163,7 @@ def _content(state: SearchState) -> dict[str, Any]:
             "distribution": dict(state.distribution.state_dict()),
             "weights": state.weight_optimizer.state_dict(),
             "architecture": None if optimizer is None else optimizer.state_dict(),
+            "teacher": None if state.teacher is None else dict(state.teacher.network.state_dict()),
         }
     )
 

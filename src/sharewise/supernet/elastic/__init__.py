@@ -15,6 +15,7 @@ from sharewise.supernet.elastic.choices import (
     setting,
     width,
 )
+from sharewise.supernet.elastic.importance import reorder, sort_by_importance
 from sharewise.supernet.elastic.model import ElasticModel
 from sharewise.supernet.elastic.named import elastic_networks
 from sharewise.supernet.elastic.own import elastic
@@ -34,6 +35,8 @@ __all__ = [
     "kernel",
     "present",
     "ratio",
+    "reorder",
     "setting",
+    "sort_by_importance",
     "width",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Decision
-from sharewise.supernet.elastic.dimensions import Alive, FixedDimensionError
+from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimensionError
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
@@ -108,6 +108,8 @@ class Analysis:
             tuple.
         kernels: by name of their weight.
         reads: by path of a module the decisions that change what its own operations read, write or compute.
+        targets: dimensions whose leading positions are kept, with the decisions that say together how many.
+        dimensions: of all tensors, and what dies with what.
     """
 
     decisions: tuple[Decision, ...]
@@ -123,6 +125,8 @@ class Analysis:
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
+    targets: Mapping[int, tuple[str, ...]]
+    dimensions: Dimensions
 
     def scaled(self, name: str, *, published: bool) -> tuple[tuple[int, int], ...]:
         """The axes of a tensor that are scaled by the survival of a dimension, with that dimension."""
@@ -170,7 +174,14 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
             decisions,
             {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
         ),
+        _targets(model, places, record),
+        record.dimensions,
     )
+
+
+def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[int, tuple[str, ...]]:
+    found = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
+    return {record.dimensions.find(target(model, record, place)): place.decisions for place in found}
 
 
 def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -83,6 +83,14 @@ class ElasticModel(Supernet, Shared):
         """
         return self._execution.analysis.reads
 
+    def kinds(self) -> Mapping[str, str]:
+        """By decision whether it chooses a kernel, a depth or a width, which all other sizes are."""
+        return {**super().kinds(), **self._execution.kinds}
+
+    def executed(self) -> tuple[nn.Module, Execution]:
+        """The model, and how it is executed."""
+        return self.model, self._execution
+
     @property
     def places(self) -> tuple[Place, ...]:
         """Where its decisions act."""

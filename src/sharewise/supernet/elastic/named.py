@@ -191,3 +191,11 @@ class ElasticSupernet(Supernet, Shared):
     def reads(self) -> Mapping[str, tuple[str, ...]]:
         """By path of a module, the decisions that its own operations depend on; see `ElasticModel.reads`."""
         return self._execution.analysis.reads
+
+    def kinds(self) -> Mapping[str, str]:
+        """By decision whether it chooses a kernel, a depth or a width, which all other sizes are."""
+        return {**super().kinds(), **self._execution.kinds}
+
+    def executed(self) -> tuple[nn.Module, Execution]:
+        """The largest network, and how it is executed."""
+        return self._network, self._execution

@@ -68,6 +68,11 @@ class Execution:
         self._wheres: dict[tuple[object, ...], Where] = {}
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """By decision that chooses a kernel or a depth that it does."""
+        return {p.decision: p.kind for p in self.analysis.places if p.kind in ("kernel", "depth")}
+
     def __deepcopy__(self, memo: object) -> Execution:
         return self  # nothing in it changes but what it remembers
 
