@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         following,
         heads,
         kernel,
+        present,
         ratio,
+        setting,
         width,
     )
 
@@ -85,9 +87,11 @@ __all__ = [
     "heads",
     "kernel",
     "methods",
+    "present",
     "ratio",
     "recalibrate",
     "search",
+    "setting",
     "space",
     "spaces",
     "study",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.declared import fields_of_network
+from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
 from sharewise.cli.options import Field, add_fields, given, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 from sharewise.space import Space
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES, load, with_options
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +21,9 @@ __all__ = ["execute"]
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
-    space = _add_options(parser, words)
-    fields = fields_of_network(space)
+    sizes, fields = _add_options(parser, words)
     options = parser.parse(words)
+    space = load(with_options(options.space, given(options, sizes)))
     _require_positive(options)
     description = _described(space, options, fields)
     if options.json:
@@ -33,8 +33,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     return 0
 
 
-def _add_options(parser: Parser, words: list[str]) -> Space:
-    """Add the options, which depend on the space, and return that space."""
+def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Field]]:
+    """Add the options, and return those of the space and of its networks."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
         each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
@@ -48,12 +48,13 @@ def _add_options(parser: Parser, words: list[str]) -> Space:
     parser.add_argument("--device", default="cpu", help="of the latency (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     early, _ = first.parse_known_args(words)
-    space = load(early.space)
-    fields = fields_of_network(space)
+    sizes, fields = fields_of_space(early.space), fields_of_network(load(early.space))
+    if sizes:
+        add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), fields)
-    others = [field for name in SPACES for field in fields_of_network(load(name))]
-    require_own(words, f"networks of space {space.name!r} have", fields, fields, others)
-    return space
+    own, others = own_and_others(early.space)
+    require_own(words, f"space {early.space!r} and its networks have", own, own, others)
+    return sizes, fields
 
 
 def _require_positive(options: argparse.Namespace) -> None:

@@ -6,8 +6,9 @@ import argparse
 import re
 import textwrap
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Union, final, get_args, get_origin
 
 from sharewise.errors import ConfigurationError
@@ -62,10 +63,30 @@ def add_fields(parser: argparse._ArgumentGroup, options: list[Field]) -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
         elif get_origin(kind) is tuple:
             item = get_args(kind)[0]
-            parser.add_argument(flag, nargs="*", type=item, metavar=_METAVARS.get(item, "WORD"), **settings)
+            settings |= {"action": _Together, "type": _listed(item), "metavar": _METAVARS.get(item, "WORD")}
+            parser.add_argument(flag, nargs="*", **settings)
         else:
             metavar = _METAVARS.get(kind, "TEXT")
             parser.add_argument(flag, type=kind if kind in (int, float) else str, metavar=metavar, **settings)
+
+
+def _listed(item: type) -> Callable[[str], list[Any]]:
+    """The type of one word that may hold several values, with commas between them."""
+
+    def read(text: str) -> list[Any]:
+        return [item(part) for part in text.split(",")]
+
+    read.__name__ = item.__name__  # which argparse names where a value is none
+    return read
+
+
+class _Together(argparse.Action):
+    """Values from several words, each of which may hold several, in one list."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, list(chain.from_iterable(values)))
 
 
 def _inner(kind: Any) -> Any:

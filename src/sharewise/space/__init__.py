@@ -3,6 +3,7 @@
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
 from sharewise.space.edge_weights import EdgeWeights
+from sharewise.space.family import SpaceOption, ascending, family, options_of
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
@@ -41,15 +42,19 @@ __all__ = [
     "Relaxation",
     "RestrictedRelaxation",
     "Space",
+    "SpaceOption",
     "SubListing",
+    "ascending",
     "crossover",
     "enumerate_architectures",
+    "family",
     "features",
     "groups_of",
     "is_skip",
     "longest_path",
     "mutate",
     "neighbours",
+    "options_of",
     "restricted",
     "sample",
     "skips",

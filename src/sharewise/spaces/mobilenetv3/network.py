@@ -228,9 +228,7 @@ class Network(nn.Module):
         self.first = InvertedBottleneck(stem, first, 3, 1)
         self.units = nn.ModuleList(
             Unit(a, b, blocks, stride, excited=excited, activation=nn.Hardswish if late else nn.ReLU)
-            for a, b, blocks, stride, excited, late in zip(
-                before, widths, units, _STRIDES, EXCITED, _LATE, strict=True
-            )
+            for a, b, blocks, stride, excited, late in zip(before, widths, units, _STRIDES, EXCITED, _LATE, strict=True)
         )
         self.final = convolution(widths[-1], final, 1, nn.Hardswish)
         self.features = nn.Sequential(nn.Conv2d(final, features, 1, bias=False), nn.Hardswish())

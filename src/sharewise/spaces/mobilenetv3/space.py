@@ -1,7 +1,8 @@
 """The MobileNetV3 space of Once-for-All: depths of five units, kernel and expansion of each of their blocks.
 
-A unit has two, three or four inverted bottlenecks; each has a depthwise kernel of 3, 5 or 7 and three, four or six times
-as many middle channels as inputs. A block that is left out has neither, so there are (9² + 9³ + 9⁴)⁵ architectures.
+A unit has two, three or four inverted bottlenecks; each has a depthwise kernel of 3, 5 or 7 and three, four or six
+times as many middle channels as inputs. A block that is left out has neither, so there are (9² + 9³ + 9⁴)⁵
+architectures.
 
 References:
     H. Cai, C. Gan, T. Wang, Z. Zhang and S. Han, *Once-for-All: Train One Network and Specialize it for Efficient

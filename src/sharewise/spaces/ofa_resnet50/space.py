@@ -1,7 +1,8 @@
 """The ResNet-50D space of Once-for-All: depth and width of four stages, the bottleneck of each of their blocks.
 
-A stage has its least number of blocks (2, 2, 4 and 2) and up to two more, and 0.65, 0.8 or 1.0 times its channels; a block
-has 0.2, 0.25 or 0.35 times as many middle channels as outputs. The stem has a block that may be left out, and two widths.
+A stage has its least number of blocks (2, 2, 4 and 2) and up to two more, and 0.65, 0.8 or 1.0 times its channels; a
+block has 0.2, 0.25 or 0.35 times as many middle channels as outputs. The stem has two widths, and a block that may be
+left out.
 
 References:
     H. Cai et al., *Once-for-All: Train One Network and Specialize it for Efficient Deployment*, ICLR 2020 (arXiv
@@ -47,7 +48,7 @@ def _draw(architecture: Architecture) -> Picture:
 
 @cache
 def ofa_resnet50() -> Space:
-    """The space itself: choices `depth_stem`, `depth_1` …, `width_middle`, `width_stem`, `width_1` …, `expansion_1_1` ….
+    """The space itself: choices `depth_stem`, `depth_1` …, `width_middle`, `width_stem`, `width_1` … `expansion_4_4`.
 
     Returns:
         The space of 2,458,914,796,962 architectures; the same object at every call.

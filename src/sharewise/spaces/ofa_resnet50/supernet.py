@@ -54,9 +54,7 @@ def _number(option: Option) -> int:
     return int(str(option))
 
 
-def _network(
-    architecture: Architecture, input_shape: Sequence[int], outputs: int, options: ResNetOptions
-) -> nn.Module:
+def _network(architecture: Architecture, input_shape: Sequence[int], outputs: int, options: ResNetOptions) -> nn.Module:
     stages = []
     for stage in range(1, len(BLOCKS) + 1):
         blocks = range(1, _number(architecture[f"depth_{stage}"]) + 1)

@@ -1,7 +1,7 @@
 """The ProxylessNAS space in the form of Once-for-All: inverted bottlenecks of a mobile network without excitation.
 
-Five units of two, three or four blocks and a sixth of one; every block has a kernel of 3, 5 or 7 and an expansion of 3, 4
-or 6. There are 9 · (9² + 9³ + 9⁴)⁵ architectures.
+Five units of two, three or four blocks and a sixth of one; every block has a kernel of 3, 5 or 7 and an expansion of
+3, 4 or 6. There are 9 · (9² + 9³ + 9⁴)⁵ architectures.
 
 References:
     H. Cai, L. Zhu and S. Han, *ProxylessNAS: Direct Neural Architecture Search on Target Task and Hardware*, ICLR 2019

@@ -10,7 +10,9 @@ from sharewise.supernet.elastic.choices import (
     following,
     heads,
     kernel,
+    present,
     ratio,
+    setting,
     width,
 )
 from sharewise.supernet.elastic.model import ElasticModel
@@ -30,6 +32,8 @@ __all__ = [
     "following",
     "heads",
     "kernel",
+    "present",
     "ratio",
+    "setting",
     "width",
 ]

@@ -103,6 +103,7 @@ class Analysis:
         buffers: which of them are buffers.
         readers: by name of a parameter the axis along which it reads a searched dimension.
         norms: by path of a layer norm the searched dimension that it normalises.
+        heads: by path of a module the searched sizes of heads in its attention.
         fields: by path and name of an attribute of torch's layers the dimension whose size it holds, and whether in a
             tuple.
         kernels: by name of their weight.
@@ -118,6 +119,7 @@ class Analysis:
     buffers: frozenset[str]
     readers: Mapping[str, int]
     norms: Mapping[str, int]
+    heads: Mapping[str, tuple[int, ...]]
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
@@ -159,6 +161,7 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if name in sliced),
         _readers(record, sliced),
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
+        _heads(record, reach),
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
         _reads(
@@ -168,6 +171,28 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
             {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
         ),
     )
+
+
+def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The searched sizes of heads by module; in a call they are told apart by how many positions they have.
+
+    Raises:
+        ConfigurationError: when they could be taken for one another, or decisions that multiply choose one.
+    """
+    found = {}
+    for path, dims in record.heads.items():
+        roots = dict.fromkeys(map(record.dimensions.find, dims))
+        searched = [root for root in roots if root in reach]
+        if len({record.dimensions.size(root) for root in roots}) < len(roots) and searched:
+            raise ConfigurationError(
+                f"attention is computed more than once in {path!r}, with heads of a searched size that are not one "
+                "dimension; give each attention a module of its own"
+            )
+        if any(len(reach[root]) > 1 for root in searched):
+            raise ConfigurationError(f"several decisions choose the size of a head in {path!r}; let one choose it")
+        if searched:
+            found[path] = tuple(searched)
+    return found
 
 
 def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:

@@ -1,4 +1,4 @@
-"""What can be chosen in a model of one's own: widths, ratios of widths, depths, kernels, heads, and modules.
+"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules.
 
 What follows choices that are made elsewhere is said here, too.
 """
@@ -28,13 +28,17 @@ __all__ = [
     "Following",
     "Heads",
     "Kernel",
+    "Present",
     "Ratio",
+    "Setting",
     "Width",
     "depth",
     "following",
     "heads",
     "kernel",
+    "present",
     "ratio",
+    "setting",
     "width",
 ]
 
@@ -141,6 +145,44 @@ class Ratio(Choices):
     def details(self) -> Mapping[str, Any]:
         """The width that is multiplied."""
         return {"of": (self.of,)}
+
+
+@final
+@dataclass(frozen=True)
+class Setting(Choices):
+    """Values of an attribute of a module; see `setting`."""
+
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.attribute, str) and self.attribute.isidentifier()):
+            raise ConfigurationError(
+                f"setting needs the name of an attribute of the module, such as 'heads', got {self.attribute!r}"
+            )
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The attribute."""
+        return {"name": self.attribute}
+
+
+@final
+@dataclass(frozen=True)
+class Present(Choices):
+    """Whether a parameter is there; see `present`."""
+
+    parameter: str = ""
+
+    @property
+    def least(self) -> int:
+        """Absent."""
+        return 0
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The parameter."""
+        return {"name": self.parameter}
 
 
 @final
@@ -268,7 +310,7 @@ def following(*decisions: str, size: Callable[..., int]) -> Following:
     """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
 
     For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
-    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over the combinations o of options.
+    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over combinations o of options.
 
     Args:
         decisions: names of the decisions.
@@ -281,6 +323,40 @@ def following(*decisions: str, size: Callable[..., int]) -> Following:
         ('hidden', 16)
     """
     return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
+
+
+def setting(attribute: str, options: Iterable[int], *, name: str | None = None) -> Setting:
+    """Choose the value of an integer attribute of a module that changes what it computes, but no shape.
+
+    Such as into how many heads attention cuts its features, all of which stay. With several active options the module
+    is executed once for each, Σ_i g_i · f_i(x); so let it hold nothing but what the attribute changes.
+
+    Args:
+        attribute: of the module.
+        options: ascending; the largest is the module's own.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> setting("heads", [2, 4]).attribute
+        'heads'
+    """
+    return Setting(_listed("setting", options), name, attribute)
+
+
+def present(parameter: str = "bias", *, name: str | None = None) -> Present:
+    """Choose whether a layer has a parameter at all, which the model has: its options are 0 and 1.
+
+    Under a mixture the parameter is scaled by the weight of its presence; an extracted layer has it, or has none.
+
+    Args:
+        parameter: of a layer that can do without it, such as the bias of a linear layer or a convolution.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> present().options
+        (0, 1)
+    """
+    return Present((0, 1), name, parameter)
 
 
 @final

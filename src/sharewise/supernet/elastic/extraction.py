@@ -45,6 +45,7 @@ def extracted(model: nn.Module, execution: Execution, gates: Gates) -> nn.Module
             inheritance.give(module, model.get_submodule(path), portion)
     places = execution.analysis.places
     _without_transforms(network, places)
+    _settle(network, places, options)
     network = _with_chosen_modules(network, places, options)
     _cut_blocks(network, places, options)
     for module in list(network.modules()):
@@ -103,6 +104,15 @@ def _without_transforms(network: nn.Module, places: Sequence[Place]) -> None:
         if (transforms := transforms_of(network, place)) is not None:
             for name in transforms.names.values():
                 del network.get_submodule(place.path)._parameters[name]
+
+
+def _settle(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> None:
+    """Give attributes their chosen values, and take parameters away that are chosen to be absent."""
+    for place in places:
+        if place.kind == "setting":
+            network.get_submodule(place.path).__dict__[place.name] = place.size(options[place.decision])
+        elif place.kind == "present" and not place.size(options[place.decision]):
+            network.get_submodule(place.path)._parameters[place.name] = None
 
 
 def _with_chosen_modules(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> nn.Module:

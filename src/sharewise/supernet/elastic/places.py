@@ -31,7 +31,7 @@ class Place:
 
     Args:
         decision: its name.
-        kind: `width`, `ratio`, `following`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
+        kind: `width`, `ratio`, `following`, `depth`, `kernel`, `heads`, `setting`, `present`, or `module` for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
         options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
@@ -40,6 +40,7 @@ class Place:
             one varying fastest.
         rule: of what follows decisions, the size as a function of their options.
         transforms: whether smaller kernels are learned functions of larger ones.
+        name: of the attribute that is set, or of the parameter that may be absent.
     """
 
     decision: str
@@ -51,11 +52,12 @@ class Place:
     table: tuple[int, ...] = ()
     rule: Callable[..., int] | None = None
     transforms: bool = False
+    name: str = ""
 
     def __repr__(self) -> str:
         """Without what is as it always was: spaces are named by it, and a later field must not rename them."""
         fields = {name: getattr(self, name) for name in ("decision", "kind", "path", "options", "blocks")}
-        later = {name: getattr(self, name) for name in ("of", "table", "transforms")}
+        later = {name: getattr(self, name) for name in ("of", "table", "transforms", "name")}
         fields |= {name: value for name, value in later.items() if value}
         return f"Place({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
@@ -81,10 +83,10 @@ class Place:
         return size
 
     def governs(self, path: str) -> bool:
-        """Whether the decision says which kernel a module has, or whether it is executed."""
-        if self.kind == "kernel":
+        """Whether the decision says which kernel or parameters a module has, or whether or how it is executed."""
+        if self.kind in ("kernel", "present"):
             return path == self.path
-        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind == "module" else ()
+        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind in ("module", "setting") else ()
         return any(within(path, root) for root in roots)
 
 
@@ -212,8 +214,11 @@ def _of_modules(model: nn.Module) -> Iterator[Place]:
 def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterator[Place]:
     if not isinstance(choice, Depth):
         for path in matched:
-            name = choice.name or _identifier(path, choice.kind)
-            yield Place(name, choice.kind, path, choice.options, **choice.details)
+            place = Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options)
+            place = replace(place, **choice.details)
+            if place.kind in _REQUIRED:
+                _REQUIRED[place.kind](model, place)
+            yield place
         return
     groups: dict[str, list[str]] = {}
     for path in matched:
@@ -222,6 +227,34 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
         _require_row(model, owner, blocks, choice.options)
         name = choice.name or _identifier(owner, choice.kind)
         yield Place(name, choice.kind, owner, choice.options, tuple(blocks))
+
+
+def _require_setting(model: nn.Module, place: Place) -> None:
+    """Refuse an attribute whose value is not the last option."""
+    value = getattr(model.get_submodule(place.path), place.name, None)
+    if value != place.options[-1]:
+        raise ConfigurationError(
+            f"the largest setting of {place.name!r} at {place.path!r} must be the module's own, {value!r}, got "
+            f"{place.options[-1]}"
+        )
+
+
+def _require_parameter(model: nn.Module, place: Place) -> None:
+    """Refuse a parameter that a module does not have."""
+    module = model.get_submodule(place.path)
+    if module._parameters.get(place.name) is None:
+        names = ", ".join(name for name, parameter in module._parameters.items() if parameter is not None)
+        raise ConfigurationError(
+            f"{place.path!r} ({type(module).__name__}) has no parameter {place.name!r} that could be absent; it has: "
+            f"{names or 'none'}"
+        )
+
+
+_REQUIRED: Mapping[str, Callable[[nn.Module, Place], None]] = {
+    "setting": _require_setting,
+    "present": _require_parameter,
+}
+"""By kind what a module must have."""
 
 
 def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[float]) -> None:

@@ -71,10 +71,13 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 def _guesses(model: nn.Module, analysis: Analysis, record: Record) -> Guesses:
     guesses: dict[tuple[str, str], list[int | str | None]] = {}
+    chosen = {(place.path, place.name) for place in analysis.places if place.kind == "setting"}
     for path, module in model.named_modules():
         met = list(dict.fromkeys(record.dimensions.find(d) for d in record.touched.get(path, ())))
         rows = [place for place in analysis.places if place.kind == "depth" and place.path.rpartition(".")[0] == path]
         for name, value in _sizes(module):
+            if (path, name) in chosen:
+                continue
             equal = [root for root in met if record.dimensions.size(root) == value]
             guesses[path, name] = _held(analysis, equal, rows, value)
     return {key: held for key, held in guesses.items() if held}

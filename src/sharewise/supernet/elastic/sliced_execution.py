@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.supernet.elastic.analysis import Analysis
+from sharewise.supernet.elastic.attention import attending, scores
 from sharewise.supernet.elastic.binding import Bindings, bound
 from sharewise.supernet.elastic.blocks import skip_and_mix
 from sharewise.supernet.elastic.places import Place
@@ -26,6 +27,7 @@ from sharewise.supernet.elastic.plan import (
     taken,
     where,
 )
+from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
@@ -87,6 +89,9 @@ class Execution:
             bind_places(bindings, model, self.analysis.places, gates)
             for layer in self.layers(base, device):
                 copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+            for path, roots in self.analysis.heads.items():
+                _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
+            bind_parameters(bindings, model, self.analysis.places, gates)
             outputs: Tensor = model(inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
@@ -122,6 +127,13 @@ class Execution:
             self._tables[index, device] = reach
         return superposition(reach, [self._decisions[name] for name in table.decisions], gates)
 
+    def scores(self, root: int, gates: Gates, device: torch.device) -> Tensor | None:
+        """The scale of queries over a searched size of heads, `None` within a slice."""
+        [index] = self.analysis.reach[root]
+        table = self.analysis.tables[index]
+        reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
+        return scores(reach, [self._decisions[name] for name in table.decisions], gates)
+
 
 @final
 class _Scales:
@@ -147,6 +159,11 @@ class _Scales:
                 total = taken(total, 0, self.execution.where(root, self.base, self.device))
             self._of_dimensions[root] = total
         return self._of_dimensions[root]
+
+    def scores(self, root: int) -> Tensor | None:
+        """The scale of queries over a searched size of heads at its alive positions, `None` within a slice."""
+        scale = self.execution.scores(root, self.gates, self.device)
+        return None if scale is None else taken(scale, 0, self.execution.where(root, self.base, self.device))
 
     def mixed_survival(self, root: int) -> Tensor | None:
         """The same, `None` too where there is one size: a common factor of all positions moves no statistics."""
@@ -215,6 +232,13 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
     return copied
 
 
+def _bind_attention(bindings: Bindings, module: nn.Module, scales: Sequence[Tensor | None]) -> None:
+    """Let the attention of a module mix sizes of heads, unless all of them are slices."""
+    mixed = {len(scale): scale for scale in scales if scale is not None}
+    if mixed:
+        bindings.set(module, "forward", partial(attending, module.forward, mixed))
+
+
 def _normalised(norm: nn.Module, s: Tensor, x: Tensor) -> Tensor:
     """What a norm of torch computes on a mixture of slices."""
     if isinstance(norm, nn.LayerNorm):
@@ -234,7 +258,7 @@ def _module(model: nn.Module, path: Sequence[str]) -> nn.Module:
 
 
 def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
-    """Let rows of blocks and `Choose` modules follow their gates.
+    """Let rows of blocks, `Choose` modules and attributes follow their gates.
 
     Args:
         bindings: take what is put in place.
@@ -248,3 +272,12 @@ def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], g
         elif place.kind == "depth":
             blocks = [model.get_submodule(path) for path in place.blocks]
             skip_and_mix(bindings, blocks, place.sizes, gates[place.decision], place.path)
+        elif place.kind == "setting":
+            set_and_mix(bindings, model.get_submodule(place.path), place.name, place.sizes, gates[place.decision])
+
+
+def bind_parameters(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
+    """Let parameters that may be absent follow their gates, once they are sliced."""
+    for place in places:
+        if place.kind == "present":
+            with_parameter(bindings, model.get_submodule(place.path), place.name, gates[place.decision])

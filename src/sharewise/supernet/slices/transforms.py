@@ -91,5 +91,5 @@ class KernelTransforms:
                 if size <= small < above:
                     positions = centre(weight, small, self.axes).flatten(-self.axes)
                     matrix = convolution.get_parameter(name)
-                    weight = F.linear(positions, matrix).unflatten(-1, (small,) * self.axes)
+                    weight = F.linear(positions, matrix).reshape(*weight.shape[: -self.axes], *[small] * self.axes)
         return weight
