@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
-from sharewise.cli.options import Field, add_fields, given, require_own
+from sharewise.cli.options import Field, Words, add_fields, given, listed, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
@@ -38,9 +38,19 @@ def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Fi
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
         each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
-    parser.add_argument("--architecture", required=True, metavar="TEXT", help="standard string of the architecture")
     parser.add_argument(
-        "--input-shape", type=int, nargs="+", default=[3, 32, 32], metavar="N", help="of one input (default: 3 32 32)"
+        "--architecture",
+        required=True,
+        metavar="TEXT",
+        help="standard string of the architecture; largest or smallest where all choices have an order",
+    )
+    parser.add_argument(
+        "--input-shape",
+        action=Words,
+        read=listed(int),
+        default=(3, 32, 32),
+        metavar="N",
+        help="of one input, by commas or spaces (default: 3 32 32)",
     )
     parser.add_argument("--outputs", type=int, default=10, metavar="N", help="number of classes (default: 10)")
     parser.add_argument("--latency", action="store_true", help="also measure seconds per forward pass here")
@@ -83,15 +93,18 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
         network = networks.plain(architecture, options.input_shape, options.outputs, configured)
     if device is None:
         torch.set_num_threads(1)  # waiting for a second one takes longer than counting
+    integers = networks.input_kinds == ("text",)
     description: dict[str, Any] = {
         "space": space.name,
         "architecture": str(architecture),
-        "input_shape": options.input_shape,
+        "input_shape": list(options.input_shape),
         "outputs": options.outputs,
-        **cost(network, options.input_shape).to_json(),
+        **cost(network, options.input_shape, integers=integers).to_json(),
     }
     if device is not None:
-        description["latency"] = latency(network, options.input_shape, batch_size=options.batch_size, device=device)
+        description["latency"] = latency(
+            network, options.input_shape, batch_size=options.batch_size, device=device, integers=integers
+        )
     return description
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -17,7 +17,7 @@ from sharewise.cli.declared import (
     names_of_table,
     own_and_others,
 )
-from sharewise.cli.options import Field, add_fields, given, place, require_own
+from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
@@ -281,7 +281,8 @@ def _add_run(parser: Parser, command: str) -> None:
         many = parser.add_argument_group("several seeds (--out is a study then, which the same command goes on with)")
         many.add_argument(
             "--seeds",
-            type=_seeds,
+            action=Words,
+            read=_seeds,
             metavar="N",
             help="search under several seeds: 5 for those from 0 to 4, or a list such as 3,7,9",
         )
@@ -316,12 +317,9 @@ def _origin(
     return recipe, {} if recipe is None else {"space": recipe.space}
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    """Seeds as argparse's type, whose errors keep their words."""
-    try:
-        return seeds_of(text)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """Seeds of one word or of several, which are a list."""
+    return seeds_of(words[0] if len(words) == 1 else ",".join(word.removesuffix(",") for word in words))
 
 
 def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:

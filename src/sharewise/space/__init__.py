@@ -3,6 +3,7 @@
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
 from sharewise.space.edge_weights import EdgeWeights
+from sharewise.space.extremes import largest, smallest
 from sharewise.space.family import SpaceOption, ascending, family, options_of
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
@@ -51,6 +52,7 @@ __all__ = [
     "features",
     "groups_of",
     "is_skip",
+    "largest",
     "longest_path",
     "mutate",
     "neighbours",
@@ -58,4 +60,5 @@ __all__ = [
     "restricted",
     "sample",
     "skips",
+    "smallest",
 ]

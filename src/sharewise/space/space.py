@@ -13,6 +13,7 @@ from sharewise.space.architecture import Architecture
 from sharewise.space.blocks import Block, BlockListing, blocks_of
 from sharewise.space.choice import Choice, Option
 from sharewise.space.conditional import ConditionalListing, count_conditional
+from sharewise.space.extremes import EXTREMES
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing
 from sharewise.space.traits import Canonical, Codec, Constraint, Normalise, Picture
 
@@ -214,14 +215,16 @@ class Space:
         return all(constraint.holds(values) for constraint in self.constraints)
 
     def parse(self, text: str) -> Architecture:
-        """Read the name of a published architecture, the standard string of the space, or JSON.
+        """Read a published name, `largest` or `smallest`, the standard string of the space, or JSON.
 
-        JSON may be of choices and options, or what `Architecture.to_json` gives.
+        JSON may be of choices and options, or what `Architecture.to_json` gives; see `sharewise.space.largest`.
 
         Raises:
             ConfigurationError: when the text has another form.
         """
         text = self.named.get(text.strip(), text)
+        if text.strip() in EXTREMES:
+            return EXTREMES[text.strip()](self)
         if self.named and text.strip().isidentifier():
             raise unknown_name(f"architecture of space {self.name!r}", text.strip(), self.named)
         if self.codec is not None and not text.lstrip().startswith("{"):

@@ -28,6 +28,11 @@ from sharewise.spaces.proxylessnas import proxylessnas
 from sharewise.spaces.toy_separable_cell import toy_separable_cell
 from sharewise.spaces.toy_tied_width import toy_tied_width
 from sharewise.spaces.toy_two_inputs import toy_two_inputs
+from sharewise.spaces.vision_transformer import (
+    vision_transformer_base,
+    vision_transformer_small,
+    vision_transformer_tiny,
+)
 
 __all__ = [
     "RELAXABLE",
@@ -50,6 +55,9 @@ __all__ = [
     "toy_separable_cell",
     "toy_tied_width",
     "toy_two_inputs",
+    "vision_transformer_base",
+    "vision_transformer_small",
+    "vision_transformer_tiny",
     "with_options",
 ]
 
@@ -72,6 +80,9 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "toy-separable-cell": toy_separable_cell,
     "toy-tied-width": toy_tied_width,
     "toy-two-inputs": toy_two_inputs,
+    "vision-transformer-base": vision_transformer_base,
+    "vision-transformer-small": vision_transformer_small,
+    "vision-transformer-tiny": vision_transformer_tiny,
 }
 
 RELAXABLE = (
@@ -88,6 +99,9 @@ RELAXABLE = (
     "toy-separable-cell",
     "toy-tied-width",
     "toy-two-inputs",
+    "vision-transformer-base",
+    "vision-transformer-small",
+    "vision-transformer-tiny",
 )
 """The spaces whose supernet mixes decisions that are independent: every method searches them."""
 

@@ -149,6 +149,30 @@ class Ratio(Choices):
 
 @final
 @dataclass(frozen=True)
+class Following(Choices):
+    """Widths that decisions made elsewhere choose; see `following`."""
+
+    of: tuple[str, ...] = ()
+    size: Callable[..., int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is None or self.options:
+            raise ConfigurationError(
+                "following needs the names of decisions, such as following('ratio', size=lambda ratio: 8 * ratio)"
+            )
+        for name in (*self.of, self.name):
+            _require_name(name)
+        if not callable(self.size):
+            raise ConfigurationError(f"following needs a function of the options of its decisions, got {self.size!r}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The other decisions that it follows, and how."""
+        return {"of": self.of, "rule": self.size}
+
+
+@final
+@dataclass(frozen=True)
 class Setting(Choices):
     """Values of an attribute of a module; see `setting`."""
 
@@ -183,30 +207,6 @@ class Present(Choices):
     def details(self) -> Mapping[str, Any]:
         """The parameter."""
         return {"name": self.parameter}
-
-
-@final
-@dataclass(frozen=True)
-class Following(Choices):
-    """Widths that decisions made elsewhere choose; see `following`."""
-
-    of: tuple[str, ...] = ()
-    size: Callable[..., int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.name is None or self.options:
-            raise ConfigurationError(
-                "following needs the names of decisions, such as following('ratio', size=lambda ratio: 8 * ratio)"
-            )
-        for name in (*self.of, self.name):
-            _require_name(name)
-        if not callable(self.size):
-            raise ConfigurationError(f"following needs a function of the options of its decisions, got {self.size!r}")
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """The other decisions that it follows, and how."""
-        return {"of": self.of, "rule": self.size}
 
 
 def _require_name(name: object) -> None:
@@ -306,25 +306,6 @@ def ratio(options: Iterable[float], *, of: str, name: str | None = None) -> Rati
     return Ratio(_listed("ratio", options), name, of)
 
 
-def following(*decisions: str, size: Callable[..., int]) -> Following:
-    """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
-
-    For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
-    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over combinations o of options.
-
-    Args:
-        decisions: names of the decisions.
-        size: a function of one option of each that falls with none of them; equal sizes are allowed. That of the
-            largest options is the model's own.
-
-    Example:
-        >>> squeezed = following("hidden", size=lambda hidden: max(1, hidden // 4))
-        >>> squeezed.name, squeezed.size(64)
-        ('hidden', 16)
-    """
-    return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
-
-
 def setting(attribute: str, options: Iterable[int], *, name: str | None = None) -> Setting:
     """Choose the value of an integer attribute of a module that changes what it computes, but no shape.
 
@@ -357,6 +338,25 @@ def present(parameter: str = "bias", *, name: str | None = None) -> Present:
         (0, 1)
     """
     return Present((0, 1), name, parameter)
+
+
+def following(*decisions: str, size: Callable[..., int]) -> Following:
+    """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
+
+    For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
+    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over combinations o of options.
+
+    Args:
+        decisions: names of the decisions.
+        size: a function of one option of each that falls with none of them; equal sizes are allowed. That of the
+            largest options is the model's own.
+
+    Example:
+        >>> squeezed = following("hidden", size=lambda hidden: max(1, hidden // 4))
+        >>> squeezed.name, squeezed.size(64)
+        ('hidden', 16)
+    """
+    return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
 
 
 @final

@@ -82,6 +82,15 @@ class _Inheritance:
         module._parameters[local] = self._made[key]
 
 
+def _settle(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> None:
+    """Give attributes their chosen values, and take parameters away that are chosen to be absent."""
+    for place in places:
+        if place.kind == "setting":
+            network.get_submodule(place.path).__dict__[place.name] = place.size(options[place.decision])
+        elif place.kind == "present" and not place.size(options[place.decision]):
+            network.get_submodule(place.path)._parameters[place.name] = None
+
+
 def _matrices(portion: Portion) -> tuple[str, ...]:
     """What tells slices of one tensor apart that different matrices have transformed."""
     return (portion.name,) if portion.kernel is not None and portion.kernel.transforms is not None else ()
@@ -104,15 +113,6 @@ def _without_transforms(network: nn.Module, places: Sequence[Place]) -> None:
         if (transforms := transforms_of(network, place)) is not None:
             for name in transforms.names.values():
                 del network.get_submodule(place.path)._parameters[name]
-
-
-def _settle(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> None:
-    """Give attributes their chosen values, and take parameters away that are chosen to be absent."""
-    for place in places:
-        if place.kind == "setting":
-            network.get_submodule(place.path).__dict__[place.name] = place.size(options[place.decision])
-        elif place.kind == "present" and not place.size(options[place.decision]):
-            network.get_submodule(place.path)._parameters[place.name] = None
 
 
 def _with_chosen_modules(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> nn.Module:

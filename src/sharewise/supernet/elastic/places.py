@@ -19,6 +19,8 @@ from sharewise.supernet.elastic.choices import (
     ElasticConv2d,
     ElasticEmbedding,
     ElasticLinear,
+    Present,
+    Setting,
 )
 
 __all__ = ["Chosen", "Place", "expanded", "within"]
@@ -214,11 +216,9 @@ def _of_modules(model: nn.Module) -> Iterator[Place]:
 def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterator[Place]:
     if not isinstance(choice, Depth):
         for path in matched:
-            place = Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options)
-            place = replace(place, **choice.details)
-            if place.kind in _REQUIRED:
-                _REQUIRED[place.kind](model, place)
-            yield place
+            _require_named(model, path, choice)
+            name = choice.name or _identifier(path, choice.kind)
+            yield Place(name, choice.kind, path, choice.options, **choice.details)
         return
     groups: dict[str, list[str]] = {}
     for path in matched:
@@ -229,32 +229,26 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
         yield Place(name, choice.kind, owner, choice.options, tuple(blocks))
 
 
-def _require_setting(model: nn.Module, place: Place) -> None:
-    """Refuse an attribute whose value is not the last option."""
-    value = getattr(model.get_submodule(place.path), place.name, None)
-    if value != place.options[-1]:
-        raise ConfigurationError(
-            f"the largest setting of {place.name!r} at {place.path!r} must be the module's own, {value!r}, got "
-            f"{place.options[-1]}"
-        )
+def _require_named(model: nn.Module, path: str, choice: Choices) -> None:
+    """Refuse a setting or a presence that the module does not have.
 
-
-def _require_parameter(model: nn.Module, place: Place) -> None:
-    """Refuse a parameter that a module does not have."""
-    module = model.get_submodule(place.path)
-    if module._parameters.get(place.name) is None:
+    Raises:
+        ConfigurationError: when the module has none of that name, or its value is not the last option.
+    """
+    module = model.get_submodule(path)
+    if isinstance(choice, Setting):
+        value = getattr(module, choice.attribute, None)
+        if value != choice.options[-1]:
+            raise ConfigurationError(
+                f"the largest setting of {choice.attribute!r} at {path!r} must be the module's own, {value!r}, got "
+                f"{choice.options[-1]}"
+            )
+    if isinstance(choice, Present) and module._parameters.get(choice.parameter) is None:
         names = ", ".join(name for name, parameter in module._parameters.items() if parameter is not None)
         raise ConfigurationError(
-            f"{place.path!r} ({type(module).__name__}) has no parameter {place.name!r} that could be absent; it has: "
-            f"{names or 'none'}"
+            f"{path!r} ({type(module).__name__}) has no parameter {choice.parameter!r} that could be absent; it "
+            f"has: {names or 'none'}"
         )
-
-
-_REQUIRED: Mapping[str, Callable[[nn.Module, Place], None]] = {
-    "setting": _require_setting,
-    "present": _require_parameter,
-}
-"""By kind what a module must have."""
 
 
 def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[float]) -> None:

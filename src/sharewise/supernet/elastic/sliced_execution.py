@@ -29,6 +29,7 @@ from sharewise.supernet.elastic.plan import (
 )
 from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
+from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
@@ -92,6 +93,7 @@ class Execution:
             for path, roots in self.analysis.heads.items():
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
             bind_parameters(bindings, model, self.analysis.places, gates)
+            follow_again(model, bindings)
             outputs: Tensor = model(inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
