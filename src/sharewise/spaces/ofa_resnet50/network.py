@@ -12,31 +12,47 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from sharewise.spaces.mobilenetv3.network import convolution, divisible, initialise
 
-__all__ = ["Bottleneck", "Network", "middle_channels", "stage_channels", "stem_channels"]
+__all__ = ["Bottleneck", "Channels", "Network"]
 
 _STRIDES = (1, 2, 2, 2)
 
 
-def stage_channels(stage: int, width: float) -> int:
-    """Channels of the outputs of a stage, which is counted from 0; `width` multiplies those of the largest network."""
-    return divisible((256, 512, 1024, 2048)[stage] * width)
+@final
+@dataclass(frozen=True)
+class Channels:
+    """Numbers of channels by what multiplies those of the largest network.
 
+    Args:
+        width: multiplies all of them.
+        multiple: to a multiple of which they are rounded.
+    """
 
-def stem_channels(width: float) -> int:
-    """Channels that the stem writes."""
-    return divisible(64 * width)
+    width: float = 1.0
+    multiple: int = 8
 
+    def stem(self, ratio: float) -> int:
+        """That the stem writes."""
+        return divisible(64 * ratio * self.width, self.multiple)
 
-def middle_channels(channels_out: int, expansion: float) -> int:
-    """Channels within a bottleneck."""
-    return divisible(round(channels_out * expansion))
+    def within_stem(self, ratio: float) -> int:
+        """Of the stem's first convolution."""
+        return divisible(self.stem(ratio) // 2, self.multiple)
+
+    def stage(self, stage: int, ratio: float) -> int:
+        """That a stage writes, which is counted from 0."""
+        return divisible((256, 512, 1024, 2048)[stage] * ratio * self.width, self.multiple)
+
+    def bottleneck(self, channels_out: int, expansion: float) -> int:
+        """Within a bottleneck."""
+        return divisible(round(channels_out * expansion), self.multiple)
 
 
 class Residual(nn.Module):
@@ -61,14 +77,13 @@ class Bottleneck(nn.Module):
 
     Args:
         channels_in: of the input.
+        middle: channels within.
         channels_out: of the output.
-        expansion: middle channels per output channel.
         stride: of the 3×3 convolution.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, expansion: float, stride: int = 1) -> None:
+    def __init__(self, channels_in: int, middle: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
-        middle = middle_channels(channels_out, expansion)
         self.reduce = convolution(channels_in, middle, 1, nn.ReLU)
         self.convolve = convolution(middle, middle, 3, nn.ReLU, stride=stride)
         self.expand = convolution(middle, channels_out, 1, None)
@@ -92,7 +107,7 @@ class Network(nn.Module):
         stages: of each stage, what multiplies its channels, and the expansions of its blocks.
         channels: of the images.
         outputs: number of classes.
-        width: multiplies all numbers of channels.
+        sizes: the numbers of channels.
         dropout: probability before the classifier.
     """
 
@@ -104,7 +119,7 @@ class Network(nn.Module):
         stages: Sequence[tuple[float, Sequence[float]]],
         channels: int,
         outputs: int,
-        width: float = 1.0,
+        sizes: Channels = Channels(),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -115,18 +130,18 @@ class Network(nn.Module):
             "stages": tuple((multiplier, tuple(expansions)) for multiplier, expansions in stages),
             "channels": channels,
             "outputs": outputs,
-            "width": width,
+            "sizes": sizes,
             "dropout": dropout,
         }
-        inside, before = divisible(stem_channels(middle * width) // 2), stem_channels(stem * width)
+        inside, before = sizes.within_stem(middle), sizes.stem(stem)
         again = [Residual(convolution(inside, inside, 3, nn.ReLU))] if deep_stem else []
         self.enter, self.again = convolution(channels, inside, 3, nn.ReLU, stride=2), nn.Sequential(*again)
         self.leave, self.pool = convolution(inside, before, 3, nn.ReLU), nn.MaxPool2d(3, 2, padding=1)
         self.stages = nn.ModuleList()
         for stage, ((multiplier, expansions), stride) in enumerate(zip(stages, _STRIDES, strict=True)):
-            after = stage_channels(stage, multiplier * width)
-            first, *others = expansions
-            blocks = [Bottleneck(before, after, first, stride), *(Bottleneck(after, after, e) for e in others)]
+            after = sizes.stage(stage, multiplier)
+            first, *others = (sizes.bottleneck(after, expansion) for expansion in expansions)
+            blocks = [Bottleneck(before, first, after, stride), *(Bottleneck(after, m, after) for m in others)]
             self.stages.append(nn.Sequential(*blocks))
             before = after
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, outputs))
