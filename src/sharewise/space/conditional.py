@@ -106,8 +106,8 @@ class ConditionalListing(Listing):
     def index(self, architecture: Architecture) -> int:
         """See `Listing.index`."""
         given = dict(architecture.items_)
-        active = [choice for choice in self._choices if _holds(choice, given)]
-        if architecture.space != self._name or set(given) != {choice.name for choice in active}:
+        names = sorted(choice.name for choice in self._choices if _holds(choice, given))
+        if architecture.space != self._name or sorted(name for name, _ in architecture.items_) != names:
             raise unknown_item(architecture, self._name, "a legal one of that space")
         index, values = 0, dict[str, Option]()
         for position, choice in enumerate(self._choices, start=1):
