@@ -208,12 +208,12 @@ def test_squeezed_channels_follow_the_expansion() -> None:
     assert sizes == [(24, 8, 8), (32, 8, 8), (48, 16, 16)]
 
 
-@pytest.mark.parametrize("format", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_extracted_networks_are_exported(format: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize("form", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_extracted_networks_are_exported(form: str, tmp_path: Any) -> None:
     supernet = supernet_of("mobilenetv3")
     network = extract(supernet, end(supernet.space, SMALLEST)).eval()
-    if format == "onnx":
+    if form == "onnx":
         pytest.importorskip("onnxscript")
         pytest.importorskip("onnxruntime")
-    sw.export(network, tmp_path / "program", format=format, example=images())
+    sw.export(network, tmp_path / "program", format=form, example=images())
     assert any((tmp_path / "program").iterdir())
