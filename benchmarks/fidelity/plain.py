@@ -192,6 +192,8 @@ class Rule:
     nesterov: bool = False
     clip: float = 5.0
     summed: bool = False
+    descent: Callable[[Search, Weights], None] | None = None
+    """How the weights move along their clipped gradients, where not by momentum."""
     move: Callable[[Search, Weights], None] | None = None
     theta_rate: float = 3e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -329,6 +331,9 @@ class Search:
         norm = sum((g.square().sum() for g in reached.values()), torch.zeros(())).sqrt()
         factor = min(1.0, rule.clip / (float(norm) + 1e-6))
         self.weight_gradient = {name: None if g is None else g * factor for name, g in gradients.items()}
+        if rule.descent is not None:
+            rule.descent(self, {name: g * factor for name, g in reached.items()})
+            return
         for name, g in reached.items():
             direction = g * factor + rule.decay * self.w[name].detach()
             self.buffers[name] = 0.9 * self.buffers[name] + direction if name in self.buffers else direction
@@ -791,6 +796,17 @@ def adam(s: Search, gradients: Weights) -> None:
         s.moments[name] = m, v
         step = m / (1 - first**s.moved) / ((v / (1 - second**s.moved)).sqrt() + s.rule.epsilon)
         s.theta[name] = leaf(s.theta[name] - s.rule.theta_rate * step)
+
+
+def decoupled_adam(s: Search, gradients: Weights) -> None:
+    """AdamW on the weights that have a gradient, each with steps of its own."""
+    for name, g in gradients.items():
+        m, v = s.moments.get(name, (torch.zeros_like(g), torch.zeros_like(g)))
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g.square()
+        s.moments[name] = m, v
+        steps = s.buffers[name] = s.buffers.get(name, torch.zeros((), dtype=torch.float64)) + 1
+        step = m / (1 - 0.9**steps) / ((v / (1 - 0.999**steps)).sqrt() + 1e-8)
+        s.w[name] = leaf(s.w[name] * (1 - s.rate * s.rule.decay) - s.rate * step)
 
 
 def adam_of_pairs(s: Search, gradients: Weights) -> None:

@@ -19,6 +19,7 @@ from sharewise.run import build_supernet
 from sharewise.space import sample
 from sharewise.spaces import SEARCHABLE, load
 from sharewise.supernet import Supernet, discrete, extract
+from sharewise.testing.small import MACRO, small_supernet
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = 20
@@ -55,6 +56,8 @@ Case = tuple[Supernet, tuple[int, ...], bool]
 
 
 def named(name: str, options: dict[str, Any]) -> Case:
+    if name in MACRO:
+        return small_supernet(name)[0], MACRO[name].input_shape, bool(MACRO[name].vocabulary)
     shape, _ = SMALL.get(name, CELLS)
     return build_supernet(load(name), shape, 3, network=options), shape, name == "darts-rnn"
 
@@ -166,9 +169,10 @@ def cases() -> Iterator[Any]:
     for name in SEARCHABLE:
         if name in ("darts:S2", "darts:S3"):  # whose layers are those of darts:S4
             continue
-        for options in SMALL.get(name, CELLS)[1]:
+        for options in [{}] if name in MACRO else SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            many = name in ("darts", "darts:S1")  # of many architectures for a table, with the layers of darts:S4
+            # Of many architectures or options for a table, or with the layers of darts:S4 or vision-transformer-tiny.
+            many = name in ("darts", "darts:S1", "nats_size", "vision-transformer-base", "vision-transformer-small")
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
                 id=name + words,

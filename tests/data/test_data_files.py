@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sharewise.data import arrays, image_folder, sheets, text
+from sharewise.data import Roles, arrays, byte_text, image_folder, sheets, text
 from sharewise.errors import ConfigurationError, DataError, DataWarning
 
 torch.set_num_threads(1)
@@ -281,6 +281,33 @@ def test_text_is_cut_into_shifted_windows(tmp_path: Path) -> None:
     assert (data.task.name, data.input_kind, data.input_shape) == ("language modelling", "text", (9,))
 
 
+def test_any_file_is_read_by_bytes(tmp_path: Path) -> None:
+    content = bytes(RNG.integers(0, 256, 500, dtype=np.uint8))
+    (tmp_path / "raw.bin").write_bytes(content)
+    data = byte_text(tmp_path / "raw.bin", length=9)
+    assert bytes(data.train.inputs[3].tolist()) == content[30:39]
+    assert bytes(data.train.targets[3].tolist()) == content[31:40]
+    assert (data.task.outputs, len(data.class_names), len(data.test)) == (256, 256, 5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_text_is_dealt_in_contiguous_pieces(tmp_path: Path, seed: int) -> None:
+    (tmp_path / "play.txt").write_text("".join(RNG.choice(list("abcd"), 1200)))
+    data = text(tmp_path / "play.txt", length=9)
+    dealt = data.assign(Roles((0.5, 0.25, 0.25), architecture=1, selection=2), generator=_seeded(seed))
+    n = len(data.train)
+    assert sorted(torch.cat(dealt.indices).tolist()) == list(range(n))
+    for part in dealt.indices:
+        places = part.sort().values
+        gaps = torch.cat([places.diff(), places[:1] + n - places[-1:]])
+        assert int((gaps > 1).sum()) == 1  # one piece of the ring
+        assert part.tolist() != places.tolist()  # in random order
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def test_bad_texts_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "play.txt"
     path.write_bytes(b"\xff\xfe\x00")
@@ -291,7 +318,7 @@ def test_bad_texts_are_refused(tmp_path: Path) -> None:
         text(path)
     path.write_text("a" * 650)
     assert len(text(path).test) == 1
-    with pytest.raises(ConfigurationError, match="at least 1 character, got 0"):
+    with pytest.raises(ConfigurationError, match="at least 1 token, got 0"):
         text(path, length=0)
 
 

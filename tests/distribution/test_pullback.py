@@ -35,10 +35,11 @@ from sharewise.engine import Linear, architecture_step, numerics, prepare, strea
 from sharewise.engine.step import gate_gradients
 from sharewise.methods import darts
 from sharewise.run import build_supernet
+from sharewise.space import Space
 from sharewise.spaces import RELAXABLE, load
 from sharewise.supernet import Supernet, cut, frozen_statistics
 from sharewise.testing import check_distribution
-from sharewise.testing.small import first_of_each
+from sharewise.testing.small import MACRO, first_of_each, small_supernet
 
 GEOMETRIES: list[Geometry] = [
     SoftmaxLogits(0.05, scale=0.5),
@@ -61,29 +62,35 @@ NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
 SPACES = [
-    pytest.param(name, marks=pytest.mark.slow if name.startswith("darts") else ()) for name in first_of_each(RELAXABLE)
+    pytest.param(name, marks=pytest.mark.slow if name.startswith(("darts", "hw-gpt-bench")) else ())
+    for name in first_of_each(RELAXABLE)
 ]
 """Without the parts of others, whose decisions are fewer or smaller."""
+
+
+def small(space: str) -> Space:
+    """A macro space in small, another one as it is."""
+    return load(MACRO[space].space if space in MACRO else space)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_distribution_contract(space: str, geometry: Geometry, estimator: Estimator, exclude: tuple[str, ...]) -> None:
-    check_distribution(Learned(geometry, estimator), load(space), exclude=exclude, draws=8)
+    check_distribution(Learned(geometry, estimator), small(space), exclude=exclude, draws=8)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:
-    check_distribution(Autoregressive(hidden=8), load(space), exclude=exclude, draws=8)
+    check_distribution(Autoregressive(hidden=8), small(space), exclude=exclude, draws=8)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("paths", [1, 3])
 def test_sampler_contract(space: str, paths: int) -> None:
-    check_distribution(Uniform(paths), load(space), draws=10)
-    check_distribution(Uniform(paths), load(space), exclude=("none",), draws=10)
+    check_distribution(Uniform(paths), small(space), draws=10)
+    check_distribution(Uniform(paths), small(space), exclude=("none",), draws=10)
 
 
 def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -101,6 +108,9 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
         "toy-separable-cell": ((1, 8, 8), {"channels": 2, "dropout": 0.0}),
     }
     shape, network = networks.get(space, ((6,), {}))
+    if space in MACRO:
+        supernet, tokens = small_supernet(space, outputs=4, examples=2, seed=0)
+        return supernet.double(), tokens, torch.randint(4, tokens.shape, generator=generator)
     supernet = build_supernet(load(space), shape, 4, network=network).double()
     if space == "darts-rnn":
         tokens, targets = torch.randint(4, (2, 6, *shape), generator=generator)

@@ -33,6 +33,7 @@ from sharewise.engine import (
     CostTarget,
     Evolution,
     Limit,
+    RankSampled,
     Scorer,
     SearchState,
     budget,
@@ -440,3 +441,64 @@ def test_a_measured_latency_is_frozen_into_the_run(tmp_path: Path) -> None:
     assert again.with_latencies() is again, "no second measurement"
     assert again.build_recipe().limits == (Limit(table, 1e3),)
     again.execute(tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "by evolution"])
+def test_a_range_is_kept_from_both_sides(listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "_LISTED", 20_000 if listed else 1)
+    costs, space = costs_of("conv-macro"), load("conv-macro")
+    table = costs.architectures(Parameters())
+    everything = table.of_all(list(enumerate_architectures(space)))
+    least, most = (float(np.quantile(everything, q)) for q in (0.6, 0.63))
+    affordable = Affordable([Limit(Parameters(), most, least)], costs, space.relaxation, space)
+    assert affordable.exact == listed
+    rng = np.random.default_rng(0)
+    for side in (0, -1):  # what the rule picks lies below, or above
+        wish = space.architecture({c.name: c.options[side] for c in space.choices})
+        rows = {d.name: rng.dirichlet(np.ones(d.size)).tolist() for d in space.relaxation.decisions}
+        found = affordable.best(rows, wish)
+        assert least <= table.of(found) <= most
+        assert affordable.spent(found)["max_parameters"]["least"] == least
+        with pytest.raises(ConfigurationError, match=r"(less|more) than min_parameters = .* and max_parameters"):
+            affordable.spent(wish)
+    drawn = {table.of(affordable.sample(rng)) for _ in range(20)}
+    assert len(drawn) > 1
+    assert all(least <= cost <= most for cost in drawn)
+    if listed:
+        probabilities = {d.name: [1 / d.size] * d.size for d in space.relaxation.decisions}
+        assert str(affordable.best(probabilities, wish)) in brute_best(affordable, probabilities)[1]
+
+
+def test_ranges_that_nothing_keeps_are_refused() -> None:
+    costs, space = costs_of("toy-tied-width"), load("toy-tied-width")
+    sizes = sorted(set(costs.architectures(Parameters()).of_all(list(enumerate_architectures(space)))))
+    with pytest.raises(ConfigurationError, match=f"min_parameters is .* the largest number .* is {int(sizes[-1]):,}"):
+        Affordable([Limit(Parameters(), math.inf, sizes[-1] + 1)], costs, space.relaxation, space)
+    between = Limit(Parameters(), sizes[-1] - 1, sizes[-2] + 1)
+    with pytest.raises(ConfigurationError, match=r"min_parameters is .* and max_parameters is .* the nearest number"):
+        Affordable([between], costs, space.relaxation, space)
+    for most, least in ((10, 11), (10, -1), (math.inf, 0), (math.inf, math.inf)):
+        with pytest.raises(ConfigurationError, match="must"):
+            Limit(Parameters(), most, least)
+
+
+@pytest.mark.parametrize("selection", [RankSampled(4), Evolution(3, 4, 2, 2, 2)], ids=["ranking", "evolution"])
+def test_selections_score_within_a_range_alone(selection: Any) -> None:
+    space = load("toy-separable-cell")
+    supernet = build_supernet(space, (1, 8, 8), 10, network={"channels": 2})
+    sizes = SupernetCost(supernet, (1, 8, 8)).architectures(Parameters())
+    least, most = np.quantile(sizes.of_all(list(enumerate_architectures(space))), (0.4, 0.5))
+    state = state_of("toy-separable-cell", "spos", (Limit(Parameters(), most, least),), selection=selection)
+    for architecture, _ in run(state).selected.candidates:
+        assert least <= sizes.of(architecture) <= most
+
+
+def test_a_range_is_an_option_of_every_search() -> None:
+    configuration = from_mapping(
+        "search", {"method": "spos", "min_parameters": 10, "max_parameters": 20, "min_macs": 5}
+    )
+    assert isinstance(configuration, SearchConfiguration)
+    first, second = configuration.build_recipe().limits
+    assert (first.least, first.most, second.least, second.most) == (10, 20, 5, math.inf)
+    with pytest.raises(ConfigurationError, match="min_latency"):
+        from_mapping("search", {"latency": {"fixed": 1.0, "options": []}})

@@ -7,6 +7,7 @@ with methods (contracts, resumes, command lines, budgets) reads the register of 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -293,6 +294,18 @@ ROWS: Mapping[str, Row] = {
     "spos": Row(
         {"epochs": 60, "candidates": 256, "selection_examples": 512},
         Rule(plain.weights_only, plain.random_path, decay=5e-4),
+    ),
+    "autoformer": Row(
+        {"epochs": 40, "batch_size": 64, "learning_rate": 0.01, "train_fraction": 0.5, "selection_examples": 512},
+        Rule(
+            plain.weights_only,
+            plain.random_path,
+            rate=1e-3,
+            last_rate=1e-5,
+            decay=0.05,
+            clip=math.inf,
+            descent=plain.decoupled_adam,
+        ),
     ),
     "rs-ws": Row(
         {"epochs": 40, "learning_rate": 0.05, "candidates": 256, "examples": 128},

@@ -125,6 +125,30 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("space", "method", "network"),
+    [
+        (
+            "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2",
+            "tanglenas-gaea",
+            {"patch_size": 4, "stochastic_depth": 0.3},
+        ),
+        pytest.param("nasbench_macro", "fairnas", {"channels": 2}, marks=pytest.mark.slow),
+        pytest.param("nats_size", "spos", {"divisor": 8}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_search_of_a_macro_space_resumes_to_the_bit(
+    space: str, method: str, network: dict[str, Any], run_job: Run, tmp_path: Path
+) -> None:
+    configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"
+    configuration |= {"space": space, "network": network}
+    assert run_job("search", configuration, reference) == 0
+    for index, moment in enumerate([2, 6, "selection"]):
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
+@pytest.mark.parametrize(
     "method",
     ["darts-pt", pytest.param("blank-pt", marks=pytest.mark.slow), pytest.param("sdarts", marks=pytest.mark.slow)],
 )

@@ -29,7 +29,7 @@ from sharewise.space import (
 from sharewise.spaces import RELAXABLE, SPACES, load
 from sharewise.strategy.bridges import to_parameters
 from sharewise.supernet.elastic import ElasticModel
-from sharewise.testing.small import first_of_each
+from sharewise.testing.small import MACRO, first_of_each
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "conv-macro": (3, 12, 12),
@@ -85,8 +85,10 @@ def test_strangers_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*first_of_each(RELAXABLE), "darts:S1", "nasbench101:A_4"])
 def test_no_entry_takes_a_stranger(name: str) -> None:
-    space, rng = load(name), np.random.default_rng(0)
+    space, rng = load(MACRO[name].space if name in MACRO else name), np.random.default_rng(0)
     shape, network = SHAPES.get(name, (3, 8, 8)), NETWORKS.get(name, {})
+    if name in MACRO:
+        shape, network = MACRO[name].input_shape, dict(MACRO[name].network)
     if name.startswith("nasbench1"):
         network = {"channels": 4, "cells": 1}
     supernet, own = sw.build_supernet(space, shape, 3, network=network), drawn(space)

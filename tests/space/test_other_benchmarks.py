@@ -11,7 +11,7 @@ import torch
 
 from sharewise.cost import cost
 from sharewise.errors import ConfigurationError
-from sharewise.run import build_network, build_supernet
+from sharewise.run import build_network
 from sharewise.spaces import load
 from sharewise.spaces.nasbench_macro.network import Network, layer
 
@@ -88,13 +88,11 @@ def test_the_macro_table(shared_data: Path) -> None:
     assert all(len(results) == 1 for results in classes.values())
 
 
-def test_networks_run_and_supernets_say_what_works() -> None:
+def test_networks_run() -> None:
     for space, text in ((SIZE, "8:16:24:8:16"), (SIZE, "8:8:8:8:8"), (MACRO, "01210201"), (MACRO, "00000000")):
         network = build_network(space.parse(text), space, (1, 10, 9), 4).eval()
         with torch.no_grad():
             assert network(torch.rand(2, 1, 10, 9)).shape == (2, 4)
-        with pytest.raises(ConfigurationError, match="sharewise train"):
-            build_supernet(space, (3, 32, 32), 10)
         with pytest.raises(ConfigurationError, match=r"\(channels, height, width\)"):
             build_network(space.parse(text), space, (3,), 4)
     with pytest.raises(ConfigurationError, match="channels must be at least 1"):

@@ -17,6 +17,7 @@ from sharewise.space import sample
 from sharewise.spaces import SEARCHABLE, load
 from sharewise.supernet import Gates, MixedOperation, Supernet, discrete, extract, networks_of
 from sharewise.testing import check_supernet, planted_space, randomise_norms
+from sharewise.testing.small import MACRO, small_supernet
 
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("nasbench201", {"channels": 4, "cells": 1}),
@@ -55,11 +56,12 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("toy-tied-width", {}),
     ("toy-two-inputs", {"width": 8}),
     ("planted", {}),
+    *((name, {}) for name in MACRO),
 ]
 
 
-SLOW = ("darts:S1", "darts:S2", "darts:S3")
-"""Whose layers are those of `darts` and `darts:S4`."""
+SLOW = ("darts:S1", "darts:S2", "darts:S3", "vision-transformer-base", "vision-transformer-small")
+"""Whose layers are those of `darts` and `darts:S4`, or of `vision-transformer-tiny`."""
 
 
 def _many(space: str, network: dict[str, Any]) -> bool:
@@ -68,6 +70,8 @@ def _many(space: str, network: dict[str, Any]) -> bool:
 
 
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
+    if space in MACRO:
+        return small_supernet(space)
     shapes: dict[str, tuple[int, ...]] = {
         "conv-macro": (3, 12, 12),
         "darts-rnn": (3,),

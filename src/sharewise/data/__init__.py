@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         regression,
         segmentation,
     )
-    from sharewise.data.text_file import text
+    from sharewise.data.text_file import byte_text, text
 
 __all__ = [
     "SOURCES",
@@ -70,6 +70,7 @@ __all__ = [
     "Transform",
     "arrays",
     "bilevel",
+    "byte_text",
     "cifar10",
     "cifar100",
     "classification",

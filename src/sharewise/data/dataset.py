@@ -97,6 +97,8 @@ class Dataset:
         std: per-channel deviation of the training images, in [0, 1] units; computed for images when empty.
         augmentation: what is recommended for training on this data.
         provenance: source, licence and checksum, and what was done to the data since.
+        sequential: whether examples follow each other and tell of their neighbours, as pieces of one text do; the parts
+            of a search are then contiguous.
 
     Raises:
         DataError: when shapes, types or labels do not fit together.
@@ -118,6 +120,7 @@ class Dataset:
     std: tuple[float, ...] = field(default=(), repr=False)
     augmentation: Augmentation = field(default_factory=Augmentation)
     provenance: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sequential: bool = False
 
     def __post_init__(self) -> None:
         self._checked(self.train)

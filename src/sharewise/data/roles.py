@@ -318,6 +318,9 @@ class RoleData:
 def deal(dataset: Dataset, roles: Roles, generator: torch.Generator) -> RoleData:
     """Partition the training examples at random by the fractions of `roles`.
 
+    Where examples follow each other (`Dataset.sequential`) every part is one piece of them, seen as a ring that is cut
+    at a random place: what stands beside a training example would otherwise tell of the held-out one.
+
     Args:
         dataset: the data set.
         roles: the parts and who reads them.
@@ -343,5 +346,8 @@ def deal(dataset: Dataset, roles: Roles, generator: torch.Generator) -> RoleData
             f"{', '.join(f'{part:g}' for part in roles.parts)}: a part would be empty; give at least "
             f"{needed} training examples, or larger fractions"
         )
-    shuffled = torch.randperm(n, generator=generator)
-    return RoleData(dataset, roles, tuple(shuffled[start:end] for start, end in pairwise(ends)))
+    order = torch.randperm(n, generator=generator)
+    if not dataset.sequential:
+        return RoleData(dataset, roles, tuple(order[start:end] for start, end in pairwise(ends)))
+    pieces = ((order[0] + torch.arange(start, end)) % n for start, end in pairwise(ends))
+    return RoleData(dataset, roles, tuple(piece[torch.randperm(len(piece), generator=generator)] for piece in pieces))

@@ -125,6 +125,12 @@ SOURCES: Mapping[str, Source] = _sources(
         "sharewise.data.text_file:text",
         options=("length",),
     ),
+    Source(
+        "bytes",
+        "any file for language modelling by bytes",
+        "sharewise.data.text_file:byte_text",
+        options=("length",),
+    ),
 )
 
 

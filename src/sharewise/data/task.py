@@ -178,6 +178,16 @@ def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(-1) == targets).double().mean()
 
 
+def _surprise(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The sum of the negative log-probabilities of all tokens, and their number."""
+    total = F.cross_entropy(_rows(outputs), targets.flatten(), reduction="none").double().sum()
+    return torch.stack([total, torch.full_like(total, targets.numel())])
+
+
+def _perplexity(counts: Tensor) -> Tensor:
+    return _share(counts).exp()
+
+
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs, targets)
 
@@ -303,7 +313,7 @@ def regression(targets: int = 1) -> Task:
 
 
 def language_modelling(vocabulary: int) -> Task:
-    """Prediction of the next token, scored by cross-entropy in nats per token.
+    """Prediction of the next token, scored by cross-entropy in nats per token, and by perplexity, its exponential.
 
     Args:
         vocabulary: number of different tokens.
@@ -313,14 +323,15 @@ def language_modelling(vocabulary: int) -> Task:
 
     Example:
         >>> task = language_modelling(4)
-        >>> round(float(task.loss(torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.long))), 4)
-        1.3863
+        >>> outputs, targets = torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.long)
+        >>> [round(float(score(outputs, targets)), 4) for score in (task.loss, task.metrics["perplexity"])]
+        [1.3863, 4.0]
     """
     return Task(
         "language modelling",
         vocabulary,
         _cross_entropy,
-        {"accuracy": _accuracy},
+        {"accuracy": _accuracy, "perplexity": Pooled(_surprise, _perplexity)},
         primary="loss",
         higher_is_better=False,
         moves="nothing",

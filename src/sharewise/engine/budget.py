@@ -41,32 +41,67 @@ _REPAIR = Generations(40, 50, Best(10), ((OneChoice(), 25), (Crossover(), 25)), 
 @final
 @dataclass(frozen=True)
 class Limit(Part):
-    """A bound on a cost of the selected architecture.
+    """Bounds on a cost of the selected architecture: from above, from below, or both.
 
     Args:
         quantity: what is bounded.
-        most: the largest value that is allowed, in its unit, positive.
+        most: the largest value that is allowed, in its unit, positive; infinite where only `least` bounds.
+        least: the smallest value that is allowed, not more than `most`.
 
     Raises:
-        ConfigurationError: when the bound is not positive and finite.
+        ConfigurationError: when there is no bound, or nothing lies between the two.
 
     Example:
         >>> from sharewise.cost import Parameters
-        >>> Limit(Parameters(), 100_000).most
-        100000
+        >>> Limit(Parameters(), 100_000).most, Limit(Parameters(), 9e6, least=5e6).admits(4e6)
+        (100000, False)
     """
 
     quantity: Quantity
     most: float
+    least: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.most < math.inf:
+        if not (0 < self.most < math.inf or (self.most == math.inf and self.least > 0)):
             raise ConfigurationError(f"{self.quantity.option} must be positive and finite, got {self.most}")
+        if not 0 <= self.least <= self.most or self.least == math.inf:
+            raise ConfigurationError(
+                f"{self.lower} must lie between 0 and {self.quantity.option}, got {self.least:,.10g} and "
+                f"{self.most:,.10g}"
+            )
 
     @property
-    def bound(self) -> float:
-        """What costs are compared with: the limit and the rounding of sums, far below one parameter."""
-        return self.most * (1 + 1e-12)
+    def lower(self) -> str:
+        """What the bound from below is called."""
+        return f"min_{self.quantity.option.removeprefix('max_')}"
+
+    def admits(self, cost: float, *, rounding: float = 1e-12) -> bool:
+        """Whether a cost lies within the bounds.
+
+        Args:
+            cost: in the unit of the quantity.
+            rounding: of sums, relative to the bounds: far below one parameter.
+        """
+        return self.least * (1 - rounding) <= cost <= self.most * (1 + rounding)
+
+    def excess(self, cost: float) -> float:
+        """How far a cost lies outside of the bounds, relative to the bound that it breaks; zero within."""
+        return 0.0 if self.admits(cost) else max(cost / self.most - 1, 1 - cost / self.least if self.least else 0.0)
+
+    @property
+    def wrong_end(self) -> str:
+        """Which of all costs is named where none lies within the bounds."""
+        return "smallest" if not self.least else "largest" if self.most == math.inf else "nearest"
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Those that are given, by the options of the command line."""
+        lower = {self.lower: self.least} if self.least else {}
+        return lower | ({self.quantity.option: self.most} if self.most < math.inf else {})
+
+    def words(self, verb: str = "is") -> str:
+        """The bounds for messages."""
+        return " and ".join(f"{name} {verb} {value:,.10g}" for name, value in self.bounds.items())
 
 
 @final
@@ -75,8 +110,8 @@ class Affordable:
 
     The projection within a budget maximises Σ_d log p_d(a) over the decisions that an architecture takes, subject to
     cost(a) ≤ limit. It is exact where the space has at most 20,000 architectures (all are compared), and where there is
-    one limit on a cost that is a sum over choices (dynamic programming over the architectures that no other dominates);
-    elsewhere evolution repairs the rule's own pick, and the result is affordable but perhaps not the best.
+    one limit from above on a cost that is a sum over choices (dynamic programming over the architectures that no other
+    dominates); elsewhere evolution repairs the rule's own pick, and the result is affordable but perhaps not the best.
 
     Args:
         limits: at least one.
@@ -85,7 +120,8 @@ class Affordable:
         space: what may be selected: the relaxation's space, or its part without excluded options.
 
     Raises:
-        ConfigurationError: when no architecture keeps the limits; the message names the smallest possible cost.
+        ConfigurationError: when no architecture keeps the limits; the message names the smallest possible cost, or the
+            largest one below a bound from below.
     """
 
     def __init__(self, limits: Sequence[Limit], costs: SupernetCost, relaxation: Relaxation, space: Space) -> None:
@@ -94,13 +130,13 @@ class Affordable:
         self.costs: tuple[ArchitectureCosts, ...] = tuple(costs.architectures(limit.quantity) for limit in limits)
         names = [choice.name for choice in space.choices]
         one_each = space.independent and [d.name for d in relaxation.decisions] == names
-        self.additive = one_each and self.costs[0].additive
+        self.additive = one_each and self.costs[0].additive and not any(limit.least for limit in self.limits)
         self._seed: Architecture | None = None
         self._require_possible()
 
     def admits(self, architecture: Architecture) -> bool:
         """Whether an architecture keeps every limit."""
-        return all(table.of(architecture) <= limit.bound for table, limit in zip(self.costs, self.limits, strict=True))
+        return all(limit.admits(table.of(architecture)) for table, limit in self._pairs)
 
     def spent(self, architecture: Architecture) -> dict[str, dict[str, float]]:
         """What an architecture costs beside what it may cost, by the option that bounds it; priced anew, not summed up.
@@ -112,13 +148,20 @@ class Affordable:
             limit.quantity.option: float(limit.quantity.price(self._supernet)(architecture)) for limit in self.limits
         }
         for limit in self.limits:
-            if prices[limit.quantity.option] > limit.most * (1 + 1e-9):
+            price = prices[limit.quantity.option]
+            if not limit.admits(price, rounding=1e-9):
                 raise ConfigurationError(
-                    f"{architecture} costs {prices[limit.quantity.option]:,.10g} {limit.quantity.name}, more than "
-                    f"{limit.quantity.option} = {limit.most:,.10g}; is its cost a function of its choices?"
+                    f"{architecture} costs {price:,.10g} {limit.quantity.name}, "
+                    f"{'more' if price > limit.most else 'less'} than {limit.words('=')}; is its cost a function of "
+                    "its choices?"
                 )
         return {
-            limit.quantity.option: {"most": limit.most, "spent": prices[limit.quantity.option]} for limit in self.limits
+            limit.quantity.option: {
+                **({"most": limit.most} if limit.most < math.inf else {}),
+                **({"least": limit.least} if limit.least else {}),
+                "spent": prices[limit.quantity.option],
+            }
+            for limit in self.limits
         }
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -154,6 +197,10 @@ class Affordable:
             return self._by_sums(logs)
         return self._evolved(lambda a: self._score(a, logs), [wish])
 
+    @property
+    def _pairs(self) -> list[tuple[ArchitectureCosts, Limit]]:
+        return list(zip(self.costs, self.limits, strict=True))
+
     # How far the guarantee goes
 
     @property
@@ -173,8 +220,8 @@ class Affordable:
     def _kept(self) -> npt.NDArray[np.intp]:
         """Indices of the affordable ones among the listed."""
         fits = np.ones(len(self._listed), dtype=bool)
-        for table, limit in zip(self.costs, self.limits, strict=True):
-            fits &= table.of_all(self._listed) <= limit.bound
+        for table, limit in self._pairs:
+            fits &= np.array([limit.admits(cost) for cost in table.of_all(self._listed)], dtype=np.bool_)
         return np.flatnonzero(fits)
 
     @cached_property
@@ -191,29 +238,28 @@ class Affordable:
         return sum(logs[name][i] for name, weights in encoding.items() for i, weight in enumerate(weights) if weight)
 
     def _require_possible(self) -> None:
-        smallest: list[float] = []
+        nearest: list[float] = []
         if self._listed:
             if len(self._kept):
                 return
-            smallest = [float(table.of_all(self._listed).min()) for table in self.costs]
+            nearest = [_nearest(table.of_all(self._listed), limit) for table, limit in self._pairs]
         elif self.additive and len(self.limits) == 1:
             low = self.costs[0].fixed + sum(min(row.values()) for row in self._sums().values())
-            if low <= self.limits[0].bound:
+            if self.limits[0].admits(low):
                 self._seed = self._by_sums({d.name: [0.0] * d.size for d in self.relaxation.decisions})
                 return
-            smallest = [low]
+            nearest = [low]
         else:
             found = self._evolved(lambda a: 0.0, [])
             if self.admits(found):
                 self._seed = found
                 return
-            smallest = [table.of(found) for table in self.costs]
+            nearest = [table.of(found) for table in self.costs]
         how = "" if self._listed or self.additive else " that a search could find"
         words = [
-            f"{limit.quantity.option} is {limit.most:,.10g}, but the smallest number of {limit.quantity.name}{how} is "
-            f"{low:,.10g}"
-            for limit, low in zip(self.limits, smallest, strict=True)
-            if low > limit.bound
+            f"{limit.words()}, but the {limit.wrong_end} number of {limit.quantity.name}{how} is {cost:,.10g}"
+            for limit, cost in zip(self.limits, nearest, strict=True)
+            if not limit.admits(cost)
         ]
         raise ConfigurationError(
             f"no architecture of space {self.space.name!r} keeps the budget: "
@@ -236,7 +282,7 @@ class Affordable:
 
     def _by_sums(self, logs: Mapping[str, Sequence[float]]) -> Architecture:
         """Choice by choice, keep the partial architectures for which no other is both cheaper and more probable."""
-        sums, most = self._sums(), self.limits[0].bound
+        sums, most = self._sums(), self.limits[0].most * (1 + 1e-12)
         rest = sum(min(row.values()) for row in sums.values())
         options = {d.name: d.options for d in self.relaxation.decisions}
         labels: list[tuple[float, float, tuple[Option, ...]]] = [(self.costs[0].fixed, 0.0, ())]
@@ -268,12 +314,13 @@ class Affordable:
             return fill(count, taken) if taken else [*dict.fromkeys((*first, *seed)), *fill(count, taken)][:count]
 
         def fitness(architecture: Architecture) -> tuple[float, ...]:
-            excesses = (
-                max(0.0, table.of(architecture) / limit.bound - 1)
-                for table, limit in zip(self.costs, self.limits, strict=True)
-            )
-            return -sum(excesses), score(architecture)
+            return -sum(limit.excess(table.of(architecture)) for table, limit in self._pairs), score(architecture)
 
         *_, population = _REPAIR.populations(plain, fitness, newcomers, rng)
         best: Architecture = population[0][0]
         return best
+
+
+def _nearest(costs: npt.NDArray[np.float64], limit: Limit) -> float:
+    """The cost that breaks the bounds least."""
+    return min(map(float, costs), key=limit.excess)

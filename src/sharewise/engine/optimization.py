@@ -140,15 +140,19 @@ class AdamOptimization(Optimization):
         betas: decay rates of the moments, in [0, 1).
         weight_decay: L2, added to the gradient.
         gradient_clip: largest global norm of the gradient, or `None`.
+        decoupled: whether weights shrink by learning rate · weight decay in each step instead, apart from the gradient
+            and its moments (AdamW), as transformers are trained.
 
     References:
-        D. Kingma and J. Ba, *Adam*, ICLR 2015 (arXiv 1412.6980).
+        D. Kingma and J. Ba, *Adam*, ICLR 2015 (arXiv 1412.6980); I. Loshchilov and F. Hutter, *Decoupled Weight Decay
+        Regularization*, ICLR 2019 (arXiv 1711.05101), algorithm 2.
     """
 
     learning_rate: Schedule
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 5e-4
     gradient_clip: float | None = 5.0
+    decoupled: bool = False
 
     def __post_init__(self) -> None:
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -157,9 +161,8 @@ class AdamOptimization(Optimization):
 
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.Adam:
         """See `Optimization.build`."""
-        return torch.optim.Adam(
-            parameters, lr=self.learning_rate(0, 1), betas=self.betas, weight_decay=self.weight_decay
-        )
+        kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
+        return kind(parameters, lr=self.learning_rate(0, 1), betas=self.betas, weight_decay=self.weight_decay)
 
 
 def _check(learning_rate: Schedule, momentum: float, weight_decay: float, gradient_clip: float | None) -> None:

@@ -1,5 +1,6 @@
 """The zoo: every method is a function that returns a `Recipe`, a sentence in the vocabulary of `sharewise.engine`."""
 
+from sharewise.methods.autoformer import autoformer
 from sharewise.methods.beta_darts import beta_darts
 from sharewise.methods.darts import darts, darts_erm, darts_second_order
 from sharewise.methods.darts_pt import blank_pt, darts_pt
@@ -21,6 +22,7 @@ from sharewise.methods.tanglenas import tanglenas_darts, tanglenas_drnas, tangle
 
 __all__ = [
     "METHODS",
+    "autoformer",
     "beta_darts",
     "blank_pt",
     "build",

@@ -59,9 +59,9 @@ def spos(
         learning_rate: of w, at the start of the cosine.
         minimum_learning_rate: of w, at its end.
         weight_decay: of w.
-        optimizer: `"sgd"` with momentum 0.9 and the gradient clipped to norm 5, `"adam"` with the same clip, or
-            `"rmsprop"` with the semantics of TensorFlow, the same momentum and no clip, as NAS-Bench-101 was trained
-            (see `RootMeanSquare`).
+        optimizer: `"sgd"` with momentum 0.9 and the gradient clipped to norm 5, `"adam"` with the same clip, `"adamw"`
+            for transformers, or `"rmsprop"` with the semantics of TensorFlow, the same momentum and no clip, as
+            NAS-Bench-101 was trained (see `RootMeanSquare`).
         train_fraction: of the training examples that train w, in (0, 1); the others rank architectures.
         paths: architectures per step, whose losses on a batch are averaged (AVG-n of *To Share or Not To Share*).
         sampling: `"uniform"`, or `"proportional"` to the trainable parameters of an architecture (PRO-RATA there).
@@ -106,9 +106,13 @@ def spos(
     if path_dropout and epochs < 2:
         raise ConfigurationError(f"path_dropout rises from 0 over the epochs, which needs at least 2, got {epochs}")
     sampler: Callable[..., Blueprint] = named("sampling", sampling, uniform=Uniform, proportional=Proportional)
-    mover: Callable[..., Optimization] = named(
-        "optimizer", optimizer, sgd=WeightOptimization, adam=AdamOptimization, rmsprop=RootMeanSquareOptimization
-    )
+    movers: dict[str, Callable[..., Optimization]] = {
+        "sgd": WeightOptimization,
+        "adam": AdamOptimization,
+        "adamw": partial(AdamOptimization, decoupled=True),
+        "rmsprop": RootMeanSquareOptimization,
+    }
+    mover = named("optimizer", optimizer, **movers)
     at_random: Callable[..., Selection] = partial(RankSampled, candidates)
     by_evolution: Callable[..., Selection] = partial(_evolved, candidates, population)
     best_of = named("selection", selection, random=at_random, evolution=by_evolution)

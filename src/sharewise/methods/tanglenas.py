@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from sharewise.data import bilevel
 from sharewise.distribution import (
@@ -60,8 +61,8 @@ def tanglenas_drnas(
     Args:
         epochs: passes over the examples that train w.
         batch_size: examples per step, for both steps.
-        optimizer: of w: `"sgd"` with momentum 0.9, or `"adam"`, which the paper takes on conv-macro (with
-            `learning_rate=3e-4, minimum_learning_rate=1e-4, weight_decay=5e-4`).
+        optimizer: of w: `"sgd"` with momentum 0.9, `"adamw"` for transformers, or `"adam"`, which the paper takes on
+            conv-macro (with `learning_rate=3e-4, minimum_learning_rate=1e-4, weight_decay=5e-4`).
         learning_rate: of w, at the start of the cosine.
         minimum_learning_rate: of w, at its end.
         weight_decay: of w.
@@ -188,7 +189,7 @@ def tanglenas_gaea(
     Args:
         epochs: passes over the examples that train w.
         batch_size: examples per step, for both steps.
-        optimizer: of w, `"sgd"` or `"adam"`, see `tanglenas_drnas`.
+        optimizer: of w, `"sgd"`, `"adam"` or `"adamw"`, see `tanglenas_drnas`.
         learning_rate: of w, at the start of the cosine.
         minimum_learning_rate: of w, at its end.
         weight_decay: of w.
@@ -227,5 +228,10 @@ def tanglenas_gaea(
 
 
 def _optimization(word: str, rate: float, minimum: float, weight_decay: float) -> Optimization:
-    mover: Callable[..., Optimization] = named("optimizer", word, sgd=WeightOptimization, adam=AdamOptimization)
+    movers: dict[str, Callable[..., Optimization]] = {
+        "sgd": WeightOptimization,
+        "adam": AdamOptimization,
+        "adamw": partial(AdamOptimization, decoupled=True),
+    }
+    mover = named("optimizer", word, **movers)
     return mover(Cosine(rate, minimum), weight_decay=weight_decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -143,6 +144,10 @@ class SearchConfiguration(Configuration):
         max_macs: the largest number of multiply-accumulates per example that the found network may need.
         max_latency: the longest time, in milliseconds, that the found network may take for one example by the latency
             table of the run.
+        min_parameters: the smallest number of trainable parameters that the found network may have, with or without a
+            largest one.
+        min_macs: the smallest number of multiply-accumulates per example that the found network may need.
+        min_latency: the shortest time, in milliseconds, that the found network may take for one example.
         selection: how the architecture is picked; by default as the method does.
         tuning_epochs: of the search between two rounds of the selection perturbation, 5 in its paper.
         keep: options per decision that remain from the second part of the search on, the third, and so on; the parts
@@ -166,6 +171,9 @@ class SearchConfiguration(Configuration):
     max_parameters: int | None = None
     max_macs: int | None = None
     max_latency: float | None = None
+    min_parameters: int | None = None
+    min_macs: int | None = None
+    min_latency: float | None = None
     budget_penalty: float = 0.0
     latency: Mapping[str, Any] | None = None
 
@@ -175,8 +183,10 @@ class SearchConfiguration(Configuration):
             raise ConfigurationError(
                 "budget_penalty needs a budget: give max_parameters, max_macs or max_latency as well"
             )
-        if self.latency is not None and self.max_latency is None:
-            raise ConfigurationError("a latency table bounds nothing without max_latency: give it, or no table")
+        if self.latency is not None and not self._bounds_latency:
+            raise ConfigurationError(
+                "a latency table bounds nothing without max_latency or min_latency: give one of them, or no table"
+            )
 
     def network_options(self) -> dict[str, Any]:
         """All options of the network, with what the method asks for under what was given, and defaults filled in."""
@@ -190,15 +200,16 @@ class SearchConfiguration(Configuration):
         if self.tuning_epochs is not None:
             selection = selection.tuned(self.tuning_epochs)
         limits = tuple(
-            Limit(quantity(), most)
-            for quantity, most in (
-                (Parameters, self.max_parameters),
-                (MultiplyAccumulates, self.max_macs),
-                (self._latencies, self.max_latency),
+            Limit(quantity(), math.inf if most is None else most, 0 if least is None else least)
+            for quantity, most, least in (
+                (Parameters, self.max_parameters, self.min_parameters),
+                (MultiplyAccumulates, self.max_macs, self.min_macs),
+                (self._latencies, self.max_latency, self.min_latency),
             )
-            if most is not None
+            if most is not None or least is not None
         )
-        penalties = [CostTarget(limit.quantity, limit.most, self.budget_penalty) for limit in limits]
+        bounded = [limit for limit in limits if limit.most < math.inf]
+        penalties = [CostTarget(limit.quantity, limit.most, self.budget_penalty) for limit in bounded]
         return replace(
             recipe,
             limits=limits,
@@ -206,6 +217,10 @@ class SearchConfiguration(Configuration):
             selection=selection,
             stages=pruned(recipe.stages, self.keep) if self.keep else recipe.stages,
         )
+
+    @property
+    def _bounds_latency(self) -> bool:
+        return (self.max_latency, self.min_latency) != (None, None)
 
     def _latencies(self) -> Latency:
         return Latency(0.0, ()) if self.latency is None else Latency.from_json(self.latency)
@@ -216,7 +231,7 @@ class SearchConfiguration(Configuration):
 
     def with_latencies(self) -> SearchConfiguration:
         """The same search with a latency table, measured here and now on the device of the run, if it needs one."""
-        if self.max_latency is None or self.latency is not None:
+        if not self._bounds_latency or self.latency is not None:
             return self
         space, dataset = self.load_space(), self.load_data()
 
@@ -241,7 +256,7 @@ class SearchConfiguration(Configuration):
         extension: Extension | None = None,
     ) -> SearchResult:
         """Run the search in a folder, or continue it there, by more epochs where it has ended."""
-        if self.max_latency is not None and self.latency is None:
+        if self._bounds_latency and self.latency is None:
             return self.with_latencies().execute(out, resume=resume, callbacks=callbacks, extension=extension)
         return self.search().run(self._keep(out, resume, extension), callbacks, self.complete())
 

@@ -202,7 +202,7 @@ class Search:
             "data": self.dataset.name,
             "network": network_options(self.space, self.network),
             "recipe": {"epochs": recipe.epochs, **recipe.arguments},
-            "limits": {limit.quantity.option: limit.most for limit in recipe.limits},
+            "limits": {name: bound for limit in recipe.limits for name, bound in limit.bounds.items()},
             "seed": setting.seed,
             "device": setting.place.device,
             "precision": setting.place.precision,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -98,7 +98,8 @@ class TrainingRecipe:
             dropped after training, and not part of the counted costs.
         cutout: side of a square that is erased from each training image; 0 for none. DARTS uses 16.
         validation_fraction: part of the training examples that is held out to follow the training; 0 uses them all.
-        optimizer: `"sgd"`; `"adam"`, which has no momentum argument and suits networks without batch norm; or
+        optimizer: `"sgd"`; `"adam"`, which has no momentum argument and suits networks without batch norm; `"adamw"`,
+            the same with a weight decay apart from the gradient, for transformers; or
             `"rmsprop"` with the semantics of TensorFlow, as in NAS-Bench-101.
         schedule: of the learning rate: half a `"cosine"` to zero; `"linear"` to zero, with a gentle end; or
             `"exponential"`, which multiplies by `decay` after every epoch.
@@ -243,7 +244,7 @@ def _descent(training: TrainingRecipe) -> Optimization:
     )
 
 
-def _adam(training: TrainingRecipe) -> Optimization:
+def _adam(training: TrainingRecipe) -> AdamOptimization:
     return AdamOptimization(
         training.learning_rates,
         weight_decay=training.weight_decay,
@@ -263,6 +264,7 @@ def _root_mean_square(training: TrainingRecipe) -> Optimization:
 _OPTIMIZERS: Mapping[str, Callable[[TrainingRecipe], Optimization]] = {
     "sgd": _descent,
     "adam": _adam,
+    "adamw": lambda training: replace(_adam(training), decoupled=True),
     "rmsprop": _root_mean_square,
 }
 

@@ -16,6 +16,7 @@ from sharewise.space.family import read_options
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
+from sharewise.spaces.hw_gpt_bench import SIZES, hw_gpt_bench_l, hw_gpt_bench_m, hw_gpt_bench_s
 from sharewise.spaces.language_model import language_model
 from sharewise.spaces.mobilenetv3 import mobilenetv3
 from sharewise.spaces.nasbench1shot1 import DESIGNS, nasbench1shot1
@@ -41,6 +42,9 @@ __all__ = [
     "conv_macro",
     "darts",
     "darts_rnn",
+    "hw_gpt_bench_l",
+    "hw_gpt_bench_m",
+    "hw_gpt_bench_s",
     "language_model",
     "load",
     "mobilenetv3",
@@ -67,6 +71,7 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "darts:fair": fair,
     **{f"darts:{name}": partial(reduced, name) for name in REDUCED},
     "darts-rnn": darts_rnn,
+    **{f"hw-gpt-bench:{size}": space for size, space in SIZES.items()},
     "language-model": language_model,
     "mobilenetv3": mobilenetv3,
     "nasbench101": nasbench101,
@@ -90,10 +95,13 @@ RELAXABLE = (
     "darts",
     "darts-rnn",
     *(f"darts:{name}" for name in REDUCED),
+    *(f"hw-gpt-bench:{size}" for size in SIZES),
     "language-model",
     "mobilenetv3",
     *(f"nasbench1shot1:{name}" for name in DESIGNS),
     "nasbench201",
+    "nasbench_macro",
+    "nats_size",
     "ofa-resnet50",
     "proxylessnas",
     "toy-separable-cell",

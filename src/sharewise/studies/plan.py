@@ -191,8 +191,8 @@ class StudyPlan:
         checkpoint_every: steps between checkpoints within an epoch.
         device: auto, cpu, cuda, …
         precision: float32, float64 or bfloat16.
-        settings: of every search, by name: max_steps, max_parameters, max_macs, max_latency with the latency table that
-            it is read from, budget_penalty, and whatever else `sharewise search` may be told.
+        settings: of every search, by name: max_steps, max_parameters, min_parameters, max_macs, max_latency with the
+            latency table that it is read from, budget_penalty, and whatever else `sharewise search` may be told.
 
     Raises:
         ConfigurationError: when a part is missing, or named twice.
@@ -238,10 +238,11 @@ class StudyPlan:
                 raise unknown_name("setting of every search:", name, SETTINGS)
         if "max_steps" in self.settings and not self.budget.free:
             raise ConfigurationError("a budget sets the steps of every search; leave out max_steps, or budget")
-        if "max_latency" in self.settings and "latency" not in self.settings:
+        bounds = [name for name in ("max_latency", "min_latency") if name in self.settings]
+        if bounds and "latency" not in self.settings:
             raise ConfigurationError(
-                "max_latency needs the latency table that all searches read (--latency-table FILE): each would measure "
-                "another one"
+                f"{bounds[0]} needs the latency table that all searches read (--latency-table FILE): each would "
+                "measure another one"
             )
 
     @classmethod

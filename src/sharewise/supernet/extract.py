@@ -79,6 +79,7 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
     for name, parameter in network.named_parameters(remove_duplicate=False):
         tied.setdefault(id(parameter), []).append(name)
     network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    _give_constants(network, supernet, architecture)
     for first, *others in tied.values():  # assignment gives every name a parameter of its own
         for name in others:
             owner, _, local = name.rpartition(".")
@@ -88,6 +89,19 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and _storage(state[name]) not in frozen)
     return network.train(supernet.training)
+
+
+def _give_constants(network: nn.Module, supernet: Supernet, architecture: Architecture) -> None:
+    """Buffers that no state holds, such as indices, as the plain network computes them when it is built."""
+    missing = [name for name, buffer in network.named_buffers() if buffer.is_meta]
+    device = next((parameter.device for parameter in supernet.parameters()), torch.device("cpu"))
+    if not missing or device.type == "meta":
+        return
+    with torch.random.fork_rng(devices=[]):
+        built = supernet.plain(architecture)
+    for name in missing:
+        owner, _, local = name.rpartition(".")
+        network.get_submodule(owner)._buffers[local] = built.get_buffer(name).to(device)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,16 +1,26 @@
-"""Arguments that make any method short, for tests of what has nothing to do with how well it searches."""
+"""What makes any method short and any macro space small, for tests of what has nothing to do with how well it searches.
+
+A macro space is one large network in many sizes. Where its sizes are options, a small version has other ones; elsewhere
+its networks are narrow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
 
-from sharewise.errors import ConfigurationError
+import torch
+from torch import Tensor
+
+from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.methods import METHODS, build, parameters
-from sharewise.run.networks import asked_network
+from sharewise.run.networks import asked_network, build_supernet
 from sharewise.space import Space
+from sharewise.spaces import load
+from sharewise.supernet import Supernet
 
-__all__ = ["first_of_each", "methods_of", "small_arguments"]
+__all__ = ["MACRO", "SmallVersion", "first_of_each", "methods_of", "small_arguments", "small_supernet"]
 
 _SMALL: dict[str, Any] = {
     "epochs": 2,
@@ -22,6 +32,79 @@ _SMALL: dict[str, Any] = {
     "controller_samples": 2,
     "tuning_epochs": 1,
 }
+
+
+@final
+@dataclass(frozen=True)
+class SmallVersion:
+    """A macro space in small.
+
+    Args:
+        space: its name, with options where the space has some.
+        input_shape: of one example.
+        network: options of the network.
+        vocabulary: number of tokens where inputs are texts; 0 for images.
+    """
+
+    space: str
+    input_shape: tuple[int, ...]
+    network: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: int = 0
+
+
+_SIZES = "layers=1,2:heads=1,2:mlp_ratio=2,3"
+
+MACRO: Mapping[str, SmallVersion] = {
+    **{
+        f"hw-gpt-bench:{size}": SmallVersion(f"hw-gpt-bench:{size}:embedding=8,12:{_SIZES}", (5,), {"head_size": 4}, 3)
+        for size in "SML"
+    },
+    "language-model": SmallVersion(f"language-model:embedding=8,12,16:{_SIZES}", (5,), {"dropout": 0.0}, 3),
+    **{
+        name: SmallVersion(f"{name}:depth=1,2:kernel=3,5:expansion=2,3", (2, 16, 16), {"width": 0.1})
+        for name in ("mobilenetv3", "proxylessnas")
+    },
+    "ofa-resnet50": SmallVersion(
+        "ofa-resnet50:more=0,1:width=0.5,1.0:expansion=0.25,0.5", (2, 16, 16), {"width": 0.06, "multiple": 1}
+    ),
+    "nasbench_macro": SmallVersion("nasbench_macro", (3, 9, 8), {"channels": 2}),
+    "nats_size": SmallVersion("nats_size", (3, 9, 8), {"divisor": 8}),
+    **{
+        f"vision-transformer-{size}": SmallVersion(
+            f"vision-transformer-{size}:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2",
+            (1, 4, 8),
+            {"patch_size": 2, "stochastic_depth": 0.0},
+        )
+        for size in ("base", "small", "tiny")
+    },
+}
+"""The macro spaces by name."""
+
+
+def small_supernet(name: str, *, outputs: int = 3, examples: int = 4, seed: int = 0) -> tuple[Supernet, Tensor]:
+    """A supernet of seconds of a macro space, and inputs for it.
+
+    Args:
+        name: a key of `MACRO`.
+        outputs: classes, or tokens.
+        examples: in the batch of inputs.
+        seed: of inputs.
+
+    Raises:
+        ConfigurationError: for another space.
+
+    Example:
+        >>> supernet, tokens = small_supernet("language-model")
+        >>> supernet.space.name, tokens.shape
+        ('language-model:embedding=8,12,16:layers=1,2:heads=1,2:mlp_ratio=2,3', torch.Size([4, 5]))
+    """
+    if name not in MACRO:
+        raise unknown_name("macro space", name, MACRO)
+    small, generator = MACRO[name], torch.Generator().manual_seed(seed)
+    shape = (examples, *small.input_shape)
+    tokens = torch.randint(min(small.vocabulary, outputs) or 1, shape, generator=generator)
+    inputs = tokens if small.vocabulary else torch.randn(shape, generator=generator)
+    return build_supernet(load(small.space), small.input_shape, outputs, network=small.network), inputs
 
 
 def methods_of(space: Space) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sharewise.errors import InheritanceError
 from sharewise.space import Architecture, sample
 from sharewise.supernet import Gate, Gates, MixedOperation, Shared, Supernet, discrete, extract
+from sharewise.supernet.elastic.settling import vary_constants
 from sharewise.supernet.extract import inherited_state
 from sharewise.testing.expect import expect
 from sharewise.testing.influence import check_influence
@@ -62,9 +63,10 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
     architecture; where what is inherited is no slice but a function of the weights, such as a transformed kernel, they
     are gradients through that function. Under random gates the operations that are not active are neither executed nor
     given a gradient (`None`, not zeros). Gates leave no trace in the network. Every choice changes something where it
-    is active and nothing where it is not, and the weights of every gate are read (`check_influence`). All norm layers
-    are randomised first, without which these comparisons would be vacuous. Where a supernet says that no network can
-    inherit its weights (`InheritanceError`, as under partial channels), nothing is compared with an extracted one.
+    is active and nothing where it is not, and the weights of every gate are read (`check_influence`). All norm layers,
+    and what starts as zeros, are randomised first, without which these comparisons would be vacuous. Where a supernet
+    says that no network can inherit its weights (`InheritanceError`, as under partial channels), nothing is compared
+    with an extracted one.
 
     Args:
         supernet: on the CPU.
@@ -83,6 +85,7 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
     generator = torch.Generator().manual_seed(seed)
     supernet = copy.deepcopy(supernet)
     randomise_norms(supernet, generator)
+    vary_constants(supernet, generator)
     rng = np.random.default_rng(seed)
     architectures = [sample(supernet.space, rng) for _ in range(samples)]
     heirs = _has_heirs(supernet, architectures[0])

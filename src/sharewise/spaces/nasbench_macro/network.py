@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["InvertedResidual", "Network", "layer"]
+__all__ = ["InvertedResidual", "Network", "layer", "widths"]
 
 
 class InvertedResidual(nn.Module):
@@ -52,6 +52,21 @@ def layer(digit: str, channels_in: int, channels_out: int, stride: int) -> nn.Mo
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
 
+def widths(channels: int) -> list[tuple[int, int, int]]:
+    """The channels that each of the eight layers reads and writes, and its stride.
+
+    Args:
+        channels: of the stem.
+    """
+    found, before = [], channels
+    for place in range(8):
+        first = place in (0, 2, 5)
+        after = 2 * before if first else before
+        found.append((before, after, 2 if first else 1))
+        before = after
+    return found
+
+
 class Network(nn.Module):
     """The network of one architecture.
 
@@ -73,15 +88,10 @@ class Network(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
-        layers, before = [], channels
-        for place, digit in enumerate(architecture):
-            first = place in (0, 2, 5)
-            after = 2 * before if first else before
-            layers.append(layer(digit, before, after, 2 if first else 1))
-            before = after
-        self.layers = nn.Sequential(*layers)
+        sizes = widths(channels)
+        self.layers = nn.Sequential(*(layer(d, *size) for d, size in zip(architecture, sizes, strict=True)))
         self.head = nn.Sequential(
-            nn.Conv2d(before, 1280, 1, bias=False),
+            nn.Conv2d(sizes[-1][1], 1280, 1, bias=False),
             nn.BatchNorm2d(1280),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),

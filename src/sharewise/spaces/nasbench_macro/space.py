@@ -84,7 +84,7 @@ def nasbench_macro() -> Space:
         choices=tuple(Choice(f"layer_{layer}", BLOCKS, ordered=True) for layer in range(_LAYERS)),
         codec=Codec(_encode, _decode, _digits),
         canonical_forms={"identity": _effective},
-        networks="sharewise.spaces.nasbench_macro.networks",
+        networks="sharewise.spaces.nasbench_macro.supernet",
         draw=_draw,
         summary="NAS-Bench-Macro: 8 layers, each identity or one of two MobileNetV2 blocks",
     )

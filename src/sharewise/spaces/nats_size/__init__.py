@@ -1,4 +1,4 @@
-"""NATS-Bench size space: `space.py` (values, no torch), `network.py` (the plain network), `networks.py`."""
+"""NATS-Bench size space: `space.py` (values, no torch), `network.py` (the plain network), `supernet.py`."""
 
 from sharewise.spaces.nats_size.space import nats_size
 

@@ -73,7 +73,7 @@ def nats_size() -> Space:
         name="nats_size",
         choices=tuple(Choice(f"channels_{layer}", CHANNELS, ordered=True) for layer in range(LAYERS)),
         codec=Codec(_encode, _decode, _digits),
-        networks="sharewise.spaces.nats_size.networks",
+        networks="sharewise.spaces.nats_size.supernet",
         draw=_draw,
         summary="NATS-Bench size space: 5 channel counts of 8 to 64 for a fixed cell",
     )

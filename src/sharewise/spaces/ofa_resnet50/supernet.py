@@ -83,12 +83,12 @@ def _choices(space: Space, options: ResNetOptions) -> dict[str, Choices]:
         "again.*": depth([0, 1], name="depth_stem"),
         "leave.0": following("width_stem", size=sizes.stem),
     }
-    for stage, least in enumerate(BLOCKS):
+    for stage in range(len(BLOCKS)):
         name, channels = f"width_{stage + 1}", partial(sizes.stage, stage)
-        depths = map(_number, space[f"depth_{stage + 1}"].options)
+        depths = [_number(option) for option in space[f"depth_{stage + 1}"].options]
         found[f"stages.{stage}.*"] = depth(depths, name=f"depth_{stage + 1}")
         found[f"stages.{stage}.0.expand.0"] = following(name, size=channels)
-        for block in range(least + 2):
+        for block in range(depths[-1]):
             inside = following(name, f"expansion_{stage + 1}_{block + 1}", size=partial(_bottleneck, sizes, stage))
             found |= {f"stages.{stage}.{block}.{layer}.0": inside for layer in ("reduce", "convolve")}
     return found

@@ -30,29 +30,24 @@ REACH = 14
 """The largest distance of patches that has a row of its own."""
 
 
-def distances(patches: int) -> Tensor:
-    """By places of two patches in a row of so many, the row of a table for their distance: shape `(patches, patches)`.
-
-    Args:
-        patches: in one direction.
-    """
-    places = torch.arange(patches)
-    return (places[None, :] - places[:, None]).clamp(-REACH, REACH) + REACH + 1
-
-
-def rows_of_tables(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The rows of the vertical and of the horizontal table for all pairs of tokens, the class token first.
+def rows_of_tables(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The rows of the vertical and of the horizontal tables for all pairs of tokens, the class token first.
 
     Args:
         height: patches from top to bottom.
         width: patches from left to right.
+        device: of the result.
 
     Returns:
-        Two index tensors of shape `(tokens, tokens)`, with zeros for the class token.
+        Two tensors of indices, of shape `(tokens, tokens)`, with zeros for the class token.
     """
-    vertical = distances(height).repeat_interleave(width, 0).repeat_interleave(width, 1)
-    horizontal = distances(width).repeat(height, height)
-    return F.pad(vertical, (1, 0, 1, 0)), F.pad(horizontal, (1, 0, 1, 0))
+    patches = torch.arange(height * width, device=device)
+    return _rows(patches // width), _rows(patches % width)
+
+
+def _rows(places: Tensor) -> Tensor:
+    distances = (places[None, :] - places[:, None]).clamp(-REACH, REACH) + REACH + 1
+    return F.pad(distances, (1, 0, 1, 0))
 
 
 class RelativePositions(nn.Module):
@@ -73,24 +68,21 @@ class RelativePositions(nn.Module):
 class Attention(nn.Module):
     """Attention with relative positions; the rows i, i + 3, i + 6, … of `qkv` are queries, keys and values."""
 
-    def __init__(self, features: int, heads: int, grid: tuple[int, int], dropout: float, attention_dropout: float):
+    def __init__(self, features: int, heads: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.qkv = nn.Linear(features, 3 * HEAD * heads)
         self.project = nn.Linear(HEAD * heads, features)
         self.of_keys, self.of_values = RelativePositions(), RelativePositions()
         self.attention_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
-        vertical, horizontal = rows_of_tables(*grid)
-        self.register_buffer("vertical", vertical, persistent=False)
-        self.register_buffer("horizontal", horizontal, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens `(n, tokens, features)` to tokens of the same shape."""
+    def forward(self, x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+        """Map tokens `(n, tokens, features)` to tokens of the same shape; see `rows_of_tables` for the others."""
         parts = self.qkv(x).view(x.shape[0], x.shape[1], -1, HEAD, 3).unbind(-1)
         q, k, v = (part.transpose(1, 2) for part in parts)
-        keys = self.of_keys(self.vertical, self.horizontal)
+        keys = self.of_keys(vertical, horizontal)
         scores = q @ k.transpose(-2, -1) + torch.einsum("nhqd,qkd->nhqk", q, keys)
         weights = self.attention_dropout((scores * HEAD**-0.5).softmax(-1))
-        values = self.of_values(self.vertical, self.horizontal)
+        values = self.of_values(vertical, horizontal)
         heads = weights @ v + torch.einsum("nhqk,qkd->nhqd", weights, values)
         outputs: Tensor = self.dropout(self.project(heads.transpose(1, 2).flatten(2)))
         return outputs
@@ -110,14 +102,13 @@ class Layer(nn.Module):
         features: int,
         hidden: int,
         heads: int,
-        grid: tuple[int, int],
         dropout: float,
         attention_dropout: float,
         drop_path: float,
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(features)
-        self.attention = Attention(features, heads, grid, dropout, attention_dropout)
+        self.attention = Attention(features, heads, dropout, attention_dropout)
         self.perceptron_norm = nn.LayerNorm(features)
         self.perceptron = nn.Sequential(
             nn.Linear(features, hidden),
@@ -128,9 +119,9 @@ class Layer(nn.Module):
         )
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens `(n, tokens, features)` to tokens of the same shape."""
-        x = x + self._dropped(self.attention(self.attention_norm(x)))
+    def forward(self, x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+        """Map tokens `(n, tokens, features)` to tokens of the same shape; see `rows_of_tables` for the others."""
+        x = x + self._dropped(self.attention(self.attention_norm(x), vertical, horizontal))
         return x + self._dropped(self.perceptron(self.perceptron_norm(x)))
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -176,17 +167,15 @@ class Network(nn.Module):
             "attention_dropout": attention_dropout,
             "drop_path": tuple(drop_path),
         }
-        grid = (input_shape[1] // patch_size, input_shape[2] // patch_size)
+        self.grid = (input_shape[1] // patch_size, input_shape[2] // patch_size)
         self.patches = nn.Conv2d(input_shape[0], features, patch_size, patch_size)
         self.class_token = nn.Parameter(torch.empty(1, 1, features))
-        self.positions = nn.Parameter(torch.empty(1, grid[0] * grid[1] + 1, features))
+        self.positions = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1] + 1, features))
         self.dropout = nn.Dropout(dropout)
         rates = tuple(drop_path) or (0.0,) * len(heads)
-        self.layers = nn.Sequential(
-            *(
-                Layer(features, int(features * ratio), number, grid, dropout, attention_dropout, rate)
-                for ratio, number, rate in zip(ratios, heads, rates, strict=True)
-            )
+        self.layers = nn.ModuleList(
+            Layer(features, int(features * ratio), number, dropout, attention_dropout, rate)
+            for ratio, number, rate in zip(ratios, heads, rates, strict=True)
         )
         self.norm = nn.LayerNorm(features)
         self.classifier = nn.Linear(features, outputs)
@@ -205,6 +194,9 @@ class Network(nn.Module):
         """Map images to class scores `(n, outputs)`."""
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), 1)
-        x = self.norm(self.layers(self.dropout(x + self.positions)))
-        outputs: Tensor = self.classifier(x[:, 1:].mean(1))
+        x = self.dropout(x + self.positions)
+        vertical, horizontal = rows_of_tables(*self.grid, x.device)
+        for layer in self.layers:
+            x = layer(x, vertical, horizontal)
+        outputs: Tensor = self.classifier(self.norm(x)[:, 1:].mean(1))
         return outputs

@@ -40,8 +40,8 @@ class VisionTransformerOptions:
             that leaves at least 7 patches in each direction: 16 for images of 224, 8 for 64, 4 for 32.
         dropout: probability with which tokens and outputs of linear layers are zeroed, in [0, 1).
         attention_dropout: the same of weights of attention, in [0, 1).
-        drop_path: probability with which a branch of the last layer is left out for an example, in [0, 1); it rises
-            linearly from 0 in the first layer of the deepest network.
+        stochastic_depth: probability with which a branch of the last layer is left out for an example, in [0, 1); it
+            rises linearly from 0 in the first layer of the deepest network.
         published: whether the shared weights are superposed as the authors of TangleNAS do, who scale a dimension where
             it is written and where it is read, or once (default).
     """
@@ -49,11 +49,11 @@ class VisionTransformerOptions:
     patch_size: int | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    drop_path: float = 0.1
+    stochastic_depth: float = 0.1
     published: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("dropout", "attention_dropout", "drop_path"):
+        for name in ("dropout", "attention_dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"network option {name} must lie in [0, 1), got {getattr(self, name)}")
         if self.patch_size is not None and self.patch_size < 1:
@@ -99,7 +99,7 @@ def _network(
         patch,
         options.dropout,
         options.attention_dropout,
-        _rates(options.drop_path, architecture, len(numbers)),
+        _rates(options.stochastic_depth, architecture, len(numbers)),
     )
 
 

@@ -16,13 +16,16 @@ from sharewise.supernet.elastic.model import examined
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
 from sharewise.supernet.elastic.sliced_execution import Execution
-from sharewise.supernet.gate import Gates
+from sharewise.supernet.gate import Gates, discrete
 from sharewise.supernet.supernet import Networks, Shared, Supernet
 
 __all__ = ["ElasticSupernet", "elastic_networks"]
 
 Plain = Callable[[Architecture, Sequence[int], int, Any], nn.Module]
 """Builds the plain network of an architecture from the shape of one input, the number of outputs, and options."""
+
+Whole = Callable[[Space, Sequence[int], int, Any], nn.Module]
+"""Builds the network that all architectures of a space share, from the same beside the space."""
 
 _EXAMINED = 64
 """Networks of different options whose examination is remembered."""
@@ -36,6 +39,7 @@ def elastic_networks(
     network: Plain,
     choices: Callable[[Space, Any], Chosen],
     *,
+    shared: Whole | None = None,
     options: type = ElasticOptions,
     input_kinds: tuple[str, ...] = ("image",),
     example: Callable[[Sequence[int]], Tensor] = _normal,
@@ -44,7 +48,7 @@ def elastic_networks(
 
     The folder of a space exports the value: `NETWORKS = elastic_networks(network, choices)`. The supernet is the plain
     network of the last option of every choice, sliced and superposed as `elastic` does; nothing else has to be written.
-    Its weights have the names that they have in the plain network.
+    Its weights have the names that they have in the plain network, but for those of modules that stand in a `Choose`.
 
     Args:
         network: builds the plain network of an architecture from the shape of one input, the number of outputs, and
@@ -52,6 +56,9 @@ def elastic_networks(
         choices: from the space and options to what is chosen in the largest network, by pattern of module paths, as
             `elastic` takes it. Every choice has the `name` of a choice of the space, and its sizes are in the order of
             that choice's options, of which they may be multiples.
+        shared: builds the network that all architectures share where it is not the plain network of the last options:
+            where these differ by whole modules, it holds a `Choose` in their place, which is named after a choice of
+            the space and has its options in their order.
         options: a frozen dataclass of network options; a field `published` asks for the authors' form of superposition.
         input_kinds: which kinds of input the networks take.
         example: makes a batch of inputs from the shape of one, with which the network is traced; normal numbers if not
@@ -78,7 +85,7 @@ def elastic_networks(
         >>> [tuple(p.shape) for p in supernet.parameters()]
         [(8, 4), (8,), (3, 8), (3,)]
     """
-    return Networks(options, _Builder(network, choices, example), network, input_kinds)
+    return Networks(options, _Builder(network, choices, shared, example), network, input_kinds)
 
 
 @final
@@ -86,9 +93,13 @@ class _Builder:
     """Builds supernets, and examines networks of the same options once."""
 
     def __init__(
-        self, network: Plain, choices: Callable[[Space, Any], Chosen], example: Callable[[Sequence[int]], Tensor]
+        self,
+        network: Plain,
+        choices: Callable[[Space, Any], Chosen],
+        shared: Whole | None,
+        example: Callable[[Sequence[int]], Tensor],
     ) -> None:
-        self.network, self.choices, self.example = network, choices, example
+        self.network, self.choices, self.shared, self.example = network, choices, shared, example
         self._known: dict[tuple[object, ...], Execution] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +107,10 @@ class _Builder:
 
     def __call__(self, space: Space, input_shape: Sequence[int], outputs: int, options: Any) -> Supernet:
         plain = partial(_plain, self.network, tuple(input_shape), outputs, options)
-        network = plain(space.architecture({choice.name: choice.options[-1] for choice in space.choices}))
+        if self.shared is None:
+            network = plain(space.architecture({choice.name: choice.options[-1] for choice in space.choices}))
+        else:
+            network = self.shared(space, tuple(input_shape), outputs, options)
         key = (space.name, space.relaxation.decisions, tuple(input_shape), outputs, options)
         offered = {decision.name: decision.options for decision in space.relaxation.decisions}
         places = expanded(network, self.choices(space, options), offered)
@@ -163,8 +177,11 @@ class ElasticSupernet(Supernet, Shared):
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options; what is frozen here is frozen there."""
         network = self._build(self.space.own(architecture))
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and self.get_parameter(name).requires_grad)
+        if not all(parameter.requires_grad for parameter in self.parameters()):
+            gates = discrete(self.relaxation.encode(architecture))
+            trained = dict(extracted(self._network, self._execution, gates).named_parameters())
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and trained[name].requires_grad)
         return network
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a decision changes in a module without slicing it: the value of an attribute, the presence of a parameter."""
+"""What a decision changes in a module without slicing it: the value of an attribute, or if a parameter is there."""
 
 from __future__ import annotations
 

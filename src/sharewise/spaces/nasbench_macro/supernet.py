@@ -1,17 +1,18 @@
-"""The networks of NAS-Bench-Macro: one plain network an architecture. There is no supernet of this space yet."""
+"""The supernet of NAS-Bench-Macro: in every layer one of three blocks, each with weights of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn, final
+from typing import final
 
 from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
-from sharewise.spaces.nasbench_macro.network import Network
-from sharewise.supernet import Networks
+from sharewise.spaces.nasbench_macro.network import Network, layer, widths
+from sharewise.spaces.nasbench_macro.space import BLOCKS
+from sharewise.supernet.elastic import Choose, elastic_networks
 
 __all__ = ["NETWORKS", "NasBenchMacroOptions"]
 
@@ -43,11 +44,16 @@ def _plain(
     return Network(str(architecture), shape, outputs, options.channels)
 
 
-def _supernet(space: Space, input_shape: Sequence[int], outputs: int, options: NasBenchMacroOptions) -> NoReturn:
-    raise ConfigurationError(
-        f"space {space.name!r} has no supernet yet, so it cannot be searched by weight sharing; `sharewise train` and "
-        "`sharewise cost` build the network of a single architecture, and benchmark tables answer for all of them"
-    )
+def _shared(space: Space, input_shape: Sequence[int], outputs: int, options: NasBenchMacroOptions) -> nn.Module:
+    """A network with all blocks that the space offers in every layer."""
+    first = space.architecture({choice.name: choice.options[0] for choice in space.choices})
+    network = _plain(first, input_shape, outputs, options)
+    layers = network.get_submodule("layers")
+    assert isinstance(layers, nn.Sequential)
+    for place, (choice, sizes) in enumerate(zip(space.choices, widths(options.channels), strict=True)):
+        blocks = {str(block): layer(str(BLOCKS.index(str(block))), *sizes) for block in choice.options}
+        layers[place] = Choose(blocks, name=choice.name)
+    return network
 
 
-NETWORKS = Networks(options=NasBenchMacroOptions, supernet=_supernet, plain=_plain, input_kinds=("image",))
+NETWORKS = elastic_networks(_plain, lambda space, options: {}, shared=_shared, options=NasBenchMacroOptions)
