@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import sharewise as sw
 from sharewise.cost import cost
+from sharewise.errors import ConfigurationError
 from sharewise.run import build_supernet
 from sharewise.space import Architecture, Space, sample
 from sharewise.spaces import load
@@ -145,6 +146,42 @@ def test_a_resnet_between_the_ends() -> None:
     network = on_meta(space, space.architecture(values))
     assert parameters(network) == 29_106_592
     assert cost(network, (3, 224, 224)).multiply_accumulates == 3_291_552_064 + BIASES
+
+
+@pytest.mark.parametrize(
+    ("option", "expected", "macs"),
+    [(LARGEST, 23_404_080, 1_179_097_728), (SMALLEST, 8_954_184, 274_457_760)],
+)
+def test_networks_of_attentivenas_have_the_size_of_the_authors(option: int, expected: int, macs: int) -> None:
+    """facebookresearch/AttentiveNAS @ c4c16f1, by `get_active_subnet`, whose 23,934,704 and 9,064,648 parameters hold
+    530,624 and 110,464 of shortcuts that are never executed, since their block adds its input."""
+    network = on_meta(load("attentivenas"), end(load("attentivenas"), option))
+    assert parameters(network) == expected
+    assert cost(network, (3, 224, 224)).multiply_accumulates == macs + BIASES
+
+
+def test_a_network_of_attentivenas_between_the_ends() -> None:
+    """Equal widths of two stages, as of the second and third here, have a shortcut without weights."""
+    values = {"width_first": 16, "width_last": 1792}
+    for name, options in {
+        "width": [24, 24, 40, 64, 120, 208, 216],
+        "depth": [2, 4, 3, 6, 5, 3, 1],
+        "kernel": [5, 3, 5, 3, 5, 3, 3],
+        "expansion": [1, 4, 5, 6, 4, 6, 6],
+    }.items():
+        values |= {f"{name}_{i}": option for i, option in enumerate(options, start=1)}
+    space = load("attentivenas")
+    assert space.size == 110_075_314_176
+    known = {choice.name for choice in space.choices}
+    network = on_meta(space, space.architecture({k: v for k, v in values.items() if k in known}))
+    assert parameters(network) == 10_445_600
+    assert cost(network, (3, 224, 224)).multiply_accumulates == 476_146_096 + BIASES
+
+
+def test_attentivenas_has_no_supernet() -> None:
+    check_space(load("attentivenas"), samples=5, enumerate_up_to=0)
+    with pytest.raises(ConfigurationError, match="no supernet: where two stages are equally wide"):
+        build_supernet(load("attentivenas"), (3, 32, 32), 10)
 
 
 @cache

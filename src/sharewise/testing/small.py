@@ -104,7 +104,18 @@ def small_supernet(name: str, *, outputs: int = 3, examples: int = 4, seed: int 
     shape = (examples, *small.input_shape)
     tokens = torch.randint(min(small.vocabulary, outputs) or 1, shape, generator=generator)
     inputs = tokens if small.vocabulary else torch.randn(shape, generator=generator)
-    return build_supernet(load(small.space), small.input_shape, outputs, network=small.network), inputs
+    supernet = build_supernet(load(small.space), small.input_shape, outputs, network=small.network)
+    _enliven(supernet, generator)
+    return supernet, inputs
+
+
+def _enliven(supernet: Supernet, generator: torch.Generator) -> None:
+    """Give convolutions weights by their number of inputs, in place: an untrained deep network whose weights are drawn
+    for norms over batches would in evaluation mode say nothing of what its first layers do."""
+    with torch.no_grad():
+        for weight in supernet.parameters():
+            if weight.dim() == 4:
+                weight.normal_(0, (2 / weight[0].numel()) ** 0.5, generator=generator)
 
 
 def methods_of(space: Space) -> list[str]:
