@@ -110,6 +110,24 @@ def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: 
     assert_same_run(reference, killed)
 
 
+@pytest.mark.parametrize("method", ["tanglenas-gaea", "spos"])
+def test_a_killed_search_for_a_language_model_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
+    (tmp_path / "play.txt").write_text("to be, or not to be, that is the question. " * 40)
+    configuration = small(method) | {
+        "space": "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3",
+        "data": "text",
+        "data_path": str(tmp_path / "play.txt"),
+        "text_length": 8,
+        "network": {"dropout": 0.1},
+    }
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", configuration, reference) == 0
+    for index, moment in enumerate([2, 5, "selection"]):
+        assert run_job("search", configuration, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", configuration, killed, resume=True) == 0
+    assert_same_run(reference, killed)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"

@@ -82,15 +82,18 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
 
     import torch
 
-    from sharewise.cost import cost, latency
+    from sharewise.cost import cost_of, latency
     from sharewise.supernet import networks_of
     from sharewise.supernet.weights import fitting
 
     networks = networks_of(space)
     configured = networks.configure(given(options, fields))
     device = _device(options.device) if options.latency else None
-    with fitting():
-        network = networks.plain(architecture, options.input_shape, options.outputs, configured)
+
+    def network() -> torch.nn.Module:
+        with fitting():
+            return networks.plain(architecture, options.input_shape, options.outputs, configured)
+
     if device is None:
         torch.set_num_threads(1)  # waiting for a second one takes longer than counting
     integers = networks.input_kinds == ("text",)
@@ -99,11 +102,11 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
         "architecture": str(architecture),
         "input_shape": list(options.input_shape),
         "outputs": options.outputs,
-        **cost(network, options.input_shape, integers=integers).to_json(),
+        **cost_of(network, options.input_shape, integers=integers).to_json(),
     }
     if device is not None:
         description["latency"] = latency(
-            network, options.input_shape, batch_size=options.batch_size, device=device, integers=integers
+            network(), options.input_shape, batch_size=options.batch_size, device=device, integers=integers
         )
     return description
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import nn
 
 from sharewise.cost.count import Tracer
 
-__all__ = ["Cost", "cost", "trainable"]
+__all__ = ["Cost", "cost", "cost_of", "trainable"]
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,27 @@ def cost(network: nn.Module, input_shape: Sequence[int], *, integers: bool = Fal
         Cost(parameters=8, multiply_accumulates=8, activations=2, uncounted=())
     """
     tracer = Tracer(network)
+    counted = tracer(tracer.example(input_shape, integers=integers))
+    return Cost(sum(trainable(network).values()), counted.multiply_accumulates, counted.written, counted.uncounted)
+
+
+def cost_of(build: Callable[[], nn.Module], input_shape: Sequence[int], *, integers: bool = False) -> Cost:
+    """Count the cost of a network that is only made of shapes, so that no memory bounds its size.
+
+    Args:
+        build: makes the network; a constructor that looks at values is called again with values.
+        input_shape: of one example, without the batch dimension.
+        integers: whether inputs are indices (text).
+
+    Example:
+        >>> cost_of(lambda: nn.Linear(10**6, 10**6, bias=False), (10**6,)).parameters
+        1000000000000
+    """
+    try:
+        with torch.device("meta"):
+            network = build()
+    except Exception:  # what is really wrong shows below
+        return cost(build(), input_shape, integers=integers)
+    tracer = Tracer(network, real=build)
     counted = tracer(tracer.example(input_shape, integers=integers))
     return Cost(sum(trainable(network).values()), counted.multiply_accumulates, counted.written, counted.uncounted)

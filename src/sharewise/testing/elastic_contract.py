@@ -127,7 +127,7 @@ def _check_slice(supernet: ElasticModel, architecture: Architecture, inputs: Ten
             expected, actual = supernet(inputs, _gates(supernet, architecture)), network(inputs)
     except Exception as error:  # whatever the user's code raises
         raise AssertionError(f"{architecture} does not run: {type(error).__name__}: {error}") from error
-    strangers = [name for name, m in network.named_modules() if type(m).__module__.startswith("sharewise.")]
+    strangers = [name for name, m in network.named_modules() if type(m).__module__.startswith("sharewise.supernet.")]
     expect(not strangers, f"the extracted network of {architecture} is not plain: {strangers}")
     expect(
         torch.equal(expected, actual),

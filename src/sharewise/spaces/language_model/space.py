@@ -89,10 +89,11 @@ def read(title: str, text: str) -> dict[str, Option]:
 
 def drawn(architecture: Architecture) -> Picture:
     """The drawing of an architecture, layer below layer."""
-    layers = enumerate(layers_of(architecture), start=1)
-    blocks = (f"layer {i}: {heads} heads, ratio {ratio}" for i, (ratio, heads) in layers)
-    nodes = ("tokens", f"embedding: {architecture['embedding']} features", *blocks, "next tokens")
-    return Picture(nodes, tuple((a, b, "") for a, b in pairwise(nodes)))
+    layers = layers_of(architecture)
+    features = f"{architecture['embedding']} features"
+    nodes = ("tokens", features, *(f"layer {i}" for i in range(1, len(layers) + 1)), "next tokens")
+    labels = ("embedding", *(f"{heads} heads, ratio {ratio}" for ratio, heads in layers), "norm, head")
+    return Picture(nodes, tuple((a, b, label) for (a, b), label in zip(pairwise(nodes), labels, strict=True)))
 
 
 def choices_of(

@@ -73,4 +73,4 @@ def opaque(module: nn.MultiheadAttention | nn.RNNBase) -> str:
 
 def is_own(module: nn.Module) -> bool:
     """Whether a module's class is the user's and not one of torch."""
-    return not type(module).__module__.startswith(("torch.nn", "sharewise."))
+    return not type(module).__module__.startswith(("torch.nn", "sharewise.supernet."))

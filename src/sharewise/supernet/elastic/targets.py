@@ -61,14 +61,14 @@ def _width(record: Record, place: Place, kind: str) -> tuple[list[int], str, str
 
 def _heads(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
     """The same of numbers of heads, which are factors of dimensions that are cut into heads."""
-    largest = place.sizes[-1]
-    factors = [
-        record.dimensions.find(f)
-        for where, group in record.dimensions.products()
-        if within(where, place.path)
-        for f in group[:-1]  # the last factor is the size of a head
-        if record.dimensions.size(f) == largest
-    ]
+    largest, find = place.sizes[-1], record.dimensions.find
+    compared = {find(d) for path, dims in record.heads.items() if within(path, place.path) for d in dims}
+    groups = [tuple(map(find, g)) for where, g in record.dimensions.products() if within(where, place.path)]
+    if any(compared & set(group) for group in groups):  # known by what queries and keys are compared over
+        groups = [tuple(f for f in group if f not in compared) for group in groups if compared & set(group)]
+    else:
+        groups = [group[:-1] for group in groups]  # the last factor is the size of a head
+    factors = [f for group in groups for f in group if record.dimensions.size(f) == largest]
     return *_hidden(record, place.path, factors), f"dimensions of {largest} heads: {len(set(factors))}"
 
 
