@@ -7,7 +7,9 @@ accumulates of convolutions and linear layers by hooks; here each bias of a line
 
 from __future__ import annotations
 
+import runpy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,13 @@ from sharewise.spaces import load
 from sharewise.supernet import Gate, Supernet, discrete, extract, networks_of
 from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.places import expanded
+from sharewise.supernet.export import model_source
 from sharewise.testing import check_relaxation, check_space, check_supernet
 
 SMALL: dict[str, dict[str, Any]] = {
-    "mobilenetv3": {"width": 0.25},
-    "proxylessnas": {"width": 0.25},
-    "ofa-resnet50": {"width": 0.1, "multiple": 1},
+    "mobilenetv3": {"width_multiplier": 0.25},
+    "proxylessnas": {"width_multiplier": 0.25},
+    "ofa-resnet50": {"width_multiplier": 0.1, "multiple": 1},
 }
 BIASES = 1000
 LARGEST, SMALLEST = -1, 0
@@ -72,12 +75,12 @@ def test_the_size_of_mobilenetv3_is_the_published_one() -> None:
     [
         ("mobilenetv3", LARGEST, {}, 7_664_760),
         ("mobilenetv3", SMALLEST, {}, 3_410_792),
-        ("mobilenetv3", LARGEST, {"width": 1.2}, 10_701_632),
-        ("mobilenetv3", SMALLEST, {"width": 1.2}, 4_602_456),
+        ("mobilenetv3", LARGEST, {"width_multiplier": 1.2}, 10_701_632),
+        ("mobilenetv3", SMALLEST, {"width_multiplier": 1.2}, 4_602_456),
         ("proxylessnas", LARGEST, {}, 5_103_336),
         ("proxylessnas", SMALLEST, {}, 2_500_632),
-        ("proxylessnas", LARGEST, {"width": 1.3}, 7_942_056),
-        ("proxylessnas", SMALLEST, {"width": 1.3}, 3_718_832),
+        ("proxylessnas", LARGEST, {"width_multiplier": 1.3}, 7_942_056),
+        ("proxylessnas", SMALLEST, {"width_multiplier": 1.3}, 3_718_832),
         ("ofa-resnet50", LARGEST, {}, 48_105_992),
         ("ofa-resnet50", SMALLEST, {}, 6_539_280),
     ],
@@ -110,7 +113,8 @@ def test_networks_cost_the_published_multiply_accumulates(
 def test_wider_mobilenets_cost_more() -> None:
     space = load("mobilenetv3")
     for option, millions in ((LARGEST, 843.101), (SMALLEST, 193.078)):
-        found = cost(on_meta(space, end(space, option), width=1.2), (3, 224, 224)).multiply_accumulates - BIASES
+        network = on_meta(space, end(space, option), width_multiplier=1.2)
+        found = cost(network, (3, 224, 224)).multiply_accumulates - BIASES
         assert found / 1e6 == pytest.approx(millions, abs=5.1e-4)
 
 
@@ -118,10 +122,10 @@ def test_wider_mobilenets_cost_more() -> None:
     ("name", "options", "expected"),
     [
         ("mobilenetv3", {}, 7_678_880),
-        ("mobilenetv3", {"width": 1.2}, 10_715_752),
+        ("mobilenetv3", {"width_multiplier": 1.2}, 10_715_752),
         ("mobilenetv3", {"kernel_transforms": False}, 7_664_760),
         ("proxylessnas", {}, 5_118_162),
-        ("proxylessnas", {"width": 1.3}, 7_956_882),
+        ("proxylessnas", {"width_multiplier": 1.3}, 7_956_882),
     ],
 )
 def test_supernets_have_the_matrices_of_their_kernels(name: str, options: dict[str, Any], expected: int) -> None:
@@ -243,6 +247,20 @@ def test_squeezed_channels_follow_the_expansion() -> None:
         block = extract(supernet, supernet.space.architecture(values)).units[1][0]
         sizes.append((block.expand[0].out_channels, block.excite.reduce.out_channels, block.excite.expand.in_channels))
     assert sizes == [(24, 8, 8), (32, 8, 8), (48, 16, 16)]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3", "proxylessnas", "ofa-resnet50", "attentivenas"])
+def test_networks_stand_alone_as_source(name: str, tmp_path: Path) -> None:
+    """One file that needs torch alone, and computes the same."""
+    space, networks = load(name), networks_of(load(name))
+    options = {} if name == "attentivenas" else SMALL[name]
+    network = networks.plain(end(space, SMALLEST), (3, 32, 32), 10, networks.options(**options)).eval()
+    (tmp_path / "model.py").write_text(model_source(network))
+    there = runpy.run_path(str(tmp_path / "model.py"))
+    again = there[type(network).__name__](**there["CONFIGURATION"]).eval()
+    again.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(images()), network(images()))
 
 
 @pytest.mark.parametrize("form", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])

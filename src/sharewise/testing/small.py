@@ -61,11 +61,11 @@ MACRO: Mapping[str, SmallVersion] = {
     },
     "language-model": SmallVersion(f"language-model:embedding=8,12,16:{_SIZES}", (5,), {"dropout": 0.0}, 3),
     **{
-        name: SmallVersion(f"{name}:depth=1,2:kernel=3,5:expansion=2,3", (2, 16, 16), {"width": 0.1})
+        name: SmallVersion(f"{name}:depth=1,2:kernel=3,5:expansion=2,3", (2, 16, 16), {"width_multiplier": 0.1})
         for name in ("mobilenetv3", "proxylessnas")
     },
     "ofa-resnet50": SmallVersion(
-        "ofa-resnet50:more=0,1:width=0.5,1.0:expansion=0.25,0.5", (2, 16, 16), {"width": 0.06, "multiple": 1}
+        "ofa-resnet50:more=0,1:width=0.5,1.0:expansion=0.25,0.5", (2, 16, 16), {"width_multiplier": 0.06, "multiple": 1}
     ),
     "nasbench_macro": SmallVersion("nasbench_macro", (3, 9, 8), {"channels": 2}),
     "nats_size": SmallVersion("nats_size", (3, 9, 8), {"divisor": 8}),

@@ -14,8 +14,8 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
-from sharewise.spaces.attentivenas.network import Network, Row
 from sharewise.spaces.attentivenas.space import STAGES, setting
+from sharewise.spaces.mobilenetv3.network import AttentiveNetwork, Row
 from sharewise.spaces.mobilenetv3.supernet import image_channels
 from sharewise.supernet import Networks
 
@@ -50,7 +50,7 @@ def _plain(
         )
         for n in range(1, len(STAGES) + 1)
     ]
-    return Network(
+    return AttentiveNetwork(
         int(str(architecture["width_first"])),
         rows,
         [stage.stride for stage in STAGES],

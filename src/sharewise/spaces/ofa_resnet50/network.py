@@ -18,11 +18,33 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sharewise.spaces.mobilenetv3.network import convolution, divisible, initialise
-
 __all__ = ["Bottleneck", "Channels", "Network"]
 
 _STRIDES = (1, 2, 2, 2)
+
+
+def divisible(channels: float, divisor: int) -> int:
+    """The nearest multiple of a divisor, halves up, and one more where that would lose more than a tenth."""
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
+
+
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, activation: type[nn.Module] | None, *, stride: int = 1
+) -> nn.Sequential:
+    """A convolution without bias that keeps the extent at stride 1, batch norm, and a non-linearity, if any."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), *([] if activation is None else [activation()]))
+
+
+def initialise(network: nn.Module) -> None:
+    """Normal weights by the number of outputs (He) for convolutions, a hundredth for the classifier, zero biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
 
 
 @final
@@ -107,7 +129,8 @@ class Network(nn.Module):
         stages: of each stage, what multiplies its channels, and the expansions of its blocks.
         channels: of the images.
         outputs: number of classes.
-        sizes: the numbers of channels.
+        width: multiplies all numbers of channels.
+        multiple: to a multiple of which these are rounded.
         dropout: probability before the classifier.
     """
 
@@ -119,7 +142,8 @@ class Network(nn.Module):
         stages: Sequence[tuple[float, Sequence[float]]],
         channels: int,
         outputs: int,
-        sizes: Channels = Channels(),
+        width: float = 1.0,
+        multiple: int = 8,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -130,9 +154,11 @@ class Network(nn.Module):
             "stages": tuple((multiplier, tuple(expansions)) for multiplier, expansions in stages),
             "channels": channels,
             "outputs": outputs,
-            "sizes": sizes,
+            "width": width,
+            "multiple": multiple,
             "dropout": dropout,
         }
+        sizes = Channels(width, multiple)
         inside, before = sizes.within_stem(middle), sizes.stem(stem)
         again = [Residual(convolution(inside, inside, 3, nn.ReLU))] if deep_stem else []
         self.enter, self.again = convolution(channels, inside, 3, nn.ReLU, stride=2), nn.Sequential(*again)

@@ -29,21 +29,21 @@ class ResNetOptions:
     """Options of the network, none of which is part of an architecture's identity.
 
     Args:
-        width: multiplies all numbers of channels.
+        width_multiplier: of all numbers of channels.
         multiple: to a multiple of which numbers of channels are rounded; 8 in the authors' code, less for small ones.
         dropout: probability before the classifier, in [0, 1).
         published: whether the shared weights are superposed as in TangleNAS, which scales a channel where it is written
             and where it is read, or once (default).
     """
 
-    width: float = 1.0
+    width_multiplier: float = 1.0
     multiple: int = 8
     dropout: float = 0.0
     published: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width <= 8:
-            raise ConfigurationError(f"network option width must lie in (0, 8], got {self.width}")
+        if not 0 < self.width_multiplier <= 8:
+            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
         if self.multiple < 1:
             raise ConfigurationError(f"network option multiple must be at least 1, got {self.multiple}")
         if not 0 <= self.dropout < 1:
@@ -71,13 +71,14 @@ def _network(architecture: Architecture, input_shape: Sequence[int], outputs: in
         stages,
         image_channels("ofa-resnet50", input_shape),
         outputs,
-        Channels(options.width, options.multiple),
+        options.width_multiplier,
+        options.multiple,
         options.dropout,
     )
 
 
 def _choices(space: Space, options: ResNetOptions) -> dict[str, Choices]:
-    sizes = Channels(options.width, options.multiple)
+    sizes = Channels(options.width_multiplier, options.multiple)
     found: dict[str, Choices] = {
         "enter.0": following("width_middle", size=sizes.within_stem),
         "again.*": depth([0, 1], name="depth_stem"),
