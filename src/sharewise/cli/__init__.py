@@ -32,6 +32,7 @@ _VERBS = {
     "space": "show a space: its size, choices and decisions",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
+    "status": "say what of a folder of runs is finished, running, waiting or failed",
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
