@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 NAMES = (
+    "table",
     "search_step",
     "scoring",
     "table_queries",
@@ -13,6 +14,8 @@ NAMES = (
     "charging",
     "forecast",
     "partial_memory",
+    "threads",
+    "growth",
 )
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Pooled(nn.Module):
 WIDTHS = (32, 64, 128, 256)
 
 
-def convolutional(k: int, batch: int = 32) -> tuple[Shared, nn.Module, Tensor, list[Decision]]:
+def convolutional(k: int, batch: int = 32, published: bool = False) -> tuple[Shared, nn.Module, Tensor, list[Decision]]:
     """Four convolutions of searched width and kernel with norms, as in the macro space of TangleNAS."""
     kernels = tuple(range(1, 8, 2))[-k:] if k < 4 else (1, 3, 5, 7)
     layers: list[nn.Module] = []
@@ -105,17 +105,18 @@ def convolutional(k: int, batch: int = 32) -> tuple[Shared, nn.Module, Tensor, l
     for index, width in enumerate(WIDTHS):
         kernel, written = Decision(f"kernel {index}", kernels), choices(f"width {index}", width, k)
         decisions += [kernel, written]
-        layers += [SlicedConv2d(read, written, kernel, bias=False), SlicedBatchNorm2d(written), nn.ReLU()]
+        layers.append(SlicedConv2d(read, written, kernel, bias=False, published=published))
+        layers += [SlicedBatchNorm2d(written, published=published), nn.ReLU()]
         plain += [nn.Conv2d(wide, width, 7, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         layers.append(nn.MaxPool2d(2))
         plain.append(nn.MaxPool2d(2))
         read, wide = written, width
-    layers += [Pooled(), SlicedLinear(read, 10)]
+    layers += [Pooled(), SlicedLinear(read, 10, published=published)]
     plain += [Pooled(), nn.Linear(wide, 10)]
     return SlicedSequential(*layers), nn.Sequential(*plain), torch.randn(batch, 3, 32, 32), decisions
 
 
-def transformer(k: int, batch: int = 16) -> tuple[Shared, nn.Module, Tensor, list[Decision]]:
+def transformer(k: int, batch: int = 16, published: bool = False) -> tuple[Shared, nn.Module, Tensor, list[Decision]]:
     """Six blocks with one searched width, and heads and hidden size searched in every block."""
     features, size, blocks = 192, 24, 6
     width = choices("width", features, k)
@@ -123,12 +124,10 @@ def transformer(k: int, batch: int = 16) -> tuple[Shared, nn.Module, Tensor, lis
     for index in range(blocks):
         heads, hidden = choices(f"heads {index}", 8, k), choices(f"hidden {index}", 4 * features, k)
         decisions += [heads, hidden]
-        attention, mlp = SlicedAttention(width, heads, size), SlicedMLP(width, Dimension.over(hidden))
-        stack.append(
-            SlicedSequential(
-                SlicedResidual(SlicedLayerNorm(width), attention), SlicedResidual(SlicedLayerNorm(width), mlp)
-            )
-        )
+        attention = SlicedAttention(width, heads, size, published=published)
+        mlp = SlicedMLP(width, Dimension.over(hidden), published=published)
+        norms = [SlicedLayerNorm(width, published=published) for _ in range(2)]
+        stack.append(SlicedSequential(SlicedResidual(norms[0], attention), SlicedResidual(norms[1], mlp)))
         perceptron = nn.Sequential(nn.Linear(features, 4 * features), nn.GELU(), nn.Linear(4 * features, features))
         plain.append(
             nn.Sequential(
@@ -139,7 +138,11 @@ def transformer(k: int, batch: int = 16) -> tuple[Shared, nn.Module, Tensor, lis
     depth = Decision("depth", tuple(range(blocks + 1))[-min(k, blocks) :])
     decisions.append(depth)
     network = SlicedSequential(
-        SlicedLinear(48, width), SlicedDepth(depth, stack), SlicedLayerNorm(width), Pooled(), SlicedLinear(width, 10)
+        SlicedLinear(48, width, published=published),
+        SlicedDepth(depth, stack),
+        SlicedLayerNorm(width, published=published),
+        Pooled(),
+        SlicedLinear(width, 10, published=published),
     )
     largest = nn.Sequential(nn.Linear(48, features), *plain, nn.LayerNorm(features), Pooled(), nn.Linear(features, 10))
     return network, largest, torch.randn(batch, 64, 48), decisions

@@ -38,26 +38,28 @@ SIDES = ("plain", "spos", "gdas", "darts", "darts-second-order")
 BATCH = 32
 
 
-def images(count: int = 128) -> Dataset:
+def images(count: int = 128, side: int = 32) -> Dataset:
     """Random images and labels: the arithmetic does not depend on what they show."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    inputs = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
     examples = Examples(inputs, torch.arange(count) % 10)
     return Dataset("random images", classification(10), "image", examples, Sealed(examples))
 
 
-def search_state(method: str, channels: int, cells: int, dtype: str = "float32", fused: bool = True) -> SearchState:
+def search_state(
+    method: str, channels: int, cells: int, dtype: str = "float32", fused: bool = True, data: Dataset | None = None
+) -> SearchState:
     """A search at step 0."""
-    data, recipe = images(), build(method, {"batch_size": BATCH, "epochs": 100})
+    data, recipe = data or images(), build(method, {"batch_size": BATCH, "epochs": 100})
     network = {"channels": channels, "cells": cells, "fused": fused}
     supernet = build_supernet(load("nasbench201"), data.input_shape, 10, network=network)
     roles = data.assign(recipe.roles, generator=stream(0, "data"))
     return prepare(supernet, recipe, roles, numerics=numerics("cpu", dtype))
 
 
-def plain_state(architecture: Any, channels: int, cells: int) -> SearchState:
+def plain_state(architecture: Any, channels: int, cells: int, data: Dataset | None = None) -> SearchState:
     """The training of one plain network at step 0."""
-    data, recipe = images(), TrainingRecipe(batch_size=BATCH).recipe(architecture)
+    data, recipe = data or images(), TrainingRecipe(batch_size=BATCH).recipe(architecture)
     network = build_network(
         architecture, load("nasbench201"), data.input_shape, 10, network={"channels": channels, "cells": cells}
     )

@@ -375,7 +375,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
 def test_the_demo_records_every_opening_of_the_test_examples(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--random", 2, "--repeats", 1, "--search-epochs", 1, "--train-epochs", 1, "--device", "cpu"]
+    small = ["--random", 2, "--repeats", 1, "--search-epochs", 1, "--train-epochs", 1, "--device", "cpu", "--jobs", 1]
     result = json.loads(call(capsys, "demo", *small, "--out", tmp_path / "RUN", "--json"))
     assert len(result["test_openings"]) == 3
     assert json.loads((tmp_path / "RUN" / "result.json").read_text())["test_openings"] == result["test_openings"]
@@ -427,3 +427,15 @@ def test_every_option_of_every_method_can_be_given(method: str, capsys: pytest.C
         expected[name] = list(value) if isinstance(value, tuple) else value
     shown = yaml.safe_load(call(capsys, "search", "--method", method, *words, "--print-config"))
     assert {name: shown["recipe"][name] for name in expected} == expected
+
+
+@pytest.mark.slow
+def test_the_demo_finds_the_same_however_many_train_at_a_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small = ["--random", 2, "--repeats", 1, "--search-epochs", 1, "--train-epochs", 1, "--json"]
+    one, two = (
+        json.loads(call(capsys, "demo", *small, "--jobs", jobs, "--out", tmp_path / str(jobs))) for jobs in (1, 2)
+    )
+    assert one["comparison"] == two["comparison"]
+    assert one["test_openings"] == two["test_openings"]

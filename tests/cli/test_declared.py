@@ -157,3 +157,18 @@ def test_quick_verbs_load_nothing_slow(words: list[str], tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_all_lists_and_all_spaces_are_shown_without_anything_slow(tmp_path: Path) -> None:
+    """One process shows everything: a single import of torch would be ten times what these verbs take."""
+    program = (
+        "import sys, io, contextlib\nfrom sharewise.cli import main\nfrom sharewise.cli.list_verb import _LISTS\n"
+        "from sharewise.spaces import SPACES\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    for words in [*(['list', what] for what in _LISTS), *(['space', name, '--json'] for name in SPACES)]:\n"
+        "        assert main(words) == 0, words\n"
+        "slow = {'torch', 'scipy', 'pandas', 'matplotlib', 'rich', 'optuna', 'sklearn', 'tensorflow', 'onnx', 'yaml'}\n"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

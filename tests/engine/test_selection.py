@@ -273,7 +273,7 @@ def test_a_scorer_serves_many_and_leaves_nothing_behind_after_each() -> None:
     state.supernet.train()
     before = {name: value.clone() for name, value in state.supernet.state_dict().items()}
     scorer, ledger = selection_scorer(state, RecalibratedStatistics(2), 70), Ledger()
-    architectures = [state.distribution.sample(torch.Generator().manual_seed(i)) for i in range(4)]
+    *architectures, unseen = [state.distribution.sample(torch.Generator().manual_seed(i)) for i in range(5)]
     alone = [
         evaluate_gates(state, scorer.gates(a), scorer.batches, scorer.policy, scorer.calibration) for a in architectures
     ]
@@ -283,7 +283,7 @@ def test_a_scorer_serves_many_and_leaves_nothing_behind_after_each() -> None:
             assert score(scorer.gates(architecture)) == expected
             assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
         with pytest.raises(RuntimeError, match="broken"), score_broken(state, "broken"):
-            score(scorer.gates(architectures[0]))
+            score(scorer.gates(unseen))
         assert all(torch.equal(value, before[name]) for name, value in state.supernet.state_dict().items())
         assert score(scorer.gates(architectures[0])) == alone[0]
     assert all(module.training for module in state.supernet.modules())

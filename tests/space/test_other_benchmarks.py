@@ -85,6 +85,8 @@ def test_the_macro_table(shared_data: Path) -> None:
         key = str(MACRO.canonical(MACRO.parse(row["arch"]), "identity"))
         classes.setdefault(key, set()).add(tuple(row.values())[1:])
     assert len(classes) == 3_969
+    assert MACRO.counts is not None
+    assert MACRO.counts(MACRO) == {"unique": {"identity": len(classes)}}
     assert all(len(results) == 1 for results in classes.values())
 
 

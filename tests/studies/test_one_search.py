@@ -150,7 +150,7 @@ def test_the_same_from_python(tmp_path: Path) -> None:
         (["--seeds", "2", "--threads", "2"], "leave threads out, give jobs"),
         (["--seeds", "2", "--dry-run"], "--dry-run belongs to one search"),
         (["--seeds", "2", "--max-latency", "5"], "needs the latency table that all searches read"),
-        (["--jobs", "2"], "--jobs spreads several searches over processes: give --seeds"),
+        (["--jobs", "2"], "--jobs and --executor spread several searches over workers: give --seeds"),
     ],
 )
 def test_mistakes_end_in_one_line_before_anything_runs(

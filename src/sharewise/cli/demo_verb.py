@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from sharewise.errors import ConfigurationError, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sharewise.data import Dataset
     from sharewise.run import RunFolder, SearchConfiguration
     from sharewise.space import Architecture
 
@@ -39,9 +39,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     screen = console(quiet=options.json)
     folder, configuration = RunFolder(options.out or _next_free(Path("runs"))), _configuration(options)
     found = _search(screen, folder, configuration)
-    dataset = configuration.load_data()
-    trained = _retrain(screen, options, configuration, dataset, found)
-    result = _compare(screen, folder, dataset, trained)
+    trained, openings = _retrain(screen, options, configuration, found)
+    result = _compare(screen, folder, trained, openings)
     screen.print(f"\nreport: {printable(folder.report.resolve())}", markup=False)
     if options.json:
         print_json(result)
@@ -58,10 +57,15 @@ def _options(parser: Parser, words: list[str]) -> argparse.Namespace:
     parser.add_argument("--search-epochs", type=int, default=_SEARCH["epochs"], metavar="N", help="default: 25")
     parser.add_argument("--train-epochs", type=int, default=_TRAINING["epochs"], metavar="N", help="default: 10")
     parser.add_argument("--device", default="auto", help="where to compute (default: auto)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="trainings at a time, one thread each (default: one per core)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse(words)
     if options.random < 2 or options.repeats < 1:
         raise ConfigurationError("the demo needs --random of at least 2 and --repeats of at least 1")
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigurationError(f"--jobs must be at least 1, got {options.jobs}")
     return options
 
 
@@ -74,7 +78,6 @@ def _configuration(options: argparse.Namespace) -> SearchConfiguration:
         network=_NETWORK,
         recipe={**_SEARCH, "epochs": options.search_epochs},
         gap_examples=256,
-        threads=1,  # these networks are too small for two, and a busy second core would stall the first
     )
 
 
@@ -94,43 +97,52 @@ def _search(screen: Console, folder: RunFolder, configuration: SearchConfigurati
 
 
 def _retrain(
-    screen: Console,
-    options: argparse.Namespace,
-    configuration: SearchConfiguration,
-    dataset: Dataset,
-    found: Architecture,
-) -> dict[str, _Trained]:
-    """Train the found cell, under several seeds, and random ones from scratch, all alike."""
+    screen: Console, options: argparse.Namespace, configuration: SearchConfiguration, found: Architecture
+) -> tuple[dict[str, _Trained], list[str]]:
+    """Train the found cell, under several seeds, and random ones from scratch, all alike; and who opened the test set.
+
+    Every training has a process to itself and one thread, so that their number changes nothing but the time.
+    """
     import numpy as np
-    import torch
 
-    from sharewise.run import train
-    from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import sample
+    from sharewise.studies.workers import cores, spread
 
-    space, training = configuration.load_space(), TrainingRecipe(epochs=options.train_epochs)
-    rng = np.random.default_rng(options.seed)
+    space, rng = configuration.load_space(), np.random.default_rng(options.seed)
     drawn = [sample(space, rng) for _ in range(options.random)]
-    jobs = [("found", found, options.seed + repeat) for repeat in range(options.repeats)]
-    jobs += [("random", architecture, options.seed + number) for number, architecture in enumerate(drawn)]
+    tasks = [("found", str(found), options.seed + repeat) for repeat in range(options.repeats)]
+    tasks += [("random", str(architecture), options.seed + number) for number, architecture in enumerate(drawn)]
+    jobs = min(options.jobs or cores(), len(tasks))
     screen.print(
         f"\n[bold]3. Retrain from scratch[/bold]  {options.repeats} × the found cell, {options.random} random cells, "
-        f"{training.epochs} epochs each"
+        f"{options.train_epochs} epochs each, {jobs} at a time"
     )
-    trained: dict[str, _Trained] = {"found": [], "random": []}
-    torch.set_num_threads(1)
-    for kind, architecture, seed in jobs:
-        outcome = train(
-            space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=options.device
-        )
-        assert outcome.test is not None
-        accuracy = outcome.test["accuracy"]
-        trained[kind].append((architecture, accuracy))
-        screen.print(f"   {kind:<6}  test accuracy {accuracy:.4f}   {architecture}", markup=False)
-    return trained
+    work = partial(_trained, options.device, options.train_epochs)
+    outcomes: dict[tuple[str, str, int], tuple[float, list[str]]] = {}
+    for task, outcome in spread(work, tasks, jobs):
+        outcomes[task] = outcome
+        screen.print(f"   {task[0]:<6}  test accuracy {outcome[0]:.4f}   {task[1]}", markup=False)
+    trained = {
+        kind: [(space.parse(task[1]), outcomes[task][0]) for task in tasks if task[0] == kind]
+        for kind in ("found", "random")
+    }
+    return trained, [opening for task in tasks for opening in outcomes[task][1]]
 
 
-def _compare(screen: Console, folder: RunFolder, dataset: Dataset, trained: dict[str, _Trained]) -> dict[str, Any]:
+def _trained(device: str, epochs: int, task: tuple[str, str, int]) -> tuple[float, list[str]]:
+    """Test accuracy of one training, and who opened the test set; in whichever process."""
+    from sharewise.run import SearchConfiguration, train
+    from sharewise.run.standalone import TrainingRecipe
+
+    _, architecture, seed = task
+    same, training = SearchConfiguration(), TrainingRecipe(epochs=epochs)
+    dataset = same.load_data()
+    outcome = train(same.space, architecture, dataset, training=training, network=_NETWORK, seed=seed, device=device)
+    assert outcome.test is not None
+    return outcome.test["accuracy"], list(dataset.openings)
+
+
+def _compare(screen: Console, folder: RunFolder, trained: dict[str, _Trained], openings: list[str]) -> dict[str, Any]:
     """Judge, and write the judgement into the folder and its report."""
     import math
 
@@ -147,7 +159,7 @@ def _compare(screen: Console, folder: RunFolder, dataset: Dataset, trained: dict
     }
     if math.isfinite(comparison.interval.half_width):
         result["comparison"]["interval"] = [comparison.interval.low, comparison.interval.high]
-    result["test_openings"] = list(dataset.openings)
+    result["test_openings"] = openings
     folder.write_result(result)
     write_report(folder.path)
     screen.print("\n[bold]4. Was it worth it?[/bold]  (test accuracy)")

@@ -18,6 +18,8 @@ from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION, Ledger
 from sharewise.space import Architecture
 from sharewise.supernet import BatchStatistics, Gates, NormPolicy, discrete, norms, to_device
+from sharewise.supernet.alike import Alike
+from sharewise.supernet.scored import scored_alone, watched
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -65,17 +67,35 @@ class Scorer:
     ledger: Ledger | None = None
 
     @contextmanager
-    def opened(self) -> Iterator[ScoreGates]:
-        """Give a function that scores; until the block ends the supernet is not to be trained."""
-        state, inputs = self.state, [batch.inputs for batch in self.calibration]
+    def opened(self, *, still: bool = True) -> Iterator[ScoreGates]:
+        """Give a function that scores; until the block ends the supernet is not to be trained.
+
+        Architectures that compute the same, since they differ where nothing is read, are evaluated once. Each is
+        charged what its plain network would cost.
+
+        Args:
+            still: whether the shared weights stand still within the block; if not, every evaluation is made.
+        """
+        state, alike = self.state, Alike[dict[str, float]]()
+        inputs = [batch.inputs for batch in self.calibration]
         with self.policy.opened(state.supernet) as applied:
 
-            def score(gates: Gates) -> dict[str, float]:
+            def evaluated(gates: Gates) -> dict[str, float]:
                 forward = self._forward(gates)
-                with torch.no_grad(), applied(forward, inputs):
+                with applied(forward, inputs):
                     return evaluate(forward, self.batches, state.task)
 
+            def score(gates: Gates) -> dict[str, float]:
+                self._charge_all(gates)
+                with torch.no_grad(), scored_alone(self.policy.own):
+                    return dict(alike.once(gates, lambda: evaluated(gates)) if still else evaluated(gates))
+
             yield score if state.instead is None else partial(state.instead, self, score)
+
+    def _charge_all(self, gates: Gates) -> None:
+        """Every pass of an evaluation."""
+        for batch in (*self.calibration, *self.batches):
+            self.charge(gates, len(batch.inputs), EVALUATION)
 
     def gates(self, architecture: Architecture) -> Gates:
         """Those under which the supernet is the architecture."""
@@ -88,10 +108,9 @@ class Scorer:
 
     def _forward(self, gates: Gates) -> Callable[[Tensor], Tensor]:
         state = self.state
-        placed = to_device(gates, state.numerics.device, state.numerics.dtype)
+        placed = watched(to_device(gates, state.numerics.device, state.numerics.dtype))
 
         def forward(inputs: Tensor) -> Tensor:
-            self.charge(gates, len(inputs), EVALUATION)
             with state.numerics.autocast():
                 outputs: Tensor = state.supernet(inputs, placed)
             return outputs

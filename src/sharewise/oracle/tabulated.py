@@ -161,4 +161,4 @@ def _final_key(table: Table, dataset: str) -> dict[str, Any]:
     """The mean test accuracy after the longest training."""
     keys = [c.key for c in table.columns if (c.key.metric, c.key.dataset, c.key.split) == ("accuracy", dataset, "test")]
     longest = max(key.epochs or 0 for key in keys if key.seed == "mean")
-    return {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest, "seed": "mean"}
+    return {"metric": "accuracy", "dataset": dataset, "split": "test", "epochs": longest or None, "seed": "mean"}

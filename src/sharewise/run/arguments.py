@@ -192,6 +192,7 @@ def setting_of(
     device: str | torch.device = "auto",
     precision: str | torch.dtype = "float32",
     max_steps: int | None = None,
+    threads: int | None = None,
 ) -> Setting:
     """What a run starts from; numbers of numpy are numbers, and torch's devices and types are their names.
 
@@ -203,6 +204,7 @@ def setting_of(
         checked(
             "precision", str, str(precision).removeprefix("torch.") if isinstance(precision, torch.dtype) else precision
         ),
+        optional(whole, "threads", threads),
     )
     steps = None if max_steps is None else whole("max_steps", max_steps)
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)

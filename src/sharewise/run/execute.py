@@ -21,6 +21,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import record_to, stopping_together
 from sharewise.run.place import Keep
+from sharewise.run.threads import Threads, on_threads
 
 __all__ = ["Record", "described", "execute"]
 
@@ -33,10 +34,12 @@ class Record:
     Args:
         configuration: as its folder stores it.
         finish: makes the content of the result file from the outcome; called once in the life of a run.
+        threads: with which it computes.
     """
 
     configuration: Mapping[str, Any]
     finish: Callable[[SearchResult], Mapping[str, Any]]
+    threads: Threads
 
 
 def described(command: str, configuration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -64,15 +67,24 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    if keep.folder is None:
+    with on_threads(record.threads.count):
+        if keep.folder is not None and not state.numerics.ranks.first:
+            return _follow(state, keep)
+        if keep.folder is not None:
+            return _kept(state, RunFolder(keep.folder), keep, record, callbacks)
         result = run(state, callbacks)
         record.finish(result)
         return result
-    if not state.numerics.ranks.first:
-        return _follow(state, keep)
-    folder, ranks = RunFolder(keep.folder), state.numerics.ranks
-    asked = plain(record.configuration)
-    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
+
+
+def _kept(
+    state: SearchState, folder: RunFolder, keep: Keep, record: Record, callbacks: Sequence[Callback]
+) -> SearchResult:
+    """Run a state in its folder, as the one process that writes."""
+    ranks = state.numerics.ranks
+    asked = {**plain(record.configuration), "threads": record.threads.count}
+    file = asked["space"] if "space_checksum" in asked else None
+    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked, file=file)
     with ExitStack() as opened:
         with ranks.leading():  # the others read what is checked by then
             if keep.resume:
@@ -82,8 +94,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
             opened.enter_context(folder.locked())
             opened.enter_context(interruptible(interruption))
             if not keep.resume:
-                facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
-                folder.create(asked, {**environment(state.numerics.device), "processes": ranks.world, **facts_of_data})
+                folder.create(asked, _facts(state, record))
             identity = identity_of(state, folder.read_stored_config())
             ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
         listener = record_to(folder, identity, interruption, keep.every)
@@ -92,6 +103,16 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
             folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
             write_report(folder.path)
     return result
+
+
+def _facts(state: SearchState, record: Record) -> dict[str, Any]:
+    """What a measurement of the run depends on."""
+    return {
+        **environment(state.numerics.device),
+        "threads chosen": record.threads.why,
+        "processes": state.numerics.ranks.world,
+        **{f"data {key}": value for key, value in state.data.dataset.provenance.items()},
+    }
 
 
 def _follow(state: SearchState, keep: Keep) -> SearchResult:

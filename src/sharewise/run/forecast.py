@@ -24,7 +24,9 @@ from sharewise.engine.score import ScoreGates
 from sharewise.engine.watch import measure
 from sharewise.ledger import EVALUATION
 from sharewise.run.fits import require_step_fits
+from sharewise.run.place import NOWHERE
 from sharewise.run.search import Search
+from sharewise.run.threads import on_threads, threads_of
 from sharewise.supernet import Gates, RecalibratedStatistics, discrete
 
 __all__ = ["Forecast", "foresee"]
@@ -84,7 +86,10 @@ def foresee(search: Search) -> Forecast:
     """
     place = search.setting.place
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
-        return _foreseen(search.prepare(), search.eigenvalue_every)
+        with on_threads(1):
+            state = search.prepare()
+        with on_threads(threads_of(state, NOWHERE, place.threads).count):
+            return _foreseen(state, search.eigenvalue_every)
 
 
 @final

@@ -18,6 +18,10 @@ from sharewise.run.joining import joined, ranks_here
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
 
 
+_MOST_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""
+
+
 @final
 @dataclass(frozen=True)
 class Place:
@@ -26,8 +30,11 @@ class Place:
     Args:
         device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
-        threads: of the CPU; `None` for as many as torch takes by itself.
+        threads: of the CPU; `None` to choose them by the size of a step (`sharewise.run.threads`).
         batch_norm: of several processes that share a run; see `Ranks`.
+
+    Raises:
+        ConfigurationError: when the number of threads is out of range.
 
     Example:
         >>> Place("cpu").numerics().dtype
@@ -38,6 +45,10 @@ class Place:
     precision: str = "float32"
     threads: int | None = None
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
 
     def numerics(self) -> Numerics:
         """Device and precision as the engine reads them, and which of the processes of `torchrun` this is.
@@ -53,14 +64,9 @@ class Place:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Compute with so many threads within the block, and reach the other processes of the run."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads or before)
-        try:
-            with joined(self.numerics()):
-                yield
-        finally:
-            torch.set_num_threads(before)
+        """Reach the other processes of the run within the block."""
+        with joined(self.numerics()):
+            yield
 
 
 @final

@@ -43,6 +43,7 @@ from sharewise.run.following import Following, follow
 from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
+from sharewise.run.threads import on_threads, threads_of
 from sharewise.space import Space
 
 __all__ = ["Search", "search"]
@@ -58,6 +59,7 @@ def search(
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
+    threads: int | None = None,
     max_steps: int | None = None,
     gap_examples: int = 256,
     eigenvalue_every: int = 0,
@@ -82,6 +84,7 @@ def search(
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
+        threads: of the CPU; by default one, or as many as torch takes where a step is large.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
@@ -119,7 +122,7 @@ def search(
         searched,
         recipe_of(recipe, epochs if begun is None else begun),
         data,
-        setting_of(searched, network, seed, device, precision, max_steps),
+        setting_of(searched, network, seed, device, precision, max_steps, threads),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),
@@ -185,8 +188,13 @@ class Search:
     ) -> SearchResult:
         """Search, or go on where the folder stands; `configuration` as for `search`."""
         with self.setting.place.entered(), seeded_modules(self.setting.seed, "modules", self._device):
-            record = Record(described("search", configuration) or self._facts(), partial(result_of_search, self))
-            return execute(self.prepare(), keep, record, callbacks)
+            with on_threads(1):
+                state = self.prepare()
+            threads = threads_of(state, keep, self.setting.place.threads)
+            record = Record(
+                described("search", configuration) or self._facts(), partial(result_of_search, self), threads
+            )
+            return execute(state, keep, record, callbacks)
 
     @property
     def _device(self) -> torch.device:

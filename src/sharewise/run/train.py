@@ -52,6 +52,7 @@ from sharewise.run.networks import (
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
+from sharewise.run.threads import on_threads, threads_of
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RunningStatistics
 
@@ -87,6 +88,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
+    threads: int | None = None,
     max_steps: int | None = None,
     evaluate_on_test: bool = True,
     out: str | Path | None = None,
@@ -112,6 +114,7 @@ def train(
         seed: of every random stream.
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
+        threads: of the CPU; by default one, or as many as torch takes where a step is large.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.
@@ -147,7 +150,7 @@ def train(
         architecture_of(architecture, searched),
         dataset_of(dataset),
         training_of(training, epochs if begun is None else begun),
-        setting_of(searched, {**wanted, **network_of(searched, network)}, seed, device, precision, max_steps),
+        setting_of(searched, {**wanted, **network_of(searched, network)}, seed, device, precision, max_steps, threads),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),
     )
@@ -241,9 +244,11 @@ class Training:
         """Train, or go on where the folder stands; `configuration` as for `train`."""
         place = self.setting.place
         with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
-            state, plain = self.prepare()
-            if self.inheritance is not None and not keep.holds_checkpoint:
-                self._inherit(self.inheritance, state, plain)
+            with on_threads(1):
+                state, plain = self.prepare()
+                if self.inheritance is not None and not keep.holds_checkpoint:
+                    self._inherit(self.inheritance, state, plain)
+            threads = threads_of(state, keep, place.threads)
             scores: dict[str, float] | None = None
 
             def finish(result: SearchResult) -> dict[str, Any]:
@@ -254,9 +259,8 @@ class Training:
                     scores = evaluate_test(plain, self.dataset, state.numerics, reader=reader)
                 return result_of_training(self, plain, result.state, scores)
 
-            result = execute(
-                state, keep, Record(described("train", configuration) or self._facts(state), finish), callbacks
-            )
+            record = Record(described("train", configuration) or self._facts(state), finish, threads)
+            result = execute(state, keep, record, callbacks)
             if scores is None and keep.folder is not None:  # it had ended before: the test examples stay closed
                 scores = RunFolder(keep.folder).read_result()["test"]
         return TrainingResult(without_auxiliary(plain.eval()), self.architecture, scores, result.state)

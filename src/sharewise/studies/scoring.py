@@ -177,7 +177,10 @@ class VariantScorer:
     def opened(self) -> Iterator[Callable[[Architecture], Score]]:
         """Give a function that scores; the supernet is in evaluation mode until the block ends."""
         with ExitStack() as stack:
-            opened = {name: stack.enter_context(self._scorers[name].opened()) for name in self._scoring.variants}
+            opened = {
+                name: stack.enter_context(self._scorers[name].opened(still=name != FINE_TUNED))
+                for name in self._scoring.variants
+            }
             shared = self._state.supernet.state_dict().values() if self._tuning else ()
             yield partial(self._score, opened, [(tensor, tensor.clone()) for tensor in shared])
 

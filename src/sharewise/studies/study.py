@@ -126,7 +126,7 @@ def _judged(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge:
     known = [(t, j) for t, j in zip(trails, judged, strict=True) if not j.reason]
     document = {"kind": "study", "plan": plan.to_plain(), **_document(plan, judge, known), "failures": failures}
     folder.write_json("study.json", to_plain(document))
-    folder.write_json("environment.json", {**environment(torch.device("cpu")), **workers.facts()})
+    folder.write_json("environment.json", {**environment(torch.device("cpu")), "threads": 1, **workers.facts()})
     write_study(folder.path)
     sentences = {
         name: [one["sentence"] for one in panel["verdicts"]] or panel["means"]

@@ -164,7 +164,7 @@ def truth_of_table(
         )
     else:
         key: dict[str, Any] = {"metric": "accuracy", "dataset": dataset, "split": "valid"}
-        signal = table.column(**key, epochs=epochs, seed="mean")[rows]
+        signal = table.column(**key, epochs=epochs or None, seed="mean")[rows]
     covered = np.isfinite(test) & np.isfinite(signal)
     known, size = int(covered.sum()), len(covered)
     require_enough(known)
@@ -197,9 +197,9 @@ def truth_of_table(
         signal[places],
         float(test[covered].max()),
         costs,
-        f"test accuracy after {tested_epochs} epochs alone, %",
+        f"test accuracy{f' after {tested_epochs} epochs' if tested_epochs else ''} alone, %",
         "points",
-        f"{table.benchmark}, {dataset}, {tested_epochs} epochs",
+        f"{table.benchmark}, {dataset}{f', {tested_epochs} epochs' if tested_epochs else ''}",
         rivals,
         None,
         tuple(notes),
@@ -216,14 +216,17 @@ def _reliability(table: Table, dataset: str, space: Space, places: NDArray[np.in
 
 
 def _signal_of(table: Table, dataset: str | None) -> tuple[str, int | None, int]:
-    """Data set, the longest training with a mean validation accuracy, and the longest with a test accuracy."""
+    """Data set, the longest training with a mean validation accuracy, and the longest with a test accuracy.
+
+    A training of 0 epochs is one whose length the table does not state.
+    """
     valid: dict[str, int] = {}
     tested: dict[str, int] = {}
     for key in (column.key for column in table.columns):
-        if (key.metric, key.seed) == ("accuracy", "mean") and key.dataset is not None and key.epochs is not None:
+        if (key.metric, key.seed) == ("accuracy", "mean") and key.dataset is not None:
             found = {"valid": valid, "test": tested}.get(key.split or "")
             if found is not None:
-                found[key.dataset] = max(key.epochs, found.get(key.dataset, 0))
+                found[key.dataset] = max(key.epochs or 0, found.get(key.dataset, 0))
     if not tested:
         raise ConfigurationError(f"{table.benchmark} states no mean test accuracy to judge by")
     if dataset is None and len(tested) > 1:

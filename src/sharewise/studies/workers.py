@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, final
 
-import torch
-
 from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.run.threads import on_threads
 from sharewise.studies.executors import PROCESSES, WorkerDied, opened, require_executor
 
 __all__ = ["HERE", "Failure", "Progress", "Workers", "attempt", "cores", "one_thread", "silent", "spread"]
@@ -116,12 +115,8 @@ def cores() -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread within the block, since sums depend on their number in the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with on_threads(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def spread(

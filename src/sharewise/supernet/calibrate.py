@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -170,6 +170,8 @@ class NormPolicy(ABC):
 
     batches: int
     """How many mini-batches of the `weights` role an evaluation consumes."""
+    own: ClassVar[bool] = False
+    """Whether the statistics are those of the evaluated architecture alone."""
 
     @abstractmethod
     def opened(self, module: nn.Module) -> AbstractContextManager[Applied]:
@@ -197,6 +199,7 @@ class BatchStatistics(NormPolicy):
     """Normalise by the evaluated batch itself; outputs then depend on what else is in the batch."""
 
     batches: int = 0
+    own: ClassVar[bool] = True
 
     @contextmanager
     def opened(self, module: nn.Module) -> Iterator[Applied]:
@@ -231,6 +234,7 @@ class RecalibratedStatistics(NormPolicy):
     """
 
     batches: int = 4
+    own: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.batches < 1:

@@ -28,10 +28,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
 from sharewise.supernet.gate import Gates, add
+from sharewise.supernet.scored import entered, leaves_nothing, maps_zero_to_zero
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
 
-__all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of"]
+__all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of", "that_matter"]
 
 _SETTINGS: Mapping[type[nn.Module], Callable[[nn.Module], Hashable]] = {
     nn.ReLU: attrgetter("inplace"),
@@ -93,8 +94,10 @@ class Term(NamedTuple):
 
         A norm does not: in evaluation mode BN(0) = (0 − μ) / √(v + ε) · γ + β, in training mode it is β. Weights do
         not: theirs is a gradient of zeros, not `None`, which weight decay and momentum tell apart; nor does a scale
-        that asks for a gradient.
+        that asks for a gradient. Where nothing but the output counts, both may (`leaves_nothing`).
         """
+        if leaves_nothing():
+            return all(map(maps_zero_to_zero, self.body)) and (self.norm is None or maps_zero_to_zero(self.norm))
         constant = self.scale is None or not self.scale.requires_grad
         return constant and self.norm is None and all(type(layer) is nn.Identity for layer in self.body)
 
@@ -104,6 +107,8 @@ class Term(NamedTuple):
 
         Batch norms that track statistics, dropout and whatever is not known to be harmless, in training mode.
         """
+        if leaves_nothing():
+            return False
         layers = self.body if self.norm is None else (*self.body, self.norm)
         return any(module.training and _traces(module) for layer in layers for module in layer.modules())
 
@@ -226,8 +231,9 @@ def execute(
     for them, as the plain network does; in evaluation mode and under frozen statistics it is not. An edge out of a node
     that is exactly zero is left out where it maps zero to zero and nothing on its way asks for a gradient, as skipping
     and pooling on a sampled path; a norm maps zero to something else, so it runs. Whatever has a gradient in one form
-    has one in the other, zeros as well as `None`. On the meta device, where work is counted by tracing shapes, nothing
-    is left out: an architecture costs what its plain network costs.
+    has one in the other, zeros as well as `None`. Where an architecture is only scored, with statistics of its own,
+    neither edges into unread nodes nor convolutions of zeros are executed. On the meta device, where work is counted by
+    tracing shapes, nothing is left out: an architecture costs what its plain network costs.
 
     Args:
         wiring: of the cell.
@@ -245,6 +251,7 @@ def execute(
         >>> execute(wiring, edges, [torch.tensor([[-1.0, 2.0]])], {})
         tensor([[0., 4.]])
     """
+    gates = entered(wiring, edges, gates)
     nodes = (_fused if fused else _edge_by_edge)(wiring, edges, inputs, gates)
     outputs = [nodes.at(node) for node in wiring.outputs]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
@@ -287,7 +294,7 @@ def _edge_by_edge(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor]
 def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates: Gates) -> _Nodes:
     terms = {name: terms_of(edges[name], gates) for name in wiring.edges}
     if not inputs[0].is_meta:
-        terms = _that_matter(wiring, terms)
+        terms = that_matter(wiring, terms)
     nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Tensor] = {}
     for node in range(wiring.inputs, wiring.nodes):
@@ -298,7 +305,7 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     return nodes
 
 
-def _that_matter(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
+def that_matter(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
     """The terms that make a difference."""
     return _that_are_read(wiring, _that_are_not_zero(wiring, terms))
 

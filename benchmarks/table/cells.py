@@ -1,0 +1,105 @@
+"""Rows of the DARTS cells: weight steps of DARTS and of PC-DARTS beside their authors' form, and their memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.plain import Peer, darts
+from benchmarks.search_step import images, resident
+from benchmarks.table.exact import same_gradients
+from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
+from benchmarks.table.steps import LAST, OURS, WRITTEN
+from sharewise.engine import SearchState, numerics, prepare, stream, weight_step
+from sharewise.methods import build
+from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
+from sharewise.spaces import load
+
+__all__ = ["ROWS"]
+
+PARTS = {"darts": 1, "pc-darts": 4}
+LAYOUTS = {WRITTEN: torch.contiguous_format, LAST: torch.channels_last}
+
+
+def _state(method: str, channels: int, layers: int, batch: int, side: int) -> SearchState:
+    data, recipe, space = images(4 * batch, side), build(method, {"batch_size": batch}), load("darts")
+    network = asked_network(space, recipe, {"channels": channels, "layers": layers})
+    supernet = build_supernet(space, data.input_shape, 10, network=network)
+    state = prepare(supernet, recipe, data.assign(recipe.roles, generator=stream(0, "data")), numerics=numerics("cpu"))
+    state.supernet.train()
+    return state
+
+
+def _side(method: str, side: str, size: Size) -> Step:
+    """One weight step of a side; DARTS takes half a batch, PC-DARTS a whole one."""
+    batch = size.batch // 2 if method == "darts" else size.batch
+    state = _state(method, size.channels, size.layers, batch, size.side)
+    if side == OURS:
+        return lambda: weight_step(state)
+    peer = darts.peer(size.channels, size.layers, PARTS[method])
+    peer.network.to(memory_format=LAYOUTS[side])  # type: ignore[call-overload]
+    one = state.next_batch("weights")
+    x = one.inputs.contiguous(memory_format=LAYOUTS[side])
+    return lambda: peer.weight_step(x, one.targets)
+
+
+def _steps(method: str, size: Size) -> Mapping[str, Step]:
+    return {side: _side(method, side, size) for side in (OURS, WRITTEN, LAST)}
+
+
+def _rows(peer: Peer) -> Sequence[Tensor]:
+    found = [row for theta in peer.theta[:2] for row in torch.softmax(theta, -1)]
+    return found + [torch.softmax(part, -1) for inputs in peer.theta[2:] for part in inputs.split([2, 3, 4, 5])]
+
+
+def _same(parts: int) -> float:
+    options = {"channels": 4, "layers": 3, "partial": parts, "edge_weights": parts > 1}
+    supernet = build_supernet(load("darts"), (3, 8, 8), 10, network=options)
+    return same_gradients(darts.peer(4, 3, parts), supernet, _rows)
+
+
+def added(method: str, side: str, numbers: Sequence[int]) -> int:
+    """Bytes that two weight steps add to the peak of this fresh process, in which a first step was made."""
+    channels, layers, batch, pixels = numbers
+    step = _side(method, side, Size(channels, 1, layers, batch, pixels, 1, (), full=True))
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
+    before = resident("VmRSS")
+    for _ in range(2):
+        step()
+    return resident("VmHWM") - before
+
+
+def _memory(method: str) -> Callable[[Size, int], Mapping[str, list[float]]]:
+    def measure(size: Size, rounds: int) -> Mapping[str, list[float]]:
+        numbers = (size.channels, size.layers, size.batch, size.side)
+        found: dict[str, list[float]] = {OURS: [], WRITTEN: []}
+        for _ in range(3 if size.full else 1):
+            for side, values in found.items():
+                program = f"from benchmarks.table.cells import added; print(added({method!r}, {side!r}, {numbers!r}))"
+                environment = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); {program}"]
+                done = subprocess.run(environment, check=True, capture_output=True, text=True)
+                values.append(float(done.stdout))
+        return found
+
+    return measure
+
+
+def _pair(method: str, title: str, goals: tuple[float, float | None]) -> tuple[Row, Row]:
+    written, last = goals
+    claims = [AtLeast(WRITTEN, written)] + ([] if last is None else [AtLeast(LAST, last)])
+    time = alternating(partial(_steps, method))
+    memory = _memory(method)
+    return (
+        Row(f"{title}, weight step", time, claims, partial(_same, PARTS[method])),
+        Row(f"{title}, memory of a weight step", memory, [AtMost(0.6, WRITTEN)], unit="MiB", factor=2**-20),
+    )
+
+
+ROWS = (*_pair("darts", "DARTS cells", (2.5, 1.35)), *_pair("pc-darts", "PC-DARTS", (2.5, None)))

@@ -1,0 +1,217 @@
+"""Rows of NAS-Bench-201: steps of DARTS and of single paths, and scores, beside AutoDL-Projects as it is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from benchmarks.plain import Peer, nasbench201
+from benchmarks.search_step import images, search_state, upcoming
+from benchmarks.table.exact import difference, doubled, same_gradients
+from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
+from sharewise.data import Batch
+from sharewise.engine import Scorer, SearchState, architecture_step, unrolled_step, weight_step
+from sharewise.run import build_supernet
+from sharewise.space import Architecture, sample
+from sharewise.spaces import load
+from sharewise.supernet import BatchStatistics, discrete
+
+__all__ = ["LAST", "OURS", "ROWS", "WRITTEN"]
+
+OURS, WRITTEN, LAST = "ours", "peer as written", "peer, channels last"
+
+
+def _state(size: Size, method: str) -> SearchState:
+    return search_state(method, size.channels, size.cells, data=images(4 * size.batch, size.side))
+
+
+def _peers(size: Size, state: SearchState) -> dict[str, tuple[Peer, list[tuple[Tensor, Tensor]]]]:
+    """Peers at our weights in both formats, each with two batches."""
+    found = {}
+    for name, layout in ((WRITTEN, torch.contiguous_format), (LAST, torch.channels_last)):
+        peer = nasbench201.peer(size.channels, size.cells)
+        peer.take(state.supernet)
+        peer.network.to(memory_format=layout)  # type: ignore[call-overload]
+        batches = [state.next_batch("weights") for _ in range(2)]
+        found[name] = (peer, [(b.inputs.contiguous(memory_format=layout), b.targets) for b in batches])
+    return found
+
+
+def _weight(size: Size) -> Mapping[str, Step]:
+    state = _state(size, "darts")
+    sides: dict[str, Step] = {OURS: lambda: weight_step(state)}
+    for name, (peer, [batch, _]) in _peers(size, state).items():
+        sides[name] = lambda peer=peer, batch=batch: peer.weight_step(*batch)
+    return sides
+
+
+def _first_order(size: Size) -> Mapping[str, Step]:
+    state = _state(size, "darts")
+    sides: dict[str, Step] = {OURS: lambda: (weight_step(state), architecture_step(state))}
+    for name, (peer, [one, two]) in _peers(size, state).items():
+        sides[name] = lambda peer=peer, one=one, two=two: (peer.weight_step(*one), peer.architecture_step(*two))
+    return sides
+
+
+def _second_order(size: Size) -> Mapping[str, Step]:
+    state = _state(size, "darts-second-order")
+    sides: dict[str, Step] = {OURS: lambda: state.recipe.level.architecture_step(state)}
+    for name, (peer, [one, two]) in _peers(size, state).items():
+        sides[name] = lambda peer=peer, one=one, two=two: peer.unrolled_step(one, two)
+    return sides
+
+
+def _choice(architecture: Architecture) -> list[int]:
+    return [nasbench201.OPTIONS.index(str(option)) for option in architecture.values()]
+
+
+def _path(size: Size) -> Mapping[str, Step]:
+    """All sides train the same architecture in a round."""
+    state = _state(size, "spos")
+    now: list[list[int]] = [[]]
+
+    def ours() -> object:
+        now[0] = _choice(upcoming(state))
+        return weight_step(state)
+
+    sides: dict[str, Step] = {OURS: ours}
+    for name, (peer, [batch, _]) in _peers(size, state).items():
+        sides[name] = lambda peer=peer, batch=batch: peer.path_step(lambda x: peer.network.path(x, now[0]), *batch)
+    return sides
+
+
+def _scored(size: Size) -> Mapping[str, Step]:
+    """The same random architectures on the same two batches, each normalised by itself."""
+    state, rng = _state(size, "spos"), np.random.default_rng(0)
+    drawn = [sample(load("nasbench201"), rng) for _ in range(size.architectures)]
+    batches = [state.next_batch("weights") for _ in range(2)]
+
+    def ours() -> object:
+        scorer = Scorer(state, BatchStatistics(), batches)
+        with scorer.opened() as score:
+            return [score(scorer.gates(architecture)) for architecture in drawn]
+
+    sides: dict[str, Step] = {OURS: ours}
+    for name, (peer, pairs) in _peers(size, state).items():
+        sides[name] = lambda peer=peer, pairs=pairs: [_plain_score(peer, a, pairs) for a in drawn]
+    return sides
+
+
+def _plain_score(peer: Peer, architecture: Architecture, batches: list[tuple[Tensor, Tensor]]) -> float:
+    with torch.no_grad():
+        losses = [F.cross_entropy(peer.network.path(x, _choice(architecture)), targets) for x, targets in batches]
+    return float(torch.stack(losses).mean())
+
+
+def small() -> tuple[Peer, Any]:
+    """A peer and a supernet of the same weights' shapes."""
+    return nasbench201.peer(4, 1), build_supernet(
+        load("nasbench201"), (3, 8, 8), 10, network={"channels": 4, "cells": 1}
+    )
+
+
+def _same_gradients() -> float:
+    return same_gradients(*small(), lambda peer: list(torch.softmax(peer.theta[0], -1)))
+
+
+def _same_second_order() -> float:
+    """Ours, exact, beside the derivative of the peer's loss at weights that depend on θ."""
+    state = search_state("darts-second-order", 4, 1, "float64", data=images(side=8))
+    peer = nasbench201.peer(4, 1)
+    doubled(peer, state.supernet)
+    batches = [state.next_batch(role) for role in ("weights", "architecture")]
+    [ours] = list(state.distribution.parameters())
+    with torch.no_grad():
+        peer.theta[0].copy_(ours)
+    w = dict(peer.network.named_parameters())
+    gradients = torch.autograd.grad(peer.loss(*_pair(batches[0])), list(w.values()), create_graph=True)
+    decay = state.weight_optimizer.param_groups[0]["weight_decay"]
+    rate = state.weight_optimizer.param_groups[0]["lr"]
+    ahead = {n: p - rate * (g + decay * p.detach()) for (n, p), g in zip(w.items(), gradients, strict=True)}
+    inputs, targets = _pair(batches[1])
+    scores = functional_call(peer.network, ahead, (inputs, *peer.theta))
+    expected = torch.autograd.grad(F.cross_entropy(scores, targets), peer.theta)
+    state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
+    state.recipe = replace(state.recipe, penalties=())  # the decay of θ, which the peer leaves to its optimiser
+    unrolled_step(state, batches[0], radius=None)
+    assert ours.grad is not None
+    return difference([ours.grad], list(expected))
+
+
+def _pair(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.inputs, batch.targets
+
+
+def _same_paths() -> float:
+    """Class scores of random architectures, normalised by the batch."""
+    peer, supernet = small()
+    doubled(peer, supernet)
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rng, found = np.random.default_rng(0), 0.0
+    for _ in range(8):
+        architecture = sample(supernet.space, rng)
+        gates = discrete(supernet.relaxation.encode(architecture), dtype=torch.float64)
+        with torch.no_grad():
+            found = max(found, difference([supernet(x, gates)], [peer.network.path(x, _choice(architecture))]))
+    return found
+
+
+def _same_scores() -> float:
+    """Losses of random architectures, of which ours leaves out what is dead and evaluates those alike once."""
+    state = search_state("spos", 4, 1, "float64", data=images(side=8))
+    peer = nasbench201.peer(4, 1)
+    doubled(peer, state.supernet)
+    batches, rng = [state.next_batch("weights") for _ in range(2)], np.random.default_rng(0)
+    scorer, found = Scorer(state, BatchStatistics(), batches), 0.0
+    with scorer.opened() as score:
+        for _ in range(24):
+            architecture = sample(state.supernet.space, rng)
+            own = score(scorer.gates(architecture))["loss"]
+            found = max(found, abs(own - _plain_score(peer, architecture, [_pair(batch) for batch in batches])))
+    return found
+
+
+def _dispatched(size: Size, rounds: int) -> Mapping[str, list[float]]:
+    """Operations of one weight step, as the profiler lists them."""
+    return {name: [float(_operations(step))] for name, step in _weight(size).items() if name != LAST}
+
+
+def _operations(step: Step) -> int:
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    counts = Counter({event.key: event.count for event in profile.key_averages()})
+    return sum(count for key, count in counts.items() if key.startswith("aten::"))
+
+
+ROWS = (
+    Row("DARTS, weight step", alternating(_weight), [AtLeast(WRITTEN, 2.6), AtLeast(LAST, 1.65)], _same_gradients),
+    Row(
+        "DARTS, step of first order (w and θ)",
+        alternating(_first_order),
+        [AtLeast(WRITTEN, 3.0), AtLeast(LAST, 1.9)],
+        _same_gradients,
+    ),
+    Row(
+        "DARTS, θ step of second order",
+        alternating(_second_order),
+        [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3)],
+        _same_second_order,
+    ),
+    Row("single path, weight step", alternating(_path), [AtLeast(WRITTEN, 2.8), AtLeast(LAST, 1.5)], _same_paths),
+    Row(
+        "random architectures scored with batch statistics",
+        alternating(_scored),
+        [AtLeast(WRITTEN, 4.0), AtLeast(LAST, 2.0)],
+        _same_scores,
+    ),
+    Row("operations of a DARTS weight step", _dispatched, [AtMost(0.5, WRITTEN)], unit="operations", factor=1),
+)
