@@ -13,6 +13,7 @@ from typing import Any
 from sharewise.errors import unknown_name
 from sharewise.space import Space, options_of
 from sharewise.space.family import read_options
+from sharewise.spaces.attentivenas import attentivenas
 from sharewise.spaces.conv_macro import conv_macro
 from sharewise.spaces.darts import REDUCED, darts, fair, reduced
 from sharewise.spaces.darts_rnn import darts_rnn
@@ -39,6 +40,7 @@ __all__ = [
     "RELAXABLE",
     "SEARCHABLE",
     "SPACES",
+    "attentivenas",
     "conv_macro",
     "darts",
     "darts_rnn",
@@ -66,6 +68,7 @@ __all__ = [
 ]
 
 SPACES: Mapping[str, Callable[..., Space]] = {
+    "attentivenas": attentivenas,
     "conv-macro": conv_macro,
     "darts": darts,
     "darts:fair": fair,

@@ -60,6 +60,13 @@ MACRO: Mapping[str, SmallVersion] = {
         for size in "SML"
     },
     "language-model": SmallVersion(f"language-model:embedding=8,12,16:{_SIZES}", (5,), {"dropout": 0.0}, 3),
+    **{
+        name: SmallVersion(f"{name}:depth=1,2:kernel=3,5:expansion=2,3", (2, 16, 16), {"width_multiplier": 0.1})
+        for name in ("mobilenetv3", "proxylessnas")
+    },
+    "ofa-resnet50": SmallVersion(
+        "ofa-resnet50:more=0,1:width=0.5,1.0:expansion=0.25,0.5", (2, 16, 16), {"width_multiplier": 0.06, "multiple": 1}
+    ),
     "nasbench_macro": SmallVersion("nasbench_macro", (3, 9, 8), {"channels": 2}),
     "nats_size": SmallVersion("nats_size", (3, 9, 8), {"divisor": 8}),
     **{
@@ -97,7 +104,18 @@ def small_supernet(name: str, *, outputs: int = 3, examples: int = 4, seed: int 
     shape = (examples, *small.input_shape)
     tokens = torch.randint(min(small.vocabulary, outputs) or 1, shape, generator=generator)
     inputs = tokens if small.vocabulary else torch.randn(shape, generator=generator)
-    return build_supernet(load(small.space), small.input_shape, outputs, network=small.network), inputs
+    supernet = build_supernet(load(small.space), small.input_shape, outputs, network=small.network)
+    _enliven(supernet, generator)
+    return supernet, inputs
+
+
+def _enliven(supernet: Supernet, generator: torch.Generator) -> None:
+    """Give convolutions weights by their number of inputs, in place: an untrained deep network whose weights are drawn
+    for norms over batches would in evaluation mode say nothing of what its first layers do."""
+    with torch.no_grad():
+        for weight in supernet.parameters():
+            if weight.dim() == 4:
+                weight.normal_(0, (2 / weight[0].numel()) ** 0.5, generator=generator)
 
 
 def methods_of(space: Space) -> list[str]:

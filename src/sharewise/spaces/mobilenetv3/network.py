@@ -1,11 +1,13 @@
-"""The plain MobileNetV3 of one architecture, on `torch` alone.
+"""The plain mobile networks of one architecture, on `torch` alone: MobileNetV3, ProxylessNAS and AttentiveNAS.
 
-A 3×3 convolution of stride 2; a bottleneck without expansion; five units of inverted bottlenecks; a 1×1 convolution,
-global pooling, a second 1×1 convolution and the classifier. Channels are multiples of eight.
+They share their blocks and so a file, which an export copies. All begin with a 3×3 convolution of stride 2 and end with
+1×1 convolutions, global pooling and a classifier; between them are rows of inverted bottlenecks. Channels are multiples
+of eight.
 
 References:
     A. Howard et al., *Searching for MobileNetV3*, ICCV 2019 (arXiv 1905.02244); the numbers are those of H. Cai et al.,
-    ICLR 2020 (arXiv 1908.09791), mit-han-lab/once-for-all @ f03b267, `ofa_mbv3.py`, `layers.py`, `pytorch_modules.py`.
+    ICLR 2020 (arXiv 1908.09791), mit-han-lab/once-for-all @ f03b267, `ofa_mbv3.py`, `ofa_proxyless.py`, `layers.py`,
+    and of D. Wang et al., CVPR 2021 (arXiv 2011.09011), facebookresearch/AttentiveNAS @ c4c16f1, `static_layers.py`.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = [
     "EXCITED",
+    "AttentiveNetwork",
     "InvertedBottleneck",
     "Network",
+    "ProxylessNetwork",
+    "Row",
     "SqueezeExcitation",
     "Unit",
     "convolution",
     "divisible",
     "initialise",
     "middle_channels",
+    "proxyless_unit_channels",
     "squeezed_channels",
     "unit_channels",
 ]
@@ -240,5 +247,157 @@ class Network(nn.Module):
         x = self.first(self.stem(x))
         for unit in self.units:
             x = unit(x)
+        outputs: Tensor = self.classifier(self.features(self.final(x).mean((2, 3), keepdim=True)))
+        return outputs
+
+
+_PROXYLESS_STRIDES = (2, 2, 2, 1, 2, 1)
+_PROXYLESS_EPS = 1e-3  # of the batch norms
+
+
+def _proxyless_channels(width: float) -> list[int]:
+    """Of the stem, the first block, the six units, and the last convolution."""
+    return [divisible(channels * width) for channels in (32, 16, 24, 40, 80, 96, 192, 320, 1280)]
+
+
+def proxyless_unit_channels(width: float) -> tuple[list[int], list[int]]:
+    """What the six units of ProxylessNAS read and write.
+
+    Args:
+        width: multiplies all numbers of channels.
+    """
+    channels = _proxyless_channels(width)
+    return channels[1:-2], channels[2:-1]
+
+
+class ProxylessNetwork(nn.Module):
+    """The network of one architecture of ProxylessNAS.
+
+    Args:
+        units: of the six units, kernel and expansion of each block.
+        channels: of the images.
+        outputs: number of classes.
+        width: multiplies all numbers of channels; 1.0 and 1.3 in the authors' code.
+        dropout: probability before the classifier.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Sequence[tuple[int, int]]],
+        channels: int,
+        outputs: int,
+        width: float = 1.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.configuration: dict[str, Any] = {
+            "units": tuple(tuple(tuple(block) for block in unit) for unit in units),
+            "channels": channels,
+            "outputs": outputs,
+            "width": width,
+            "dropout": dropout,
+        }
+        stem, first, *_, features = _proxyless_channels(width)
+        before, widths = proxyless_unit_channels(width)
+        self.stem = convolution(channels, stem, 3, nn.ReLU6, stride=2, eps=_PROXYLESS_EPS)
+        self.first = InvertedBottleneck(stem, first, 3, 1, activation=nn.ReLU6, eps=_PROXYLESS_EPS)
+        self.units = nn.ModuleList(
+            Unit(a, b, blocks, stride, activation=nn.ReLU6, eps=_PROXYLESS_EPS)
+            for a, b, blocks, stride in zip(before, widths, units, _PROXYLESS_STRIDES, strict=True)
+        )
+        self.features = convolution(widths[-1], features, 1, nn.ReLU6, eps=_PROXYLESS_EPS)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, outputs))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to class scores `(n, outputs)`."""
+        x = self.first(self.stem(x))
+        for unit in self.units:
+            x = unit(x)
+        outputs: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return outputs
+
+
+Row = tuple[int, int, int, int]
+"""Blocks, channels, kernel and expansion of one stage."""
+
+
+class _Reshaping(nn.Module):
+    """An inverted bottleneck that changes the shape, and a shortcut that follows: pooled, then projected where channels
+    differ."""
+
+    def __init__(self, body: nn.Module, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.body, self.stride = body, stride
+        same = channels_in == channels_out
+        self.project = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.avg_pool2d(x, self.stride, padding=x.shape[-1] % 2) if self.stride > 1 else x
+        outputs: Tensor = self.body(x) + self.project(pooled)
+        return outputs
+
+
+def _block(channels_in: int, channels_out: int, stride: int, kernel: int, expansion: int, excited: bool) -> nn.Module:
+    body = InvertedBottleneck(
+        channels_in, channels_out, kernel, expansion, stride=stride, activation=nn.SiLU, excited=excited
+    )
+    return body if body.adds else _Reshaping(body, channels_in, channels_out, stride)
+
+
+class AttentiveNetwork(nn.Module):
+    """The network of one architecture of AttentiveNAS.
+
+    Args:
+        first: channels of the first convolution.
+        rows: of the seven stages, how many blocks of which channels, kernel and expansion.
+        strides: of the first block of each stage.
+        excited: whether the blocks of each stage squeeze and excite.
+        last: features before the classifier.
+        channels: of the images.
+        outputs: number of classes.
+        dropout: probability before the classifier.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        rows: Sequence[Row],
+        strides: Sequence[int],
+        excited: Sequence[bool],
+        last: int,
+        channels: int,
+        outputs: int,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.configuration: dict[str, Any] = {
+            "first": first,
+            "rows": tuple(tuple(row) for row in rows),
+            "strides": tuple(strides),
+            "excited": tuple(excited),
+            "last": last,
+            "channels": channels,
+            "outputs": outputs,
+            "dropout": dropout,
+        }
+        self.stem = convolution(channels, first, 3, nn.SiLU, stride=2)
+        self.stages, before = nn.ModuleList(), first
+        for (depth, after, kernel, expansion), stride, squeezes in zip(rows, strides, excited, strict=True):
+            blocks = []
+            for n in range(depth):
+                blocks.append(_block(before, after, 1 if n else stride, kernel, expansion, squeezes))
+                before = after
+            self.stages.append(nn.Sequential(*blocks))
+        self.final = convolution(before, 6 * before, 1, nn.SiLU)
+        self.features = nn.Sequential(nn.Conv2d(6 * before, last, 1, bias=False), nn.SiLU())
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(last, outputs))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to class scores `(n, outputs)`."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
         outputs: Tensor = self.classifier(self.features(self.final(x).mean((2, 3), keepdim=True)))
         return outputs

@@ -1,7 +1,8 @@
 """The MobileNetV3 space of Once-for-All: depths of five units, kernel and expansion of each of their blocks.
 
-A unit has two, three or four inverted bottlenecks; each has a depthwise kernel of 3, 5 or 7 and three, four or six times
-as many middle channels as inputs. A block that is left out has neither, so there are (9² + 9³ + 9⁴)⁵ architectures.
+A unit has two, three or four inverted bottlenecks; each has a depthwise kernel of 3, 5 or 7 and three, four or six
+times as many middle channels as inputs. A block that is left out has neither, so there are (9² + 9³ + 9⁴)⁵
+architectures.
 
 References:
     H. Cai, C. Gan, T. Wang, Z. Zhang and S. Han, *Once-for-All: Train One Network and Specialize it for Efficient
@@ -11,10 +12,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 
-from sharewise.space import Architecture, Choice, Condition, ConditionalRelaxation, Picture, Space
+from sharewise.space import Architecture, Choice, Condition, ConditionalRelaxation, Picture, Space, ascending, family
 
 __all__ = ["DEPTHS", "EXPANSIONS", "KERNELS", "UNITS", "block_choices", "drawing", "mobilenetv3"]
 
@@ -39,8 +39,9 @@ def block_choices(
     for block in range(1, depths[-1] + 1):
         deep = tuple(depth for depth in depths if depth >= block)
         condition = Condition(f"depth_{unit}", deep) if len(deep) < len(depths) else None
-        yield Choice(f"kernel_{unit}_{block}", tuple(kernels), ordered=True, condition=condition)
-        yield Choice(f"expansion_{unit}_{block}", tuple(expansions), ordered=True, condition=condition)
+        for name, options, least in (("kernel", kernels, 1), ("expansion", expansions, 2)):
+            sizes = ascending(name, options, least=least)
+            yield Choice(f"{name}_{unit}_{block}", sizes, ordered=True, condition=condition)
 
 
 def drawing(architecture: Architecture) -> Picture:
@@ -55,12 +56,22 @@ def drawing(architecture: Architecture) -> Picture:
     return Picture(nodes, tuple((a, b, label) for (a, b), label in edges))
 
 
-@cache
-def mobilenetv3() -> Space:
-    """The space itself: choices `depth_1` … `depth_5`, then `kernel_1_1`, `expansion_1_1`, … `expansion_5_4`.
+@family("mobilenetv3")
+def mobilenetv3(
+    *,
+    depth: tuple[int, ...] = DEPTHS,
+    kernel: tuple[int, ...] = KERNELS,
+    expansion: tuple[int, ...] = EXPANSIONS,
+) -> Space:
+    """The space of given sizes: choices `depth_1` … `depth_5`, then `kernel_1_1`, `expansion_1_1`, … of each block.
+
+    Args:
+        depth: numbers of blocks that a unit may have, from 1.
+        kernel: sizes of a block's depthwise kernel, odd.
+        expansion: of a block's middle channels to its inputs, from 2.
 
     Returns:
-        The space of 21,758,655,492,572,485,851 architectures; the same object at every call.
+        The space, by default of 21,758,655,492,572,485,851 architectures.
 
     Example:
         >>> mobilenetv3().size
@@ -73,8 +84,8 @@ def mobilenetv3() -> Space:
     return Space(
         name="mobilenetv3",
         choices=(
-            *(Choice(f"depth_{unit}", DEPTHS, ordered=True) for unit in units),
-            *(choice for unit in units for choice in block_choices(unit, DEPTHS, KERNELS, EXPANSIONS)),
+            *(Choice(f"depth_{unit}", ascending("depth", depth), ordered=True) for unit in units),
+            *(choice for unit in units for choice in block_choices(unit, depth, kernel, expansion)),
         ),
         relax=ConditionalRelaxation,
         networks="sharewise.spaces.mobilenetv3.supernet",

@@ -29,7 +29,7 @@ class MobileNetOptions:
     """Options of the network, none of which is part of an architecture's identity.
 
     Args:
-        width: multiplies all numbers of channels, which are rounded to multiples of eight; 1.0 and 1.2 in the paper.
+        width_multiplier: of all numbers of channels, which are rounded to multiples of eight; 1.0 and 1.2 in the paper.
         dropout: probability before the classifier, in [0, 1).
         kernel_transforms: whether a smaller kernel is the centre of the next larger one times a matrix that is learned,
             as the authors have it, or the centre alone.
@@ -37,14 +37,14 @@ class MobileNetOptions:
             and where it is read, or once (default).
     """
 
-    width: float = 1.0
+    width_multiplier: float = 1.0
     dropout: float = 0.1
     kernel_transforms: bool = True
     published: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width <= 8:
-            raise ConfigurationError(f"network option width must lie in (0, 8], got {self.width}")
+        if not 0 < self.width_multiplier <= 8:
+            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
         if not 0 <= self.dropout < 1:
             raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
 
@@ -87,7 +87,7 @@ def _network(
     architecture: Architecture, input_shape: Sequence[int], outputs: int, options: MobileNetOptions
 ) -> nn.Module:
     channels = image_channels("mobilenetv3", input_shape)
-    return Network(units_of(architecture, UNITS), channels, outputs, options.width, options.dropout)
+    return Network(units_of(architecture, UNITS), channels, outputs, options.width_multiplier, options.dropout)
 
 
 def _block(path: str, key: str, channels_in: int, excited: bool) -> Iterator[tuple[str, Choices]]:
@@ -123,7 +123,7 @@ def unit_choices(
 
 
 def _choices(space: Space, options: MobileNetOptions) -> dict[str, Choices]:
-    units = zip(*unit_channels(options.width), EXCITED, strict=True)
+    units = zip(*unit_channels(options.width_multiplier), EXCITED, strict=True)
     return unit_choices(space, units, transforms=options.kernel_transforms)
 
 

@@ -12,31 +12,69 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sharewise.spaces.mobilenetv3.network import convolution, divisible, initialise
-
-__all__ = ["Bottleneck", "Network", "middle_channels", "stage_channels", "stem_channels"]
+__all__ = ["Bottleneck", "Channels", "Network"]
 
 _STRIDES = (1, 2, 2, 2)
 
 
-def stage_channels(stage: int, width: float) -> int:
-    """Channels of the outputs of a stage, which is counted from 0; `width` multiplies those of the largest network."""
-    return divisible((256, 512, 1024, 2048)[stage] * width)
+def divisible(channels: float, divisor: int) -> int:
+    """The nearest multiple of a divisor, halves up, and one more where that would lose more than a tenth."""
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
-def stem_channels(width: float) -> int:
-    """Channels that the stem writes."""
-    return divisible(64 * width)
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, activation: type[nn.Module] | None, *, stride: int = 1
+) -> nn.Sequential:
+    """A convolution without bias that keeps the extent at stride 1, batch norm, and a non-linearity, if any."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), *([] if activation is None else [activation()]))
 
 
-def middle_channels(channels_out: int, expansion: float) -> int:
-    """Channels within a bottleneck."""
-    return divisible(round(channels_out * expansion))
+def initialise(network: nn.Module) -> None:
+    """Normal weights by the number of outputs (He) for convolutions, a hundredth for the classifier, zero biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+
+
+@final
+@dataclass(frozen=True)
+class Channels:
+    """Numbers of channels by what multiplies those of the largest network.
+
+    Args:
+        width: multiplies all of them.
+        multiple: to a multiple of which they are rounded.
+    """
+
+    width: float = 1.0
+    multiple: int = 8
+
+    def stem(self, ratio: float) -> int:
+        """That the stem writes."""
+        return divisible(64 * ratio * self.width, self.multiple)
+
+    def within_stem(self, ratio: float) -> int:
+        """Of the stem's first convolution."""
+        return divisible(self.stem(ratio) // 2, self.multiple)
+
+    def stage(self, stage: int, ratio: float) -> int:
+        """That a stage writes, which is counted from 0."""
+        return divisible((256, 512, 1024, 2048)[stage] * ratio * self.width, self.multiple)
+
+    def bottleneck(self, channels_out: int, expansion: float) -> int:
+        """Within a bottleneck."""
+        return divisible(round(channels_out * expansion), self.multiple)
 
 
 class Residual(nn.Module):
@@ -61,14 +99,13 @@ class Bottleneck(nn.Module):
 
     Args:
         channels_in: of the input.
+        middle: channels within.
         channels_out: of the output.
-        expansion: middle channels per output channel.
         stride: of the 3×3 convolution.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, expansion: float, stride: int = 1) -> None:
+    def __init__(self, channels_in: int, middle: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
-        middle = middle_channels(channels_out, expansion)
         self.reduce = convolution(channels_in, middle, 1, nn.ReLU)
         self.convolve = convolution(middle, middle, 3, nn.ReLU, stride=stride)
         self.expand = convolution(middle, channels_out, 1, None)
@@ -93,6 +130,7 @@ class Network(nn.Module):
         channels: of the images.
         outputs: number of classes.
         width: multiplies all numbers of channels.
+        multiple: to a multiple of which these are rounded.
         dropout: probability before the classifier.
     """
 
@@ -105,6 +143,7 @@ class Network(nn.Module):
         channels: int,
         outputs: int,
         width: float = 1.0,
+        multiple: int = 8,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -116,17 +155,19 @@ class Network(nn.Module):
             "channels": channels,
             "outputs": outputs,
             "width": width,
+            "multiple": multiple,
             "dropout": dropout,
         }
-        inside, before = divisible(stem_channels(middle * width) // 2), stem_channels(stem * width)
+        sizes = Channels(width, multiple)
+        inside, before = sizes.within_stem(middle), sizes.stem(stem)
         again = [Residual(convolution(inside, inside, 3, nn.ReLU))] if deep_stem else []
         self.enter, self.again = convolution(channels, inside, 3, nn.ReLU, stride=2), nn.Sequential(*again)
         self.leave, self.pool = convolution(inside, before, 3, nn.ReLU), nn.MaxPool2d(3, 2, padding=1)
         self.stages = nn.ModuleList()
         for stage, ((multiplier, expansions), stride) in enumerate(zip(stages, _STRIDES, strict=True)):
-            after = stage_channels(stage, multiplier * width)
-            first, *others = expansions
-            blocks = [Bottleneck(before, after, first, stride), *(Bottleneck(after, after, e) for e in others)]
+            after = sizes.stage(stage, multiplier)
+            first, *others = (sizes.bottleneck(after, expansion) for expansion in expansions)
+            blocks = [Bottleneck(before, first, after, stride), *(Bottleneck(after, m, after) for m in others)]
             self.stages.append(nn.Sequential(*blocks))
             before = after
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, outputs))

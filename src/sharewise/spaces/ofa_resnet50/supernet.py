@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
-from sharewise.spaces.mobilenetv3.network import divisible
 from sharewise.spaces.mobilenetv3.supernet import example, image_channels
-from sharewise.spaces.ofa_resnet50.network import Network, middle_channels, stage_channels, stem_channels
+from sharewise.spaces.ofa_resnet50.network import Channels, Network
 from sharewise.spaces.ofa_resnet50.space import BLOCKS
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, following
 
@@ -29,19 +29,23 @@ class ResNetOptions:
     """Options of the network, none of which is part of an architecture's identity.
 
     Args:
-        width: multiplies all numbers of channels, which are rounded to multiples of eight.
+        width_multiplier: of all numbers of channels.
+        multiple: to a multiple of which numbers of channels are rounded; 8 in the authors' code, less for small ones.
         dropout: probability before the classifier, in [0, 1).
         published: whether the shared weights are superposed as in TangleNAS, which scales a channel where it is written
             and where it is read, or once (default).
     """
 
-    width: float = 1.0
+    width_multiplier: float = 1.0
+    multiple: int = 8
     dropout: float = 0.0
     published: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width <= 8:
-            raise ConfigurationError(f"network option width must lie in (0, 8], got {self.width}")
+        if not 0 < self.width_multiplier <= 8:
+            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
+        if self.multiple < 1:
+            raise ConfigurationError(f"network option multiple must be at least 1, got {self.multiple}")
         if not 0 <= self.dropout < 1:
             raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
 
@@ -67,32 +71,32 @@ def _network(architecture: Architecture, input_shape: Sequence[int], outputs: in
         stages,
         image_channels("ofa-resnet50", input_shape),
         outputs,
-        options.width,
+        options.width_multiplier,
+        options.multiple,
         options.dropout,
     )
 
 
 def _choices(space: Space, options: ResNetOptions) -> dict[str, Choices]:
+    sizes = Channels(options.width_multiplier, options.multiple)
     found: dict[str, Choices] = {
-        "enter.0": following("width_middle", size=lambda w: divisible(stem_channels(w * options.width) // 2)),
+        "enter.0": following("width_middle", size=sizes.within_stem),
         "again.*": depth([0, 1], name="depth_stem"),
-        "leave.0": following("width_stem", size=lambda w: stem_channels(w * options.width)),
+        "leave.0": following("width_stem", size=sizes.stem),
     }
-    for stage, least in enumerate(BLOCKS):
-        name, depths = f"width_{stage + 1}", space[f"depth_{stage + 1}"].options
-
-        def channels(width: float, stage: int = stage) -> int:
-            return stage_channels(stage, width * options.width)
-
-        def middle(width: float, expansion: float, stage: int = stage) -> int:
-            return middle_channels(stage_channels(stage, width * options.width), expansion)
-
-        found[f"stages.{stage}.*"] = depth(map(_number, depths), name=f"depth_{stage + 1}")
+    for stage in range(len(BLOCKS)):
+        name, channels = f"width_{stage + 1}", partial(sizes.stage, stage)
+        depths = [_number(option) for option in space[f"depth_{stage + 1}"].options]
+        found[f"stages.{stage}.*"] = depth(depths, name=f"depth_{stage + 1}")
         found[f"stages.{stage}.0.expand.0"] = following(name, size=channels)
-        for block in range(least + 2):
-            expansion = f"expansion_{stage + 1}_{block + 1}"
-            found[f"stages.{stage}.{block}.reduce.0"] = following(name, expansion, size=middle)
+        for block in range(depths[-1]):
+            inside = following(name, f"expansion_{stage + 1}_{block + 1}", size=partial(_bottleneck, sizes, stage))
+            found |= {f"stages.{stage}.{block}.{layer}.0": inside for layer in ("reduce", "convolve")}
     return found
+
+
+def _bottleneck(sizes: Channels, stage: int, width: float, expansion: float) -> int:
+    return sizes.bottleneck(sizes.stage(stage, width), expansion)
 
 
 NETWORKS = elastic_networks(_network, _choices, options=ResNetOptions, example=example)

@@ -1,4 +1,4 @@
-"""ProxylessNAS of Once-for-All: `space.py` (values, no torch), `network.py` (the plain network), `supernet.py`."""
+"""ProxylessNAS of Once-for-All: `space.py` (values, no torch), `supernet.py`; its plain network is with MobileNetV3."""
 
 from sharewise.spaces.proxylessnas.space import proxylessnas
 

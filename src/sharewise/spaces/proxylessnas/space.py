@@ -1,7 +1,7 @@
 """The ProxylessNAS space in the form of Once-for-All: inverted bottlenecks of a mobile network without excitation.
 
-Five units of two, three or four blocks and a sixth of one; every block has a kernel of 3, 5 or 7 and an expansion of 3, 4
-or 6. There are 9 · (9² + 9³ + 9⁴)⁵ architectures.
+Five units of two, three or four blocks and a sixth of one; every block has a kernel of 3, 5 or 7 and an expansion of
+3, 4 or 6. There are 9 · (9² + 9³ + 9⁴)⁵ architectures.
 
 References:
     H. Cai, L. Zhu and S. Han, *ProxylessNAS: Direct Neural Architecture Search on Target Task and Hardware*, ICLR 2019
@@ -11,9 +11,7 @@ References:
 
 from __future__ import annotations
 
-from functools import cache
-
-from sharewise.space import Choice, ConditionalRelaxation, Space
+from sharewise.space import Choice, ConditionalRelaxation, Space, ascending, family
 from sharewise.spaces.mobilenetv3.space import DEPTHS, EXPANSIONS, KERNELS, block_choices, drawing
 
 __all__ = ["UNITS", "proxylessnas"]
@@ -22,12 +20,22 @@ UNITS = 6
 """Of which the last has one block, and so no choice of depth."""
 
 
-@cache
-def proxylessnas() -> Space:
-    """The space itself: choices `depth_1` … `depth_5`, then `kernel_1_1`, `expansion_1_1`, … `expansion_6_1`.
+@family("proxylessnas")
+def proxylessnas(
+    *,
+    depth: tuple[int, ...] = DEPTHS,
+    kernel: tuple[int, ...] = KERNELS,
+    expansion: tuple[int, ...] = EXPANSIONS,
+) -> Space:
+    """The space of given sizes: choices `depth_1` … `depth_5`, then `kernel_1_1`, `expansion_1_1`, … of each block.
+
+    Args:
+        depth: numbers of blocks that each of the first five units may have, from 1.
+        kernel: sizes of a block's depthwise kernel, odd.
+        expansion: of a block's middle channels to its inputs, from 2.
 
     Returns:
-        The space of 195,827,899,433,152,372,659 architectures; the same object at every call.
+        The space, by default of 195,827,899,433,152,372,659 architectures.
 
     Example:
         >>> proxylessnas().size
@@ -41,9 +49,9 @@ def proxylessnas() -> Space:
     return Space(
         name="proxylessnas",
         choices=(
-            *(Choice(f"depth_{unit}", DEPTHS, ordered=True) for unit in deep),
-            *(choice for unit in deep for choice in block_choices(unit, DEPTHS, KERNELS, EXPANSIONS)),
-            *block_choices(UNITS, (1,), KERNELS, EXPANSIONS),
+            *(Choice(f"depth_{unit}", ascending("depth", depth), ordered=True) for unit in deep),
+            *(choice for unit in deep for choice in block_choices(unit, depth, kernel, expansion)),
+            *block_choices(UNITS, (1,), kernel, expansion),
         ),
         relax=ConditionalRelaxation,
         networks="sharewise.spaces.proxylessnas.supernet",

@@ -344,7 +344,7 @@ def following(*decisions: str, size: Callable[..., int]) -> Following:
     """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
 
     For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
-    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over the combinations o of options.
+    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over combinations o of options.
 
     Args:
         decisions: names of the decisions.

@@ -40,7 +40,7 @@ class Place:
         of: other decisions that choose the size together with its own.
         table: sizes of a ratio or of what follows decisions, for all combinations of options of `decisions`, the last
             one varying fastest.
-        rule: of what follows decisions, the size as a function of their options.
+        rule: of what follows decisions, the size as a function of their options, until the table is made.
         transforms: whether smaller kernels are learned functions of larger ones.
         name: of the attribute that is set, or of the parameter that may be absent.
     """
@@ -169,7 +169,13 @@ def _following(place: Place, places: Sequence[Place], offered: Offered) -> Place
                 "be a positive integer"
             )
         table.append(size)
-    return replace(place, options=tuple(offered[place.decision]), table=tuple(table))
+    if max(table) > table[-1]:
+        raise ConfigurationError(
+            f"{place.path!r} follows {', '.join(place.decisions)}, but its size is {max(table)} for some options and "
+            f"{table[-1]} for the largest; let it fall with none of them"
+        )
+    # The function has said all, and may be one that cannot be sent to another process.
+    return replace(place, options=tuple(offered[place.decision]), table=tuple(table), rule=None)
 
 
 _MEASURED: Mapping[str, Callable[[Place, Sequence[Place], Offered], Place]] = {"ratio": _ratio, "following": _following}

@@ -171,9 +171,10 @@ def _sharpened(model: nn.Module, analysis: Analysis, relaxation: Relaxation, exa
 
 
 def vary_constants(module: nn.Module, generator: torch.Generator) -> None:
-    """Give parameters whose elements are all equal different ones, in place.
+    """Give parameters whose elements are all equal different ones, and disturb identity matrices, in place.
 
-    A layer that starts as zero hides whatever is wrong before it, and equal elements that they are sliced wrongly.
+    A layer that starts as zero hides whatever is wrong before it, equal elements that they are sliced wrongly, and an
+    identity that nothing is multiplied by it.
 
     Args:
         module: any module.
@@ -190,6 +191,8 @@ def vary_constants(module: nn.Module, generator: torch.Generator) -> None:
             if parameter.is_floating_point() and bool((parameter == parameter.reshape(-1)[:1]).all()):
                 noise = 0.75 + 0.5 * torch.rand(parameter.shape, generator=generator)
                 parameter.copy_(noise.to(parameter) * torch.where(parameter.abs() > 0.1, parameter, 0.5))
+            elif parameter.dim() == 2 and torch.equal(parameter, torch.eye(*parameter.shape).to(parameter)):
+                parameter.add_((0.5 * torch.rand(parameter.shape, generator=generator) - 0.25).to(parameter))
 
 
 def _attempt(network: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor, expected: Tensor) -> str:

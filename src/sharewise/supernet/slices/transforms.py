@@ -8,6 +8,7 @@ start as identities, with which kernels are plain centres. Under a gate g the ke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import final
 
@@ -51,7 +52,7 @@ class KernelTransforms:
     sizes: tuple[int, ...]
     axes: int
 
-    @property
+    @cached_property
     def names(self) -> dict[int, str]:
         """What the matrix is called that makes the kernel of a size."""
         return {small: f"transform_{large}_to_{small}" for small, large in reversed(list(pairwise(self.sizes)))}
@@ -91,5 +92,5 @@ class KernelTransforms:
                 if size <= small < above:
                     positions = centre(weight, small, self.axes).flatten(-self.axes)
                     matrix = convolution.get_parameter(name)
-                    weight = F.linear(positions, matrix).unflatten(-1, (small,) * self.axes)
+                    weight = F.linear(positions, matrix).reshape(*weight.shape[: -self.axes], *[small] * self.axes)
         return weight
