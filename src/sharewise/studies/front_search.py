@@ -255,7 +255,7 @@ class _Known:
         quantities = list(dict.fromkeys(limit.quantity for limit in limits))
         self.costs: dict[str, ArchitectureCosts] = {q.name: state.costs.architectures(q) for q in quantities}
         self.scored: dict[Architecture, _Scored] = {}
-        self._most = [max(limit.bound for limit in limits if limit.quantity == q) for q in quantities]
+        self._most = [(1 + 1e-12) * max(limit.most for limit in limits if limit.quantity == q) for q in quantities]
         self._task, self._space = state.task, search.space
         self._told, self._of = told, min(search.evaluations, search.space.size)
 
@@ -306,7 +306,7 @@ def _within(
 ) -> dict[str, Any]:
     """The best point within a budget, beside what the method itself would pick there."""
     limit, place = budget.limit, list(known.costs).index(budget.limit.quantity.name)
-    kept = [number for number, point in enumerate(points) if point.costs[place] <= limit.bound]
+    kept = [number for number, point in enumerate(points) if limit.admits(point.costs[place])]
     if not kept:
         raise ConfigurationError(f"no score within {limit.most:,.10g} {limit.quantity.name} is a number")
     best = max(kept, key=lambda number: (points[number].fitness, -number))
