@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sharewise.cli.declared import names_of_table
+from sharewise.cli.executor import add_executor
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
+from sharewise.cli.own import add_own
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
 from sharewise.errors import ConfigurationError, printable
+from sharewise.own_file import own_of
 
 if TYPE_CHECKING:
     from sharewise.run.standalone import TrainingRecipe
@@ -28,6 +31,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
     for run in options.runs:
         require_run(run)
+    own = own_of(options.space)
 
     from sharewise.studies.appraise import appraise
 
@@ -47,10 +51,12 @@ def execute(parser: Parser, words: list[str]) -> int:
             repeats=options.repeats,
             resamples=options.resamples,
             jobs=options.jobs,
+            executor=options.executor,
             device=options.device,
             training_free=tuple(name for name in (options.training_free or "").split(",") if name),
             out=options.out,
             progress=Lines(),
+            own=own,
         )
     if options.json:
         print_json(dict(found.document))
@@ -62,6 +68,7 @@ def execute(parser: Parser, words: list[str]) -> int:
 def _add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folders of finished searches that differ in nothing but the seed")
+    add_own(parser)
     add("--oracle", default="standalone", metavar="TABLE", help="a table that `sharewise benchmark import` wrote, or "
         "standalone: train the sample here (default: standalone)")  # fmt: skip
     add("--dataset", metavar="NAME", help="of the table (default: its only one)")
@@ -85,6 +92,7 @@ def _add_options(parser: Parser) -> None:
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
     add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
+    add_executor(parser)
     add("--training-free", metavar="A,B,…", help="scores of untrained networks to judge beside: "
         f"{', '.join(names_of_table('sharewise.studies.training_free.scores', 'SCORES'))}")  # fmt: skip
     add("--device", help="where to compute (default: as the runs)")

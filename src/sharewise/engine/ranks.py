@@ -212,9 +212,10 @@ class Ranks:
         try:
             dist.all_reduce(tensor)
         except RuntimeError as error:
+            reason = str(error).splitlines()[0].rpartition("] ")[2][:80]
             raise RanksError(
-                f"process {self.rank} of {self.world} cannot reach the others, of which one has ended "
-                f"({str(error).splitlines()[0][:80]}); start all of them again with --resume and the run folder"
+                f"process {self.rank} of {self.world} cannot reach the others, of which one has ended ({reason}); "
+                "start all of them again with --resume and the run folder"
             ) from None
 
 

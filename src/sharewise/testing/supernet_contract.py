@@ -61,8 +61,8 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
     With the gates of an architecture, evaluation equals the extracted plain network bit for bit, and training has the
     same loss, gradients and running statistics, with no gradient left over for anything that is not part of the
     architecture; where what is inherited is no slice but a function of the weights, such as a transformed kernel, they
-    are gradients through that function. Under random gates the operations that are not active are neither executed nor given a gradient
-    (`None`, not zeros). Gates leave no trace in the network. Every choice changes something where it is active and
+    are gradients through that function. Under random gates the operations that are not active are neither executed nor
+    given a gradient (`None`, not zeros). Gates leave no trace in the network. Every choice changes something where it is active and
     nothing where it is not, and the weights of every gate are read (`check_influence`). All norm layers, and what
     starts as zeros, are randomised first, without which these comparisons would be vacuous. Where a supernet says that
     no network can inherit its weights (`InheritanceError`, as under partial channels), nothing is compared with an
