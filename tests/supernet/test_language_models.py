@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sharewise as sw
-from sharewise.cost import cost
+from sharewise.cost import SupernetCost, cost
+from sharewise.cost.count import Tracer
 from sharewise.errors import ConfigurationError
+from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
 from sharewise.space import Architecture, largest, smallest
 from sharewise.spaces import SPACES, load
 from sharewise.supernet import Gate, discrete, networks_of
-from sharewise.testing import check_model, check_supernet
+from sharewise.testing import check_method, check_model, check_supernet
+from sharewise.testing.small import MACRO, small_supernet
 
 SMALL = "language-model:embedding=8,12,16:layers=1,2:heads=2,4:mlp_ratio=2,3"
 NEOX = "hw-gpt-bench:S:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=2,3"
@@ -146,6 +149,35 @@ def test_a_mixture_superposes_scores_of_sizes_and_outputs_of_heads() -> None:
         handle.remove()
         expected = scores_of(supernet, tokens, {8: 0.3, 16: 0.7}, {2: 0.6, 4: 0.4})
     torch.testing.assert_close(found[0], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> sw.data.Dataset:
+    file = tmp_path_factory.mktemp("text") / "play.txt"
+    file.write_text("to be, or not to be, that is the question. " * 40)
+    return sw.data.text(file, length=5).limited(64, seed=0)
+
+
+@pytest.mark.parametrize("method", ["spos", *(name for name in METHODS if name.startswith("tanglenas"))])
+def test_methods_keep_their_contract_on_language_models(method: str, text: sw.data.Dataset) -> None:
+    check_method(build(method), load(SMALL), text, network={"dropout": 0.1})
+
+
+@pytest.mark.parametrize("name", ["language-model", "hw-gpt-bench:S"])
+def test_the_price_of_a_mixture_is_what_its_pass_executes(name: str) -> None:
+    supernet, generator = small_supernet(name)[0], torch.Generator().manual_seed(0)
+    shape = MACRO[name].input_shape
+    costs, tracer = SupernetCost(supernet, shape, integers=True), Tracer(supernet)
+    for _ in range(4):
+        gates = {}
+        for decision in supernet.relaxation.decisions:
+            drawn = torch.rand(decision.size, generator=generator) < 0.7
+            active = tuple(drawn.nonzero().flatten().tolist()) or (0,)
+            weights = torch.zeros(decision.size)
+            weights[list(active)] = 1 / len(active)
+            gates[decision.name] = Gate(weights, active)
+        counted = tracer(tracer.example(shape, integers=True), gates, gates=[gate.weights for gate in gates.values()])
+        assert costs.of(gates) == counted.multiply_accumulates
 
 
 class Split(nn.Module):

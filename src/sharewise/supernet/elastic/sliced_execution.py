@@ -9,6 +9,7 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor, nn
 
+from sharewise.space import Decision
 from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.attention import attending, scores
 from sharewise.supernet.elastic.binding import Bindings, bound
@@ -127,19 +128,24 @@ class Execution:
 
     def superposition(self, index: int, gates: Gates, device: torch.device) -> Tensor | None:
         """The scale of the positions of a table, `None` within a slice."""
-        table = self.analysis.tables[index]
-        reach = self._tables.get((index, device))
-        if reach is None:
-            reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
-            self._tables[index, device] = reach
-        return superposition(reach, [self._decisions[name] for name in table.decisions], gates)
+        return superposition(self._reach(index, device), self._of(index), gates)
 
     def scores(self, root: int, gates: Gates, device: torch.device) -> Tensor | None:
         """The scale of queries over a searched size of heads, `None` within a slice."""
         [index] = self.analysis.reach[root]
-        table = self.analysis.tables[index]
-        reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
-        return scores(reach, [self._decisions[name] for name in table.decisions], gates)
+        return scores(self._reach(index, device), self._of(index), gates)
+
+    def _of(self, index: int) -> list[Decision]:
+        """The decisions of a table."""
+        return [self._decisions[name] for name in self.analysis.tables[index].decisions]
+
+    def _reach(self, index: int, device: torch.device) -> Tensor:
+        """A table on a device, brought there once."""
+        reach = self._tables.get((index, device))
+        if reach is None:
+            reach = torch.from_numpy(self.analysis.tables[index].reach).to(device, non_blocking=True)
+            self._tables[index, device] = reach
+        return reach
 
 
 @final

@@ -1,0 +1,105 @@
+"""A trained GPT-2 is shrunk to a budget of parameters by its depth, its heads and its hidden widths.
+
+A small GPT-2 is trained with transformers on a text and saved as they save it; from there on transformers are not
+needed. The network that is read from the folder is the largest architecture of its space; a few epochs of sampled paths
+teach its slices to stand alone, and the best one within the budget is selected on a held-out piece of the text. It
+reads the tiny Shakespeare text below `$SHAREWISE_DATA/text` if there is one, and a few embedded lines otherwise::
+
+    python examples/shrink_a_language_model.py
+    sharewise check-model examples/shrink_a_language_model.py:factory
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import sharewise as sw
+from sharewise.cost import Parameters
+from sharewise.engine import Limit
+from sharewise.spaces.language_model.pretrained import gpt2
+
+LENGTH, BUDGET = 32, 20_000
+LINES = """The quick brown fox jumps over the lazy dog, and the dog sleeps on.
+Pack my box with five dozen liquor jugs, said the fox to the dog.
+How vexingly quick daft zebras jump, thought the dog in its sleep.
+"""
+
+
+def text() -> sw.data.Dataset:
+    if os.environ.get("SHAREWISE_DATA"):
+        return sw.data.text(length=LENGTH).limited(2048, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "lines.txt").write_text(LINES * 40, encoding="utf-8")
+        return sw.data.text(folder, length=LENGTH)
+
+
+def trained(data: sw.data.Dataset, folder: str, steps: int = 150) -> None:
+    """Train a GPT-2 of transformers in an ordinary way, and save it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import GPT2Config, GPT2LMHeadModel
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": LENGTH, "vocab_size": data.task.outputs}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for step in range(steps):
+        rows = (torch.arange(32) + 32 * step) % len(data.train)
+        logits = model(data.train.inputs[rows]).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), data.train.targets[rows].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+
+
+def read(data: sw.data.Dataset) -> nn.Module:
+    with tempfile.TemporaryDirectory() as folder:
+        trained(data, folder)
+        return gpt2(folder)
+
+
+def shared(network: nn.Module, data: sw.data.Dataset) -> sw.ElasticModel:
+    choices = {
+        "layers.*": sw.depth([1, 2, 3], name="layers"),
+        "layers.*.attention": sw.heads([1, 2, 4]),
+        "layers.*.perceptron": sw.width([32, 64, 96, 128]),
+    }
+    return sw.elastic(network, choices, example=data.train.inputs[:2])
+
+
+def factory() -> sw.ElasticModel:
+    data = text()
+    return shared(read(data), data)
+
+
+def perplexity(network: nn.Module, data: sw.data.Dataset, reader: str) -> float:
+    test = data.open_test(reader)
+    with torch.no_grad():
+        return float(data.task.metrics["perplexity"](network.eval()(test.inputs), test.targets))
+
+
+def main() -> None:
+    data = text()
+    network = read(data)
+    supernet = shared(network, data)
+    recipe = sw.methods.spos(epochs=6, candidates=30, optimizer="adam", learning_rate=0.002, batch_size=32)
+    recipe = replace(recipe, limits=(Limit(Parameters(), BUDGET),))
+    result = sw.search(supernet, recipe, data, device="cpu")
+    cut = sw.extract(supernet, result.architecture)  # of the trained network, without the epochs of sampled paths
+    small = sw.extract(result.supernet, result.architecture)
+    rows = {"trained": network, f"cut to {result.architecture}": cut, "the same after sampled paths": small}
+    for name, model in rows.items():
+        parameters = sum(p.numel() for p in model.parameters())
+        print(f"{name}: {parameters:,} parameters, test perplexity {perplexity(model, data, name):.2f}")
+
+
+if __name__ == "__main__":
+    main()
