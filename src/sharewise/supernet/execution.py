@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
+from sharewise.supernet.convolution import convolved
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
@@ -110,10 +111,16 @@ class Term(NamedTuple):
     def finish(self, x: Tensor) -> Tensor:
         """What follows the prefix."""
         for layer in self.body:
-            x = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
+            x = self._applied(layer, x)
         if self.norm is not None:
             return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale)
         return x if self.scale is None else self.scale.to(x.dtype) * x
+
+    def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if isinstance(layer, nn.Conv2d):
+            return convolved(layer, x)
+        y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
+        return y
 
 
 def _traces(module: nn.Module) -> bool:
