@@ -7,10 +7,10 @@ resolution, K for the gradient of its kernel and w' for a kernel turned by 180 d
 
     y = x ⋆ w,   dx = dy ⋆ w',   dw = K(x, dy);   for a cotangent h of dw:   dx = dy ⋆ h',   d(dy) = x ⋆ h,
 
-so that these functions are closed under differentiation, to any order. Where the stride is the dilation, pixels between
-two steps are never read, and the same holds for the image of the others without either. K is taken three columns of the kernel at a
-time, without dilation, image by image: pixels are sorted by their place modulo the dilation, and images stand side by
-side as channels, whose gradients are then added. One long sum over a batch would lose more digits than torch does.
+so that these functions are closed under differentiation, to any order. Where the stride is the dilation, the pixels
+that are read are an image that is convolved without either. K is taken three columns of the kernel at a time, without
+dilation, image by image: pixels are sorted by their place modulo the dilation, and images stand side by side as
+channels, whose gradients are then added. One long sum over a batch would lose more digits than torch does.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def convolve(
     Example:
         >>> x, w = torch.ones(1, 2, 5, 5), torch.ones(2, 1, 3, 3)
         >>> convolve(x, w, None, (1, 1), (2, 2), (2, 2), 2)[0, 0, 2]
-        tensor([4., 6., 9., 6., 4.])
+        tensor([6., 6., 9., 6., 6.])
     """
     same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
     if bias is None and same and _pays(x, weight, dilation[0], groups):
@@ -85,7 +85,7 @@ def _centred(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], 
 
 
 def _pays(x: Tensor, weight: Tensor, dilation: int, groups: int) -> bool:
-    """Whether it is depthwise in single precision, on a CPU with channels innermost, and torch's own gradient is slow."""
+    """Whether it is depthwise in float32, on a CPU with channels innermost, and torch's own gradient is slow."""
     kernel = weight.shape[-1]
     depthwise = x.dim() == 4 and weight.shape[:2] == (groups, 1) and x.shape[1] == groups > 1
     if not depthwise or kernel == 1 or (dilation == 1 and kernel <= _COLUMNS):
@@ -120,8 +120,8 @@ def _turned(kernel: Tensor) -> Tensor:
 class _Place(torch.autograd.Function):
     """Nothing, in the shape of y: what arrives here as its gradient is dy, and goes on to the kernel.
 
-    A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks for
-    no gradient of kernels; for the same reason x comes in a tuple, as no input of the node.
+    A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks
+    for no gradient of kernels; for the same reason x comes in a tuple, as no input of the node.
     """
 
     @staticmethod

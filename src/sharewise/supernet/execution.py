@@ -8,14 +8,14 @@ order of its layers (`term`); anything else is a body, which is always right and
 The executor (`execute`) runs the prefix of a node once for all of its edges, folds s into the norm, and leaves out
 what makes no difference. The form that runs every edge by itself stays as its oracle (`fused=False`).
 
-Two more variants were measured and not taken (CPU, float32, batch 32, 16 to 64 channels): one wide convolution in place
-of several that read the same prefix takes 4 to 35 % longer, since the gradients of its parts must be joined again;
-`addcmul` for weighted terms without a norm gains nothing over forward and backward together.
+One more variant was measured and not taken (CPU, float32, batch 32, 16 to 64 channels): one wide convolution in place
+of several that read the same prefix takes 4 to 35 % longer, since the gradients of its parts must be joined again.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
@@ -108,13 +108,13 @@ class Term(NamedTuple):
         layers = self.body if self.norm is None else (*self.body, self.norm)
         return any(module.training and _traces(module) for layer in layers for module in layer.modules())
 
-    def finish(self, x: Tensor) -> Tensor:
-        """What follows the prefix."""
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What follows the prefix; and s, where no norm has taken it."""
         for layer in self.body:
             x = self._applied(layer, x)
-        if self.norm is not None:
-            return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale)
-        return x if self.scale is None else self.scale.to(x.dtype) * x
+        if self.norm is None:
+            return x, self.scale
+        return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale), None
 
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
@@ -298,11 +298,35 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Tensor] = {}
     for node in range(wiring.inputs, wiring.nodes):
-        total: dict[int, Tensor] = {}
+        sums: dict[int, _Sum] = defaultdict(_Sum)
         for name in wiring.incoming(node):
-            _accumulate(total, _sums(terms[name], wiring.edges[name][0], nodes, prefixes))
-        nodes.values.append(joined(edges[name], total) if total else None)
+            for part in terms[name]:
+                sums[part.lane].add(*part.finish(_prefix(part, wiring.edges[name][0], nodes, prefixes)))
+        lanes = {lane: found.total for lane, found in sums.items() if found.total is not None}
+        nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes
+
+
+@final
+class _Sum:
+    """A sum that grows in place, from when it is a tensor of its own."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.own = False
+
+    def add(self, value: Tensor, scale: Tensor | None) -> None:
+        """Add a value, as many times as its scale says."""
+        if scale is not None and scale.dtype != value.dtype:
+            scale = scale.to(value.dtype)
+        total, before = self.total, self.own
+        self.own = total is not None or scale is not None
+        if total is None:
+            self.total = value if scale is None else scale * value
+        elif not before or total.dtype != value.dtype:
+            self.total = total + (value if scale is None else scale * value)
+        else:
+            self.total = total.add_(value) if scale is None else total.addcmul_(value, scale)
 
 
 def _that_matter(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
@@ -341,17 +365,3 @@ def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, 
             known[path] = step.apply(x)
         x = known[path]
     return x
-
-
-def _sums(terms: Sequence[Term], source: int, nodes: _Nodes, prefixes: dict[tuple[Hashable, ...], Tensor]) -> _Lanes:
-    """What an edge computes, by lane."""
-    sums: dict[int, Tensor] = {}
-    for part in terms:
-        _accumulate(sums, {part.lane: part.finish(_prefix(part, source, nodes, prefixes))})
-    return sums
-
-
-def _accumulate(sums: dict[int, Tensor], more: _Lanes) -> None:
-    """Add to sums by lane; a function, so that nobody keeps what has been added in memory."""
-    for lane, value in more.items():
-        sums[lane] = sums[lane] + value if lane in sums else value

@@ -6,6 +6,7 @@ output. Norms over features mix them: under a mixture their statistics are weigh
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -42,9 +43,9 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     weight, bias = _leading(norm.weight, channels), _leading(norm.bias, channels)
     if scale is not None:
         like = next((t for t in (weight, norm.running_mean) if t is not None), x)
-        scale = scale.to(like.dtype)
-        # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
-        weight = scale.expand(channels).contiguous() if weight is None else weight * scale
+        scale = scale if scale.dtype == like.dtype else scale.to(like.dtype)
+        # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
+        weight = scale * (_ones(channels, scale.dtype, scale.device) if weight is None else weight)
         bias = None if bias is None else bias * scale
     keep = not norm.training or norm.track_running_stats
     mean = _leading(norm.running_mean, channels) if keep else None
@@ -52,8 +53,14 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     return F.batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
 
 
+@cache
+def _ones(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.ones(channels, dtype=dtype, device=device)
+
+
 def _leading(tensor: Tensor | None, channels: int) -> Tensor | None:
-    return None if tensor is None else tensor[:channels]
+    return tensor if tensor is None or tensor.shape[0] == channels else tensor[:channels]
 
 
 def _momentum(norm: _BatchNorm) -> float:
