@@ -6,7 +6,7 @@ The network always sees leaf gates; one vector-Jacobian product (`Distribution.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,7 @@ from sharewise.data import Batch
 from sharewise.distribution import Factored
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+from sharewise.supernet.slices.twice import differentiated_twice
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -281,9 +282,9 @@ def _unrolled_gradients(
     """L_arch(w'(g), g), detached, and its total derivative with respect to the leaf gates."""
     exact = radius is None
     w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(
-        _loss(state, train, leaves), list(w.values()), create_graph=exact, allow_unused=True
-    )
+    with differentiated_twice() if exact else nullcontext():
+        inner = _loss(state, train, leaves)
+    gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
     if radius is None:

@@ -30,6 +30,7 @@ from sharewise.supernet.cell import Wiring
 from sharewise.supernet.convolution import convolved
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.slices.norms import scaled_batch_norm
+from sharewise.supernet.slices.twice import expects_second
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of"]
@@ -114,11 +115,14 @@ class Term(NamedTuple):
             x = self._applied(layer, x)
         if self.norm is None:
             return x, self.scale
-        return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale), None
+        scaled = self.scale is not None or expects_second()
+        return scaled_batch_norm(self.norm, x, self.scale) if scaled else self.norm(x), None
 
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
             return convolved(layer, x)
+        if expects_second() and type(layer) in _NORMS:
+            return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y
 

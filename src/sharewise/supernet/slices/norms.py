@@ -11,10 +11,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.supernet.slices.nesting import full_precision
+from sharewise.supernet.slices.twice import batch_norm
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
@@ -50,7 +50,7 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     keep = not norm.training or norm.track_running_stats
     mean = _leading(norm.running_mean, channels) if keep else None
     variance = _leading(norm.running_var, channels) if keep else None
-    return F.batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+    return batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
 
 
 @cache
@@ -94,7 +94,7 @@ def weighted_layer_norm(x: Tensor, s: Tensor, weight: Tensor | None, bias: Tenso
     Example:
         >>> x = torch.tensor([1.0, 3.0, 50.0, 70.0])
         >>> y = weighted_layer_norm(x, torch.tensor([1.0, 1.0, 0.0, 0.0]), None, None, 1e-5)
-        >>> torch.allclose(y[:2], F.layer_norm(x[:2], (2,)))
+        >>> torch.allclose(y[:2], torch.nn.functional.layer_norm(x[:2], (2,)))
         True
     """
     y: Tensor = _WeightedNorm.apply(x, s, weight, bias, eps, True)  # type: ignore[no-untyped-call]
