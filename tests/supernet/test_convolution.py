@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import convolve, convolved, depthwise
+from sharewise.supernet.convolution import averaged, convolve, convolved, depthwise
+from sharewise.supernet.twice import differentiated_twice
 
 CASES = [
     (kernel, dilation, stride, size)
@@ -125,3 +127,42 @@ def test_gradients_of_kernels_are_left_out_where_nobody_asks(monkeypatch: pytest
         if chosen:
             torch.autograd.grad(convolve(x, w, None, (1, 1), (2, 2), (1, 1), 3).sum(), chosen)
     assert len(calls) == 2, "twice the kernel is among what is wanted"
+
+
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (3, 1, 4), (3, 2, 2)])
+def test_second_derivatives_of_any_convolution(kernel: int, stride: int, groups: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 7, 8, generator=generator, dtype=torch.float64).requires_grad_()
+    w = torch.randn(6 if groups == 1 else 4, 4 // groups, kernel, kernel, generator=generator, dtype=torch.float64)
+    pairs = []
+    for analytic in (True, False):
+        inputs = [x, w.requires_grad_()]
+        with differentiated_twice() if analytic else nullcontext():
+            y = convolve(x, w, None, (stride, stride), (kernel // 2,) * 2, (1, 1), groups)
+        assert (type(y.grad_fn).__name__ == "_TwiceBackward") == analytic
+        first = torch.autograd.grad(y.sin().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(torch.stack([g.cos().sum() for g in first]).sum(), inputs)
+        pairs.append([y.detach(), *(g.detach() for g in first), *second])
+    for a, b in zip(*pairs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_average_pooling_in_training() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    x = torch.randn(4, 8, 16, 17, generator=generator).contiguous(memory_format=torch.channels_last)
+    dy = torch.randn(4, 8, 16, 17, generator=generator)
+
+    def both(pool: Callable[[Tensor], Tensor], dtype: torch.dtype) -> list[Tensor]:
+        leaf = x.to(dtype).requires_grad_()
+        y = pool(leaf)
+        return [y.detach(), torch.autograd.grad(y, leaf, dy.to(dtype))[0]]
+
+    true, plain = both(layer, torch.float64), both(layer, torch.float32)
+    mine = both(lambda x: averaged(layer, x), torch.float32)
+    for exact, a, b in zip(true, mine, plain, strict=True):
+        assert (a.double() - exact).norm() <= 1.5 * (b.double() - exact).norm()
+    assert type(averaged(layer, x.requires_grad_()).grad_fn).__name__ == "DivBackward0"
+    assert torch.equal(averaged(layer.eval(), x), layer(x))
+    other = nn.AvgPool2d(3, stride=1, padding=1)
+    assert torch.equal(averaged(other, x), other(x))

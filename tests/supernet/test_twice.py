@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharewise.supernet.slices.twice import batch_norm, differentiated_twice
+from sharewise.supernet.twice import batch_norm, differentiated_twice
 
 
 def found(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, analytic: bool) -> list[Tensor]:

@@ -17,7 +17,7 @@ from sharewise.data import Batch
 from sharewise.distribution import Factored
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
-from sharewise.supernet.slices.twice import differentiated_twice
+from sharewise.supernet.twice import differentiated_twice
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState

@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple, final
@@ -27,11 +28,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
-from sharewise.supernet.convolution import convolved
+from sharewise.supernet.convolution import averaged, convolved
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.slices.norms import scaled_batch_norm
-from sharewise.supernet.slices.twice import expects_second
 from sharewise.supernet.supernet import Shared
+from sharewise.supernet.twice import expects_second
 
 __all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of"]
 
@@ -137,7 +138,8 @@ def _step(layer: nn.Module) -> Step | None:
     settings = _SETTINGS.get(type(layer))
     if settings is None or (isinstance(layer, nn.ReLU) and layer.inplace):  # that would spoil the node for others
         return None
-    return Step((type(layer), settings(layer)), layer)
+    apply = partial(averaged, layer) if isinstance(layer, nn.AvgPool2d) else layer
+    return Step((type(layer), settings(layer)), apply)
 
 
 def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates = _NO_GATES) -> Term:

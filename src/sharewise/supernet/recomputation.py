@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sharewise.supernet.calibrate import norms
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.slices.twice import differentiated_twice, expects_second
+from sharewise.supernet.twice import differentiated_twice, expects_second
 
 __all__ = ["recomputed"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.supernet.slices.nesting import full_precision
-from sharewise.supernet.slices.twice import batch_norm
+from sharewise.supernet.twice import batch_norm
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
