@@ -42,10 +42,12 @@ from sharewise.engine.penalty import (
     ZeroOnePenalty,
 )
 from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
+from sharewise.engine.ranks import BATCH_NORMS, LedError, Ranks, RanksError
 from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.searcher import Searcher
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.selections import SELECTIONS, selection_named
 from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
@@ -67,6 +69,7 @@ from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
 __all__ = [
+    "BATCH_NORMS",
     "EXTENSION_RATE",
     "PRECISIONS",
     "SELECTIONS",
@@ -96,6 +99,7 @@ __all__ = [
     "Exponential",
     "Extension",
     "Joint",
+    "LedError",
     "Level",
     "Limit",
     "Linear",
@@ -114,6 +118,8 @@ __all__ = [
     "Ramp",
     "RandomNoise",
     "RankSampled",
+    "Ranks",
+    "RanksError",
     "Reacted",
     "Reaction",
     "Recipe",
@@ -123,6 +129,7 @@ __all__ = [
     "Scorer",
     "SearchResult",
     "SearchState",
+    "Searcher",
     "Selected",
     "Selection",
     "SelectionEnded",

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = [
+    "architecture_draws",
     "architecture_step",
     "gate_gradients",
     "gate_loss",
     "gate_slopes",
     "joint_step",
+    "leaves_of",
+    "move_architecture",
     "reward_step",
     "unrolled_step",
     "weight_step",
@@ -53,13 +56,12 @@ def weight_step(
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     for gates in paths:
-        leaves = _leaves(state, gates if altered is None else altered(gates, batch), differentiable=False)
+        leaves = leaves_of(state, gates if altered is None else altered(gates, batch), differentiable=False)
         loss = _loss(state, batch, leaves)
         torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
         losses.append(loss.detach())
-        state.charge("weights", leaves, len(batch.inputs), TRAINING)
-    _move_weights(state)
-    return torch.stack(losses).mean()
+        state.charge("weights", leaves, batch.examples, TRAINING)
+    return _move_weights(state, losses)
 
 
 def architecture_step(state: SearchState) -> Tensor:
@@ -88,11 +90,11 @@ def architecture_step(state: SearchState) -> Tensor:
 
 def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str) -> Tensor:
     """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes`."""
-    leaves = _leaves(state, gates, differentiable=False)
+    leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
-    state.charge(part, leaves, len(batch.inputs), EVALUATION)
-    return loss
+    state.charge(part, leaves, batch.examples, EVALUATION)
+    return state.numerics.ranks.slopes(loss, {})[0]
 
 
 def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -107,12 +109,12 @@ def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tu
     Returns:
         The loss, detached, and the gradients of those gates that had an effect, by decision name.
     """
-    leaves = _leaves(state, gates, differentiable=True)
+    leaves = leaves_of(state, gates, differentiable=True)
     with frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
     slopes = gate_gradients(loss, leaves)
-    state.charge(part, leaves, len(batch.inputs), state.costs.gate_passes)
-    return loss.detach(), slopes
+    state.charge(part, leaves, batch.examples, state.costs.gate_passes)
+    return state.numerics.ranks.slopes(loss, slopes)
 
 
 def joint_step(state: SearchState) -> Tensor:
@@ -129,15 +131,15 @@ def joint_step(state: SearchState) -> Tensor:
     losses = []
     with _moving_architecture(state) as paths:
         for gates in paths:
-            leaves = _leaves(state, gates, differentiable=True)
+            leaves = leaves_of(state, gates, differentiable=True)
             loss = _loss(state, batch, leaves)
             torch.autograd.backward(loss / len(paths))
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
+            state.numerics.ranks.add_up(list(cotangents.values()))
             state.distribution.pullback(gates, cotangents)
             losses.append(loss.detach())
-            state.charge("weights", leaves, len(batch.inputs), TRAINING)
-    _move_weights(state)
-    return torch.stack(losses).mean()
+            state.charge("weights", leaves, batch.examples, TRAINING)
+    return _move_weights(state, losses)
 
 
 def unrolled_step(
@@ -168,13 +170,14 @@ def unrolled_step(
     losses = []
     with _moving_architecture(state) as paths, frozen_statistics(state.supernet):
         for gates in paths:
-            leaves = _leaves(state, gates, differentiable=True)
-            loss, cotangents = _unrolled_gradients(state, train, batch, leaves, rate, radius)
+            leaves = leaves_of(state, gates, differentiable=True)
+            own = _unrolled_gradients(state, train, batch, leaves, rate, radius)
+            loss, cotangents = state.numerics.ranks.slopes(*own)
             state.distribution.pullback(gates, {name: g / len(paths) for name, g in cotangents.items()})
             losses.append(loss)
             # To w, to w' and g, and the product: two passes more for each gradient of which it is made.
             inner = TRAINING + 2 * state.costs.gate_passes
-            for examples, passes in ((len(train.inputs), inner), (len(batch.inputs), TRAINING)):
+            for examples, passes in ((train.examples, inner), (batch.examples, TRAINING)):
                 state.charge("architecture", leaves, examples, passes)
     return torch.stack(losses).mean()
 
@@ -198,17 +201,18 @@ def reward_step(
     Returns:
         The mean metric, detached; as a reward, so that higher is better.
     """
-    task, host = state.task, []
+    task, host, ranks = state.task, [], state.numerics.ranks
     metric = task.metrics.get(task.primary, task.loss)
     with _moving_architecture(state, samples) as paths:
         with torch.no_grad(), frozen_statistics(state.supernet):
             for gates in paths:
                 batch = state.next_batch("architecture")
-                leaves = _leaves(state, gates, differentiable=False)
-                with state.numerics.autocast():
+                leaves = leaves_of(state, gates, differentiable=False)
+                with state.numerics.autocast(), ranks.forward(batch):
                     outputs = state.supernet(batch.inputs, leaves)
-                host.append(metric(outputs, batch.targets) * (1.0 if task.higher_is_better else -1.0))
-                state.charge("architecture", leaves, len(batch.inputs), EVALUATION)
+                value = ranks.metric(metric, outputs, batch.targets)
+                host.append(value * (1.0 if task.higher_is_better else -1.0))
+                state.charge("architecture", leaves, batch.examples, EVALUATION)
         log_probs = [_log_probability(gates) for gates in paths]
         rewards = torch.stack(host).to(log_probs[0])  # the one copy to the host in a step
         loss = torch.zeros_like(log_probs[0])
@@ -226,40 +230,59 @@ def reward_step(
 @contextmanager
 def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequence[Gates]]:
     """Draw gates for an architecture step; after the block add penalties and move θ."""
+    yield architecture_draws(state, draws)
+    move_architecture(state)
+
+
+def architecture_draws(state: SearchState, draws: int = 1) -> list[Gates]:
+    """Gates for an architecture step, whose gradient `move_architecture` will follow."""
     assert state.architecture_optimizer is not None
     generator, phase = state.generators["architecture"], state.phase("architecture")
     paths = [gates for _ in range(draws) for gates in state.distribution.draw(generator, phase)]
     state.architecture_optimizer.zero_grad(set_to_none=True)
-    yield paths
+    return paths
+
+
+def move_architecture(state: SearchState) -> None:
+    """Add the penalties to the gradient of θ, and move it."""
+    assert state.architecture_optimizer is not None
     for penalty in state.recipe.penalties:
         assert isinstance(state.distribution, Factored)  # see `Penalty.fits`
-        value = penalty(state.distribution, state.costs, phase)
+        value = penalty(state.distribution, state.costs, state.phase("architecture"))
         if value.requires_grad:  # not where pruning has left nothing to penalise
             torch.autograd.backward(value)
     state.architecture_optimizer.step()
     state.moves += 1
 
 
-def _leaves(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
+def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
+    """The gates that the network sees: leaves on its device, so that the graph is cut there."""
     return cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=differentiable)
 
 
 def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-    """The loss of a batch under leaf gates, at the supernet's weights or at others."""
+    """The loss of a batch under leaf gates, at the supernet's weights or at others: what this process adds to it."""
+    ranks = state.numerics.ranks
     with state.numerics.autocast():
-        if weights is None:
-            outputs = state.supernet(batch.inputs, leaves)
-        else:
-            outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
+        with ranks.forward(batch):
+            if weights is None:
+                outputs = state.supernet(batch.inputs, leaves)
+            else:
+                outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
         loss: Tensor = state.loss(outputs, batch.targets)
-    return loss
+    return loss if ranks.alone else loss * ranks.share(batch)
 
 
-def _move_weights(state: SearchState) -> None:
+def _move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
+    """Add up over processes, move w, and return the mean of the losses."""
+    loss, ranks = torch.stack(list(losses)).mean(), state.numerics.ranks
+    ranks.add_up([loss, *(p.grad for p in state.supernet.parameters() if p.grad is not None)])
+    ranks.settle_statistics(state.supernet)
     clip = state.recipe.weights.gradient_clip
     if clip is not None:
         nn.utils.clip_grad_norm_(state.supernet.parameters(), clip)
     state.weight_optimizer.step()
+    return loss
 
 
 def _log_probability(gates: Gates) -> Tensor:
@@ -286,6 +309,7 @@ def _unrolled_gradients(
         inner = _loss(state, train, leaves)
     gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
+    reached = dict(zip(reached, state.numerics.ranks.added_up(list(reached.values())), strict=True))
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
     if radius is None:
         loss = _loss(state, batch, leaves, ahead)
@@ -296,6 +320,7 @@ def _unrolled_gradients(
     inputs = [*ahead.values(), *(leaves[name].weights for name in gates)]
     both = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     v, total = dict(zip(ahead, both, strict=False)), dict(zip(gates, both[len(ahead) :], strict=True))
+    v = dict(zip(v, state.numerics.ranks.added_up(list(v.values())), strict=True))
     for name, product in _finite_difference(state, train, leaves, v, radius):
         total[name] = total[name] - rate * product
     return loss.detach(), total

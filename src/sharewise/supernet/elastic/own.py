@@ -15,6 +15,7 @@ from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.decisions import space_of
+from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined
 from sharewise.supernet.elastic.places import Chosen, expanded
 from sharewise.supernet.supernet import Networks, Supernet
@@ -75,6 +76,7 @@ def elastic(
     shared, example = _copied(model, example)
     published = truth("published", published)
     places = expanded(shared, choices or {})
+    with_transforms(shared, places)
     space = space_of(type(model).__name__, places, published=published)
     execution = examined(shared, places, space, example, published=published)
     supernet = ElasticModel(shared, space, execution, example)

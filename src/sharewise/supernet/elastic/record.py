@@ -41,6 +41,7 @@ class Record:
         tensors: dimensions of every parameter and buffer, by every name that it has.
         uses: of parameters.
         norms: for every layer norm over one dimension that dimension, by path.
+        heads: by path of a module the dimensions over which its attention compares queries and keys.
         fields: attributes of layers of torch that hold the size of a dimension, by path and name, and whether in a
             tuple.
         written: the dimension that each layer with weights writes, by path, in order of execution.
@@ -53,6 +54,7 @@ class Record:
     tensors: dict[str, Dims] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     norms: dict[str, int] = field(default_factory=dict)
+    heads: dict[str, list[int]] = field(default_factory=dict)
     fields: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     met: dict[str, list[int]] = field(default_factory=dict)

@@ -21,7 +21,7 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
     Args:
         model: whose module the place is.
         record: of its graph.
-        place: of kind `width` or `heads`.
+        place: of kind `width`, `ratio`, `following` or `heads`.
 
     Raises:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
@@ -29,7 +29,7 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
     module = model.get_submodule(place.path)
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
-    found, why, described = (_width if place.kind == "width" else _heads)(record, place, type(module).__name__)
+    found, why, described = (_heads if place.kind == "heads" else _width)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
     if len(candidates) != 1:
         number = len(candidates) or "no"
