@@ -53,7 +53,7 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
 def averaged(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
     """What an average pooling computes: in training a convolution with ones, where that is faster, over their number.
 
-    Torch's own pooling of float32 images on a CPU takes 1.5 to 2.8 times as long. In evaluation mode it is called as it is,
+    Torch takes 1.5 to 2.8 times as long for float32 images on a CPU. In evaluation mode the layer is called as it is,
     since the last bits could differ.
 
     Args:
