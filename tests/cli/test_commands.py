@@ -159,6 +159,7 @@ def test_a_printed_configuration_is_complete_and_can_be_used(
     assert values["recipe"]["epochs"] == 3
     assert values["recipe"]["minimum_temperature"] == 0.1
     expected = {"channels": 2, "cells": 1, "affine": False, "fused": True, "partial": 1, "edge_weights": False}
+    expected["recompute"] = False
     assert values["network"] == expected | {"sharing": "disjoint", "published": False}
     file = tmp_path / "config.yaml"
     file.write_text(printed)

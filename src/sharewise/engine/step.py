@@ -6,7 +6,7 @@ The network always sees leaf gates; one vector-Jacobian product (`Distribution.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,7 @@ from sharewise.distribution import Factored
 from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+from sharewise.supernet.twice import differentiated_twice
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -363,9 +364,10 @@ def _unrolled_gradients(
     """L_arch(w'(g), g), detached, and its total derivative with respect to the leaf gates."""
     exact = radius is None
     w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(
-        _loss(state, train, leaves), list(w.values()), create_graph=exact, allow_unused=True
-    )
+    one = state.numerics.ranks.alone  # whose batch norms are ours alone
+    with differentiated_twice() if exact and one else nullcontext():
+        inner = _loss(state, train, leaves)
+    gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
     reached = dict(zip(reached, state.numerics.ranks.added_up(list(reached.values())), strict=True))
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}

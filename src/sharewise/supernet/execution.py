@@ -8,15 +8,16 @@ order of its layers (`term`); anything else is a body, which is always right and
 The executor (`execute`) runs the prefix of a node once for all of its edges, folds s into the norm, and leaves out
 what makes no difference. The form that runs every edge by itself stays as its oracle (`fused=False`).
 
-Two more variants were measured and not taken (CPU, float32, batch 32, 16 to 64 channels): one wide convolution in place
-of several that read the same prefix takes 4 to 35 % longer, since the gradients of its parts must be joined again;
-`addcmul` for weighted terms without a norm gains nothing over forward and backward together.
+One more variant was measured and not taken (CPU, float32, batch 32, 16 to 64 channels): one wide convolution in place
+of several that read the same prefix takes 4 to 35 % longer, since the gradients of its parts must be joined again.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple, final
@@ -27,10 +28,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
+from sharewise.supernet.convolution import averaged, convolved
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.scored import entered, leaves_nothing, maps_zero_to_zero
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
+from sharewise.supernet.twice import expects_second
 
 __all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of", "that_matter"]
 
@@ -112,13 +115,22 @@ class Term(NamedTuple):
         layers = self.body if self.norm is None else (*self.body, self.norm)
         return any(module.training and _traces(module) for layer in layers for module in layer.modules())
 
-    def finish(self, x: Tensor) -> Tensor:
-        """What follows the prefix."""
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What follows the prefix; and s, where no norm has taken it."""
         for layer in self.body:
-            x = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
-        if self.norm is not None:
-            return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale)
-        return x if self.scale is None else self.scale.to(x.dtype) * x
+            x = self._applied(layer, x)
+        if self.norm is None:
+            return x, self.scale
+        scaled = self.scale is not None or expects_second()
+        return scaled_batch_norm(self.norm, x, self.scale) if scaled else self.norm(x), None
+
+    def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if isinstance(layer, nn.Conv2d):
+            return convolved(layer, x)
+        if expects_second() and type(layer) in _NORMS:
+            return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
+        y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
+        return y
 
 
 def _traces(module: nn.Module) -> bool:
@@ -131,7 +143,8 @@ def _step(layer: nn.Module) -> Step | None:
     settings = _SETTINGS.get(type(layer))
     if settings is None or (isinstance(layer, nn.ReLU) and layer.inplace):  # that would spoil the node for others
         return None
-    return Step((type(layer), settings(layer)), layer)
+    apply = partial(averaged, layer) if isinstance(layer, nn.AvgPool2d) else layer
+    return Step((type(layer), settings(layer)), apply)
 
 
 def term(operation: nn.Module, scale: Tensor | None = None, gates: Gates = _NO_GATES) -> Term:
@@ -298,11 +311,35 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Tensor] = {}
     for node in range(wiring.inputs, wiring.nodes):
-        total: dict[int, Tensor] = {}
+        sums: dict[int, _Sum] = defaultdict(_Sum)
         for name in wiring.incoming(node):
-            _accumulate(total, _sums(terms[name], wiring.edges[name][0], nodes, prefixes))
-        nodes.values.append(joined(edges[name], total) if total else None)
+            for part in terms[name]:
+                sums[part.lane].add(*part.finish(_prefix(part, wiring.edges[name][0], nodes, prefixes)))
+        lanes = {lane: found.total for lane, found in sums.items() if found.total is not None}
+        nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes
+
+
+@final
+class _Sum:
+    """A sum that grows in place, from when it is a tensor of its own."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.own = False
+
+    def add(self, value: Tensor, scale: Tensor | None) -> None:
+        """Add a value, as many times as its scale says."""
+        if scale is not None and scale.dtype != value.dtype:
+            scale = scale.to(value.dtype)
+        total, before = self.total, self.own
+        self.own = total is not None or scale is not None
+        if total is None:
+            self.total = value if scale is None else scale * value
+        elif not before or total.dtype != value.dtype:
+            self.total = total + (value if scale is None else scale * value)
+        else:
+            self.total = total.add_(value) if scale is None else total.addcmul_(value, scale)
 
 
 def that_matter(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str, list[Term]]:
@@ -341,17 +378,3 @@ def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, 
             known[path] = step.apply(x)
         x = known[path]
     return x
-
-
-def _sums(terms: Sequence[Term], source: int, nodes: _Nodes, prefixes: dict[tuple[Hashable, ...], Tensor]) -> _Lanes:
-    """What an edge computes, by lane."""
-    sums: dict[int, Tensor] = {}
-    for part in terms:
-        _accumulate(sums, {part.lane: part.finish(_prefix(part, source, nodes, prefixes))})
-    return sums
-
-
-def _accumulate(sums: dict[int, Tensor], more: _Lanes) -> None:
-    """Add to sums by lane; a function, so that nobody keeps what has been added in memory."""
-    for lane, value in more.items():
-        sums[lane] = sums[lane] + value if lane in sums else value

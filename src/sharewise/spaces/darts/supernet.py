@@ -30,6 +30,7 @@ from sharewise.supernet import (
     separable_layers,
 )
 from sharewise.supernet.execution import terms_of
+from sharewise.supernet.recomputation import recomputed
 
 __all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "Macro", "SharedCell", "check_macro", "plain_network"]
 
@@ -115,6 +116,7 @@ class DartsOptions:
             against the other operations is kept (default).
         partial: K: operations of the supernet see 1/K of the channels, a divisor of `channels`; 1 for all of them.
         edge_weights: whether the supernet weighs the edges that lead to a node against each other.
+        recompute: whether cells are computed a second time in the backward pass instead of being kept, for less memory.
     """
 
     channels: int = 16
@@ -126,6 +128,7 @@ class DartsOptions:
     published: bool = False
     partial: int = 1
     edge_weights: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         check_macro(self.channels, self.layers, self.stem)
@@ -280,8 +283,10 @@ class DartsSupernet(Supernet):
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Class scores `(n, outputs)` of images `(n, channels, height, width)`."""
         before, last = stemmed(self.stems, inputs)
+        recompute = self.options.recompute
         for cell in self.cells:
-            before, last = last, cell(before, last, gates)
+            both = (before, last)
+            before, last = last, recomputed(cell, *both, gates=gates) if recompute else cell(*both, gates)
         outputs: Tensor = self.head(last)
         return outputs
 

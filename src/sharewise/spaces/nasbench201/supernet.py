@@ -26,6 +26,7 @@ from sharewise.supernet import (
     convolution_layers,
     execute,
 )
+from sharewise.supernet.recomputation import recomputed
 
 __all__ = ["NETWORKS", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
 
@@ -47,6 +48,7 @@ class NasBench201Options:
             against the other operations is kept (default).
         partial: K: operations of the supernet see 1/K of the channels, a divisor of `channels`; 1 for all of them.
         edge_weights: whether the supernet weighs the edges that lead to a node against each other.
+        recompute: whether cells are computed a second time in the backward pass instead of being kept, for less memory.
     """
 
     channels: int = 16
@@ -57,6 +59,7 @@ class NasBench201Options:
     published: bool = False
     partial: int = 1
     edge_weights: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "partial"):
@@ -173,7 +176,7 @@ class NasBench201Supernet(Supernet):
             if index > 0:
                 x = self.reductions[index - 1](x)
             for cell in stage:  # type: ignore[attr-defined]
-                x = cell(x, gates)
+                x = recomputed(cell, x, gates=gates) if self.options.recompute else cell(x, gates)
         outputs: Tensor = self.head(x)
         return outputs
 

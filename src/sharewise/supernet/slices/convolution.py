@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
+from sharewise.supernet.convolution import convolve
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Mask
 from sharewise.supernet.slices.dimension import Dimension, Size, combinations, dimension
@@ -206,7 +207,8 @@ class SlicedConv2d(Shared):
         if bias is not None and scale is not None:
             bias = bias * scale.to(bias.dtype)
         padding = padding_of(self.padding, self.dilation, self.kernel.largest, self.kernel.size(gates))
-        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self._active_groups(gates))
+        stride, dilation = (self.stride,) * 2, (self.dilation,) * 2
+        return convolve(x, weight, bias, stride, (padding, padding), dilation, self._active_groups(gates))
 
     def _bias(self, gates: Gates) -> Tensor | None:
         return None if self.bias is None else self.bias[: self.plane.outputs.size(gates)]

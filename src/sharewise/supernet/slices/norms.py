@@ -6,14 +6,15 @@ output. Norms over features mix them: under a mixture their statistics are weigh
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.supernet.slices.nesting import full_precision
+from sharewise.supernet.twice import batch_norm
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
@@ -42,18 +43,24 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     weight, bias = _leading(norm.weight, channels), _leading(norm.bias, channels)
     if scale is not None:
         like = next((t for t in (weight, norm.running_mean) if t is not None), x)
-        scale = scale.to(like.dtype)
-        # Contiguous, since torch's channels-last kernel reads an expanded scale beyond its end.
-        weight = scale.expand(channels).contiguous() if weight is None else weight * scale
+        scale = scale if scale.dtype == like.dtype else scale.to(like.dtype)
+        # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
+        weight = scale * (_ones(channels, scale.dtype, scale.device) if weight is None else weight)
         bias = None if bias is None else bias * scale
     keep = not norm.training or norm.track_running_stats
     mean = _leading(norm.running_mean, channels) if keep else None
     variance = _leading(norm.running_var, channels) if keep else None
-    return F.batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+    return batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+
+
+@cache
+def _ones(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.ones(channels, dtype=dtype, device=device)
 
 
 def _leading(tensor: Tensor | None, channels: int) -> Tensor | None:
-    return None if tensor is None else tensor[:channels]
+    return tensor if tensor is None or tensor.shape[0] == channels else tensor[:channels]
 
 
 def _momentum(norm: _BatchNorm) -> float:
@@ -87,7 +94,7 @@ def weighted_layer_norm(x: Tensor, s: Tensor, weight: Tensor | None, bias: Tenso
     Example:
         >>> x = torch.tensor([1.0, 3.0, 50.0, 70.0])
         >>> y = weighted_layer_norm(x, torch.tensor([1.0, 1.0, 0.0, 0.0]), None, None, 1e-5)
-        >>> torch.allclose(y[:2], F.layer_norm(x[:2], (2,)))
+        >>> torch.allclose(y[:2], torch.nn.functional.layer_norm(x[:2], (2,)))
         True
     """
     y: Tensor = _WeightedNorm.apply(x, s, weight, bias, eps, True)  # type: ignore[no-untyped-call]
