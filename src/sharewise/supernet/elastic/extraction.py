@@ -41,6 +41,8 @@ def extracted(model: nn.Module, execution: Execution, gates: Gates) -> nn.Module
             module.__dict__[name] = value
         for portion in layer.portions:
             inheritance.give(module, model.get_submodule(path), portion)
+        if isinstance(module, nn.RNNBase):
+            module._flat_weights = [module._parameters[name] for name in module._flat_weights_names]
     places = execution.analysis.places
     network = _with_chosen_modules(network, places, options)
     _cut_blocks(network, places, options)

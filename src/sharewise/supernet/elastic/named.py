@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.supernet.elastic.extraction import extracted
-from sharewise.supernet.elastic.model import examined
+from sharewise.supernet.elastic.model import examined, traced
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
 from sharewise.supernet.elastic.sliced_execution import Execution
@@ -108,7 +108,9 @@ class _Builder:
         places = expanded(network, self.choices(space, options))
         _require_choices_of(space, places)
         published = bool(getattr(options, "published", False))
-        return examined(network, places, space, self.example(input_shape), published=published)
+        example = self.example(input_shape)
+        record = traced(network, places, example)
+        return examined(network, places, space, example, record, published=published)
 
 
 def _plain(network: Plain, input_shape: Sequence[int], outputs: int, options: Any, a: Architecture) -> nn.Module:

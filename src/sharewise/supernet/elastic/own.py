@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.decisions import space_of
-from sharewise.supernet.elastic.model import ElasticModel, examined
+from sharewise.supernet.elastic.model import ElasticModel, examined, traced
+from sharewise.supernet.elastic.narrowing import rounded
 from sharewise.supernet.elastic.places import Chosen, expanded
+from sharewise.supernet.elastic.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 
 __all__ = ["ElasticOptions", "elastic"]
@@ -29,7 +32,7 @@ class ElasticOptions:
 
 
 def elastic(
-    model: nn.Module, choices: Chosen | None = None, *, example: Tensor, published: bool = False
+    model: nn.Module, choices: Chosen | None = None, *, example: Inputs, published: bool = False
 ) -> ElasticModel:
     """Make a search space of a model of one's own: smaller versions of it that share its weights.
 
@@ -39,11 +42,12 @@ def elastic(
     module and the tensor.
 
     Args:
-        model: maps one tensor to one tensor; it is copied and never changed.
+        model: takes tensors and returns tensors, in any structure; it is copied and never changed.
         choices: by pattern of module paths, in which `*` stands for one name (`"blocks.*.mlp"`), what is chosen there:
             `width`, `depth`, `kernel` or `heads`, or a list of these. `Choose` modules and Elastic layers in the model
             need no entry.
-        example: a batch of inputs of the form that data will have.
+        example: a batch of inputs of the form that data will have: one tensor, a tuple of positional arguments, or a
+            mapping of arguments by keyword. `supernet(inputs, gates)` takes the same.
         published: superpose as TangleNAS does: every parameter is scaled along all searched dimensions that it has, so
             that what is written scaled is scaled again where it is read, and norms see scaled inputs.
 
@@ -75,31 +79,31 @@ def elastic(
     shared, example = _copied(model, example)
     published = truth("published", published)
     places = expanded(shared, choices or {})
+    record = traced(shared, places, example)
+    places, changes = rounded(shared, places, record)
+    for change in changes:
+        warnings.warn(change, SharewiseWarning, stacklevel=2)
     space = space_of(type(model).__name__, places, published=published)
-    execution = examined(shared, places, space, example, published=published)
+    execution = examined(shared, places, space, example, record, published=published)
     supernet = ElasticModel(shared, space, execution, example)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
     return supernet
 
 
-def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+def _copied(model: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:
     """A copy of the model that runs, and of the example.
 
     Raises:
         ConfigurationError: for what is no model of Python modules, cannot be copied, or does not run on the example.
     """
-    for name, value, kind in (("model", model, nn.Module), ("example", example, Tensor)):
-        if not isinstance(value, kind):
-            raise ConfigurationError(
-                f"elastic needs a {kind.__name__} here, got a {type(value).__name__} as its {name}"
-            )
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(f"elastic needs a Module here, got a {type(model).__name__} as its model")
+    require_inputs(model, example)
     if isinstance(model, torch.jit.ScriptModule):
         raise ConfigurationError("a model of torch.jit cannot be made elastic, which is no Python; give the original")
-    if not example.numel():
-        raise ConfigurationError(f"the example must hold at least one input, got the shape {tuple(example.shape)}")
     try:
-        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), example.detach().clone()
+        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), mapped(_detached, example)
     except Exception as error:
         raise ConfigurationError(
             f"{type(model).__name__} cannot be copied: {_first_line(error)}. Where that is an old weight or spectral "
@@ -107,15 +111,19 @@ def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
         ) from error
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(probe):
-            probe(example.clone())
+            call(probe, mapped(torch.clone, example))
     except ConfigurationError:
         pass  # Choose modules run under gates alone
     except Exception as error:
         raise ConfigurationError(
-            f"{type(model).__name__} cannot be traced: it does not run on the example, of shape {tuple(example.shape)} "
-            f"and {example.dtype}: {_first_line(error)}"
+            f"{type(model).__name__} cannot be traced: it does not run on the example, {shape_words(example)}: "
+            f"{_first_line(error)}"
         ) from error
     return shared, example
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
 
 
 def _first_line(error: Exception) -> str:
@@ -139,12 +147,13 @@ class _Builder:
 
     supernet: ElasticModel
 
-    def _require(self, space: Space | None, input_shape: Sequence[int], outputs: int) -> None:
-        expected, known = tuple(self.supernet.example.shape[1:]), self.supernet.output_shape[-1]
-        if tuple(input_shape) != expected or outputs != known:
+    def _require(self, space: Space | None, input_shape: Any, outputs: int) -> None:
+        expected, shapes = shapes_of(self.supernet.example), self.supernet.output_shapes.values()
+        known = sorted({shape[-1] if shape else 1 for shape in shapes})
+        if input_shape != expected or outputs not in known:
             raise ConfigurationError(
-                f"the model was made elastic with inputs of shape {expected} and has {known} "
-                f"outputs, but the data have inputs of shape {tuple(input_shape)} and {outputs} outputs"
+                f"the model was made elastic with inputs of shape {expected} and has {' or '.join(map(str, known))} "
+                f"outputs, but the data have inputs of shape {input_shape} and {outputs} outputs"
             )
         if space is not None and space.choices != self.supernet.space.choices:
             raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, final
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.binding import Bindings, bound
 from sharewise.supernet.elastic.blocks import skip_and_mix
+from sharewise.supernet.elastic.calls import Frames, Weighing, framed
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import (
     Attributes,
@@ -26,6 +28,7 @@ from sharewise.supernet.elastic.plan import (
     taken,
     where,
 )
+from sharewise.supernet.elastic.structures import Inputs, call
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
@@ -68,12 +71,12 @@ class Execution:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layers": {}, "_wheres": {}, "_tables": {}}
 
-    def run(self, model: nn.Module, inputs: Tensor, gates: Gates) -> Tensor:
+    def run(self, model: nn.Module, inputs: Inputs, gates: Gates) -> Any:
         """Outputs under gates: slices up to the largest active options, superposed where weights differ from one.
 
         Args:
             model: a copy of the model that was analysed.
-            inputs: as the model takes them.
+            inputs: as the model takes them: a tensor, a tuple of positional arguments or a mapping of those by keyword.
             gates: of every decision.
         """
         device = next(model.parameters()).device
@@ -84,11 +87,34 @@ class Execution:
             bind_places(bindings, model, self.analysis.places, gates)
             for layer in self.layers(base, device):
                 copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
-            outputs: Tensor = model(inputs)
+            with self._weighing(bindings, model, scales):
+                outputs = call(model, inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
                     whole.index_copy_(0, positions, part)
         return outputs
+
+    @contextmanager
+    def _weighing(self, bindings: Bindings, model: nn.Module, scales: _Scales) -> Iterator[None]:
+        """A context in which statistics and sums over mixed dimensions are weighed, wherever the model's code has them."""
+        analysis = self.analysis
+        summed = {root for reduction in analysis.reductions.values() for _, _, root in reduction.scales}
+        normalised = set(analysis.norms.values())
+        if self.published or all(scales.mixed_survival(root) is None for root in summed | normalised):
+            yield
+            return
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one operation, which computes norms by itself
+        try:
+            if any(scales.mixed_survival(root) is not None for root in summed):
+                frames = Frames()
+                framed(bindings, model, analysis.callers, frames)
+                with Weighing(frames, analysis.reductions, scales.mixed_survival):
+                    yield
+            else:
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
     def layers(self, base: Base, device: torch.device) -> Iterator[SlicedLayer]:
         """What changes in each module; a module's part is made once for the options that it depends on."""
@@ -191,6 +217,8 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
             bindings.put(own, portion.local, part)
             if portion.copied is not None and own is module._buffers and module.training:
                 copied.append((whole, portion.copied, part))
+    if isinstance(module, nn.RNNBase) and layer.portions:
+        bindings.set(module, "_flat_weights", [module._parameters[name] for name in module._flat_weights_names])
     s = None if layer.norm is None else scales.mixed_survival(layer.norm)
     if s is not None:
         bindings.set(module, "forward", partial(_normalised, module, s))

@@ -10,7 +10,7 @@ from torch import nn
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.elastic.dimensions import FixedDimensionError
 from sharewise.supernet.elastic.places import Place, within
-from sharewise.supernet.elastic.record import Record, opaque
+from sharewise.supernet.elastic.record import Record
 
 __all__ = ["target"]
 
@@ -27,8 +27,12 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
     """
     module = model.get_submodule(place.path)
-    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
-        raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
+    if isinstance(module, nn.MultiheadAttention):
+        raise ConfigurationError(
+            f"no {place.kind} can be chosen at {place.path!r}: nn.MultiheadAttention has one width inside and outside; "
+            "choose the width of the layer that writes its input, which its heads follow, or write the attention with "
+            "linear layers of its own"
+        )
     found, why, described = (_width if place.kind == "width" else _heads)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
     if len(candidates) != 1:

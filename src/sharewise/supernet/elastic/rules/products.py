@@ -27,6 +27,16 @@ def _linear(r: Recorder, call: Call) -> Dims:
 
 @rule("conv1d", "conv2d", "conv3d")
 def _convolution(r: Recorder, call: Call) -> Dims:
+    return _convolved(r, call, read=1, written=0)
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed(r: Recorder, call: Call) -> Dims:
+    return _convolved(r, call, read=0, written=1)
+
+
+def _convolved(r: Recorder, call: Call, *, read: int, written: int) -> Dims:
+    """A convolution whose weight reads channels along one axis and writes them along the other."""
     source, weight = call.tensor("input"), call.tensor("weight")
     x, w = r.dims(source), r.dims(weight)
     channels = -len(w) + 1
@@ -35,22 +45,25 @@ def _convolution(r: Recorder, call: Call) -> Dims:
     r.fix(x[channels + 1 :], f"it is an extent of the image that {call.path} convolves")
     r.fix(w[2:], f"it is a kernel's; give {call.path} kernel([…])")
     if call.integer("groups") == 1:
-        r.contract(call, (source, channels), (weight, 1))
+        r.contract(call, (source, channels), (weight, read))
+        output = w[written]
     else:
-        _grouped(r, call, weight, x[channels])
-    r.accompanies(call, call.present("bias"), (w[0],))
-    r.writes(call, w[0])
+        output = made[channels]
+        _grouped(r, call, weight, (x[channels], output), read)
+    r.accompanies(call, call.present("bias"), (output,))
+    r.writes(call, output)
     r.size_field(call, nn.modules.conv._ConvNd, "in_channels", x[channels])
-    r.size_field(call, nn.modules.conv._ConvNd, "out_channels", w[0])
-    return (*made[:channels], w[0], *made[channels + 1 :])
+    r.size_field(call, nn.modules.conv._ConvNd, "out_channels", output)
+    return (*made[:channels], output, *made[channels + 1 :])
 
 
-def _grouped(r: Recorder, call: Call, weight: Node, read: int) -> None:
+def _grouped(r: Recorder, call: Call, weight: Node, flats: tuple[int, int], read: int) -> None:
     """Groups of a fixed size, whose number follows the channels that are read and written."""
-    groups, (written, per_group, *_) = call.integer("groups"), r.dims(weight)
+    groups, w = call.integer("groups"), r.dims(weight)
     group = r.dimensions.new(groups, f"the groups of {call.path}")
-    r.fix([per_group], f"it is the size of a group of {call.path}")
-    for flat in (read, written):
+    r.fix([w[1]], f"it is the size of a group of {call.path}")
+    r.dimensions.same(w[0], flats[read])  # what a convolution writes, or a transposed one reads
+    for flat in flats:
         size = r.size(flat) // groups
         inner = r.dimensions.new(size, f"a group of {call.path}")
         r.fix([inner], f"groups of {call.path} keep their size")
@@ -59,7 +72,7 @@ def _grouped(r: Recorder, call: Call, weight: Node, read: int) -> None:
     r.size_field(call, nn.modules.conv._ConvNd, "groups", group)
 
 
-@rule("matmul", "bmm", "mm", "mv", "dot")
+@rule("matmul", "bmm", "mm", "mv", "dot", "vdot")
 def _matmul(r: Recorder, call: Call) -> Dims:
     return _product(r, call, call.tensor("self"), call.tensor("other", "mat2", "vec", "tensor"))
 
@@ -120,7 +133,7 @@ def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: in
     elif len(places) == 2:
         r.contract(call, *places)
     else:
-        r.fix(dims, f"einsum in {call.path} sums over it")
+        r.weighs(call, places[0][0], [places[0][1]], f"einsum in {call.path} sums over it")
 
 
 @rule("embedding")
@@ -145,7 +158,14 @@ def _attention(r: Recorder, call: Call) -> Dims:
             if r.size(ours) == r.size(theirs):
                 r.dimensions.same(ours, theirs)
             elif r.size(theirs) > 1:
-                r.fix([ours, theirs], f"queries share keys in {call.path}")
+                _share(r, call, ours, theirs)
     for mask in call.present("attn_mask"):
         r.align((*batch, q[-2], k[-2]), r.dims(mask))
     return (*batch, q[-2], v[-1])
+
+
+def _share(r: Recorder, call: Call, queries: int, keys: int) -> None:
+    """Every head of keys serves as many consecutive heads of queries; how many stays."""
+    each = r.dimensions.new(r.size(queries) // r.size(keys), f"the queries of a head of keys in {call.path}")
+    r.fix([each], f"queries share keys in {call.path}")
+    r.dimensions.product(queries, (keys, each), call.path)
