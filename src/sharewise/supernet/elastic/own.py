@@ -17,8 +17,8 @@ from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
-from sharewise.supernet.elastic.narrowing import rounded
 from sharewise.supernet.elastic.places import Chosen, expanded
+from sharewise.supernet.elastic.rounding import rounded
 from sharewise.supernet.elastic.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 

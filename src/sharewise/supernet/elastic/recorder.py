@@ -28,10 +28,11 @@ class Recorder:
 
     Args:
         model: whose graph it is.
+        unread: nodes whose values do not matter.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.record = model, Record()
+    def __init__(self, model: nn.Module, unread: frozenset[Node] = frozenset()) -> None:
+        self.model, self.record, self.unread = model, Record(), unread
         self.dimensions = self.record.dimensions
         self.size = self.dimensions.size
         self.made: dict[Node, Outputs] = {}
@@ -167,6 +168,8 @@ class Recorder:
         dims = self.dims(tensor)
         summed = {axis % len(dims): dims[axis] for axis in axes}
         mark = self._marks.get(tensor)
+        if call.node in self.unread:
+            return
         if mark is None:
             self.fix(summed.values(), reason)
             return

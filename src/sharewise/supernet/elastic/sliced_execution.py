@@ -213,6 +213,8 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         whole = own[portion.local]
         assert whole is not None
         part = scales.superposed(portion, portion.cut(whole))
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            part = _as_parameter(part, whole)
         if part is not whole:
             bindings.put(own, portion.local, part)
             if portion.copied is not None and own is module._buffers and module.training:
@@ -223,6 +225,13 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
     if s is not None:
         bindings.set(module, "forward", partial(_normalised, module, s))
     return copied
+
+
+def _as_parameter(part: Tensor, whole: Tensor) -> Tensor:
+    """A slice with the layout and the wish for gradients of a parameter, on which the last bits of recurrences depend."""
+    part = part.contiguous()
+    alike = torch.is_grad_enabled() or part.requires_grad == whole.requires_grad
+    return part if alike else part.detach().requires_grad_(whole.requires_grad)
 
 
 def _normalised(norm: nn.Module, s: Tensor, x: Tensor) -> Tensor:

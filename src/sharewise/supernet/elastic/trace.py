@@ -46,8 +46,7 @@ def trace(model: nn.Module, example: Inputs) -> Record:
     """
     names: list[str] = []
     program, callers = _exported(model, example, names)
-    program.graph.eliminate_dead_code()  # what nobody reads asks for nothing
-    recorder = Recorder(model)
+    recorder = Recorder(model, _unread(program))
     signature = program.graph_signature
     known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     for node in program.graph.nodes:
@@ -63,6 +62,15 @@ def trace(model: nn.Module, example: Inputs) -> Record:
     _alias(recorder)
     recorder.record.callers = callers
     return recorder.record
+
+
+def _unread(program: ExportedProgram) -> frozenset[Node]:
+    """Nodes whose values reach nothing that the model returns: they run, but what they sum over does not matter."""
+    unread: set[Node] = set()
+    for node in reversed(program.graph.nodes):
+        if node.op == "call_function" and not node.is_impure() and all(user in unread for user in node.users):
+            unread.add(node)
+    return frozenset(unread)
 
 
 def _exported(model: nn.Module, example: Inputs, names: list[str]) -> tuple[ExportedProgram, frozenset[str]]:

@@ -58,17 +58,15 @@ def _convolved(r: Recorder, call: Call, *, read: int, written: int) -> Dims:
 
 
 def _grouped(r: Recorder, call: Call, weight: Node, flats: tuple[int, int], read: int) -> None:
-    """Groups of a fixed size, whose number follows the channels that are read and written."""
+    """Channels that are read and written are groups × channels of a group; both numbers may shrink."""
     groups, w = call.integer("groups"), r.dims(weight)
     group = r.dimensions.new(groups, f"the groups of {call.path}")
-    r.fix([w[1]], f"it is the size of a group of {call.path}")
     r.dimensions.same(w[0], flats[read])  # what a convolution writes, or a transposed one reads
-    for flat in flats:
-        size = r.size(flat) // groups
-        inner = r.dimensions.new(size, f"a group of {call.path}")
-        r.fix([inner], f"groups of {call.path} keep their size")
-        r.dimensions.product(flat, (group,) if size == 1 else (group, inner), call.path)
-    r.used(call, weight)
+    inner = [r.dimensions.new(r.size(flat) // groups, f"a group of {call.path}") for flat in flats]
+    for flat, each in zip(flats, inner, strict=True):
+        r.dimensions.product(flat, (group,) if r.size(each) == 1 else (group, each), call.path)
+    r.dimensions.same(w[1], inner[1 - read])
+    r.used(call, weight, read)
     r.size_field(call, nn.modules.conv._ConvNd, "groups", group)
 
 
