@@ -213,8 +213,8 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         whole = own[portion.local]
         assert whole is not None
         part = scales.superposed(portion, portion.cut(whole))
-        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            part = _as_parameter(part, whole)
+        if own is module._parameters:
+            part = _as_parameter(module, part, whole)
         if part is not whole:
             bindings.put(own, portion.local, part)
             if portion.copied is not None and own is module._buffers and module.training:
@@ -227,10 +227,12 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
     return copied
 
 
-def _as_parameter(part: Tensor, whole: Tensor) -> Tensor:
-    """A slice with the layout and the wish for gradients of a parameter, on which the last bits of recurrences depend."""
-    part = part.contiguous()
-    alike = torch.is_grad_enabled() or part.requires_grad == whole.requires_grad
+def _as_parameter(module: nn.Module, part: Tensor, whole: Tensor) -> Tensor:
+    """A slice with the wish for gradients of a parameter, by which torch chooses how it multiplies, and so the last bits;
+    those of recurrences depend on the layout, too."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        part = part.contiguous()
+    alike = torch.is_grad_enabled() or part is whole or part.requires_grad == whole.requires_grad
     return part if alike else part.detach().requires_grad_(whole.requires_grad)
 
 
