@@ -18,7 +18,7 @@ from sharewise.lazy import lazily
 if TYPE_CHECKING:
     from sharewise import alarm, appraisal, cost, data, distribution, methods, space, spaces, supernet
     from sharewise.alarm import Alarm, alarms
-    from sharewise.engine import Recipe, SearchResult
+    from sharewise.engine import Recipe, Searcher, SearchResult
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
     from sharewise.run.standalone import TrainingRecipe
@@ -37,8 +37,12 @@ if TYPE_CHECKING:
         ElasticModel,
         depth,
         elastic,
+        following,
         heads,
         kernel,
+        present,
+        ratio,
+        setting,
         width,
     )
 
@@ -58,6 +62,7 @@ __all__ = [
     "Gate",
     "Recipe",
     "SearchResult",
+    "Searcher",
     "SharewiseError",
     "Space",
     "StrategyComparison",
@@ -79,11 +84,15 @@ __all__ = [
     "elastic",
     "export",
     "extract",
+    "following",
     "heads",
     "kernel",
     "methods",
+    "present",
+    "ratio",
     "recalibrate",
     "search",
+    "setting",
     "space",
     "spaces",
     "study",

@@ -60,7 +60,9 @@ def strangers(space: Space) -> dict[str, Architecture]:
     """Forms of a legal architecture that belong to no space, or to another one."""
     items = drawn(space).items_
     name, option = items[0]
-    return {
+    binary = set(space[name].options) <= {0, 1}  # where a truth value is an option
+    truth = {} if binary else {"a truth value": Architecture(space.name, ((name, True), *items[1:]))}
+    return truth | {
         "another space": Architecture("elsewhere", items),
         "a name that ends alike": Architecture(f"x{space.name}", items),
         "an unknown choice": Architecture(space.name, (*items, ("unheard", option))),
@@ -68,7 +70,6 @@ def strangers(space: Space) -> dict[str, Architecture]:
         "a missing choice": Architecture(space.name, items[1:]),
         "no choice": Architecture(space.name, ()),
         "an option of another version": Architecture(space.name, ((name, "of another version"), *items[1:])),
-        "a truth value": Architecture(space.name, ((name, True), *items[1:])),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sharewise.cli.declared import names_of_table
 from sharewise.cli.going_on import repeatable
-from sharewise.cli.options import place
+from sharewise.cli.options import Words, listed, place
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import printable
@@ -23,8 +23,22 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--space", metavar="NAME", help="a sub-space of the table's, such as nasbench101:A_4 (default: all of it)")
     add("--dataset", action="append", metavar="NAME", help="of the table; may be repeated (default: all of them)")
     names = ", ".join(names_of_table("sharewise.strategy.registry", "STRATEGIES"))
-    add("--strategies", default="random,evolution,local", metavar="A,B,…", help=f"of {names} (default: %(default)s)")
-    add("--signal-epochs", type=int, nargs="+", metavar="N", help="training that searches see (default: the longest)")
+    some = ("random", "evolution", "local")
+    add(
+        "--strategies",
+        action=Words,
+        read=listed(str),
+        default=some,
+        metavar="A,B,…",
+        help=f"of {names} (default: {','.join(some)})",
+    )
+    add(
+        "--signal-epochs",
+        action=Words,
+        read=listed(int),
+        metavar="N",
+        help="training that searches see (default: the longest)",
+    )
     add(
         "--signal-seed",
         choices=("mean", "random"),
@@ -53,7 +67,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     from sharewise.studies.contest import Contest
 
     contest = Contest(
-        strategies=tuple(name for name in options.strategies.split(",") if name),
+        strategies=options.strategies,
         datasets=tuple(options.dataset or ()),
         signal_epochs=tuple(options.signal_epochs or ()),
         signal_seed=options.signal_seed,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.declared import fields_of_network
-from sharewise.cli.options import Field, add_fields, given, require_own
+from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
+from sharewise.cli.options import Field, Words, add_fields, given, listed, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 from sharewise.space import Space
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES, load, with_options
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +21,9 @@ __all__ = ["execute"]
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
-    space = _add_options(parser, words)
-    fields = fields_of_network(space)
+    sizes, fields = _add_options(parser, words)
     options = parser.parse(words)
+    space = load(with_options(options.space, given(options, sizes)))
     _require_positive(options)
     description = _described(space, options, fields)
     if options.json:
@@ -33,14 +33,24 @@ def execute(parser: Parser, words: list[str]) -> int:
     return 0
 
 
-def _add_options(parser: Parser, words: list[str]) -> Space:
-    """Add the options, which depend on the space, and return that space."""
+def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Field]]:
+    """Add the options, and return those of the space and of its networks."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
         each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
-    parser.add_argument("--architecture", required=True, metavar="TEXT", help="standard string of the architecture")
     parser.add_argument(
-        "--input-shape", type=int, nargs="+", default=[3, 32, 32], metavar="N", help="of one input (default: 3 32 32)"
+        "--architecture",
+        required=True,
+        metavar="TEXT",
+        help="standard string of the architecture; largest or smallest where all choices have an order",
+    )
+    parser.add_argument(
+        "--input-shape",
+        action=Words,
+        read=listed(int),
+        default=(3, 32, 32),
+        metavar="N",
+        help="of one input, by commas or spaces (default: 3 32 32)",
     )
     parser.add_argument("--outputs", type=int, default=10, metavar="N", help="number of classes (default: 10)")
     parser.add_argument("--latency", action="store_true", help="also measure seconds per forward pass here")
@@ -48,12 +58,13 @@ def _add_options(parser: Parser, words: list[str]) -> Space:
     parser.add_argument("--device", default="cpu", help="of the latency (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     early, _ = first.parse_known_args(words)
-    space = load(early.space)
-    fields = fields_of_network(space)
+    sizes, fields = fields_of_space(early.space), fields_of_network(load(early.space))
+    if sizes:
+        add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), fields)
-    others = [field for name in SPACES for field in fields_of_network(load(name))]
-    require_own(words, f"networks of space {space.name!r} have", fields, fields, others)
-    return space
+    own, others = own_and_others(early.space)
+    require_own(words, f"space {early.space!r} and its networks have", own, own, others)
+    return sizes, fields
 
 
 def _require_positive(options: argparse.Namespace) -> None:
@@ -82,15 +93,18 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
         network = networks.plain(architecture, options.input_shape, options.outputs, configured)
     if device is None:
         torch.set_num_threads(1)  # waiting for a second one takes longer than counting
+    integers = networks.input_kinds == ("text",)
     description: dict[str, Any] = {
         "space": space.name,
         "architecture": str(architecture),
-        "input_shape": options.input_shape,
+        "input_shape": list(options.input_shape),
         "outputs": options.outputs,
-        **cost(network, options.input_shape).to_json(),
+        **cost(network, options.input_shape, integers=integers).to_json(),
     }
     if device is not None:
-        description["latency"] = latency(network, options.input_shape, batch_size=options.batch_size, device=device)
+        description["latency"] = latency(
+            network, options.input_shape, batch_size=options.batch_size, device=device, integers=integers
+        )
     return description
 
 

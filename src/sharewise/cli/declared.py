@@ -8,6 +8,7 @@ second list which could drift; a test compares them with what importing finds.
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,9 +18,19 @@ from typing import Any, Literal, final
 import sharewise
 from sharewise.cli.options import Field, described
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Space
+from sharewise.space import Space, options_of
+from sharewise.spaces import SPACES, load, split_name
 
-__all__ = ["Method", "fields_of_class", "fields_of_method", "fields_of_network", "methods", "names_of_table"]
+__all__ = [
+    "Method",
+    "fields_of_class",
+    "fields_of_method",
+    "fields_of_network",
+    "fields_of_space",
+    "methods",
+    "names_of_table",
+    "own_and_others",
+]
 
 _TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping}
 """Names that annotations of options use beside those that Python has built in."""
@@ -93,6 +104,36 @@ def fields_of_network(space: Space) -> list[Field]:
         if isinstance(statement, ast.keyword) and statement.arg == "options" and isinstance(statement.value, ast.Name):
             return fields_of_class(space.networks, statement.value.id)
     raise AssertionError(f"{space.networks} must hold NETWORKS = Networks(options=…)")
+
+
+def fields_of_space(name: str) -> list[Field]:
+    """The options of a space, with those that its name gives as defaults.
+
+    Raises:
+        ConfigurationError: when there is no such space.
+
+    Example:
+        >>> fields_of_space("nasbench201")
+        []
+    """
+    base, written = split_name(name)
+    texts = described(inspect.getdoc(SPACES[base]) or "")
+    return [
+        Field(o.name, o.kind, o.read(written[o.name]) if o.name in written else o.default, texts.get(o.name, ""))
+        for o in options_of(SPACES[base])
+    ]
+
+
+def own_and_others(name: str) -> tuple[list[Field], list[Field]]:
+    """The options of a space and of its networks, and those of all spaces and their networks.
+
+    Example:
+        >>> own, others = own_and_others("conv-macro")
+        >>> [field.name for field in own], len(own) < len(others)
+        (['divisor', 'dropout', 'published'], True)
+    """
+    own, *others = ([*fields_of_space(each), *fields_of_network(load(each))] for each in (name, *SPACES))
+    return own, [field for fields in others for field in fields]
 
 
 def names_of_table(module: str, name: str) -> list[str]:

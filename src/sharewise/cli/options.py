@@ -6,13 +6,13 @@ import argparse
 import re
 import textwrap
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union, final, get_args, get_origin
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Field", "add_fields", "described", "given", "place", "require_own"]
+__all__ = ["Field", "Words", "add_fields", "described", "given", "listed", "place", "require_own"]
 
 _METAVARS: Mapping[Any, str] = {int: "N", float: "X"}
 
@@ -33,6 +33,58 @@ class Field:
     kind: Any
     default: Any
     text: str
+
+
+@final
+class Words(argparse.Action):
+    """An option that reads all its words at once.
+
+    Args:
+        read: what the words mean; a `ValueError` says why they mean nothing.
+        settings: as for `add_argument`.
+    """
+
+    def __init__(self, read: Callable[[Sequence[str]], Any], nargs: str = "+", **settings: Any) -> None:
+        super().__init__(nargs=nargs, **settings)
+        self.read = read
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store what the words mean."""
+        try:
+            found = self.read(list(values or ()))
+        except ValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        setattr(namespace, self.dest, found)
+
+
+def listed(item: Callable[[str], Any]) -> Callable[[Sequence[str]], tuple[Any, ...]]:
+    """How a list is read that is written with commas, with spaces or with both.
+
+    Args:
+        item: the type of one part, such as `int`.
+
+    Example:
+        >>> [listed(int)(words) for words in (["3", "224", "224"], ["3,224,224"], ["3,", "224,", "224"])]
+        [(3, 224, 224), (3, 224, 224), (3, 224, 224)]
+    """
+
+    def read(words: Sequence[str]) -> tuple[Any, ...]:
+        return tuple(_item(item, part) for word in words for part in word.removesuffix(",").split(","))
+
+    return read
+
+
+def _item(item: Callable[[str], Any], part: str) -> Any:
+    try:
+        return item(part.strip())
+    except ValueError:
+        raise ValueError(f"invalid {item.__name__} value: {part!r}") from None
 
 
 def described(docstring: str) -> dict[str, str]:
@@ -62,7 +114,8 @@ def add_fields(parser: argparse._ArgumentGroup, options: list[Field]) -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
         elif get_origin(kind) is tuple:
             item = get_args(kind)[0]
-            parser.add_argument(flag, nargs="*", type=item, metavar=_METAVARS.get(item, "WORD"), **settings)
+            metavar = _METAVARS.get(item, "WORD")
+            parser.add_argument(flag, action=Words, nargs="*", read=listed(item), metavar=metavar, **settings)
         else:
             metavar = _METAVARS.get(kind, "TEXT")
             parser.add_argument(flag, type=kind if kind in (int, float) else str, metavar=metavar, **settings)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
-from sharewise.cli.options import Field, add_fields, given, place, require_own
+from sharewise.cli.declared import (
+    fields_of_class,
+    fields_of_method,
+    fields_of_network,
+    fields_of_space,
+    methods,
+    names_of_table,
+    own_and_others,
+)
+from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
@@ -18,7 +26,7 @@ from sharewise.files import read_bytes
 from sharewise.recipes import RECIPES, NamedRecipe
 from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
-from sharewise.spaces import SPACES, load
+from sharewise.spaces import SPACES, load, with_options
 from sharewise.studies.seeds import seeds_of
 
 if TYPE_CHECKING:
@@ -124,14 +132,18 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     file = {} if early.config is None else _file(early.config, named)
     recipe_named, origin = _origin(command, early, {**stored, **file})
     defaults = {field.name: field.default for field in common}
-    network, recipe = _nested(command, defaults | origin | stored | file | named, recipe_named)
+    values = defaults | origin | stored | file | named
+    network, recipe = _nested(command, values, recipe_named)
+    sizes = fields_of_space(str(values["space"]))
     # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
     # method has for itself as well (`keep`) is the method's.
     common = [field for field in common if field.name not in {own.name for own in recipe}]
     add_fields(parser.add_argument_group("what to run"), common)
+    if sizes:
+        add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *network, *recipe))
+    _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *sizes, *network, *recipe))
     namespace = parser.parse(words)
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
@@ -142,6 +154,8 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     if table is not None:
         file = {**file, "latency": _read_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
+    if chosen := given(namespace, sizes):
+        asked["space"] = with_options(str(values["space"]), chosen)
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
     from sharewise.run import from_mapping
 
@@ -267,7 +281,8 @@ def _add_run(parser: Parser, command: str) -> None:
         many = parser.add_argument_group("several seeds (--out is a study then, which the same command goes on with)")
         many.add_argument(
             "--seeds",
-            type=_seeds,
+            action=Words,
+            read=_seeds,
             metavar="N",
             help="search under several seeds: 5 for those from 0 to 4, or a list such as 3,7,9",
         )
@@ -302,12 +317,9 @@ def _origin(
     return recipe, {} if recipe is None else {"space": recipe.space}
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    """Seeds as argparse's type, whose errors keep their words."""
-    try:
-        return seeds_of(text)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """Seeds of one word or of several, which are a list."""
+    return seeds_of(words[0] if len(words) == 1 else ",".join(word.removesuffix(",") for word in words))
 
 
 def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:
@@ -327,9 +339,7 @@ def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) 
 def _require_options(command: str, words: list[str], values: Mapping[str, Any], own: tuple[Field, ...]) -> None:
     """Say whose option a word is that belongs to another space's networks or to another method."""
     space = str(values.get("space") or "nasbench201")
-    mine = fields_of_network(load(space))
-    others = [field for name in SPACES for field in fields_of_network(load(name))]
-    require_own(words, f"networks of space {space!r} have", own, mine, others)
+    require_own(words, f"space {space!r} and its networks have", own, *own_and_others(space))
     if command == "search":
         method = str(values.get("method", "gaea-erm"))
         others = [field for each in methods().values() for field in each.fields]

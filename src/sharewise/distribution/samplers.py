@@ -20,13 +20,9 @@ from sharewise.distribution.schedule import Bounded, Schedule
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation, Space, sample
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.own_loop import host_rng
 
 __all__ = ["FairSampler", "ProportionalSampler", "Sampler", "Undecided", "UniformSampler", "host_rng"]
-
-
-def host_rng(generator: torch.Generator) -> np.random.Generator:
-    """A numpy generator seeded by the next number of a torch generator, so that one stream drives both."""
-    return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
 class Sampler(Distribution):

@@ -46,6 +46,7 @@ from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
 from sharewise.engine.score import Scorer, evaluate_gates, selection_scorer
+from sharewise.engine.searcher import Searcher
 from sharewise.engine.select import DartsRule, Evolution, Mode, RankSampled, Selected, Selection
 from sharewise.engine.selections import SELECTIONS, selection_named
 from sharewise.engine.stage import Stage, pruned, pruning, stage_at, warm_up
@@ -123,6 +124,7 @@ __all__ = [
     "Scorer",
     "SearchResult",
     "SearchState",
+    "Searcher",
     "Selected",
     "Selection",
     "SelectionEnded",

@@ -16,7 +16,7 @@ from sharewise.engine.watch import watch
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
-__all__ = ["SearchResult", "run"]
+__all__ = ["SearchResult", "begin_epoch", "end_epoch", "run", "train"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
     state.restart_clock()
     state.emit(Started())
     while goes_on(state):
-        _begin_epoch(state)
+        begin_epoch(state)
         end = min((state.epoch + 1) * state.steps_per_epoch, state.total_steps)
         moves = state.course.stages[state.stage].architecture_steps
         while state.step < end:
@@ -80,10 +80,10 @@ def train(state: SearchState, callbacks: Sequence[Callback] = ()) -> None:
                 state.meter(name, loss)
             state.step += 1
             state.emit(Stepped())
-        _end_epoch(state)
+        end_epoch(state)
 
 
-def _begin_epoch(state: SearchState) -> None:
+def begin_epoch(state: SearchState) -> None:
     """Apply what depends on the epoch alone; harmless when repeated by a resume within the epoch."""
     target = state.course.stage_at(state.epoch)
     while state.stage < target:
@@ -109,7 +109,8 @@ def _enter_stage(state: SearchState) -> None:
         state.emit(StageEntered(record))
 
 
-def _end_epoch(state: SearchState) -> None:
+def end_epoch(state: SearchState) -> None:
+    """Close an epoch: its line in the history, and what begins anew."""
     state.require_finite()
     state.spend("search")
     record: dict[str, Any] = {"event": "epoch", "epoch": state.epoch, "step": state.step, **state.means()}

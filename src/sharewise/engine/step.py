@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = [
+    "architecture_draws",
     "architecture_step",
     "gate_gradients",
     "gate_loss",
     "gate_slopes",
     "joint_step",
+    "leaves_of",
+    "move_architecture",
     "reward_step",
     "unrolled_step",
     "weight_step",
@@ -52,7 +55,7 @@ def weight_step(
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     for gates in paths:
-        leaves = _leaves(state, gates if altered is None else altered(gates, batch), differentiable=False)
+        leaves = leaves_of(state, gates if altered is None else altered(gates, batch), differentiable=False)
         loss = _loss(state, batch, leaves)
         torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
         losses.append(loss.detach())
@@ -87,7 +90,7 @@ def architecture_step(state: SearchState) -> Tensor:
 
 def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str) -> Tensor:
     """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes`."""
-    leaves = _leaves(state, gates, differentiable=False)
+    leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
     state.charge(part, leaves, len(batch.inputs), EVALUATION)
@@ -106,7 +109,7 @@ def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tu
     Returns:
         The loss, detached, and the gradients of those gates that had an effect, by decision name.
     """
-    leaves = _leaves(state, gates, differentiable=True)
+    leaves = leaves_of(state, gates, differentiable=True)
     with frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
     slopes = gate_gradients(loss, leaves)
@@ -128,7 +131,7 @@ def joint_step(state: SearchState) -> Tensor:
     losses = []
     with _moving_architecture(state) as paths:
         for gates in paths:
-            leaves = _leaves(state, gates, differentiable=True)
+            leaves = leaves_of(state, gates, differentiable=True)
             loss = _loss(state, batch, leaves)
             torch.autograd.backward(loss / len(paths))
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
@@ -167,7 +170,7 @@ def unrolled_step(
     losses = []
     with _moving_architecture(state) as paths, frozen_statistics(state.supernet):
         for gates in paths:
-            leaves = _leaves(state, gates, differentiable=True)
+            leaves = leaves_of(state, gates, differentiable=True)
             loss, cotangents = _unrolled_gradients(state, train, batch, leaves, rate, radius)
             state.distribution.pullback(gates, {name: g / len(paths) for name, g in cotangents.items()})
             losses.append(loss)
@@ -203,7 +206,7 @@ def reward_step(
         with torch.no_grad(), frozen_statistics(state.supernet):
             for gates in paths:
                 batch = state.next_batch("architecture")
-                leaves = _leaves(state, gates, differentiable=False)
+                leaves = leaves_of(state, gates, differentiable=False)
                 with state.numerics.autocast():
                     outputs = state.supernet(batch.inputs, leaves)
                 host.append(metric(outputs, batch.targets) * (1.0 if task.higher_is_better else -1.0))
@@ -225,21 +228,33 @@ def reward_step(
 @contextmanager
 def _moving_architecture(state: SearchState, draws: int = 1) -> Iterator[Sequence[Gates]]:
     """Draw gates for an architecture step; after the block add penalties and move θ."""
+    yield architecture_draws(state, draws)
+    move_architecture(state)
+
+
+def architecture_draws(state: SearchState, draws: int = 1) -> list[Gates]:
+    """Gates for an architecture step, whose gradient `move_architecture` will follow."""
     assert state.architecture_optimizer is not None
     generator, phase = state.generators["architecture"], state.phase("architecture")
     paths = [gates for _ in range(draws) for gates in state.distribution.draw(generator, phase)]
     state.architecture_optimizer.zero_grad(set_to_none=True)
-    yield paths
+    return paths
+
+
+def move_architecture(state: SearchState) -> None:
+    """Add the penalties to the gradient of θ, and move it."""
+    assert state.architecture_optimizer is not None
     for penalty in state.recipe.penalties:
         assert isinstance(state.distribution, Factored)  # see `Penalty.fits`
-        value = penalty(state.distribution, state.costs, phase)
+        value = penalty(state.distribution, state.costs, state.phase("architecture"))
         if value.requires_grad:  # not where pruning has left nothing to penalise
             torch.autograd.backward(value)
     state.architecture_optimizer.step()
     state.moves += 1
 
 
-def _leaves(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
+def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gates:
+    """The gates that the network sees: leaves on its device, so that the graph is cut there."""
     return cut(to_device(gates, state.numerics.device, state.numerics.dtype), differentiable=differentiable)
 
 

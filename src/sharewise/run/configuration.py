@@ -372,6 +372,8 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     table = given.pop("latency", None)
     tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
+    if "space" in plain:
+        plain["space"] = load_space(plain["space"]).name  # options in order, defaults left out
     draft = cls(**plain)
     legal = get_type_hints(networks_of(draft.load_space()).options)
     network = _options(f"network option of {draft.space}:", nested["network"], legal)

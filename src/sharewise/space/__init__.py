@@ -3,6 +3,8 @@
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Condition, Option
 from sharewise.space.edge_weights import EdgeWeights
+from sharewise.space.extremes import largest, smallest
+from sharewise.space.family import SpaceOption, ascending, family, options_of
 from sharewise.space.features import features, longest_path
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing, SubListing
 from sharewise.space.moves import crossover, enumerate_architectures, mutate, neighbours, sample
@@ -41,16 +43,22 @@ __all__ = [
     "Relaxation",
     "RestrictedRelaxation",
     "Space",
+    "SpaceOption",
     "SubListing",
+    "ascending",
     "crossover",
     "enumerate_architectures",
+    "family",
     "features",
     "groups_of",
     "is_skip",
+    "largest",
     "longest_path",
     "mutate",
     "neighbours",
+    "options_of",
     "restricted",
     "sample",
     "skips",
+    "smallest",
 ]

@@ -12,6 +12,8 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space.architecture import Architecture
 from sharewise.space.blocks import Block, BlockListing, blocks_of
 from sharewise.space.choice import Choice, Option
+from sharewise.space.conditional import ConditionalListing, count_conditional
+from sharewise.space.extremes import EXTREMES
 from sharewise.space.listing import EnumeratedListing, Listing, ProductListing
 from sharewise.space.traits import Canonical, Codec, Constraint, Normalise, Picture
 
@@ -117,11 +119,16 @@ class Space:
         return not (self.constraints or self.normalise or any(choice.condition for choice in self.choices))
 
     @property
+    def _only_conditional(self) -> bool:
+        """Whether conditions alone make the architectures fewer than the product of all options."""
+        return not (self.constraints or self.normalise or self.listing_)
+
+    @property
     def size(self) -> int:
         """The number of architectures; equal to the length of the enumeration.
 
-        A product where choices, or blocks of them, are independent; elsewhere the length of the space's own listing,
-        or counted.
+        A product where choices, or blocks of them, are independent, and of sums where choices depend on earlier ones;
+        elsewhere the length of the space's own listing, or counted.
         """
         if self.independent:
             return math.prod(len(choice.options) for choice in self.choices)
@@ -129,6 +136,8 @@ class Space:
             return len(self.listing)
         if self.blocks is not None:
             return math.prod(map(len, self.blocks))
+        if self._only_conditional:
+            return count_conditional(self.choices)
         from sharewise.space.moves import enumerate_architectures
 
         return sum(1 for _ in enumerate_architectures(self))
@@ -161,6 +170,8 @@ class Space:
             return ProductListing(self.name, self.choices, self.architecture, self.parse, digits)
         if self.blocks is not None:
             return BlockListing(self.name, self.blocks, self.architecture, self.parse)
+        if self._only_conditional:
+            return ConditionalListing(self.name, self.choices, self.architecture, self.parse)
         from sharewise.space.moves import enumerate_architectures
 
         return EnumeratedListing(self.name, tuple(enumerate_architectures(self)), self.parse)
@@ -204,14 +215,16 @@ class Space:
         return all(constraint.holds(values) for constraint in self.constraints)
 
     def parse(self, text: str) -> Architecture:
-        """Read the name of a published architecture, the standard string of the space, or JSON.
+        """Read a published name, `largest` or `smallest`, the standard string of the space, or JSON.
 
-        JSON may be of choices and options, or what `Architecture.to_json` gives.
+        JSON may be of choices and options, or what `Architecture.to_json` gives; see `sharewise.space.largest`.
 
         Raises:
             ConfigurationError: when the text has another form.
         """
         text = self.named.get(text.strip(), text)
+        if text.strip() in EXTREMES:
+            return EXTREMES[text.strip()](self)
         if self.named and text.strip().isidentifier():
             raise unknown_name(f"architecture of space {self.name!r}", text.strip(), self.named)
         if self.codec is not None and not text.lstrip().startswith("{"):

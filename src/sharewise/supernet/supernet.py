@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.space import Architecture, Relaxation, Space
-from sharewise.supernet.gate import Gates
+from sharewise.space import Architecture, Relaxation, Space, sample
+from sharewise.supernet.gate import Gates, discrete
+from sharewise.supernet.own_loop import block, called_in_block, host_rng
 
 __all__ = ["Networks", "Shared", "Supernet", "networks_of"]
 
@@ -20,7 +23,8 @@ class Supernet(nn.Module, ABC):
     """The shared weights of all architectures of a space.
 
     Gates are an argument of `forward`, never a mode hidden in modules; a supernet owns no architecture parameters, so
-    `parameters()` is exactly the shared weights w.
+    `parameters()` is exactly the shared weights w. A loop of one's own, which knows no gates, calls it without them in
+    a block that `sample` or `under` opens, and nowhere else.
 
     Law, checked by `sharewise.testing.check_supernet`: with the gates of an architecture and in evaluation mode, the
     output equals that of the extracted plain network bit for bit on CPU.
@@ -28,6 +32,59 @@ class Supernet(nn.Module, ABC):
 
     space: Space
     relaxation: Relaxation
+
+    def __call__(self, inputs: Any, gates: Gates | None = None) -> Any:
+        """Outputs under `gates`, or under those of the block that is open.
+
+        Raises:
+            ConfigurationError: without gates, outside of a block.
+        """
+        if gates is None:
+            return called_in_block(self, inputs, super().__call__)
+        return super().__call__(inputs, gates)
+
+    @contextmanager
+    def sample(self, generator: torch.Generator) -> Iterator[Architecture]:
+        """A block whose calls run one architecture, drawn uniformly: single-path training in a loop of one's own.
+
+        The block belongs to the thread that opens it, and to this supernet; it may be opened within another one.
+        Backward passes may come after it.
+
+        Args:
+            generator: on the CPU, source of randomness; its state is all that an exact resume needs.
+
+        Yields:
+            The architecture.
+
+        Example:
+            >>> import torch
+            >>> import sharewise as sw
+            >>> supernet = sw.build_supernet(sw.spaces.toy_tied_width(), (4,), 3)
+            >>> optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1)
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> with supernet.sample(generator) as architecture:
+            ...     loss = supernet(torch.randn(8, 4)).square().mean()
+            >>> loss.backward()
+            >>> optimizer.step()
+        """
+        architecture = sample(self.space, host_rng(generator))
+        with self.under(architecture):
+            yield architecture
+
+    @contextmanager
+    def under(self, chosen: Architecture | Gates) -> Iterator[None]:
+        """A block whose calls run one architecture, or under given gates; see `sample`.
+
+        Args:
+            chosen: an architecture of the space, or gates of every decision.
+
+        Raises:
+            ConfigurationError: for an architecture that is not of the space.
+        """
+        if isinstance(chosen, Architecture):
+            chosen = discrete(self.relaxation.encode(self.space.own(chosen)))
+        with block(self, chosen):
+            yield
 
     @abstractmethod
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -59,7 +59,8 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
 
     With the gates of an architecture, evaluation equals the extracted plain network bit for bit, and training has the
     same loss, gradients and running statistics, with no gradient left over for anything that is not part of the
-    architecture. Under random gates the operations that are not active are neither executed nor given a gradient
+    architecture; where what is inherited is no slice but a function of the weights, such as a transformed kernel, they
+    are gradients through that function. Under random gates the operations that are not active are neither executed nor given a gradient
     (`None`, not zeros). Gates leave no trace in the network. Every choice changes something where it is active and
     nothing where it is not, and the weights of every gate are read (`check_influence`). All norm layers are randomised
     first, without which these comparisons would be vacuous. Where a supernet says that no network can inherit its
@@ -98,7 +99,7 @@ def check_supernet(supernet: Supernet, inputs: Tensor, *, samples: int = 6, seed
     precise = copy.deepcopy(supernet).double()
     many = inputs.double() if inputs.is_floating_point() else inputs
     for architecture in architectures if heirs else ():
-        _check_training(precise, architecture, many)
+        _check_training(precise, architecture, many, generator)
     for _ in range(samples):
         _check_inactive(precise, many, generator)
     check_influence(precise, many, seed=seed)
@@ -148,7 +149,7 @@ def _check_extracted(supernet: Supernet, architecture: Architecture, inputs: Ten
     )
 
 
-def _check_training(supernet: Supernet, architecture: Architecture, inputs: Tensor) -> None:
+def _check_training(supernet: Supernet, architecture: Architecture, inputs: Tensor, generator: torch.Generator) -> None:
     """The same loss, gradients and statistics as the plain network, and gradients nowhere else."""
     gates = discrete(supernet.relaxation.encode(architecture), dtype=torch.float64)
     whole = copy.deepcopy(supernet).train()
@@ -168,14 +169,43 @@ def _check_training(supernet: Supernet, architecture: Architecture, inputs: Tens
             torch.allclose(buffer, statistics[name], rtol=1e-10, atol=1e-12),
             f"training {architecture} in the supernet leaves other statistics in {name!r} than training it plainly",
         )
-    total = sum(float(p.grad.abs().sum()) for p in whole.parameters() if p.grad is not None)
+    ours = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in whole.parameters()}
+    theirs = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in plain.named_parameters()}
+    if _is_slicing(whole, gates, theirs):
+        _check_slices_of_gradients(whole, architecture, gates, ours, theirs)
+    else:
+        _check_chain_rule(whole, architecture, gates, ours, theirs, generator)
+
+
+def _at(supernet: Supernet, gates: Gates, values: Mapping[nn.Parameter, Tensor]) -> dict[str, Tensor]:
+    """What is inherited when the parameters have other values, which they lose again."""
+    kept = {parameter: parameter.detach().clone() for parameter in values}
     with torch.no_grad():
-        for parameter in whole.parameters():
-            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-    gradients = inherited_state(whole, gates)
-    inside = 0.0
-    for name, parameter in plain.named_parameters():
-        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for parameter, value in values.items():
+            parameter.copy_(value)
+        state = {name: tensor.clone() for name, tensor in inherited_state(supernet, gates).items()}
+        for parameter, value in kept.items():
+            parameter.copy_(value)
+    return state
+
+
+def _is_slicing(supernet: Supernet, gates: Gates, names: Iterable[str]) -> bool:
+    """Whether what is inherited are parts of weights, which double with them, and no product of weights."""
+    parameters = dict.fromkeys(supernet.parameters())
+    one, two = (_at(supernet, gates, {p: factor * p.detach() for p in parameters}) for factor in (1, 2))
+    return all(torch.equal(two[name], 2 * one[name]) for name in names)
+
+
+def _check_slices_of_gradients(
+    whole: Supernet,
+    architecture: Architecture,
+    gates: Gates,
+    ours: Mapping[nn.Parameter, Tensor],
+    theirs: Mapping[str, Tensor],
+) -> None:
+    total, inside = sum(float(gradient.abs().sum()) for gradient in ours.values()), 0.0
+    gradients = _at(whole, gates, ours)
+    for name, expected in theirs.items():
         inside += float(expected.abs().sum())
         expect(
             torch.allclose(expected, gradients[name], rtol=1e-8, atol=1e-11),
@@ -185,6 +215,32 @@ def _check_training(supernet: Supernet, architecture: Architecture, inputs: Tens
         abs(total - inside) <= 1e-8 * max(total, 1e-3),
         f"{architecture} sends gradients to weights that are not its own: {total:.6g} in all, {inside:.6g} to its own",
     )
+
+
+def _check_chain_rule(
+    whole: Supernet,
+    architecture: Architecture,
+    gates: Gates,
+    ours: Mapping[nn.Parameter, Tensor],
+    theirs: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> None:
+    """⟨dL/dw, d⟩ = ⟨dL/dv, dv/dw · d⟩ for random directions d, where v(w) are the inherited weights.
+
+    The derivative is a difference of five points, exact for products of up to four weights.
+    """
+    for _ in range(3):
+        direction = {p: torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in ours}
+        moved = {s: _at(whole, gates, {p: p.detach() + s * d for p, d in direction.items()}) for s in (-2, -1, 1, 2)}
+        slopes = {n: (8 * (moved[1][n] - moved[-1][n]) - moved[2][n] + moved[-2][n]) / 12 for n in theirs}
+        expected = sum(float((gradient * slopes[name]).sum()) for name, gradient in theirs.items())
+        actual = sum(float((gradient * direction[p]).sum()) for p, gradient in ours.items())
+        scale = sum(float((gradient * slopes[name]).abs().sum()) for name, gradient in theirs.items())
+        expect(
+            abs(expected - actual) <= 1e-9 * max(scale, 1e-3),
+            f"the gradient of {architecture} in the supernet is not that of the plain network through what it "
+            f"inherits: along a random direction the loss rises by {actual:.6g} instead of {expected:.6g}",
+        )
 
 
 def _check_inactive(supernet: Supernet, inputs: Tensor, generator: torch.Generator) -> None:

@@ -81,7 +81,7 @@ def nasbench_macro() -> Space:
     """
     return Space(
         name="nasbench_macro",
-        choices=tuple(Choice(f"layer_{layer}", BLOCKS) for layer in range(_LAYERS)),
+        choices=tuple(Choice(f"layer_{layer}", BLOCKS, ordered=True) for layer in range(_LAYERS)),
         codec=Codec(_encode, _decode, _digits),
         canonical_forms={"identity": _effective},
         networks="sharewise.spaces.nasbench_macro.networks",

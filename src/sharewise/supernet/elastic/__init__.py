@@ -7,8 +7,12 @@ from sharewise.supernet.elastic.choices import (
     ElasticEmbedding,
     ElasticLinear,
     depth,
+    following,
     heads,
     kernel,
+    present,
+    ratio,
+    setting,
     width,
 )
 from sharewise.supernet.elastic.model import ElasticModel
@@ -25,7 +29,11 @@ __all__ = [
     "depth",
     "elastic",
     "elastic_networks",
+    "following",
     "heads",
     "kernel",
+    "present",
+    "ratio",
+    "setting",
     "width",
 ]

@@ -19,22 +19,41 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
 from sharewise.supernet.slices.kernels import padding_of, rings
+from sharewise.supernet.slices.transforms import KernelTransforms
 
-__all__ = ["Analysis", "Kernel", "Table", "analyse"]
+__all__ = ["Analysis", "Kernel", "Table", "analyse", "combination"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What the options of a decision cover.
+    """What the options of a decision cover, or the combinations of those of several.
 
     Args:
-        decision: its name.
-        reach: boolean, shape `(positions, …, options)`, on the host.
+        decisions: their names.
+        reach: boolean, shape `(positions, …, combinations)`, the last decision varying fastest, on the host.
     """
 
-    decision: str
+    decisions: tuple[str, ...]
     reach: Alive
+
+
+def combination(names: Sequence[str], sizes: Mapping[str, int], options: Mapping[str, int]) -> int:
+    """The number of a combination of options, the last decision varying fastest.
+
+    Args:
+        names: of the decisions.
+        sizes: how many options each has.
+        options: which one each takes.
+
+    Example:
+        >>> combination(("a", "b"), {"a": 2, "b": 3}, {"a": 1, "b": 2})
+        5
+    """
+    number = 0
+    for name in names:
+        number = number * sizes[name] + options[name]
+    return number
 
 
 @final
@@ -50,6 +69,7 @@ class Kernel:
         padding: of the largest kernel, one number per direction; `None` where torch computes it.
         dilation: one number per direction.
         table: index of the table of the kernel's rings.
+        transforms: by which smaller kernels are made of larger ones, where these are learned.
     """
 
     decision: str
@@ -59,6 +79,7 @@ class Kernel:
     padding: tuple[int, ...] | None
     dilation: tuple[int, ...]
     table: int
+    transforms: KernelTransforms | None = None
 
     def fields(self, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Attributes of the layer, by name, when its kernel has a size."""
@@ -79,13 +100,14 @@ class Analysis:
         places: where they act.
         outputs: shapes of what the model returns, by words for its place in the structure.
         tables: what options cover.
-        reach: by searched dimension the indices of its tables, of one decision each; they multiply.
+        reach: by searched dimension the indices of its tables, of different decisions; they multiply.
         sliced: by name of a parameter or buffer its dimensions, `None` for those that are not searched.
         buffers: which of them are buffers.
         readers: by name of a parameter the axis along which it reads a searched dimension.
         norms: by path of a layer norm the searched dimension that it normalises.
         reductions: what the model's code sums over without weights, by key of the call.
         callers: paths of the modules that make watched calls, among which keys count.
+        heads: by path of a module the searched sizes of heads in its attention.
         fields: by path and name of an attribute of torch's layers the dimension whose size it holds, and whether in a
             tuple.
         kernels: by name of their weight.
@@ -103,6 +125,7 @@ class Analysis:
     norms: Mapping[str, int]
     reductions: Mapping[str, Reduction]
     callers: frozenset[str]
+    heads: Mapping[str, tuple[int, ...]]
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
@@ -146,9 +169,15 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
         dict(_reductions(record, reach)),
         record.callers,
+        _heads(record, reach),
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
-        _reads(record, places, decisions, {root: {tables[i].decision for i in own} for root, own in reach.items()}),
+        _reads(
+            record,
+            places,
+            decisions,
+            {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
+        ),
     )
 
 
@@ -158,6 +187,28 @@ def _reductions(record: Record, reach: Mapping[int, object]) -> Iterator[tuple[s
         found = ((operand, axis, record.dimensions.find(d)) for (operand, axis), d in summed.items())
         if scales := tuple(scale for scale in found if scale[2] in reach):
             yield key, Reduction(operation, scales, record.options[key])
+
+
+def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The searched sizes of heads by module; in a call they are told apart by how many positions they have.
+
+    Raises:
+        ConfigurationError: when they could be taken for one another, or decisions that multiply choose one.
+    """
+    found = {}
+    for path, dims in record.heads.items():
+        roots = dict.fromkeys(map(record.dimensions.find, dims))
+        searched = [root for root in roots if root in reach]
+        if len({record.dimensions.size(root) for root in roots}) < len(roots) and searched:
+            raise ConfigurationError(
+                f"attention is computed more than once in {path!r}, with heads of a searched size that are not one "
+                "dimension; give each attention a module of its own"
+            )
+        if any(len(reach[root]) > 1 for root in searched):
+            raise ConfigurationError(f"several decisions choose the size of a head in {path!r}; let one choose it")
+        if searched:
+            found[path] = tuple(searched)
+    return found
 
 
 def _searched(record: Record, reach: Mapping[int, object]) -> dict[str, tuple[int | None, ...]]:
@@ -173,18 +224,19 @@ def _kernels(model: nn.Module, places: Sequence[Place], tables: list[Table]) -> 
     for place in places:
         if place.kind == "kernel":
             kernel = kernels[f"{place.path}.weight"] = _kernel(model, place, len(tables))
-            tables.append(Table(place.decision, rings(kernel.sizes, kernel.axes).numpy()))
+            tables.append(Table((place.decision,), rings(kernel.sizes, kernel.axes).numpy()))
     return kernels
 
 
 def _alive(
     model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record
-) -> dict[str, list[dict[int, Alive]]]:
-    """By decision, for each option, what stays alive of the dimensions that lose something."""
+) -> dict[tuple[str, ...], list[dict[int, Alive]]]:
+    """By what decides, for each combination of its options, what stays alive of the dimensions that lose something."""
     alive, problems = {}, []
-    for decision in decisions:
+    named = {decision.name: decision for decision in decisions}
+    for names in dict.fromkeys((*((name,) for name in named), *(place.decisions for place in places))):
         try:
-            alive[decision.name] = _options(model, places, decision, record)
+            alive[names] = _options(model, places, tuple(named[name] for name in names), record)
         except ConfigurationError as error:  # all parts that cannot be followed are named at once
             problems.append(str(error))
     if problems:
@@ -193,34 +245,48 @@ def _alive(
     return alive
 
 
-def _options(model: nn.Module, places: Sequence[Place], decision: Decision, record: Record) -> list[dict[int, Alive]]:
-    found = [_closure(model, places, {decision: option}, record) for option in range(decision.size)]
-    for option, (small, large) in enumerate(itertools.pairwise(found)):
-        for root, positions in large.items():
-            inside = small.get(root, np.ones_like(positions))
-            if (inside & ~positions).any():
-                raise ConfigurationError(
-                    f"options {decision.options[option]} and {decision.options[option + 1]} of decision "
-                    f"{decision.name!r} do not nest in {record.dimensions.label(root)}"
-                )
-    return found
+def _options(
+    model: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], record: Record
+) -> list[dict[int, Alive]]:
+    acting = [place for place in places if place.decisions == tuple(d.name for d in decisions)]
+    combinations = list(itertools.product(*(range(d.size) for d in decisions)))
+    found = {c: _closure(model, acting, dict(zip(decisions, c, strict=True)), record) for c in combinations}
+    for last, decision in enumerate(decisions):
+        for options in combinations:
+            if options[last]:
+                smaller = (*options[:last], options[last] - 1, *options[last + 1 :])
+                _require_nesting(decision, options[last], found[smaller], found[options], record)
+    return list(found.values())
+
+
+def _require_nesting(
+    decision: Decision, option: int, small: Mapping[int, Alive], large: Mapping[int, Alive], record: Record
+) -> None:
+    for root, positions in large.items():
+        inside = small.get(root, np.ones_like(positions))
+        if (inside & ~positions).any():
+            raise ConfigurationError(
+                f"options {decision.options[option - 1]} and {decision.options[option]} of decision "
+                f"{decision.name!r} do not nest in {record.dimensions.label(root)}"
+            )
 
 
 def _closure(
     model: nn.Module, places: Sequence[Place], chosen: Mapping[Decision, int], record: Record
 ) -> dict[int, Alive]:
     options = {decision.name: option for decision, option in chosen.items()}
+    sizes = {decision.name: decision.size for decision in chosen}
     dimensions, seeds = record.dimensions, dict[int, Alive]()
-    acting = [p for p in places if p.decision in options and p.kind in ("width", "heads")]
+    acting = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
     try:
         for place in acting:
             way = _way(model, record, place)
-            for root, keep in way.seeds(dimensions, place.size(options[place.decision])).items():
+            for root, keep in way.seeds(dimensions, place.size(combination(place.decisions, sizes, options))).items():
                 seeds[root] = seeds.get(root, np.ones_like(keep)) & keep
         return dimensions.closure(seeds)
     except FixedDimensionError as error:
         words = ", ".join(f"{d.name} = {d.options[option]}" for d, option in chosen.items())
-        paths = ", ".join(sorted({repr(p.path) for p in places if p.decision in options}))
+        paths = ", ".join(sorted({repr(p.path) for p in places}))
         alone = acting[0] if len(acting) == 1 and acting[0].kind == "width" else None
         works = () if alone is None else sizes_that_work(dimensions, target(model, record, alone))
         hint = f"; sizes that work there: {', '.join(map(str, works))}" if works else ""
@@ -229,19 +295,21 @@ def _closure(
 
 def _way(model: nn.Module, record: Record, place: Place) -> Narrowing:
     dimension = target(model, record, place)
-    if place.kind == "heads":
-        return Narrowing(dimension, dimension)
-    return narrowing(record.dimensions, dimension, place.sizes)
+    if place.kind == "width":
+        return narrowing(record.dimensions, dimension, place.sizes)
+    return Narrowing(dimension, dimension)
 
 
-def _require_joint(record: Record, joint: Mapping[int, Alive], alive: Mapping[str, list[dict[int, Alive]]]) -> None:
+def _require_joint(
+    record: Record, joint: Mapping[int, Alive], alive: Mapping[tuple[str, ...], list[dict[int, Alive]]]
+) -> None:
     """Together, decisions leave alive what each of them leaves alive."""
     for root, positions in joint.items():
         each = np.ones_like(positions)
         for options in alive.values():
             each &= options[0].get(root, np.ones_like(positions))
         if not (each == positions).all():
-            names = [name for name, options in alive.items() if root in options[0]]
+            names = list(dict.fromkeys(n for key, options in alive.items() if root in options[0] for n in key))
             raise ConfigurationError(
                 f"decisions {names} shrink {record.dimensions.label(root)} together in a way that none of them does "
                 "alone; give them one name, so that they are one decision"
@@ -249,19 +317,19 @@ def _require_joint(record: Record, joint: Mapping[int, Alive], alive: Mapping[st
 
 
 def _tabulated(
-    alive: Mapping[str, list[dict[int, Alive]]], record: Record
+    alive: Mapping[tuple[str, ...], list[dict[int, Alive]]], record: Record
 ) -> tuple[list[Table], dict[int, tuple[int, ...]]]:
     """Tables of what is alive, equal ones once, and by dimension the indices of its tables."""
     tables: list[Table] = []
     reach: dict[int, tuple[int, ...]] = {}
-    known: dict[tuple[str, bytes], int] = {}
-    for name, options in alive.items():
+    known: dict[tuple[tuple[str, ...], bytes], int] = {}
+    for names, options in alive.items():
         for root in {root for option in options for root in option}:
             whole = np.ones(record.dimensions.size(root), dtype=bool)
             table = np.stack([option.get(root, whole) for option in options], axis=1)
-            index = known.setdefault((name, table.tobytes()), len(tables))
+            index = known.setdefault((names, table.tobytes()), len(tables))
             if index == len(tables):
-                tables.append(Table(name, table))
+                tables.append(Table(names, table))
             reach[root] = (*reach.get(root, ()), index)
     return tables, reach
 
@@ -308,7 +376,14 @@ def _kernel(model: nn.Module, place: Place, table: int) -> Kernel:
                 f"padding {padding} of {place.path!r} leaves none for a kernel of {sizes[0]}; it must be at least "
                 f"{dilation * (sizes[-1] - sizes[0]) // 2} for the largest kernel"
             )
-    return Kernel(place.decision, place.path, sizes, len(module.kernel_size), paddings, tuple(module.dilation), table)
+    axes, transforms = len(module.kernel_size), transforms_of(model, place)
+    return Kernel(place.decision, place.path, sizes, axes, paddings, tuple(module.dilation), table, transforms)
+
+
+def transforms_of(model: nn.Module, place: Place) -> KernelTransforms | None:
+    """The learned transforms between the kernels of a place, where it has them."""
+    axes = model.get_submodule(place.path).get_parameter("weight").dim() - 2 if place.transforms else 0
+    return KernelTransforms(place.sizes, axes) if place.transforms else None
 
 
 def _reads(

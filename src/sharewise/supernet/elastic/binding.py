@@ -18,11 +18,11 @@ class Bindings:
     """What is put in the place of attributes, parameters and buffers until the block of `bound` ends."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[dict[str, Any], str, Any]] = []
+        self._put: list[tuple[dict[str, Any], str, Any, Any]] = []
 
     def put(self, own: dict[str, Any], name: str, value: object) -> None:
         """Replace an entry of a module's dictionary of attributes, parameters or buffers."""
-        self._before.append((own, name, own.get(name, _ABSENT)))
+        self._put.append((own, name, value, own.get(name, _ABSENT)))
         own[name] = value
 
     def set(self, module: nn.Module, name: str, value: object) -> None:
@@ -31,11 +31,16 @@ class Bindings:
 
     def undo(self) -> None:
         """Restore everything, the last change first."""
-        for own, name, value in reversed(self._before):
-            if value is _ABSENT:
+        for own, name, _, before in reversed(self._put):
+            if before is _ABSENT:
                 del own[name]
             else:
-                own[name] = value
+                own[name] = before
+
+    def redo(self) -> None:
+        """Put everything in place once more, after `undo`."""
+        for own, name, value, _ in self._put:
+            own[name] = value
 
 
 @contextmanager

@@ -74,6 +74,11 @@ class Frames:
         """The innermost module ends."""
         self._stack.pop()
 
+    @property
+    def depth(self) -> int:
+        """How many modules are running."""
+        return len(self._stack)
+
     def key(self, name: str) -> str | None:
         """The key of the next call of a function; none outside of modules and where gradients are switched off within
         one, as in the power iterations of a spectral norm, which a model in evaluation mode leaves out."""
@@ -100,19 +105,41 @@ def enter_frames(model: nn.Module) -> Iterator[Frames]:
             handle.remove()
 
 
-def framed(bindings: Bindings, model: nn.Module, paths: frozenset[str], frames: Frames) -> None:
-    """Let the modules that make watched calls enter frames, for one call of the model."""
+def framed(
+    bindings: Bindings,
+    model: nn.Module,
+    callers: frozenset[str],
+    reductions: Mapping[str, Reduction],
+    survival: Callable[[int], Tensor | None],
+) -> None:
+    """Let the modules that make watched calls weigh their sums, for one call of the model.
+
+    Every module counts its own calls alone, so that a backward pass can run any of them again by itself.
+
+    Args:
+        bindings: take the changed forward methods.
+        model: whose modules they are.
+        callers: paths of all modules that make watched calls.
+        reductions: by key.
+        survival: of a dimension, `None` within a slice.
+    """
+    frames = Frames()
+    weighing = {key.partition(":")[0] for key in reductions}
 
     def run(path: str, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         frames.enter(path)
         try:
-            return forward(*args, **kwargs)
+            if path not in weighing:
+                return forward(*args, **kwargs)
+            with Weighing(frames, reductions, survival):
+                return forward(*args, **kwargs)
         finally:
             frames.leave()
 
-    for path in paths:
-        module = model.get_submodule(path)
-        bindings.set(module, "forward", partial(run, path, module.forward))
+    if weighing:
+        for path in callers:
+            module = model.get_submodule(path)
+            bindings.set(module, "forward", partial(run, path, module.forward))
 
 
 def _operands(name: str, args: tuple[Any, ...]) -> list[Tensor]:
@@ -166,7 +193,7 @@ class Weighing(TorchFunctionMode):
     """Weighs the sums of a model's code by the survival of what they sum over.
 
     Args:
-        frames: of the modules that run.
+        frames: of the modules that run; the innermost one makes the calls that are weighed.
         reductions: by key.
         survival: of a dimension, `None` within a slice.
     """
@@ -176,12 +203,14 @@ class Weighing(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.frames, self.reductions, self.survival = frames, reductions, survival
+        self.depth = frames.depth
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
-        key = self.frames.key(name) if name in FORMULAS else None
+        mine = name in FORMULAS and self.frames.depth == self.depth
+        key = self.frames.key(name) if mine else None
         reduction = None if key is None else self.reductions.get(key)
         if reduction is None:
             return func(*args, **kwargs)

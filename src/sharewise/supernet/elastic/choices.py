@@ -1,15 +1,19 @@
-"""What can be chosen in a model of one's own: widths, depths, kernels, heads, and modules."""
+"""What can be chosen in a model of one's own: widths, ratios of them, depths, kernels, heads, settings and modules.
+
+What follows choices that are made elsewhere is said here, too.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
+from sharewise.given import truth
 from sharewise.space import Option
 from sharewise.space.choice import plain_option
 from sharewise.supernet.gate import Gate, add, weighted
@@ -21,12 +25,20 @@ __all__ = [
     "ElasticConv2d",
     "ElasticEmbedding",
     "ElasticLinear",
+    "Following",
     "Heads",
     "Kernel",
+    "Present",
+    "Ratio",
+    "Setting",
     "Width",
     "depth",
+    "following",
     "heads",
     "kernel",
+    "present",
+    "ratio",
+    "setting",
     "width",
 ]
 
@@ -43,7 +55,7 @@ class Choices:
         ConfigurationError: when the options are not what they must be.
     """
 
-    options: tuple[int, ...]
+    options: tuple[float, ...]
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,6 +75,11 @@ class Choices:
     def least(self) -> int:
         """The smallest legal option."""
         return 1
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What a place must know beside options and name, by its arguments."""
+        return {}
 
 
 @final
@@ -87,10 +104,18 @@ class Depth(Choices):
 class Kernel(Choices):
     """Sizes of kernels; see `kernel`."""
 
+    transforms: bool = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        truth("transforms", self.transforms)
         if len({option % 2 for option in self.options}) > 1:
             raise ConfigurationError(f"kernels nest about a centre only if all are odd or all even: {self.options}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Whether smaller kernels are learned functions of larger ones."""
+        return {"transforms": self.transforms}
 
 
 @final
@@ -99,13 +124,98 @@ class Heads(Choices):
     """Numbers of attention heads; see `heads`."""
 
 
+@final
+@dataclass(frozen=True)
+class Ratio(Choices):
+    """Multiples of a width that another decision chooses; see `ratio`."""
+
+    of: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(o, int | float) and not isinstance(o, bool) for o in self.options)
+        if not self.options or not numbers or list(self.options) != sorted(set(self.options)) or self.options[0] <= 0:
+            raise ConfigurationError(f"ratio needs positive ascending numbers without repetition, got {self.options}")
+        _require_name(self.name)
+        if not (isinstance(self.of, str) and self.of.isidentifier()):
+            raise ConfigurationError(
+                f"ratio needs the name of the width that it multiplies, such as of='features', got {self.of!r}"
+            )
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The width that is multiplied."""
+        return {"of": (self.of,)}
+
+
+@final
+@dataclass(frozen=True)
+class Following(Choices):
+    """Widths that decisions made elsewhere choose; see `following`."""
+
+    of: tuple[str, ...] = ()
+    size: Callable[..., int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is None or self.options:
+            raise ConfigurationError(
+                "following needs the names of decisions, such as following('ratio', size=lambda ratio: 8 * ratio)"
+            )
+        for name in (*self.of, self.name):
+            _require_name(name)
+        if not callable(self.size):
+            raise ConfigurationError(f"following needs a function of the options of its decisions, got {self.size!r}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The other decisions that it follows, and how."""
+        return {"of": self.of, "rule": self.size}
+
+
+@final
+@dataclass(frozen=True)
+class Setting(Choices):
+    """Values of an attribute of a module; see `setting`."""
+
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.attribute, str) and self.attribute.isidentifier()):
+            raise ConfigurationError(
+                f"setting needs the name of an attribute of the module, such as 'heads', got {self.attribute!r}"
+            )
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The attribute."""
+        return {"name": self.attribute}
+
+
+@final
+@dataclass(frozen=True)
+class Present(Choices):
+    """Whether a parameter is there; see `present`."""
+
+    parameter: str = ""
+
+    @property
+    def least(self) -> int:
+        """Absent."""
+        return 0
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The parameter."""
+        return {"name": self.parameter}
+
+
 def _require_name(name: object) -> None:
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
         raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
 
 
-def _listed(kind: str, options: Iterable[int]) -> tuple[int, ...]:
-    """The options as plain integers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
+def _listed(kind: str, options: Iterable[float]) -> tuple[float, ...]:
+    """The options as plain numbers, whatever holds them; whether they are legal sizes is for `Choices` to say."""
     try:
         listed = None if isinstance(options, str | Mapping) else tuple(map(plain_option, options))
     except (TypeError, ConfigurationError):
@@ -147,18 +257,21 @@ def depth(options: Iterable[int], *, name: str | None = None) -> Depth:
     return Depth(_listed("depth", options), name)
 
 
-def kernel(options: Iterable[int], *, name: str | None = None) -> Kernel:
+def kernel(options: Iterable[int], *, name: str | None = None, transforms: bool = False) -> Kernel:
     """Choose the size of a convolution's kernel; smaller ones are the centre of the largest.
 
     Args:
         options: ascending, all odd or all even; the largest is the layer's own.
         name: places with the same name share one decision.
+        transforms: whether a smaller kernel is the centre of the next larger one times a matrix that is learned with
+            the weights, as in Once-for-All: one matrix per pair of sizes and layer, which starts as the identity.
+            Extracted networks have the product as their weight, and no matrix.
 
     Example:
         >>> kernel([3, 5]).options
         (3, 5)
     """
-    return Kernel(_listed("kernel", options), name)
+    return Kernel(_listed("kernel", options), name, transforms)
 
 
 def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
@@ -173,6 +286,77 @@ def heads(options: Iterable[int], *, name: str | None = None) -> Heads:
         (1, 2, 4)
     """
     return Heads(_listed("heads", options), name)
+
+
+def ratio(options: Iterable[float], *, of: str, name: str | None = None) -> Ratio:
+    """Choose a hidden width as a multiple of a width that another decision chooses.
+
+    With options o of the width and r of the ratio the leading ⌊o · r⌋ features are kept, and under a mixture position j
+    survives by s_j = Σ_{o, r} g_o g_r [j < ⌊o · r⌋].
+
+    Args:
+        options: ascending and positive; the largest times the largest width is what the model has.
+        of: the name of the width.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> ratio([2, 3.5], of="features")
+        Ratio(options=(2, 3.5), name=None, of='features')
+    """
+    return Ratio(_listed("ratio", options), name, of)
+
+
+def setting(attribute: str, options: Iterable[int], *, name: str | None = None) -> Setting:
+    """Choose the value of an integer attribute of a module that changes what it computes, but no shape.
+
+    Such as into how many heads attention cuts its features, all of which stay. With several active options the module
+    is executed once for each, Σ_i g_i · f_i(x); so let it hold nothing but what the attribute changes.
+
+    Args:
+        attribute: of the module.
+        options: ascending; the largest is the module's own.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> setting("heads", [2, 4]).attribute
+        'heads'
+    """
+    return Setting(_listed("setting", options), name, attribute)
+
+
+def present(parameter: str = "bias", *, name: str | None = None) -> Present:
+    """Choose whether a layer has a parameter at all, which the model has: its options are 0 and 1.
+
+    Under a mixture the parameter is scaled by the weight of its presence; an extracted layer has it, or has none.
+
+    Args:
+        parameter: of a layer that can do without it, such as the bias of a linear layer or a convolution.
+        name: places with the same name share one decision.
+
+    Example:
+        >>> present().options
+        (0, 1)
+    """
+    return Present((0, 1), name, parameter)
+
+
+def following(*decisions: str, size: Callable[..., int]) -> Following:
+    """Let a hidden width follow decisions that are made elsewhere, without a choice of its own.
+
+    For sizes that a formula makes of others: channels that are squeezed to a quarter, a product that is rounded to a
+    multiple of eight. With sizes n(o) position j survives by s_j = Σ_o g_o [j < n(o)] over the combinations o of options.
+
+    Args:
+        decisions: names of the decisions.
+        size: a function of one option of each that falls with none of them; equal sizes are allowed. That of the
+            largest options is the model's own.
+
+    Example:
+        >>> squeezed = following("hidden", size=lambda hidden: max(1, hidden // 4))
+        >>> squeezed.name, squeezed.size(64)
+        ('hidden', 16)
+    """
+    return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
 
 
 @final
@@ -275,7 +459,7 @@ def _largest(what: str, size: int | Choices, kind: type[Choices]) -> int:
         ConfigurationError: for what is neither a size nor a choice of that kind.
     """
     if isinstance(size, kind):
-        return size.options[-1]
+        return int(size.options[-1])
     try:
         return operator.index(size)  # type: ignore[arg-type]
     except TypeError:

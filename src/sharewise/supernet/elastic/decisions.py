@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Choice, Condition, ConditionalRelaxation, Space
@@ -24,7 +25,7 @@ def space_of(title: str, places: Sequence[Place], *, published: bool) -> Space:
         ConfigurationError: when nothing is chosen, or places of one decision offer different options.
     """
     options: dict[str, Place] = {}
-    for place in places:
+    for place in filter(attrgetter("decides"), places):
         known = options.setdefault(place.decision, place)
         if known.options != place.options:
             raise ConfigurationError(
@@ -42,7 +43,7 @@ def space_of(title: str, places: Sequence[Place], *, published: bool) -> Space:
             place.decision,
             place.options,
             ordered=place.kind != "module",
-            condition=_condition([p for p in places if p.decision == place.decision], depths),
+            condition=_condition(place.decision, places, depths),
         )
         for place in sorted(options.values(), key=lambda p: p.kind != "depth")
     )
@@ -56,14 +57,14 @@ def space_of(title: str, places: Sequence[Place], *, published: bool) -> Space:
     )
 
 
-def _condition(acting: Sequence[Place], depths: Sequence[Place]) -> Condition | None:
-    """A decision matters only while the blocks in which it acts are executed."""
-    if len(acting) != 1:
+def _condition(name: str, places: Sequence[Place], depths: Sequence[Place]) -> Condition | None:
+    """A decision matters only while the block in which it acts, and all that follows it, is executed."""
+    acting = [place for place in places if name in place.decisions]
+    if sum(place.decides and place.decision == name for place in acting) != 1:
         return None
-    path = acting[0].path
     for place in depths:
         for number, block in enumerate(place.blocks):
-            if place.decision != acting[0].decision and within(path, block):
+            if place.decision != name and all(within(other.path, block) for other in acting):
                 deep = tuple(size for size in place.sizes if size > number)
                 return None if deep == place.options else Condition(place.decision, deep)
     return None

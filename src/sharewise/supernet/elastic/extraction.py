@@ -6,15 +6,17 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import final
 
+import torch
 from torch import nn
 
+from sharewise.supernet.elastic.analysis import transforms_of
 from sharewise.supernet.elastic.choices import Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Portion, base_of
 from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.gate import Gates
 
-__all__ = ["extracted"]
+__all__ = ["extracted", "with_transforms"]
 
 _PLAIN: Mapping[type, type[nn.Module]] = {
     ElasticLinear: nn.Linear,
@@ -44,6 +46,8 @@ def extracted(model: nn.Module, execution: Execution, gates: Gates) -> nn.Module
         if isinstance(module, nn.RNNBase):
             module._flat_weights = [module._parameters[name] for name in module._flat_weights_names]
     places = execution.analysis.places
+    _without_transforms(network, places)
+    _settle(network, places, options)
     network = _with_chosen_modules(network, places, options)
     _cut_blocks(network, places, options)
     for module in list(network.modules()):
@@ -67,16 +71,50 @@ class _Inheritance:
         of_module = source._parameters if portion.name in self._tied else source._buffers
         whole = of_module[local]
         assert whole is not None
-        part = portion.cut(whole.detach())
+        with torch.no_grad():
+            part = portion.cut(whole.detach(), source)
         if part.shape == whole.shape:
             return
         if portion.name not in self._tied:
             module._buffers[local] = part.clone()
             return
-        key = (self._tied[portion.name], *self._sliced.get(portion.name, ()), tuple(part.shape))
+        key = (self._tied[portion.name], *self._sliced.get(portion.name, ()), tuple(part.shape), *_matrices(portion))
         if key not in self._made:
             self._made[key] = nn.Parameter(part.clone(), requires_grad=whole.requires_grad)
         module._parameters[local] = self._made[key]
+
+
+def _settle(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> None:
+    """Give attributes their chosen values, and take parameters away that are chosen to be absent."""
+    for place in places:
+        if place.kind == "setting":
+            network.get_submodule(place.path).__dict__[place.name] = place.size(options[place.decision])
+        elif place.kind == "present" and not place.size(options[place.decision]):
+            network.get_submodule(place.path)._parameters[place.name] = None
+
+
+def _matrices(portion: Portion) -> tuple[str, ...]:
+    """What tells slices of one tensor apart that different matrices have transformed."""
+    return (portion.name,) if portion.kernel is not None and portion.kernel.transforms is not None else ()
+
+
+def with_transforms(model: nn.Module, places: Sequence[Place]) -> None:
+    """Give convolutions the matrices by which their kernels are transformed, in place.
+
+    Args:
+        model: whose places they are.
+        places: where decisions act.
+    """
+    for place in places:
+        if (transforms := transforms_of(model, place)) is not None:
+            transforms.register(model.get_submodule(place.path))
+
+
+def _without_transforms(network: nn.Module, places: Sequence[Place]) -> None:
+    for place in places:
+        if (transforms := transforms_of(network, place)) is not None:
+            for name in transforms.names.values():
+                del network.get_submodule(place.path)._parameters[name]
 
 
 def _with_chosen_modules(network: nn.Module, places: Sequence[Place], options: Mapping[str, int]) -> nn.Module:

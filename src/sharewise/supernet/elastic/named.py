@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
-from sharewise.supernet.elastic.extraction import extracted
+from sharewise.supernet.elastic.extraction import extracted, with_transforms
 from sharewise.supernet.elastic.model import examined, traced
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
@@ -98,19 +98,18 @@ class _Builder:
         plain = partial(_plain, self.network, tuple(input_shape), outputs, options)
         network = plain(space.architecture({choice.name: choice.options[-1] for choice in space.choices}))
         key = (space.name, space.relaxation.decisions, tuple(input_shape), outputs, options)
+        offered = {decision.name: decision.options for decision in space.relaxation.decisions}
+        places = expanded(network, self.choices(space, options), offered)
+        with_transforms(network, places)
         if key not in self._known:
             if len(self._known) >= _EXAMINED:
                 self._known.pop(next(iter(self._known)))
-            self._known[key] = self._examined(network, space, input_shape, options)
+            _require_choices_of(space, places)
+            published = bool(getattr(options, "published", False))
+            example = self.example(input_shape)
+            record = traced(network, places, example)
+            self._known[key] = examined(network, places, space, example, record, published=published)
         return ElasticSupernet(network, space, self._known[key], plain)
-
-    def _examined(self, network: nn.Module, space: Space, input_shape: Sequence[int], options: Any) -> Execution:
-        places = expanded(network, self.choices(space, options))
-        _require_choices_of(space, places)
-        published = bool(getattr(options, "published", False))
-        example = self.example(input_shape)
-        record = traced(network, places, example)
-        return examined(network, places, space, example, record, published=published)
 
 
 def _plain(network: Plain, input_shape: Sequence[int], outputs: int, options: Any, a: Architecture) -> nn.Module:
@@ -119,7 +118,7 @@ def _plain(network: Plain, input_shape: Sequence[int], outputs: int, options: An
 
 def _require_choices_of(space: Space, places: Sequence[Place]) -> None:
     decisions = {decision.name: decision for decision in space.relaxation.decisions}
-    if missing := [name for name in decisions if name not in {place.decision for place in places}]:
+    if missing := [name for name in decisions if not any(name in place.decisions for place in places)]:
         raise ConfigurationError(f"space {space.name!r} has choices that act nowhere in its network: {missing}")
     for place in places:
         decision = decisions.get(place.decision)

@@ -16,6 +16,7 @@ from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.decisions import space_of
+from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
 from sharewise.supernet.elastic.places import Chosen, expanded
 from sharewise.supernet.elastic.rounding import rounded
@@ -79,6 +80,7 @@ def elastic(
     shared, example = _copied(model, example)
     published = truth("published", published)
     places = expanded(shared, choices or {})
+    with_transforms(shared, places)
     record = traced(shared, places, example)
     places, changes = rounded(shared, places, record)
     for change in changes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 from torch import nn
@@ -18,6 +19,8 @@ from sharewise.supernet.elastic.choices import (
     ElasticConv2d,
     ElasticEmbedding,
     ElasticLinear,
+    Present,
+    Setting,
 )
 
 __all__ = ["Chosen", "Place", "expanded", "within"]
@@ -30,10 +33,16 @@ class Place:
 
     Args:
         decision: its name.
-        kind: `width`, `depth`, `kernel`, `heads`, or `module` for `Choose`.
+        kind: `width`, `ratio`, `following`, `depth`, `kernel`, `heads`, `setting`, `present`, or `module` for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
         options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
+        of: other decisions that choose the size together with its own.
+        table: sizes of a ratio or of what follows decisions, for all combinations of options of `decisions`, the last
+            one varying fastest.
+        rule: of what follows decisions, the size as a function of their options.
+        transforms: whether smaller kernels are learned functions of larger ones.
+        name: of the attribute that is set, or of the parameter that may be absent.
     """
 
     decision: str
@@ -41,23 +50,45 @@ class Place:
     path: str
     options: tuple[Option, ...]
     blocks: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    table: tuple[int, ...] = ()
+    rule: Callable[..., int] | None = None
+    transforms: bool = False
+    name: str = ""
+
+    def __repr__(self) -> str:
+        """Without what is as it always was: spaces are named by it, and a later field must not rename them."""
+        fields = {name: getattr(self, name) for name in ("decision", "kind", "path", "options", "blocks")}
+        later = {name: getattr(self, name) for name in ("of", "table", "transforms", "name")}
+        fields |= {name: value for name, value in later.items() if value}
+        return f"Place({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+
+    @property
+    def decides(self) -> bool:
+        """Whether something is chosen here, and does not only follow."""
+        return self.kind != "following"
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Those that choose the size together, its own last."""
+        return (*self.of, self.decision)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The options of any kind but `module`."""
-        return tuple(map(self.size, range(len(self.options))))
+        """Of any kind but `module`, for all combinations of options of `decisions`, the last one varying fastest."""
+        return self.table or tuple(map(self.size, range(len(self.options))))
 
-    def size(self, index: int) -> int:
-        """The size of one option."""
-        size = self.options[index]
+    def size(self, combination: int) -> int:
+        """The size for a combination of options of `decisions`, by its number."""
+        size = self.table[combination] if self.table else self.options[combination]
         assert isinstance(size, int)
         return size
 
     def governs(self, path: str) -> bool:
-        """Whether the decision says which kernel a module has, or whether it is executed."""
-        if self.kind == "kernel":
+        """Whether the decision says which kernel or parameters a module has, or whether or how it is executed."""
+        if self.kind in ("kernel", "present"):
             return path == self.path
-        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind == "module" else ()
+        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind in ("module", "setting") else ()
         return any(within(path, root) for root in roots)
 
 
@@ -70,19 +101,79 @@ Chosen = Mapping[str, Choices | Sequence[Choices]]
 """What is chosen, by pattern of module paths: one kind of size, or several."""
 
 
-def expanded(model: nn.Module, choices: Chosen) -> tuple[Place, ...]:
+Offered = Mapping[str, Sequence[Option]]
+"""Options by name of a decision."""
+
+
+def expanded(model: nn.Module, choices: Chosen, decisions: Offered | None = None) -> tuple[Place, ...]:
     """Expand patterns, elastic layers and `Choose` modules into places, in the order of the model's modules.
 
     Args:
         model: whose modules the patterns name.
         choices: by pattern.
+        decisions: of the space; those that are made at the places themselves if not given.
 
     Raises:
         ConfigurationError: when a pattern matches nothing, or a depth does not count the last blocks of a container.
     """
     rank = {path: i for i, (path, _) in enumerate(model.named_modules())}
     found = [*_of_patterns(model, choices), *_of_modules(model)]
-    return tuple(sorted(found, key=lambda place: (rank.get(place.path, 0), place.kind)))
+    offered = {place.decision: place.options for place in found if place.decides} if decisions is None else decisions
+    measured = [_MEASURED.get(place.kind, _as_it_is)(place, found, offered) for place in found]
+    return tuple(sorted(measured, key=lambda place: (rank.get(place.path, 0), place.kind)))
+
+
+def _as_it_is(place: Place, places: Sequence[Place], offered: Offered) -> Place:
+    return place
+
+
+def _ratio(place: Place, places: Sequence[Place], offered: Offered) -> Place:
+    """A ratio with its products.
+
+    Raises:
+        ConfigurationError: when no width has that name, several that differ have it, or a product keeps nothing.
+    """
+    [of] = place.of
+    widths = {other.sizes for other in places if other.decision == of and other.kind == "width"}
+    if len(widths) != 1:
+        names = sorted({other.decision for other in places if other.kind == "width"})
+        raise ConfigurationError(
+            f"ratio {place.decision!r} at {place.path!r} multiplies one width by its name, but {of!r} names "
+            f"{len(widths) or 'none'}; widths: {', '.join(names) or 'none'}"
+        )
+    [sizes] = widths
+    found = replace(place, table=tuple(int(w * float(r)) for w in sizes for r in place.options))  # type: ignore[arg-type]
+    if found.sizes[0] < 1:
+        raise ConfigurationError(
+            f"ratio {place.options[0]} of width {sizes[0]} at {place.path!r} would keep nothing; raise it"
+        )
+    return found
+
+
+def _following(place: Place, places: Sequence[Place], offered: Offered) -> Place:
+    """What follows decisions, with its sizes.
+
+    Raises:
+        ConfigurationError: when there is no such decision, or a size is no positive integer.
+    """
+    for name in place.decisions:
+        if name not in offered:
+            raise unknown_name(f"decision that {place.path!r} follows:", name, offered)
+    assert place.rule is not None
+    table = []
+    for options in itertools.product(*(offered[name] for name in place.decisions)):
+        size = place.rule(*options)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigurationError(
+                f"{place.path!r} follows {', '.join(place.decisions)}, but its size for {options} is {size!r}; it must "
+                "be a positive integer"
+            )
+        table.append(size)
+    return replace(place, options=tuple(offered[place.decision]), table=tuple(table))
+
+
+_MEASURED: Mapping[str, Callable[[Place, Sequence[Place], Offered], Place]] = {"ratio": _ratio, "following": _following}
+"""By kind how a place whose sizes are no options gets them."""
 
 
 def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
@@ -125,7 +216,9 @@ def _of_modules(model: nn.Module) -> Iterator[Place]:
 def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterator[Place]:
     if not isinstance(choice, Depth):
         for path in matched:
-            yield Place(choice.name or _identifier(path, choice.kind), choice.kind, path, choice.options)
+            _require_named(model, path, choice)
+            name = choice.name or _identifier(path, choice.kind)
+            yield Place(name, choice.kind, path, choice.options, **choice.details)
         return
     groups: dict[str, list[str]] = {}
     for path in matched:
@@ -136,7 +229,29 @@ def _places(model: nn.Module, choice: Choices, matched: Sequence[str]) -> Iterat
         yield Place(name, choice.kind, owner, choice.options, tuple(blocks))
 
 
-def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[int]) -> None:
+def _require_named(model: nn.Module, path: str, choice: Choices) -> None:
+    """Refuse a setting or a presence that the module does not have.
+
+    Raises:
+        ConfigurationError: when the module has none of that name, or its value is not the last option.
+    """
+    module = model.get_submodule(path)
+    if isinstance(choice, Setting):
+        value = getattr(module, choice.attribute, None)
+        if value != choice.options[-1]:
+            raise ConfigurationError(
+                f"the largest setting of {choice.attribute!r} at {path!r} must be the module's own, {value!r}, got "
+                f"{choice.options[-1]}"
+            )
+    if isinstance(choice, Present) and module._parameters.get(choice.parameter) is None:
+        names = ", ".join(name for name, parameter in module._parameters.items() if parameter is not None)
+        raise ConfigurationError(
+            f"{path!r} ({type(module).__name__}) has no parameter {choice.parameter!r} that could be absent; it "
+            f"has: {names or 'none'}"
+        )
+
+
+def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequence[float]) -> None:
     """Refuse blocks that are not the last of a container, or not as many as the largest depth."""
     container = model.get_submodule(owner)
     names = [f"{owner}.{name}" if owner else name for name, _ in container.named_children()]

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet.elastic.analysis import Analysis, Kernel
+from sharewise.supernet.elastic.analysis import Analysis, Kernel, combination
 from sharewise.supernet.elastic.dimensions import Alive
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.kernels import centre
@@ -61,16 +61,16 @@ class Portion:
     Args:
         name: of the tensor in the model.
         axes: that lose positions, each with those that stay.
-        kernel: size of a searched kernel, and its number of axes.
         scaled: axes that are scaled by the survival of a dimension.
-        rings: index of the table of a searched kernel.
+        kernel: which is searched.
+        size: of the kernel that is executed.
     """
 
     name: str
     axes: tuple[tuple[int, Where], ...]
-    kernel: tuple[int, int] | None
     scaled: tuple[tuple[int, int], ...]
-    rings: int | None
+    kernel: Kernel | None
+    size: int
 
     @cached_property
     def local(self) -> str:
@@ -83,11 +83,25 @@ class Portion:
         wheres = [where for _, where in self.axes if isinstance(where, Tensor)]
         return wheres[0] if len(wheres) == 1 == len(self.axes) else None
 
-    def cut(self, tensor: Tensor) -> Tensor:
-        """The slice, not scaled."""
+    def sliced(self, tensor: Tensor) -> Tensor:
+        """Its alive positions, whose kernels are as large as they were."""
         for axis, where in self.axes:
             tensor = taken(tensor, axis, where)
-        return tensor if self.kernel is None else centre(tensor, *self.kernel)
+        return tensor
+
+    def cut(self, tensor: Tensor, owner: nn.Module) -> Tensor:
+        """The slice, not scaled.
+
+        Args:
+            tensor: the whole.
+            owner: the module that holds it, and matrices that its kernels are transformed by.
+        """
+        tensor, kernel = self.sliced(tensor), self.kernel
+        if kernel is None:
+            return tensor
+        if kernel.transforms is None:
+            return centre(tensor, self.size, kernel.axes)
+        return kernel.transforms.kernel(owner, tensor, self.size)
 
 
 @final
@@ -173,7 +187,7 @@ def _follower(
     roots = {root for name in tensors for root in analysis.sliced.get(name, ()) if root is not None}
     roots |= {what for _, what, _ in fields if isinstance(what, int)}
     names = {what for _, what, _ in fields if isinstance(what, str)}
-    names |= {analysis.tables[i].decision for root in roots for i in analysis.reach[root]}
+    names |= {name for root in roots for i in analysis.reach[root] for name in analysis.tables[i].decisions}
     names |= set() if kernel is None else {kernel.decision}
     decisions = tuple(place for place, decision in enumerate(analysis.decisions) if decision.name in names)
     return Follower(path, decisions, tuple(tensors), tuple(fields), kernel, analysis.norms.get(path))
@@ -198,10 +212,8 @@ def planned(
     attributes += [] if kernel is None else kernel.fields(size)
     portions = []
     for name in follower.tensors:
-        scaled = analysis.scaled(name, published=published)
-        own = kernel if name in analysis.kernels else None
-        executed, rings = (None, None) if own is None else ((size, own.axes), own.table)
-        portions.append(Portion(name, _kept(analysis, name, options, device), executed, scaled, rings))
+        own, scaled = analysis.kernels.get(name), analysis.scaled(name, published=published)
+        portions.append(Portion(name, _kept(analysis, name, options, device), scaled, own, size))
     norm = None if published else follower.norm  # the authors' norms see scaled inputs
     return SlicedLayer(tuple(filter(None, follower.path.split("."))), tuple(attributes), tuple(portions), norm)
 
@@ -228,8 +240,9 @@ def _depth(analysis: Analysis, decision: str, options: Mapping[str, int]) -> int
 
 def alive(analysis: Analysis, root: int, options: Mapping[str, int]) -> Alive:
     """The positions of a dimension that some options keep."""
+    sizes = {decision.name: decision.size for decision in analysis.decisions}
     tables = (analysis.tables[i] for i in analysis.reach[root])
-    kept: Alive = np.logical_and.reduce([table.reach[:, options[table.decision]] for table in tables])
+    kept: Alive = np.logical_and.reduce([t.reach[:, combination(t.decisions, sizes, options)] for t in tables])
     return kept
 
 

@@ -45,6 +45,7 @@ class Record:
         options: of these operations, by key.
         callers: paths of the modules that make watched calls.
         norms: for every layer norm over one dimension that dimension, by path.
+        heads: by path of a module the dimensions over which its attention compares queries and keys.
         fields: attributes of layers of torch that hold the size of a dimension, by path and name, and whether in a
             tuple.
         written: the dimension that each layer with weights writes, by path, in order of execution.
@@ -60,6 +61,7 @@ class Record:
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     callers: frozenset[str] = frozenset()
     norms: dict[str, int] = field(default_factory=dict)
+    heads: dict[str, list[int]] = field(default_factory=dict)
     fields: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     met: dict[str, list[int]] = field(default_factory=dict)

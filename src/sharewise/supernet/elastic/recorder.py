@@ -208,6 +208,10 @@ class Recorder:
         """The calling layer writes a dimension whose width can be chosen by the layer's name."""
         self.record.written.setdefault(call.where, dimension)
 
+    def attends(self, call: Call, dimension: int) -> None:
+        """Attention compares queries and keys over a dimension and scales by its size."""
+        self.record.heads.setdefault(call.where, []).append(dimension)
+
     # --- walking --------------------------------------------------------------------------------------------------
 
     def names(self, node: Node, name: str, dims: Dims) -> None:

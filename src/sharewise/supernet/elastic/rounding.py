@@ -31,7 +31,8 @@ def rounded(model: nn.Module, places: Sequence[Place], record: Record) -> tuple[
         The places, and a sentence for every decision that was changed.
     """
     said, changed = [], {}
-    for decision in dict.fromkeys(place.decision for place in places if place.kind == "width"):
+    tied = {name for place in places for name in place.of} | {p.decision for p in places if p.kind != "width"}
+    for decision in dict.fromkeys(p.decision for p in places if p.kind == "width" and p.decision not in tied):
         acting = [place for place in places if place.decision == decision and place.kind == "width"]
         dimensions = [target(model, record, place) for place in acting]
         asked = acting[0].sizes

@@ -72,10 +72,13 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 def _guesses(model: nn.Module, analysis: Analysis, record: Record) -> Guesses:
     guesses: dict[tuple[str, str], list[int | str | None]] = {}
+    chosen = {(place.path, place.name) for place in analysis.places if place.kind == "setting"}
     for path, module in model.named_modules():
         met = list(dict.fromkeys(record.dimensions.find(d) for d in record.touched.get(path, ())))
         rows = [place for place in analysis.places if place.kind == "depth" and place.path.rpartition(".")[0] == path]
         for name, value in _sizes(module):
+            if (path, name) in chosen:
+                continue
             equal = [root for root in met if record.dimensions.size(root) == value]
             guesses[path, name] = _held(analysis, equal, rows, value)
     return {key: held for key, held in guesses.items() if held}
@@ -118,9 +121,9 @@ def _corners(space: Space, kinds: Mapping[str, str]) -> list[Architecture]:
     """Architectures that tell attributes, blocks and modules apart: most choices are their first or last option."""
     choices = space.choices
     rows = [[0] * len(choices)]
-    for number in range(max((len(c.options) for c in choices if kinds[c.name] == "module"), default=1)):
+    for number in range(max((len(c.options) for c in choices if kinds.get(c.name) == "module"), default=1)):
         option = {"depth": -1, "module": number}  # all blocks and, one after the other, all modules
-        rows.append([min(option.get(kinds[c.name], 0), len(c.options) - 1) for c in choices])
+        rows.append([min(option.get(kinds.get(c.name, ""), 0), len(c.options) - 1) for c in choices])
     for bit in range((len(choices) - 1).bit_length()):  # two choices differ in some bit of their numbers
         rows += [[-(i >> bit & 1 == value) for i in range(len(choices))] for value in (0, 1)]
     found = (space.architecture({c.name: c.options[i] for c, i in zip(choices, row, strict=True)}) for row in rows)
@@ -134,7 +137,8 @@ class _Trial:
     def __init__(self, model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Inputs) -> None:
         self.model, self.analysis, self.relaxation, self.example = model, analysis, relaxation, example
         masked = Execution(analysis, {})
-        corners = _corners(relaxation.space, {place.decision: place.kind for place in analysis.places})
+        kinds = {place.decision: place.kind for place in analysis.places if place.decides}
+        corners = _corners(relaxation.space, kinds)
         with torch.no_grad():
             self.expected = {a: masked.run(model, example, _dense(self.gates(a))) for a in corners}
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.supernet.elastic.analysis import Analysis
+from sharewise.supernet.elastic.attention import attending, scores
 from sharewise.supernet.elastic.binding import Bindings, bound
 from sharewise.supernet.elastic.blocks import skip_and_mix
-from sharewise.supernet.elastic.calls import Frames, Weighing, framed
+from sharewise.supernet.elastic.calls import framed
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import (
     Attributes,
@@ -28,8 +29,10 @@ from sharewise.supernet.elastic.plan import (
     taken,
     where,
 )
+from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
 from sharewise.supernet.elastic.structures import Inputs, call
 from sharewise.supernet.gate import Gates
+from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
@@ -60,7 +63,10 @@ class Execution:
         self._decisions = {decision.name: decision for decision in analysis.decisions}
         self._followers = followers(analysis, attributes)
         order = {decision.name: place for place, decision in enumerate(analysis.decisions)}
-        self._places = {r: [order[analysis.tables[i].decision] for i in own] for r, own in analysis.reach.items()}
+        self._places = {
+            root: [order[name] for i in own for name in analysis.tables[i].decisions]
+            for root, own in analysis.reach.items()
+        }
         self._layers: dict[tuple[object, ...], SlicedLayer] = {}
         self._wheres: dict[tuple[object, ...], Where] = {}
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
@@ -87,7 +93,11 @@ class Execution:
             bind_places(bindings, model, self.analysis.places, gates)
             for layer in self.layers(base, device):
                 copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+            for path, roots in self.analysis.heads.items():
+                _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
+            bind_parameters(bindings, model, self.analysis.places, gates)
             with self._weighing(bindings, model, scales):
+                follow_again(model, bindings)
                 outputs = call(model, inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
@@ -106,13 +116,8 @@ class Execution:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # one operation, which computes norms by itself
         try:
-            if any(scales.mixed_survival(root) is not None for root in summed):
-                frames = Frames()
-                framed(bindings, model, analysis.callers, frames)
-                with Weighing(frames, analysis.reductions, scales.mixed_survival):
-                    yield
-            else:
-                yield
+            framed(bindings, model, analysis.callers, analysis.reductions, scales.mixed_survival)
+            yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -143,7 +148,14 @@ class Execution:
         if reach is None:
             reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
             self._tables[index, device] = reach
-        return superposition(reach, (self._decisions[table.decision],), gates)
+        return superposition(reach, [self._decisions[name] for name in table.decisions], gates)
+
+    def scores(self, root: int, gates: Gates, device: torch.device) -> Tensor | None:
+        """The scale of queries over a searched size of heads, `None` within a slice."""
+        [index] = self.analysis.reach[root]
+        table = self.analysis.tables[index]
+        reach = torch.from_numpy(table.reach).to(device, non_blocking=True)
+        return scores(reach, [self._decisions[name] for name in table.decisions], gates)
 
 
 @final
@@ -171,23 +183,43 @@ class _Scales:
             self._of_dimensions[root] = total
         return self._of_dimensions[root]
 
+    def scores(self, root: int) -> Tensor | None:
+        """The scale of queries over a searched size of heads at its alive positions, `None` within a slice."""
+        scale = self.execution.scores(root, self.gates, self.device)
+        return None if scale is None else taken(scale, 0, self.execution.where(root, self.base, self.device))
+
     def mixed_survival(self, root: int) -> Tensor | None:
         """The same, `None` too where there is one size: a common factor of all positions moves no statistics."""
         analysis = self.execution.analysis
-        decisions = (analysis.tables[index].decision for index in analysis.reach[root])
+        decisions = (name for index in analysis.reach[root] for name in analysis.tables[index].decisions)
         return self.survival(root) if any(len(self.gates[name].active) > 1 for name in decisions) else None
 
-    def superposed(self, portion: Portion, tensor: Tensor) -> Tensor:
-        """A slice times the scales of its kernel's rings and of its axes."""
-        if portion.rings is not None and portion.kernel is not None:
-            covered = self._superposition(portion.rings)
-            tensor = tensor if covered is None else tensor * centre(covered, *portion.kernel).to(tensor.dtype)
+    def superposed(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
+        """A slice times the scales of its axes, its kernels mixed.
+
+        Args:
+            portion: what is executed.
+            whole: the tensor that it is a part of.
+            owner: the module that holds the tensor.
+        """
+        tensor = self._mixed_kernels(portion, whole, owner)
         scale: Tensor | None = None
         for axis, root in portion.scaled:
             s = self.survival(root)
             if s is not None:
                 scale = _product(scale, s.reshape([-1 if i == axis else 1 for i in range(tensor.dim())]))
         return tensor if scale is None else tensor * scale.to(tensor.dtype)
+
+    def _mixed_kernels(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
+        """A slice whose kernels are scaled ring by ring, or are sums of transformed ones."""
+        kernel = portion.kernel
+        covered = None if kernel is None else self._superposition(kernel.table)
+        if kernel is None or covered is None:
+            return portion.cut(whole, owner)
+        if kernel.transforms is not None:
+            return kernel.transforms.superposed(owner, portion.sliced(whole), self.gates[kernel.decision])
+        tensor = portion.cut(whole, owner)
+        return tensor * centre(covered, portion.size, kernel.axes).to(tensor.dtype)
 
 
 def _remember(known: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
@@ -212,7 +244,7 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         own = module._parameters if portion.local in module._parameters else module._buffers
         whole = own[portion.local]
         assert whole is not None
-        part = scales.superposed(portion, portion.cut(whole))
+        part = scales.superposed(portion, whole, module)
         if own is module._parameters:
             part = _as_parameter(module, part, whole)
         if part is not whole:
@@ -236,6 +268,13 @@ def _as_parameter(module: nn.Module, part: Tensor, whole: Tensor) -> Tensor:
     return part if alike else part.detach().requires_grad_(whole.requires_grad)
 
 
+def _bind_attention(bindings: Bindings, module: nn.Module, scales: Sequence[Tensor | None]) -> None:
+    """Let the attention of a module mix sizes of heads, unless all of them are slices."""
+    mixed = {len(scale): scale for scale in scales if scale is not None}
+    if mixed:
+        bindings.set(module, "forward", partial(attending, module.forward, mixed))
+
+
 def _normalised(norm: nn.Module, s: Tensor, x: Tensor) -> Tensor:
     """What a norm of torch computes on a mixture of slices."""
     if isinstance(norm, nn.LayerNorm):
@@ -255,7 +294,7 @@ def _module(model: nn.Module, path: Sequence[str]) -> nn.Module:
 
 
 def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
-    """Let rows of blocks and `Choose` modules follow their gates.
+    """Let rows of blocks, `Choose` modules and attributes follow their gates.
 
     Args:
         bindings: take what is put in place.
@@ -269,3 +308,12 @@ def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], g
         elif place.kind == "depth":
             blocks = [model.get_submodule(path) for path in place.blocks]
             skip_and_mix(bindings, blocks, place.sizes, gates[place.decision], place.path)
+        elif place.kind == "setting":
+            set_and_mix(bindings, model.get_submodule(place.path), place.name, place.sizes, gates[place.decision])
+
+
+def bind_parameters(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
+    """Let parameters that may be absent follow their gates, once they are sliced."""
+    for place in places:
+        if place.kind == "present":
+            with_parameter(bindings, model.get_submodule(place.path), place.name, gates[place.decision])

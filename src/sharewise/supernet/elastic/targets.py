@@ -22,7 +22,7 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
     Args:
         model: whose module the place is.
         record: of its graph.
-        place: of kind `width` or `heads`.
+        place: of kind `width`, `ratio`, `following` or `heads`.
 
     Raises:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
@@ -34,7 +34,7 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
             "choose the width of the layer that writes its input, which its heads follow, or write the attention with "
             "linear layers of its own"
         )
-    found, why, described = (_width if place.kind == "width" else _heads)(record, place, type(module).__name__)
+    found, why, described = (_heads if place.kind == "heads" else _width)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
     if len(candidates) != 1:
         number = len(candidates) or "no"

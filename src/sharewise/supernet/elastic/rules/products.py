@@ -150,7 +150,10 @@ def _attention(r: Recorder, call: Call) -> Dims:
     batch = r.output(call)[:-2]
     r.dimensions.same(k[-2], v[-2])
     r.dimensions.same(q[-1], k[-1])
-    r.fix([q[-1]], f"attention in {call.path} compares queries and keys over it: the size of a head stays")
+    if call.arguments.get("scale") is None and not isinstance(r.model.get_submodule(call.where), nn.MultiheadAttention):
+        r.attends(call, q[-1])
+    else:
+        r.fix([q[-1]], f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head stays")
     for dims in (q, k, v):
         for ours, theirs in zip(reversed(batch), reversed(dims[:-2]), strict=False):
             if r.size(ours) == r.size(theirs):
