@@ -243,7 +243,7 @@ def _joined(batches: Sequence[Batch], place: Numerics) -> list[Batch]:
         groups[-1].append(batch)
         room -= batch.inputs.numel()
     return [
-        place.arrange(Batch(torch.cat([b.inputs for b in group]), torch.cat([b.targets for b in group])))
+        place.arrange(Batch.joined(group))
         for group in groups
     ]
 

@@ -135,7 +135,7 @@ def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[T
             layer.training = True
         with torch.no_grad():
             for batch in inputs:
-                forward(batch if isinstance(batch, Tensor) else batch[0])
+                forward(batch[0] if isinstance(batch, tuple | list) else batch)
                 count += 1
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):

@@ -15,7 +15,7 @@ from sharewise.space import Architecture, sample
 from sharewise.supernet import Gate, Gates, discrete, extract
 from sharewise.supernet.elastic import Choose, ElasticModel
 from sharewise.supernet.elastic.settling import vary_constants
-from sharewise.supernet.elastic.structures import Inputs, call, converted, leaves
+from sharewise.supernet.structures import Inputs, call, converted, leaves
 from sharewise.testing.expect import expect
 from sharewise.testing.supernet_contract import randomise_norms
 

@@ -20,7 +20,7 @@ from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
 from sharewise.supernet.elastic.places import Chosen, expanded
 from sharewise.supernet.elastic.rounding import rounded
-from sharewise.supernet.elastic.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
+from sharewise.supernet.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 
 __all__ = ["ElasticOptions", "elastic"]
@@ -135,7 +135,7 @@ def _first_line(error: Exception) -> str:
 def _networks_of(supernet: ElasticModel) -> Networks:
     """Builders for `sharewise.search` and `sharewise.train`."""
     builder = _Builder(supernet)
-    return Networks(ElasticOptions, builder.shared, builder.plain, ("image", "table", "text"))
+    return Networks(ElasticOptions, builder.shared, builder.plain, ("image", "table", "text", "array", "columns"))
 
 
 @final

@@ -30,7 +30,7 @@ from sharewise.supernet.elastic.plan import (
     where,
 )
 from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
-from sharewise.supernet.elastic.structures import Inputs, call
+from sharewise.supernet.structures import Inputs, call
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre

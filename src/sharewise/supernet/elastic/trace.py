@@ -24,7 +24,7 @@ from sharewise.supernet.elastic.calls import Marking, enter_frames
 from sharewise.supernet.elastic.record import Dims, Record
 from sharewise.supernet.elastic.recorder import Outputs, Recorder, joined
 from sharewise.supernet.elastic.rules import RULES, pointwise
-from sharewise.supernet.elastic.structures import Inputs, leaves
+from sharewise.supernet.structures import Inputs, leaves
 
 __all__ = ["trace"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Inputs", "call", "converted", "examples_of", "leaves", "mapped", "require_inputs", "shape_words", "shapes_of"]
+__all__ = ["Inputs", "blank", "call", "converted", "examples_of", "leaves", "mapped", "require_inputs", "shape_words", "shapes_of"]
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 """The one argument of a model, or all positional ones as a tuple, or all by keyword as a mapping."""
@@ -152,3 +152,28 @@ def shapes_of(inputs: Inputs) -> Any:
     if isinstance(inputs, Mapping):
         return {name: shapes_of(value) for name, value in inputs.items() if isinstance(value, Tensor)}
     return tuple(shapes_of(value) for value in inputs if isinstance(value, Tensor | Mapping | tuple))
+
+
+def blank(
+    shape: Any, rows: int, *, integers: Any, floating: torch.dtype, device: torch.device | str = "meta"
+) -> Inputs:
+    """Zeros of the form of a batch.
+
+    Args:
+        shape: of one example, or such by name.
+        rows: examples.
+        integers: whether they are indices, or such by name.
+        floating: precision of what is none.
+        device: where they lie.
+
+    Example:
+        >>> blank({"a": (3,)}, 2, integers={"a": True}, floating=torch.float32)["a"].shape
+        torch.Size([2, 3])
+    """
+    if isinstance(shape, Mapping):
+        kinds = integers if isinstance(integers, Mapping) else dict.fromkeys(shape, integers)
+        return {
+            name: torch.zeros((rows, *own), dtype=torch.long if kinds[name] else floating, device=device)
+            for name, own in shape.items()
+        }
+    return torch.zeros((rows, *shape), dtype=torch.long if integers else floating, device=device)
