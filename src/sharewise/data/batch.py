@@ -20,8 +20,8 @@ class Batch(NamedTuple):
     share it.
 
     Args:
-        inputs: shape `(n, …)`, or `Columns` of such tensors; images `(n, channels, height, width)`, tables `(n, features)`, text
-            `(n, length)` of integers.
+        inputs: shape `(n, …)`, or `Columns` of such tensors; images `(n, channels, height, width)`, tables
+            `(n, features)`, text `(n, length)` of integers.
         targets: shape `(n, …)`, as the task's loss expects them.
 
     Example:

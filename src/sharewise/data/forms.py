@@ -23,9 +23,7 @@ _FORMS: dict[str, tuple[int, str]] = {
 }
 
 
-def check_examples(
-    examples: Examples, split: str, name: str, *, kind: InputKind, task: Task, shape: Shape
-) -> None:
+def check_examples(examples: Examples, split: str, name: str, *, kind: InputKind, task: Task, shape: Shape) -> None:
     """Refuse examples of another form than the kind of input and the task ask for.
 
     Args:

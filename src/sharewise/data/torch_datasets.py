@@ -78,8 +78,10 @@ def _read(source: Any, which: str, target: str | int) -> Examples:
         parts.append(_split(batch, which, target))
     columns = [Columns(dict(inputs)) for inputs, _ in parts if isinstance(inputs, Mapping)]
     tensors = [inputs for inputs, _ in parts if isinstance(inputs, Tensor)]
-    joined: Inputs = torch.cat(tensors) if tensors else Columns(
-        {column: torch.cat([part[column] for part in columns]) for column in columns[0]}
+    joined: Inputs = (
+        torch.cat(tensors)
+        if tensors
+        else Columns({column: torch.cat([part[column] for part in columns]) for column in columns[0]})
     )
     return Examples(joined, torch.cat([targets for _, targets in parts]))
 
@@ -90,14 +92,14 @@ def _items(source: Any, which: str) -> tuple[Any, Callable[[list[Any]], Any]]:
         ordinary = type(source.sampler) in (RandomSampler, SequentialSampler) and source.batch_size is not None
         if not isinstance(source.dataset, IterableDataset) and not ordinary:
             raise DataError(
-                f"the {which} loader has a {type(source.sampler).__name__} of its own, whose order could not be resumed; "
-                "give its data set"
+                f"the {which} loader has a {type(source.sampler).__name__} of its own, whose order could not be "
+                "resumed; give its data set"
             )
         source, collate = source.dataset, source.collate_fn
     if isinstance(source, IterableDataset) or not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
         raise DataError(
-            f"the {which} data are a {type(source).__name__}, which can only be iterated and has no order to resume; give "
-            "a map-style data set, with __getitem__ and __len__"
+            f"the {which} data are a {type(source).__name__}, which can only be iterated and has no order to resume; "
+            "give a map-style data set, with __getitem__ and __len__"
         )
     return source, collate
 

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["Inputs", "blank", "call", "converted", "examples_of", "leaves", "mapped", "require_inputs", "shape_words", "shapes_of"]
+__all__ = [
+    "Inputs",
+    "blank",
+    "call",
+    "converted",
+    "examples_of",
+    "leaves",
+    "mapped",
+    "require_inputs",
+    "shape_words",
+    "shapes_of",
+]
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 """The one argument of a model, or all positional ones as a tuple, or all by keyword as a mapping."""
@@ -113,11 +124,10 @@ def shape_words(structure: object) -> str:
 
     Example:
         >>> shape_words((torch.zeros(2, 3), torch.zeros(2, dtype=torch.long)))
-        '[0] (2, 3) float32, [1] (2,) int64'
+        '[0] of shape (2, 3) and torch.float32, [1] of shape (2,) and torch.int64'
     """
     return ", ".join(
-        f"{path} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}".strip()
-        for path, tensor in leaves(structure)
+        f"{path} of shape {tuple(tensor.shape)} and {tensor.dtype}".strip() for path, tensor in leaves(structure)
     )
 
 
@@ -134,9 +144,7 @@ def require_inputs(model: nn.Module, inputs: object) -> None:
         )
     found = list(leaves(inputs))
     if not found or any(not tensor.numel() for _, tensor in found):
-        what = f"the shapes {shape_words(inputs)}" if found else "no tensor"
-        if isinstance(inputs, Tensor):
-            what = f"the shape {tuple(inputs.shape)}"
+        what = f"tensors {shape_words(inputs)}" if found else "no tensor"
         raise ConfigurationError(f"the example must hold at least one input, got {what}")
 
 

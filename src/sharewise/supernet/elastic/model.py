@@ -42,6 +42,7 @@ class ElasticModel(Supernet, Shared):
         space: of its smaller versions.
         execution: of the model under gates of the space, as it was found by `examined`.
         example: a batch of inputs: a tensor, a tuple of positional arguments or a mapping of those by keyword.
+        left: what was to be chosen and could not be, by pattern, with the reason.
 
     Example:
         >>> from sharewise.supernet.elastic import elastic, width
@@ -52,15 +53,26 @@ class ElasticModel(Supernet, Shared):
         (torch.Size([8, 4]), torch.Size([3, 8]))
     """
 
-    def __init__(self, model: nn.Module, space: Space, execution: Execution, example: Inputs) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        space: Space,
+        execution: Execution,
+        example: Inputs,
+        left: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.left: Mapping[str, str] = {} if left is None else left
         self.model, self.example = model, example
         self.space, self.relaxation = space, space.relaxation
         self._execution = execution
         self.training = model.training
 
     def forward(self, inputs: Any, gates: Gates) -> Any:
-        """Outputs, in the structure that the model returns, under `gates`: slices up to the largest active options, superposed where weights differ from one."""
+        """Outputs under `gates`, in the structure that the model returns.
+
+        Slices up to the largest active options, superposed where weights differ from one.
+        """
         return self._execution.run(self.model, inputs, gates)
 
     def plain(self, architecture: Architecture) -> nn.Module:

@@ -12,6 +12,7 @@ from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimens
 
 __all__ = ["Narrowing", "narrowing", "sizes_that_work", "ways"]
 
+
 @final
 @dataclass(frozen=True)
 class Narrowing:

@@ -15,11 +15,14 @@ from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
+from sharewise.supernet.elastic.choices import Choices, Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
-from sharewise.supernet.elastic.places import Chosen, expanded
+from sharewise.supernet.elastic.places import Chosen, Place, expanded
+from sharewise.supernet.elastic.proposing import proposed
 from sharewise.supernet.elastic.rounding import rounded
+from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 
@@ -33,7 +36,12 @@ class ElasticOptions:
 
 
 def elastic(
-    model: nn.Module, choices: Chosen | None = None, *, example: Inputs, published: bool = False
+    model: nn.Module,
+    choices: Chosen | None = None,
+    *,
+    example: Inputs,
+    published: bool = False,
+    strict: bool = True,
 ) -> ElasticModel:
     """Make a search space of a model of one's own: smaller versions of it that share its weights.
 
@@ -46,11 +54,14 @@ def elastic(
         model: takes tensors and returns tensors, in any structure; it is copied and never changed.
         choices: by pattern of module paths, in which `*` stands for one name (`"blocks.*.mlp"`), what is chosen there:
             `width`, `depth`, `kernel` or `heads`, or a list of these. `Choose` modules and Elastic layers in the model
-            need no entry.
+            need no entry. Where nothing at all is said, a space is proposed: a width for every group of dimensions that
+            shrink together, in steps that processors like, and a depth for every row of blocks that keep the shape.
         example: a batch of inputs of the form that data will have: one tensor, a tuple of positional arguments, or a
             mapping of arguments by keyword. `supernet(inputs, gates)` takes the same.
         published: superpose as TangleNAS does: every parameter is scaled along all searched dimensions that it has, so
             that what is written scaled is scaled again where it is read, and norms see scaled inputs.
+        strict: refuse, where one of the choices cannot be followed. Otherwise the others are taken, and `left` of the
+            result says for each of the rest why.
 
     Returns:
         A supernet with a space of its own. `sharewise.search` takes it in place of a space; `supernet(inputs, gates)`
@@ -79,18 +90,81 @@ def elastic(
     """
     shared, example = _copied(model, example)
     published = truth("published", published)
-    places = expanded(shared, choices or {})
-    with_transforms(shared, places)
-    record = traced(shared, places, example)
-    places, changes = rounded(shared, places, record)
-    for change in changes:
-        warnings.warn(change, SharewiseWarning, stacklevel=2)
-    space = space_of(type(model).__name__, places, published=published)
-    execution = examined(shared, places, space, example, record, published=published)
-    supernet = ElasticModel(shared, space, execution, example)
+    strict, left = truth("strict", strict), dict[str, str]()
+    if choices is None and not _of_modules(shared):
+        record = traced(shared, (), example)
+        with evaluating(shared):
+            choices, left = proposed(shared, record, mapped(torch.clone, example))
+        strict = False
+    choices = {} if choices is None else choices
+    if not strict:
+        choices, more = _possible(shared, choices, example, published)
+        left |= more
+    _, space, execution = _followed(shared, choices, example, published, stacklevel=4)
+    supernet = ElasticModel(shared, space, execution, example, left)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
     return supernet
+
+
+def _of_modules(model: nn.Module) -> bool:
+    """Whether a model brings choices with it."""
+    kinds = Choose | ElasticLinear | ElasticConv2d | ElasticEmbedding
+    return any(isinstance(module, kinds) for module in model.modules())
+
+
+def _followed(
+    model: nn.Module, choices: Chosen, example: Inputs, published: bool, *, stacklevel: int = 1
+) -> tuple[tuple[Place, ...], Space, Execution]:
+    """The places of choices, their space, and how the model is executed under its gates."""
+    places = expanded(model, choices)
+    with_transforms(model, places)
+    record = traced(model, places, example)
+    places, changes = rounded(model, places, record)
+    for change in changes:
+        warnings.warn(change, SharewiseWarning, stacklevel=stacklevel)
+    space = space_of(type(model).__name__, places, published=published)
+    return places, space, examined(model, places, space, example, record, published=published)
+
+
+def _possible(
+    model: nn.Module, choices: Chosen, example: Inputs, published: bool
+) -> tuple[dict[str, list[Choices]], dict[str, str]]:
+    """The choices that can be followed together, and why the others cannot.
+
+    All are tried at once; where that fails each is tried alone, and those that can be followed are added one by one.
+    """
+    pairs = [
+        (pattern, c) for pattern, given in choices.items() for c in ([given] if isinstance(given, Choices) else given)
+    ]
+
+    def problem(kept: Sequence[tuple[str, Choices]]) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SharewiseWarning)
+            try:
+                _followed(copy.deepcopy(model), _grouped(kept), example, published)
+            except ConfigurationError as error:
+                return str(error)
+        return ""
+
+    if not problem(pairs):
+        return _grouped(pairs), {}
+    kept, left = list[tuple[str, Choices]](), dict[str, str]()
+    for pattern, choice in pairs:
+        if words := problem([*kept, (pattern, choice)]):
+            left[f"{pattern} ({choice.kind})"] = words
+        else:
+            kept.append((pattern, choice))
+    if not kept:
+        raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
+    return _grouped(kept), left
+
+
+def _grouped(pairs: Sequence[tuple[str, Choices]]) -> dict[str, list[Choices]]:
+    grouped: dict[str, list[Choices]] = {}
+    for pattern, choice in pairs:
+        grouped.setdefault(pattern, []).append(choice)
+    return grouped
 
 
 def _copied(model: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:

@@ -145,7 +145,9 @@ class Recorder:
             for tensor, axis in (first, second):
                 self.used(call, tensor, axis % len(self.dims(tensor)))
             return
-        reason = f"{call.name} in {call.path} sums over it without weights, so that a mixture of sizes has no place to act"
+        reason = (
+            f"{call.name} in {call.path} sums over it without weights, so that a mixture of sizes has no place to act"
+        )
         self.weighs(call, first[0], (first[1],), reason)
 
     def marks(self, node: Node, source: Node, key: str, operand: int) -> None:

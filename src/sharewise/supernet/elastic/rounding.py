@@ -13,7 +13,7 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
 
-__all__ = ["rounded"]
+__all__ = ["legal", "rounded"]
 
 _FARTHEST = 128
 """How far a size is rounded at most."""
@@ -36,7 +36,7 @@ def rounded(model: nn.Module, places: Sequence[Place], record: Record) -> tuple[
         acting = [place for place in places if place.decision == decision and place.kind == "width"]
         dimensions = [target(model, record, place) for place in acting]
         asked = acting[0].sizes
-        sizes = _legal(record.dimensions, dimensions, asked)
+        sizes = legal(record.dimensions, dimensions, asked)
         if sizes != asked:
             changed[decision] = sizes
             said.append(
@@ -46,8 +46,14 @@ def rounded(model: nn.Module, places: Sequence[Place], record: Record) -> tuple[
     return tuple(replace(p, options=changed.get(p.decision, p.options)) for p in places), said
 
 
-def _legal(dimensions: Dimensions, targets: Sequence[int], asked: tuple[int, ...]) -> tuple[int, ...]:
-    """The nearest sizes that all targets allow; as they were asked for, where there are none."""
+def legal(dimensions: Dimensions, targets: Sequence[int], asked: tuple[int, ...]) -> tuple[int, ...]:
+    """The nearest sizes that all targets allow; as they were asked for, where there are none.
+
+    Args:
+        dimensions: all of them.
+        targets: dimensions that have the same size.
+        asked: ascending; the last is their own.
+    """
     if all(any(all(w.fits(dimensions, s) for s in asked) for w in ways(dimensions, t)) for t in targets):
         return asked
     for together in zip(*(list(ways(dimensions, t)) for t in targets), strict=False):

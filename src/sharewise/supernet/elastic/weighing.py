@@ -42,7 +42,9 @@ class Scale:
 Again = Callable[[list[Tensor]], Any]
 """The call itself on other operands."""
 
-Formula = Callable[[Again, list[Tensor], Sequence[Scale], Mapping[str, Any], tuple[Sequence[Any], Mapping[str, Any]]], Any]
+Formula = Callable[
+    [Again, list[Tensor], Sequence[Scale], Mapping[str, Any], tuple[Sequence[Any], Mapping[str, Any]]], Any
+]
 """From the call, its operands, what weighs them, options of the operation and all other arguments to its result."""
 
 

@@ -44,7 +44,9 @@ def _layer_norm(r: Recorder, call: Call) -> Dims:
     dims = r.dims(call.tensor("input"))
     normalised = dims[-len(call.integers("normalized_shape") or ()) :]
     r.accompanies(call, call.present("weight", "bias"), normalised)
-    reason = f"{call.name} in {call.path} normalises over it; use the layer nn.LayerNorm or nn.RMSNorm over one dimension"
+    reason = (
+        f"{call.name} in {call.path} normalises over it; use the layer nn.LayerNorm or nn.RMSNorm over one dimension"
+    )
     if len(normalised) > 1:
         r.fix(normalised, reason)
         return dims

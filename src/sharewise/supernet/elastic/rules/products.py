@@ -42,7 +42,7 @@ def _convolved(r: Recorder, call: Call, *, read: int, written: int) -> Dims:
     channels = -len(w) + 1
     made = r.output(call)
     r.same(made[:channels], x[:channels])
-    r.fix(x[channels + 1 :], f"it is an extent of the image that {call.path} convolves")
+    r.fix((*x[channels + 1 :], *made[channels + 1 :]), f"it is an extent of the image that {call.path} convolves")
     r.fix(w[2:], f"it is a kernel's; give {call.path} kernel([…])")
     if call.integer("groups") == 1:
         r.contract(call, (source, channels), (weight, read))
@@ -153,7 +153,10 @@ def _attention(r: Recorder, call: Call) -> Dims:
     if call.arguments.get("scale") is None and not isinstance(r.model.get_submodule(call.where), nn.MultiheadAttention):
         r.attends(call, q[-1])
     else:
-        r.fix([q[-1]], f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head stays")
+        r.fix(
+            [q[-1]],
+            f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head stays",
+        )
     for dims in (q, k, v):
         for ours, theirs in zip(reversed(batch), reversed(dims[:-2]), strict=False):
             if r.size(ours) == r.size(theirs):
