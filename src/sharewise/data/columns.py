@@ -101,8 +101,8 @@ class Columns:
 
 Mapping.register(Columns)
 
-Inputs = Tensor | Columns
-"""One tensor, or several with one row per example."""
+Inputs = Any
+"""A tensor, or `Columns`: what reads data of one kind knows which, and everything else asks for what both have."""
 
 
 def concatenated(parts: Sequence[Inputs]) -> Inputs:

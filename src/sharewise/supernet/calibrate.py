@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ __all__ = [
     "recalibrate",
 ]
 
-Forward = Callable[[Tensor], object]
+Forward = Callable[[Any], object]
 """Runs a module on a batch of inputs (a supernet: with fixed gates)."""
 Applied = Callable[[Forward, Iterable[Tensor]], AbstractContextManager[None]]
 

@@ -41,7 +41,7 @@ def call(model: Callable[..., Any], inputs: Inputs) -> Any:
         (tensor([2.]), tensor([-1.]))
     """
     if isinstance(inputs, Mapping):
-        return model(**inputs)
+        return model(**{str(name): value for name, value in inputs.items()})
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
@@ -96,7 +96,11 @@ def mapped(function: Callable[[Tensor], Tensor], structure: Any) -> Any:
         return type(structure)(*changed.values())
     if isinstance(structure, tuple | list):
         return type(structure)(changed.values())
-    return dataclasses.replace(structure, **changed) if changed else structure
+    return (
+        dataclasses.replace(structure, **{str(name): value for name, value in changed.items()})
+        if changed
+        else structure
+    )
 
 
 def converted(structure: Any, dtype: torch.dtype) -> Any:

@@ -157,7 +157,7 @@ class ElasticSupernet(Supernet, Shared):
         for owned in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             self.__dict__[owned] = network.__dict__[owned]
 
-    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+    def forward(self, inputs: Any, gates: Gates) -> Any:
         """Outputs under `gates`; see `ElasticModel`."""
         self._network.training = self.training
         return self._execution.run(self._network, inputs, gates)

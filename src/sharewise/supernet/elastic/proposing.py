@@ -100,8 +100,8 @@ def _runs(model: nn.Module, example: Inputs) -> list[tuple[str, bool]]:
 
         def ended(layer: nn.Module, inputs: tuple[Any, ...], output: Any, path: str = path) -> None:
             source = inputs[0] if inputs else None
-            tensors = isinstance(source, Tensor) and isinstance(output, Tensor)
-            runs.append((path, tensors and source.shape == output.shape))
+            keeps = isinstance(source, Tensor) and isinstance(output, Tensor) and source.shape == output.shape
+            runs.append((path, keeps))
 
         handles.append(module.register_forward_hook(ended))
     try:

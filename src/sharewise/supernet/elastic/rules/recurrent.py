@@ -36,7 +36,7 @@ def _recurrence(r: Recorder, call: Call) -> list[Dims]:
     outputs = r.outputs(call)
     source, parameters = call.arguments.get("input"), call.arguments.get("params")
     module = r.model.get_submodule(call.where)
-    if not isinstance(source, Node) or not isinstance(parameters, list | tuple) or getattr(module, "proj_size", 0):
+    if not isinstance(source, Node) or not isinstance(parameters, list | tuple) or getattr(module, "proj_size", 0) != 0:
         return _refused(r, call, outputs)
     directions, layers = 2 if call.arguments["bidirectional"] else 1, call.integer("num_layers")
     each = len(parameters) // (directions * layers)
@@ -55,12 +55,16 @@ def _recurrence(r: Recorder, call: Call) -> list[Dims]:
     r.same(outputs[0], (*r.dims(source)[:-1], read))
     states = call.arguments["hx"]
     batch = r.dims(source)[0 if call.arguments["batch_first"] else 1]
-    for dims in (*outputs[1:], *(r.dims(s) for s in (states if isinstance(states, list | tuple) else [states]))):
+    for dims in (*outputs[1:], *map(r.dims, _states(states))):
         r.same(dims[1:], (batch, hidden))
         r.fix(dims[:1], f"it counts the layers and directions of {call.path}")
     r.writes(call, hidden)
     r.size_field(call, nn.RNNBase, "hidden_size", hidden)
     return outputs
+
+
+def _states(given: object) -> list[Node]:
+    return [state for state in (given if isinstance(given, list | tuple) else [given]) if isinstance(state, Node)]
 
 
 def _refused(r: Recorder, call: Call, outputs: list[Dims]) -> list[Dims]:
@@ -79,7 +83,7 @@ def _cell(r: Recorder, call: Call) -> list[Dims] | Dims:
     _layer(r, call, weights, source[-1], hidden)
     states = call.arguments["hx"]
     outputs = r.outputs(call)
-    for dims in (*outputs, *(r.dims(s) for s in (states if isinstance(states, list | tuple) else [states]))):
+    for dims in (*outputs, *map(r.dims, _states(states))):
         r.same(dims, (*source[:-1], hidden))
     r.writes(call, hidden)
     r.size_field(call, nn.RNNCellBase, "input_size", source[-1])
