@@ -710,7 +710,7 @@ def test_options_are_checked() -> None:
             make(options)  # type: ignore[operator]
     with pytest.raises(ConfigurationError, match="identifier"):
         sw.width([2], name="a b")
-    with pytest.raises(ConfigurationError, match="needs an example of the arguments of Hidden: .* got a list"):
+    with pytest.raises(ConfigurationError, match=r"needs an example of the arguments of Hidden: .* got a list"):
         sw.elastic(Hidden(), {"enter": sw.width([2, 6])}, example=[[1.0, 2.0, 3.0]])  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="at least one module"):
         sw.Choose([])

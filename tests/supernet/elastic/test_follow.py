@@ -258,3 +258,22 @@ def test_an_impossible_choice_names_what_would_work() -> None:
     space = Space("odd", (Choice("width", (6, 16)),), networks=networks)
     with pytest.raises(ConfigurationError, match=r"sizes that work there: 4, 8, 12"):
         networks.supernet(space, (1, 4, 4), 2, networks.options())
+
+
+def test_rows_of_a_matrix_are_read_as_the_matrix_is() -> None:
+    """Torch's attention splits its matrix where keys are not queries; experts are picked from one tensor."""
+
+    class Crossed(Attended):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.Parameter(torch.randn(2, 16, 16))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x, memory = self.embed(tokens), self.embed(tokens.flip(1))
+            y = self.attention(x, memory, memory, need_weights=False)[0]
+            return self.leave(self.norm(x + y) @ self.experts[1] @ self.experts[0])
+
+    torch.manual_seed(0)
+    supernet = sw.elastic(Crossed(), {"embed": sw.width([8, 16])}, example=TOKENS)
+    check_model(supernet, samples=2)
+    assert "attention.in_proj_weight" in supernet._execution.analysis.readers

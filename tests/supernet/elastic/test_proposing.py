@@ -65,5 +65,5 @@ def test_what_can_be_followed_is_taken_and_the_rest_is_listed() -> None:
         *(f"blocks_{i}_up_width" for i in range(4)),
     }
     assert list(supernet.left) == ["head (width)"]
-    with pytest.raises(ConfigurationError, match="nothing can be chosen: .*output of the model"):
+    with pytest.raises(ConfigurationError, match=r"nothing can be chosen: .*output of the model"):
         sw.elastic(Model(), {"head": sw.width([2, 5])}, example=torch.randn(2, 3), strict=False)

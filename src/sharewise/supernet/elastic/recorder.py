@@ -110,7 +110,7 @@ class Recorder:
     def keeps(self, node: Node, source: Node, order: Sequence[int]) -> None:
         """The output is still the parameter that the source is, its axes in another order; its use is yet to come."""
         if source in self._names or source in self._axes:
-            origin, axes = self._axes.get(source, (source, tuple(range(len(order)))))
+            origin, axes = self._axes.get(source, (source, tuple(range(len(self.dims(source))))))
             self._axes[node] = (origin, tuple(axes[d] for d in order))
 
     def parameter(self, node: Node, axis: int) -> tuple[str, int] | None:

@@ -112,6 +112,7 @@ def _slice(r: Recorder, call: Call) -> Dims:
     else:
         bounds = slice(call.number("start"), call.number("end"), call.number("step"))
         positions = range(r.size(source[dim]))[bounds]
+    r.keeps(call.node, call.first, range(len(source)))
     return _take(r, call.node, source, dim, positions, values_of(call.node)[0])
 
 
@@ -123,6 +124,8 @@ def _split(r: Recorder, call: Call) -> list[Dims]:
         stop = start + value.shape[dim]
         made.append(_take(r, call.node, source, dim, range(start, stop), value))
         start = stop
+    for piece in call.node.users:  # rows of a matrix are a matrix that reads the same columns
+        r.keeps(piece, call.first, range(len(source)))
     return made
 
 
@@ -190,6 +193,8 @@ def _select(r: Recorder, call: Call) -> Outputs:
     dim = call.integer("dim") % len(dims)
     r.fix([dims[dim]], f"{call.name} in {call.path} picks positions of it")
     rest = dims[:dim] + dims[dim + 1 :]
+    if not call.several:
+        r.keeps(call.node, call.first, [axis for axis in range(len(dims)) if axis != dim])
     return [rest] * len(values_of(call.node)) if call.several else rest
 
 
