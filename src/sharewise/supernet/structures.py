@@ -139,7 +139,7 @@ def require_inputs(model: nn.Module, inputs: object) -> None:
     """Refuse what are no arguments of a model.
 
     Raises:
-        ConfigurationError: for anything else than a tensor, a tuple or a mapping, or one without a tensor or an example.
+        ConfigurationError: for anything else than a tensor, a tuple or a mapping, or one without an example.
     """
     if not isinstance(inputs, Tensor | tuple | Mapping):
         raise ConfigurationError(

@@ -1,8 +1,7 @@
 """Small models of many styles, as people write them, each with the whole request that is made of it.
 
-The list is fixed: it was written before any of its models was given to `elastic`, of which 44 of 51 were accepted at the
-first attempt. The models are in `gallery_vision.py`, `gallery_sequences.py` and
-`gallery_structures.py`.
+The list is fixed: it was written before any of its models was given to `elastic`, of which 44 of 51 were accepted at
+the first attempt. The models are in `gallery_vision.py`, `gallery_sequences.py` and `gallery_structures.py`.
 """
 
 from __future__ import annotations

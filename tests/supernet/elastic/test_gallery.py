@@ -6,12 +6,11 @@ import warnings
 
 import pytest
 import torch
+from tests.supernet.elastic.gallery import GALLERY
 
 import sharewise as sw
 from sharewise.errors import SharewiseWarning
 from sharewise.testing import check_model
-
-from tests.supernet.elastic.gallery import GALLERY
 
 QUICK = ("siamese", "lstm by hand")
 """Checked in the fast suite."""

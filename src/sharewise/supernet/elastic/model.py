@@ -17,9 +17,9 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.settling import dtype_of, settled
 from sharewise.supernet.elastic.sliced_execution import Execution, bind_places
-from sharewise.supernet.structures import Inputs
 from sharewise.supernet.elastic.trace import trace
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.structures import Inputs
 from sharewise.supernet.supernet import Shared, Supernet
 
 __all__ = ["ElasticModel", "examined", "traced"]

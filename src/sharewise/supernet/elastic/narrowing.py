@@ -37,7 +37,7 @@ class Narrowing:
         whole, parts = dimensions.size(self.dimension), dimensions.size(self.by)
         if size * parts % whole:
             raise FixedDimensionError(
-                f"{dimensions.label(self.dimension)} shrinks in steps of {whole // parts}, which {size} is no multiple of"
+                f"{dimensions.label(self.dimension)} shrinks in steps of {whole // parts}, and {size} is no multiple"
             )
         return {dimensions.find(self.by): np.arange(parts) < size * parts // whole}
 

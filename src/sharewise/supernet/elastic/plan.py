@@ -36,8 +36,8 @@ Base = tuple[int, ...]
 """For every decision the largest active option: what is executed."""
 
 Attributes = Mapping[tuple[str, str], tuple[int | str, bool]]
-"""By path and name of an attribute of the user's modules the dimension whose size it holds, or the depth that it is, and
-whether in a tuple."""
+"""By path and name of an attribute of the user's modules the dimension whose size it holds, or the depth that it is,
+and whether in a tuple."""
 
 Field = tuple[str, int | str, bool]
 """Name of an attribute, what it holds the size of (a dimension or a depth), and whether in a tuple."""

@@ -1,4 +1,4 @@
-"""Proposing: a space for a model of which nothing was said, from the dimensions that can shrink and the blocks that repeat."""
+"""Proposing: a space for a model of which nothing was said, of dimensions that can shrink and blocks that repeat."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Attributes
 from sharewise.supernet.elastic.record import Record, is_own
 from sharewise.supernet.elastic.sliced_execution import Execution
-from sharewise.supernet.structures import Inputs, call, converted, leaves
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.structures import Inputs, call, converted, leaves
 
 __all__ = ["dtype_of", "settled", "vary_constants"]
 

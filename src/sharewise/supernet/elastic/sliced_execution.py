@@ -30,12 +30,12 @@ from sharewise.supernet.elastic.plan import (
     where,
 )
 from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
-from sharewise.supernet.structures import Inputs, call
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
+from sharewise.supernet.structures import Inputs, call
 
 __all__ = ["Execution", "bind_places"]
 
@@ -106,7 +106,7 @@ class Execution:
 
     @contextmanager
     def _weighing(self, bindings: Bindings, model: nn.Module, scales: _Scales) -> Iterator[None]:
-        """A context in which statistics and sums over mixed dimensions are weighed, wherever the model's code has them."""
+        """A context in which statistics and sums over mixed dimensions are weighed, wherever the code has them."""
         analysis = self.analysis
         summed = {root for reduction in analysis.reductions.values() for _, _, root in reduction.scales}
         normalised = set(analysis.norms.values())
@@ -260,8 +260,10 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
 
 
 def _as_parameter(module: nn.Module, part: Tensor, whole: Tensor) -> Tensor:
-    """A slice with the wish for gradients of a parameter, by which torch chooses how it multiplies, and so the last bits;
-    those of recurrences depend on the layout, too."""
+    """A slice with the wish for gradients of a parameter, by which torch chooses how it multiplies, and so its last bits.
+
+    Those of recurrences depend on the layout, too.
+    """
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         part = part.contiguous()
     alike = torch.is_grad_enabled() or part is whole or part.requires_grad == whole.requires_grad

@@ -123,7 +123,7 @@ def _einsum(r: Recorder, call: Call) -> Outputs:
 
 def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: int | None) -> None:
     """One index of an einsum, where it is read and what it writes, if it is not summed over."""
-    first, *others = dims = [r.dims(tensor)[axis] for tensor, axis in places]
+    first, *others = [r.dims(tensor)[axis] for tensor, axis in places]
     for other in others:
         r.align([first], [other])
     if written is not None:
@@ -155,7 +155,8 @@ def _attention(r: Recorder, call: Call) -> Dims:
     else:
         r.fix(
             [q[-1]],
-            f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head stays",
+            f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head "
+            "stays",
         )
     for dims in (q, k, v):
         for ours, theirs in zip(reversed(batch), reversed(dims[:-2]), strict=False):
