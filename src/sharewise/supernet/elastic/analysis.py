@@ -294,10 +294,13 @@ def _closure(
 
 
 def _way(model: nn.Module, record: Record, place: Place) -> Narrowing:
-    dimension = target(model, record, place)
-    if place.kind == "width":
-        return narrowing(record.dimensions, dimension, place.sizes)
-    return Narrowing(dimension, dimension)
+    """How the dimension of a place is narrowed, found once."""
+    if place not in record.narrowings:
+        dimension = target(model, record, place)
+        chosen = place.kind == "width"
+        found = narrowing(record.dimensions, dimension, place.sizes) if chosen else Narrowing(dimension, dimension)
+        record.narrowings[place] = found
+    return record.narrowings[place]
 
 
 def _require_joint(

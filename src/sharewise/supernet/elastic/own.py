@@ -132,7 +132,7 @@ def _possible(
 ) -> tuple[dict[str, list[Choices]], dict[str, str]]:
     """The choices that can be followed together, and why the others cannot.
 
-    All are tried at once; where that fails each is tried alone, and those that can be followed are added one by one.
+    All are tried at once; where that fails each half is tried, and so on.
     """
     pairs = [
         (pattern, c) for pattern, given in choices.items() for c in ([given] if isinstance(given, Choices) else given)
@@ -147,14 +147,20 @@ def _possible(
                 return str(error)
         return ""
 
-    if not problem(pairs):
-        return _grouped(pairs), {}
-    kept, left = list[tuple[str, Choices]](), dict[str, str]()
-    for pattern, choice in pairs:
-        if words := problem([*kept, (pattern, choice)]):
-            left[f"{pattern} ({choice.kind})"] = words
-        else:
-            kept.append((pattern, choice))
+    left: dict[str, str] = {}
+
+    def possible(kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]]) -> list[tuple[str, Choices]]:
+        """What can be added to what was kept; a half at a time, since few choices fail."""
+        words = problem([*kept, *more])
+        if not words:
+            return [*kept, *more]
+        if len(more) == 1:
+            left[f"{more[0][0]} ({more[0][1].kind})"] = words
+            return kept
+        half = len(more) // 2
+        return possible(possible(kept, more[:half]), more[half:])
+
+    kept = possible([], pairs) if pairs else []
     if not kept:
         raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
     return _grouped(kept), left

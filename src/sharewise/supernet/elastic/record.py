@@ -9,6 +9,8 @@ from typing import Any, final
 from torch import nn
 
 from sharewise.supernet.elastic.dimensions import Dimensions
+from sharewise.supernet.elastic.narrowing import Narrowing
+from sharewise.supernet.elastic.places import Place
 
 __all__ = ["Dims", "Record", "Use", "is_own"]
 
@@ -51,6 +53,7 @@ class Record:
         written: the dimension that each layer with weights writes, by path, in order of execution.
         met: dimensions of the tensors that operations read or write, by path of the innermost module that calls them.
         touched: the same by path of the innermost module of the user's own.
+        narrowings: how the dimensions of places are narrowed, by place, as far as it was asked.
         outputs: shapes of what the model returns, by words for its place in the structure.
     """
 
@@ -66,6 +69,7 @@ class Record:
     written: dict[str, int] = field(default_factory=dict)
     met: dict[str, list[int]] = field(default_factory=dict)
     touched: dict[str, list[int]] = field(default_factory=dict)
+    narrowings: dict[Place, Narrowing] = field(default_factory=dict)
     outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, final
@@ -53,7 +54,8 @@ def settled(
     guesses = _guesses(model, analysis, record)
     trial = _sharpened(model, analysis, relaxation, example)
     problem = ""
-    for attributes in itertools.islice(_assignments(model, guesses), _TRIALS):
+    roles = itertools.chain(_assignments(model, guesses, _of_class), _assignments(model, guesses, _of_class_and_place))
+    for attributes in itertools.islice(roles, _TRIALS):
         outcome = trial.problem(attributes)
         if not outcome:
             return attributes
@@ -101,9 +103,21 @@ def _sizes(module: nn.Module) -> Iterator[tuple[str, int]]:
             yield name, value
 
 
-def _assignments(model: nn.Module, guesses: Guesses) -> Iterator[dict[tuple[str, str], tuple[int | str, bool]]]:
+def _of_class(path: str) -> str:
+    """Modules of one class are alike."""
+    return ""
+
+
+def _of_class_and_place(path: str) -> str:
+    """Modules of one class are alike at the same place of a block."""
+    return re.sub(r"\d+", "*", path)
+
+
+def _assignments(
+    model: nn.Module, guesses: Guesses, place: Callable[[str], str]
+) -> Iterator[dict[tuple[str, str], tuple[int | str, bool]]]:
     """What attributes may hold, the likeliest first; modules of one class are alike."""
-    classes = {key: (type(model.get_submodule(key[0])), key[1]) for key in guesses}
+    classes = {key: (type(model.get_submodule(key[0])), key[1], place(key[0])) for key in guesses}
     kinds = sorted(set(classes.values()), key=repr)
     numbers = [max(len(g) for key, g in guesses.items() if classes[key] == kind) for kind in kinds]
     for numbering in itertools.product(*map(range, numbers)):
