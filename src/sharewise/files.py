@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["CONFIGURATION_BYTES", "append", "open_regular", "read_bytes"]
+from sharewise.errors import CheckpointError
+
+__all__ = ["CONFIGURATION_BYTES", "append", "is_locked", "locked", "open_regular", "read_bytes"]
 
 CONFIGURATION_BYTES = 1 << 19
 """No configuration that people write or programs keep comes near this size."""
@@ -93,3 +97,47 @@ def _refusal(found: os.stat_result, path: Path, *, writing: bool) -> OSError | N
 def _no_file(path: Path) -> OSError:
     reason = "it is no regular file but a link, a pipe or a device; remove it, or put the file itself in its place"
     return OSError(errno.ELOOP, reason, str(path))
+
+
+@contextmanager
+def locked(folder: Path, before: str) -> Iterator[None]:
+    """Keep other processes from writing to a folder; the lock ends with the process, however that ends.
+
+    Args:
+        folder: that is there.
+        before: what has to wait, in words for the message.
+
+    Raises:
+        CheckpointError: when another process holds it, or what should be its file is none.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix: there is nothing to lock with
+        yield
+        return
+    try:
+        file = open_regular(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise CheckpointError(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(f"another process is writing to {folder}; wait for it or stop it {before}") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder; `False` where systems have none, or nobody ever locked it."""
+    try:
+        import fcntl
+
+        with open_regular(folder / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False

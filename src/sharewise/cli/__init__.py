@@ -16,7 +16,7 @@ from typing import TextIO
 
 from sharewise.cli.failures import explained
 from sharewise.cli.parser import Parser
-from sharewise.errors import SharewiseWarning, printable, unknown_name
+from sharewise.errors import ConfigurationError, SharewiseWarning, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -32,6 +32,7 @@ _VERBS = {
     "space": "show a space: its size, choices and decisions",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
+    "status": "say what of a folder of runs is finished, running, waiting or failed",
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where nobody reads the output any more. An error of the program itself is raised, with its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    first = _first_of_processes()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="replace")  # a terminal without × shows a question mark
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     sys.stdout.flush()  # here, where a full disk or a closed pipe can still be answered
     except KeyboardInterrupt as interruption:
         # A run with a folder says itself where it stands and how to go on.
-        print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
+        if first:
+            print(str(interruption) or "interrupted; a run with a folder continues with --resume", file=sys.stderr)
         return 128 + getattr(interruption, "number", signal.SIGINT)
     except BrokenPipeError:
         _discard_output()
@@ -72,8 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = explained(error)
         if line is None:
             raise
+        if not first and type(error).__name__ != "RanksError":
+            return 2  # which the first process says as well
         _report(line, type(error).__name__, as_json="--json" in words)
         return 2
+
+
+def _first_of_processes() -> bool:
+    """Whether this process speaks: of several that `torchrun` started, only the first."""
+    if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    return False
 
 
 def _report(line: str, kind: str, *, as_json: bool) -> None:
@@ -113,7 +126,13 @@ def _show(
     (file or sys.stderr).write(text)
 
 
+_TOGETHER = ("search", "train")
+"""Verbs that several processes share, as `torchrun` starts them."""
+
+
 def _dispatch(words: list[str]) -> int:
+    if words and words[0] in _VERBS and words[0] not in _TOGETHER and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigurationError(f"{words[0]} is one process: start it without torchrun")
     if words and words[0] in _VERBS:
         verb, rest = words[0], words[1:]
         module = import_module(f"sharewise.cli.{verb.replace('-', '_')}_verb")

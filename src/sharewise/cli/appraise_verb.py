@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sharewise.cli.declared import names_of_table
+from sharewise.cli.executor import add_executor
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
@@ -47,6 +48,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             repeats=options.repeats,
             resamples=options.resamples,
             jobs=options.jobs,
+            executor=options.executor,
             device=options.device,
             training_free=tuple(name for name in (options.training_free or "").split(",") if name),
             out=options.out,
@@ -85,6 +87,7 @@ def _add_options(parser: Parser) -> None:
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
     add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
+    add_executor(parser)
     add("--training-free", metavar="A,B,…", help="scores of untrained networks to judge beside: "
         f"{', '.join(names_of_table('sharewise.studies.training_free.scores', 'SCORES'))}")  # fmt: skip
     add("--device", help="where to compute (default: as the runs)")

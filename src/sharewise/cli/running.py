@@ -17,6 +17,7 @@ from sharewise.cli.declared import (
     names_of_table,
     own_and_others,
 )
+from sharewise.cli.executor import PROCESSES, add_executor
 from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
@@ -54,12 +55,14 @@ class Many:
     Args:
         seeds: of the searches.
         retrain: the words of `--retrain`: a recipe and what shall differ from it; empty for no retraining.
-        jobs: processes.
+        jobs: workers.
+        executor: where they are.
     """
 
     seeds: tuple[int, ...]
     retrain: tuple[str, ...]
     jobs: int
+    executor: str
 
 
 class Request:
@@ -203,8 +206,8 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | No
     """
     seeds, retrain = namespace.seeds, tuple(namespace.retrain or ())
     if seeds is None and not retrain:
-        if namespace.jobs is not None:
-            raise ConfigurationError("--jobs spreads several searches over processes: give --seeds")
+        if namespace.jobs is not None or namespace.executor != PROCESSES:
+            raise ConfigurationError("--jobs and --executor spread several searches over workers: give --seeds")
         return None
     single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
     for name, asked in single.items():
@@ -214,9 +217,8 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | No
             )
     if seeds is not None and getattr(namespace, "seed", None) is not None:
         raise ConfigurationError("give --seed for one search or --seeds for several, not both")
-    return Many(
-        (wanted.get("seed") or 0,) if seeds is None else seeds, retrain, 1 if namespace.jobs is None else namespace.jobs
-    )
+    under = (wanted.get("seed") or 0,) if seeds is None else seeds
+    return Many(under, retrain, 1 if namespace.jobs is None else namespace.jobs, namespace.executor)
 
 
 def require_run(path: str) -> str:
@@ -293,7 +295,8 @@ def _add_run(parser: Parser, command: str) -> None:
             help="train what every seed found by a recipe (see `sharewise list recipes`); options of the training or "
             "of its network may follow, such as epochs=3 channels=8",
         )
-        many.add_argument("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: 1)")
+        many.add_argument("--jobs", type=int, metavar="N", help="workers; results do not depend on them (default: 1)")
+        add_executor(many)
         run.add_argument(
             "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharewise.cli.executor import add_executor
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
@@ -28,7 +29,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         help="methods, spaces, data, seeds, budget and judge, as --print-config shows them",
     )
     add("--out", type=place, metavar="DIR", help="folder of the study; one that was cut off goes on")
-    add("--jobs", type=int, default=1, metavar="N", help="processes; results do not depend on them (default: 1)")
+    add("--jobs", type=int, default=1, metavar="N", help="workers; results do not depend on them (default: 1)")
+    add_executor(parser)
     add("--print-config", action="store_true", help="print the complete plan and stop")
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
@@ -44,7 +46,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         show_plan(plan)
         return 0
     with repeatable("study", words):
-        return run_study(plan, Path(options.out), options.jobs, as_json=options.json)
+        return run_study(plan, Path(options.out), options.jobs, options.executor, as_json=options.json)
 
 
 def show_plan(plan: StudyPlan) -> None:
@@ -54,18 +56,19 @@ def show_plan(plan: StudyPlan) -> None:
     print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
 
 
-def run_study(plan: StudyPlan, out: Path, jobs: int, *, as_json: bool) -> int:
+def run_study(plan: StudyPlan, out: Path, jobs: int, executor: str, *, as_json: bool) -> int:
     """Run a study, or go on with it, and print what may be said; the exit code is 1 where a search has no result.
 
     Args:
         plan: of the study.
         out: its folder.
-        jobs: processes.
+        jobs: workers.
+        executor: where they are.
         as_json: whether to print the results as one JSON object.
     """
     from sharewise.studies.study import study
 
-    found = study(plan, out=out, jobs=jobs, progress=Lines())
+    found = study(plan, out=out, jobs=jobs, executor=executor, progress=Lines())
     if as_json:
         print_json(dict(found.document))
     else:

@@ -33,6 +33,11 @@ class Batch(NamedTuple):
     inputs: Inputs
     targets: Tensor
 
+    @property
+    def examples(self) -> int:
+        """How many there are, also where this process holds only some of them."""
+        return len(self.inputs)
+
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """Move both tensors to `device`; inputs of floating point become `dtype` where one is given."""
         inputs: Inputs = self.inputs.to(device, non_blocking=True)

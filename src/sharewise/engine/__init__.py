@@ -42,6 +42,7 @@ from sharewise.engine.penalty import (
     ZeroOnePenalty,
 )
 from sharewise.engine.perturbation import Adversarial, Perturbation, RandomNoise
+from sharewise.engine.ranks import BATCH_NORMS, LedError, Ranks, RanksError
 from sharewise.engine.reaction import AdaptiveDecay, EarlyStop, Reaction
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.root_mean_square import RootMeanSquare
@@ -68,6 +69,7 @@ from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
 __all__ = [
+    "BATCH_NORMS",
     "EXTENSION_RATE",
     "PRECISIONS",
     "SELECTIONS",
@@ -97,6 +99,7 @@ __all__ = [
     "Exponential",
     "Extension",
     "Joint",
+    "LedError",
     "Level",
     "Limit",
     "Linear",
@@ -115,6 +118,8 @@ __all__ = [
     "Ramp",
     "RandomNoise",
     "RankSampled",
+    "Ranks",
+    "RanksError",
     "Reacted",
     "Reaction",
     "Recipe",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.data import Batch
+from sharewise.engine.ranks import ALONE, Ranks
 from sharewise.errors import ConfigurationError, unknown_name
 
 __all__ = ["PRECISIONS", "Numerics", "numerics"]
@@ -28,11 +29,13 @@ class Numerics:
             matrix products in bfloat16 by automatic mixed precision, which needs no loss scaling).
         channels_last: whether image networks store channels innermost, which is faster on tensor cores and
             not slower on CPUs.
+        ranks: the processes that share the run.
     """
 
     device: torch.device
     precision: str = "float32"
     channels_last: bool = True
+    ranks: Ranks = ALONE
 
     @property
     def dtype(self) -> torch.dtype:

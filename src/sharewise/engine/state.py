@@ -184,8 +184,8 @@ class SearchState:
         return Phase(step, *self.moment)
 
     def next_batch(self, role: Role) -> Batch:
-        """The next training batch of a role."""
-        return self.numerics.arrange(next(self.streams[role]))
+        """The next training batch of a role: this process's rows of it."""
+        return self.numerics.ranks.part(self.numerics.arrange(next(self.streams[role])))
 
     def evaluation_batches(self, role: Role, limit: int | None = None) -> list[Batch]:
         """The same examples in the same order at every call.

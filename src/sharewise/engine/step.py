@@ -59,9 +59,8 @@ def weight_step(
         loss = _loss(state, batch, leaves)
         torch.autograd.backward(loss if state.distribution.summed else loss / len(paths))
         losses.append(loss.detach())
-        state.charge("weights", leaves, len(batch.inputs), TRAINING)
-    _move_weights(state)
-    return torch.stack(losses).mean()
+        state.charge("weights", leaves, batch.examples, TRAINING)
+    return _move_weights(state, losses)
 
 
 def architecture_step(state: SearchState) -> Tensor:
@@ -93,8 +92,8 @@ def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str) -> Tens
     leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
-    state.charge(part, leaves, len(batch.inputs), EVALUATION)
-    return loss
+    state.charge(part, leaves, batch.examples, EVALUATION)
+    return state.numerics.ranks.slopes(loss, {})[0]
 
 
 def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -113,8 +112,8 @@ def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tu
     with frozen_statistics(state.supernet):
         loss = _loss(state, batch, leaves)
     slopes = gate_gradients(loss, leaves)
-    state.charge(part, leaves, len(batch.inputs), state.costs.gate_passes)
-    return loss.detach(), slopes
+    state.charge(part, leaves, batch.examples, state.costs.gate_passes)
+    return state.numerics.ranks.slopes(loss, slopes)
 
 
 def joint_step(state: SearchState) -> Tensor:
@@ -135,11 +134,11 @@ def joint_step(state: SearchState) -> Tensor:
             loss = _loss(state, batch, leaves)
             torch.autograd.backward(loss / len(paths))
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
+            state.numerics.ranks.add_up(list(cotangents.values()))
             state.distribution.pullback(gates, cotangents)
             losses.append(loss.detach())
-            state.charge("weights", leaves, len(batch.inputs), TRAINING)
-    _move_weights(state)
-    return torch.stack(losses).mean()
+            state.charge("weights", leaves, batch.examples, TRAINING)
+    return _move_weights(state, losses)
 
 
 def unrolled_step(
@@ -171,12 +170,13 @@ def unrolled_step(
     with _moving_architecture(state) as paths, frozen_statistics(state.supernet):
         for gates in paths:
             leaves = leaves_of(state, gates, differentiable=True)
-            loss, cotangents = _unrolled_gradients(state, train, batch, leaves, rate, radius)
+            own = _unrolled_gradients(state, train, batch, leaves, rate, radius)
+            loss, cotangents = state.numerics.ranks.slopes(*own)
             state.distribution.pullback(gates, {name: g / len(paths) for name, g in cotangents.items()})
             losses.append(loss)
             # To w, to w' and g, and the product: two passes more for each gradient of which it is made.
             inner = TRAINING + 2 * state.costs.gate_passes
-            for examples, passes in ((len(train.inputs), inner), (len(batch.inputs), TRAINING)):
+            for examples, passes in ((train.examples, inner), (batch.examples, TRAINING)):
                 state.charge("architecture", leaves, examples, passes)
     return torch.stack(losses).mean()
 
@@ -200,17 +200,18 @@ def reward_step(
     Returns:
         The mean metric, detached; as a reward, so that higher is better.
     """
-    task, host = state.task, []
+    task, host, ranks = state.task, [], state.numerics.ranks
     metric = task.metrics.get(task.primary, task.loss)
     with _moving_architecture(state, samples) as paths:
         with torch.no_grad(), frozen_statistics(state.supernet):
             for gates in paths:
                 batch = state.next_batch("architecture")
                 leaves = leaves_of(state, gates, differentiable=False)
-                with state.numerics.autocast():
+                with state.numerics.autocast(), ranks.forward(batch):
                     outputs = state.supernet(batch.inputs, leaves)
-                host.append(metric(outputs, batch.targets) * (1.0 if task.higher_is_better else -1.0))
-                state.charge("architecture", leaves, len(batch.inputs), EVALUATION)
+                value = ranks.metric(metric, outputs, batch.targets)
+                host.append(value * (1.0 if task.higher_is_better else -1.0))
+                state.charge("architecture", leaves, batch.examples, EVALUATION)
         log_probs = [_log_probability(gates) for gates in paths]
         rewards = torch.stack(host).to(log_probs[0])  # the one copy to the host in a step
         loss = torch.zeros_like(log_probs[0])
@@ -259,21 +260,28 @@ def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gate
 
 
 def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-    """The loss of a batch under leaf gates, at the supernet's weights or at others."""
+    """The loss of a batch under leaf gates, at the supernet's weights or at others: what this process adds to it."""
+    ranks = state.numerics.ranks
     with state.numerics.autocast():
-        if weights is None:
-            outputs = state.supernet(batch.inputs, leaves)
-        else:
-            outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
+        with ranks.forward(batch):
+            if weights is None:
+                outputs = state.supernet(batch.inputs, leaves)
+            else:
+                outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
         loss: Tensor = state.loss(outputs, batch.targets)
-    return loss
+    return loss if ranks.alone else loss * ranks.share(batch)
 
 
-def _move_weights(state: SearchState) -> None:
+def _move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
+    """Add up over processes, move w, and return the mean of the losses."""
+    loss, ranks = torch.stack(list(losses)).mean(), state.numerics.ranks
+    ranks.add_up([loss, *(p.grad for p in state.supernet.parameters() if p.grad is not None)])
+    ranks.settle_statistics(state.supernet)
     clip = state.recipe.weights.gradient_clip
     if clip is not None:
         nn.utils.clip_grad_norm_(state.supernet.parameters(), clip)
     state.weight_optimizer.step()
+    return loss
 
 
 def _log_probability(gates: Gates) -> Tensor:
@@ -300,6 +308,7 @@ def _unrolled_gradients(
         _loss(state, train, leaves), list(w.values()), create_graph=exact, allow_unused=True
     )
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
+    reached = dict(zip(reached, state.numerics.ranks.added_up(list(reached.values())), strict=True))
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
     if radius is None:
         loss = _loss(state, batch, leaves, ahead)
@@ -310,6 +319,7 @@ def _unrolled_gradients(
     inputs = [*ahead.values(), *(leaves[name].weights for name in gates)]
     both = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     v, total = dict(zip(ahead, both, strict=False)), dict(zip(gates, both[len(ahead) :], strict=True))
+    v = dict(zip(v, state.numerics.ranks.added_up(list(v.values())), strict=True))
     for name, product in _finite_difference(state, train, leaves, v, radius):
         total[name] = total[name] - rate * product
     return loss.detach(), total

@@ -14,6 +14,7 @@ from sharewise.cost import Latency, MultiplyAccumulates, Parameters, measure_lat
 from sharewise.data import Dataset
 from sharewise.data.sources import load as load_data
 from sharewise.engine import (
+    BATCH_NORMS,
     Callback,
     CostTarget,
     Extension,
@@ -66,6 +67,8 @@ class Configuration:
         checkpoint_every: steps between checkpoints within an epoch; one is always written after each epoch.
         text_length: tokens per example of a text.
         threads: of the CPU; small networks gain nothing from a second one. Sums depend on it in the last bits.
+        batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
+            or per-rank, by those of each process's rows.
     """
 
     space: str = "nasbench201"
@@ -82,10 +85,13 @@ class Configuration:
     checkpoint_every: int | None = None
     text_length: int | None = None
     threads: int | None = None
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
             raise ConfigurationError(f"threads must lie between 1 and {_MOST_THREADS}, got {self.threads}")
+        if self.batch_norm not in BATCH_NORMS:
+            raise unknown_name("batch_norm", self.batch_norm, BATCH_NORMS)
         if not 0 <= self.seed < 2**63:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
@@ -111,7 +117,7 @@ class Configuration:
     @property
     def place(self) -> Place:
         """Where the run computes."""
-        return Place(self.device, self.precision, self.threads)
+        return Place(self.device, self.precision, self.threads, self.batch_norm)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

@@ -6,6 +6,7 @@ import numbers
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,7 +19,7 @@ from sharewise.run.extending import begin, notes_of, wanted
 from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
-from sharewise.run.listeners import record_to
+from sharewise.run.listeners import record_to, stopping_together
 from sharewise.run.place import Keep
 
 __all__ = ["Record", "described", "execute"]
@@ -67,23 +68,44 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         result = run(state, callbacks)
         record.finish(result)
         return result
-    folder = RunFolder(keep.folder)
-    if keep.resume:
-        folder.read_config()
-    else:
-        folder.make()
+    if not state.numerics.ranks.first:
+        return _follow(state, keep)
+    folder, ranks = RunFolder(keep.folder), state.numerics.ranks
     asked = plain(record.configuration)
     interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
-    with folder.locked(), interruptible(interruption):
-        if not keep.resume:
-            facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
-            folder.create(asked, {**environment(state.numerics.device), **facts_of_data})
-        identity = identity_of(state, folder.read_stored_config())
-        ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
+    with ExitStack() as opened:
+        with ranks.leading():  # the others read what is checked by then
+            if keep.resume:
+                folder.read_config()
+            else:
+                folder.make()
+            opened.enter_context(folder.locked())
+            opened.enter_context(interruptible(interruption))
+            if not keep.resume:
+                facts_of_data = {f"data {key}": value for key, value in state.data.dataset.provenance.items()}
+                folder.create(asked, {**environment(state.numerics.device), "processes": ranks.world, **facts_of_data})
+            identity = identity_of(state, folder.read_stored_config())
+            ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
         listener = record_to(folder, identity, interruption, keep.every)
         result = run(state, (listener, *callbacks))
-        folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
-        write_report(folder.path)
+        with ranks.leading():
+            folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
+            write_report(folder.path)
+    return result
+
+
+def _follow(state: SearchState, keep: Keep) -> SearchResult:
+    """Take part in a run that another process keeps: compute everything, write nothing."""
+    assert keep.folder is not None
+    folder, ranks = RunFolder(keep.folder), state.numerics.ranks
+    interruption = Interruption.of_run(folder.path, "search", from_python=False)
+    with interruptible(interruption):
+        ranks.led()
+        content = folder.read_checkpoint() if keep.resume else None
+        if content is not None:
+            folder.restore(state, content["state"])
+        result = run(state, (stopping_together(interruption),))
+        ranks.led()
     return result
 
 

@@ -20,7 +20,7 @@ import yaml
 
 from sharewise.data.sources import relocated
 from sharewise.errors import CheckpointError, SharewiseError, SharewiseWarning
-from sharewise.files import CONFIGURATION_BYTES, open_regular, read_bytes
+from sharewise.files import CONFIGURATION_BYTES, locked, read_bytes
 from sharewise.run.checkpoint import CHECKPOINT_FORMAT, read_checkpoint, write_checkpoint
 from sharewise.run.history import History
 from sharewise.run.identity import Identity, difference
@@ -97,24 +97,7 @@ class RunFolder:
         Raises:
             CheckpointError: when another process holds it, or what should be its file is none.
         """
-        try:
-            import fcntl
-        except ImportError:  # not a Unix: there is nothing to lock with
-            yield
-            return
-        try:
-            file = open_regular(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise CheckpointError(f"cannot lock {self.path / '.lock'}: {error.strerror}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CheckpointError(
-                    f"another process is writing to {self.path}; wait for it or stop it before you resume the run"
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+        with locked(self.path, "before you resume the run"):
             for name in (self.checkpoint.name, self.result.name, self.report.name):
                 for leftover in self.path.glob(f".{name}.*"):  # of a process that was killed while it wrote
                     with contextlib.suppress(OSError):

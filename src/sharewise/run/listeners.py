@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sharewise.interruption import Interruption
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity
 
-__all__ = ["record_to", "tensorboard"]
+__all__ = ["record_to", "stopping_together", "tensorboard"]
 
 
 def record_to(
@@ -56,6 +57,7 @@ def record_to(
             interruption.stop(f"at step {state.step} of {state.total_steps}")
 
     def within_epoch(state: SearchState) -> None:
+        _hear(state, interruption)
         due = checkpoint_every is not None and state.step % checkpoint_every == 0
         if not due and interruption.asked is None:
             return
@@ -93,6 +95,35 @@ def record_to(
                 pass
 
     return listen
+
+
+def stopping_together(interruption: Interruption) -> Callback:
+    """Stop where the process that writes stops, in the other processes of a run.
+
+    Args:
+        interruption: whether a signal has asked this process, or another one, to stop.
+
+    Returns:
+        The callback.
+    """
+
+    def listen(state: SearchState, event: Event) -> None:
+        interruption.patient = state.step < state.total_steps
+        if isinstance(event, Stepped):
+            _hear(state, interruption)
+        between = bool(state.step % state.steps_per_epoch) and state.step < state.total_steps
+        ended = isinstance(event, EpochEnded) or (isinstance(event, Stepped) and between)
+        if ended and interruption.asked is not None:
+            interruption.stop(f"at step {state.step} of {state.total_steps}")
+
+    return listen
+
+
+def _hear(state: SearchState, interruption: Interruption) -> None:
+    """A signal to one process is one to all of them."""
+    asked = interruption.asked
+    if not state.numerics.ranks.alone and state.numerics.ranks.any(asked is not None) and asked is None:
+        interruption.asked = signal.SIGTERM
 
 
 def tensorboard(folder: Path) -> Callback:

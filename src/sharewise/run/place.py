@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 
 from sharewise.engine import Extension, Numerics, numerics
 from sharewise.errors import ConfigurationError
+from sharewise.run.joining import joined, ranks_here
 
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
 
@@ -25,6 +27,7 @@ class Place:
         device: `"auto"` (CUDA where there is one, else the CPU), `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         threads: of the CPU; `None` for as many as torch takes by itself.
+        batch_norm: of several processes that share a run; see `Ranks`.
 
     Example:
         >>> Place("cpu").numerics().dtype
@@ -34,22 +37,28 @@ class Place:
     device: str = "auto"
     precision: str = "float32"
     threads: int | None = None
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
 
     def numerics(self) -> Numerics:
-        """Device and precision as the engine reads them.
+        """Device and precision as the engine reads them, and which of the processes of `torchrun` this is.
 
         Raises:
             ConfigurationError: when the device is unknown or absent, or the precision unknown.
         """
-        return numerics(self.device, self.precision)
+        ranks = ranks_here(self.batch_norm)
+        device = self.device
+        if not ranks.alone and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+            device = f"cuda:{os.environ.get('LOCAL_RANK', ranks.rank)}"
+        return replace(numerics(device, self.precision), ranks=ranks)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Compute with so many threads within the block."""
+        """Compute with so many threads within the block, and reach the other processes of the run."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
-            yield
+            with joined(self.numerics()):
+                yield
         finally:
             torch.set_num_threads(before)
 

@@ -27,6 +27,7 @@ from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
+from sharewise.studies.executors import PROCESSES
 from sharewise.studies.judgement import Supernets, judge
 from sharewise.studies.results import ResultFolder
 from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
@@ -79,6 +80,7 @@ def appraise(
     repeats: int = 500,
     resamples: int = 1000,
     jobs: int | None = None,
+    executor: str = PROCESSES,
     device: str | None = None,
     training_free: Sequence[str] = (),
     out: str | Path | None = None,
@@ -109,6 +111,7 @@ def appraise(
         repeats: of each search beside.
         resamples: of the bootstrap over architectures.
         jobs: processes; by default one per core for folders on a CPU, else one. Results do not depend on it.
+        executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
         device: overrides the runs'.
         training_free: scores that need no training, to be judged beside the supernets; keys of
             `sharewise.studies.training_free.SCORES`.
@@ -161,7 +164,7 @@ def appraise(
     if not searches:
         raise ConfigurationError("there is nothing to appraise: give at least one finished search")
     by_seed(searches)  # before anything is trained
-    workers = Workers(_default_jobs(searches, device) if jobs is None else jobs, told or silent)
+    workers = Workers(_default_jobs(searches, device) if jobs is None else jobs, told or silent, executor)
     appraising = _Appraising(design, searches, workers, device, place)
     with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
         return appraising.run(began)
@@ -264,10 +267,16 @@ class _Appraising:
 
     def run(self, began: float) -> Appraisal:
         """From the sample to the verdict."""
-        design, first = self.design, self.runs[0].open()
-        if self.folder is not None:
-            ResultFolder(self.folder, "appraisal").begin(design.plan(first))
-        sample = self._sample(first)
+        first = self.runs[0].open()
+        if self.folder is None:
+            return self._answered(first, began)
+        results = ResultFolder(self.folder, "appraisal")
+        results.begin(self.design.plan(first))
+        with results.locked():
+            return self._answered(first, began)
+
+    def _answered(self, first: SearchState, began: float) -> Appraisal:
+        design, sample = self.design, self._sample(first)
         siblings = missing_siblings(self.runs, design.seeds, self.folder, self.device, self.workers)
         named = by_seed([*self.runs, *siblings])
         with one_thread() if first.numerics.device.type == "cpu" else nullcontext():
@@ -293,7 +302,7 @@ class _Appraising:
         document["notes"] = [*design.source.notes(first, truth), *document["notes"]]
         if self.folder is not None:
             _write(self.folder, document, _rows(truth, supernets), described)
-            effort = {"jobs": self.workers.jobs, "seconds": time.perf_counter() - began}
+            effort = {**self.workers.facts(), "seconds": time.perf_counter() - began}
             facts = {**environment(first.numerics.device), **effort}
             RunFolder(self.folder).write_json(self.folder / "environment.json", facts)
         return Appraisal(judgement.verdict.sentence, document, self.folder)

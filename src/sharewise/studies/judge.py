@@ -23,7 +23,7 @@ from sharewise.run.standalone import TrainingRecipe
 from sharewise.spaces import load
 from sharewise.studies.cells import Step, Trail
 from sharewise.studies.plan import JudgeSettings, StudyPlan
-from sharewise.studies.workers import Failure, Progress, attempt
+from sharewise.studies.workers import Failure, Progress, Workers
 
 __all__ = ["Judge", "Judged", "judge_of"]
 
@@ -65,18 +65,18 @@ class Judge(ABC):
         return {}
 
 
-def judge_of(plan: StudyPlan, folder: Path, jobs: int) -> Judge:
+def judge_of(plan: StudyPlan, folder: Path, workers: Workers) -> Judge:
     """The judge of a plan; whatever is wrong with it is an error before anything is run.
 
     Args:
         plan: of the study.
         folder: of its results, in which trainings are kept.
-        jobs: processes.
+        workers: do what takes long.
 
     Raises:
         ConfigurationError: when the table, its data set or the options of trainings do not fit.
     """
-    return _JUDGES[plan.judge.by](plan, folder, jobs)
+    return _JUDGES[plan.judge.by](plan, folder, workers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class _Tabulated(Judge):
     values: Mapping[str, np.ndarray[Any, Any]]
 
     @classmethod
-    def of(cls, plan: StudyPlan, folder: Path, jobs: int) -> _Tabulated:
+    def of(cls, plan: StudyPlan, folder: Path, workers: Workers) -> _Tabulated:
         assert plan.judge.table is not None
         table = open_table(plan.judge.table)
         tested = [c.key.dataset for c in table.columns if (c.key.metric, c.key.split) == ("accuracy", "test")]
@@ -180,16 +180,16 @@ class _Trained(Judge):
     recipe: TrainingRecipe
     settings: JudgeSettings
     folder: Path
-    jobs: int
+    workers: Workers
 
     @classmethod
-    def of(cls, plan: StudyPlan, folder: Path, jobs: int) -> _Trained:
+    def of(cls, plan: StudyPlan, folder: Path, workers: Workers) -> _Trained:
         legal = ["recipe", *(field.name for field in fields(TrainingRecipe))]
         for name in plan.judge.training:
             if name not in legal:
                 raise unknown_name("option of judge: training:", name, legal)
         recipe = training_of(plan.judge.training)
-        found = cls(recipe, plan.judge, folder / "trainings", jobs)
+        found = cls(recipe, plan.judge, folder / "trainings", workers)
         for cell in plan.cells():
             found.configuration(cell.configuration, "").network_options()  # a wrong option is an error now
         return found
@@ -212,7 +212,7 @@ class _Trained(Judge):
         missing = [task for path, task in tasks.items() if not RunFolder(path).result.exists()]
         done, failed = len(tasks) - len(missing), dict[Path, str]()
         progress("trained", done, len(tasks))
-        for (_, path), found in attempt(_train, missing, min(self.jobs, len(missing)) or 1):
+        for (_, path), found in self.workers.attempt(_train, missing):
             done += 1
             progress("trained", done, len(tasks))
             if isinstance(found, Failure):
@@ -288,8 +288,8 @@ def _scale_of(trails: Sequence[Trail], what: str) -> Scale:
     return Scale(what, unit or task.primary, task.higher_is_better)
 
 
-_JUDGES: Mapping[str, Callable[[StudyPlan, Path, int], Judge]] = {
-    "inherited": lambda plan, folder, jobs: _Inherited(),
+_JUDGES: Mapping[str, Callable[[StudyPlan, Path, Workers], Judge]] = {
+    "inherited": lambda plan, folder, workers: _Inherited(),
     "table": _Tabulated.of,
     "training": _Trained.of,
 }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, SharewiseError
-from sharewise.files import read_bytes
+from sharewise.files import locked, read_bytes
 from sharewise.sealed_json import parse_json, sealed, unsealed
 
 __all__ = ["ResultFolder"]
@@ -73,7 +74,19 @@ class ResultFolder:
 
     def _may_be_put_right(self, stored: str) -> bool:
         """A plan that names its kind, and under which nothing was kept, was a mistake in the command."""
-        return f'"kind": "{self.kind}"' in stored and all(other == self.plan for other in self.path.iterdir())
+        return f'"kind": "{self.kind}"' in stored and all(
+            other.name in (self.plan.name, ".lock") for other in self.path.iterdir()
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from working on the same plan; the lock ends with the process, however that ends.
+
+        Raises:
+            CheckpointError: when another process holds it.
+        """
+        with locked(self.path, f"before you go on with the {self.kind}"):
+            yield
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A document, empty where there is none yet.

@@ -287,7 +287,7 @@ def score(
 
     def ask(missing: list[Architecture]) -> Iterator[tuple[Architecture, Any]]:
         done = len(architectures) - len(missing)
-        if min(workers.jobs, len(missing)) > 1:
+        if missing and not workers.at_most(len(missing)).here:
             begin = partial(_begin_worker, source, scoring)
             yield from workers.do(title, _work, missing, done=done, begin=begin)
         elif not missing:

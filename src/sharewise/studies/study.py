@@ -21,10 +21,11 @@ from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
 from sharewise.studies.cells import CellTask, Price, Trail, price_of, read_trail, run_cell
+from sharewise.studies.executors import PROCESSES
 from sharewise.studies.judge import Judge, Judged, judge_of
 from sharewise.studies.plan import Cell, StudyPlan
 from sharewise.studies.results import ResultFolder
-from sharewise.studies.workers import Failure, Progress, attempt, silent
+from sharewise.studies.workers import Failure, Progress, Workers, silent
 
 __all__ = ["Study", "study"]
 
@@ -59,6 +60,7 @@ def study(
     *,
     out: str | Path,
     jobs: int = 1,
+    executor: str = PROCESSES,
     progress: Progress = silent,
 ) -> Study:
     """Run all searches of a plan, judge what they found, and say what may be said.
@@ -70,7 +72,8 @@ def study(
     Args:
         plan: as a value, as plain values, or in a YAML file.
         out: folder of the study.
-        jobs: processes of one thread each; results do not depend on them.
+        jobs: workers of one thread each; results do not depend on them.
+        executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
         progress: told what is being done.
 
     Returns:
@@ -89,14 +92,14 @@ def study(
         >>> list(found.document["panels"]), found.failures
         (['toy-tied-width, digits'], {})
     """
-    place, jobs = given.folder("out", out), given.whole("jobs", jobs)
     given.function("progress", progress, "what is done, how much of it, and how much there is")
+    place, workers = given.folder("out", out), Workers(given.whole("jobs", jobs), progress, executor)
     plan = _plan_of(plan)
     cells, folder = plan.cells(), ResultFolder(place, "study")
-    judge = judge_of(plan, folder.path, jobs)
+    judge = judge_of(plan, folder.path, workers)
     folder.begin({"kind": "study", **plan.to_plain()})
-    with whole(folder.path, f"sharewise.study(…, out={str(folder.path)!r})"):
-        return _judged(plan, cells, folder, judge, jobs, progress)
+    with folder.locked(), whole(folder.path, f"sharewise.study(…, out={str(folder.path)!r})"):
+        return _judged(plan, cells, folder, judge, workers)
 
 
 def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any]) -> StudyPlan:
@@ -113,19 +116,17 @@ def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any]) -> StudyPlan:
     return plan
 
 
-def _judged(
-    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge: Judge, jobs: int, progress: Progress
-) -> Study:
+def _judged(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge: Judge, workers: Workers) -> Study:
     """From the searches to what may be said of them."""
-    failures = _run(plan, cells, folder, jobs, progress)
+    failures = _run(plan, cells, folder, workers)
     finished = [cell for cell in cells if cell.name not in failures]
     trails = [read_trail(cell, folder.path / "runs" / cell.name) for cell in finished]
-    judged = judge.judged(trails, progress) if trails else []
+    judged = judge.judged(trails, workers.progress) if trails else []
     failures |= {t.cell.name: j.reason for t, j in zip(trails, judged, strict=True) if j.reason}
     known = [(t, j) for t, j in zip(trails, judged, strict=True) if not j.reason]
     document = {"kind": "study", "plan": plan.to_plain(), **_document(plan, judge, known), "failures": failures}
     folder.write_json("study.json", to_plain(document))
-    folder.write_json("environment.json", {**environment(torch.device("cpu")), "jobs": jobs})
+    folder.write_json("environment.json", {**environment(torch.device("cpu")), **workers.facts()})
     write_study(folder.path)
     sentences = {
         name: [one["sentence"] for one in panel["verdicts"]] or panel["means"]
@@ -138,9 +139,9 @@ def _judged(
 # Running
 
 
-def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, jobs: int, progress: Progress) -> dict[str, str]:
+def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, workers: Workers) -> dict[str, str]:
     """Run what is not finished; why cells failed, by their names."""
-    prices, failures = _prices(plan, cells, folder, jobs, progress)
+    prices, failures = _prices(plan, cells, folder, workers)
     tasks = [
         CellTask(cell, folder.path / "runs" / cell.name, plan.budget, prices.get(_arm_of(cell)))
         for cell in cells
@@ -148,10 +149,10 @@ def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, jobs: int
     ]
     missing = [task for task in tasks if not task.finished]
     done = len(tasks) - len(missing)
-    progress("searched", done, len(tasks))
-    for task, found in attempt(run_cell, missing, min(jobs, len(missing)) or 1):
+    workers.progress("searched", done, len(tasks))
+    for task, found in workers.attempt(run_cell, missing):
         done += 1
-        progress("searched", done, len(tasks))
+        workers.progress("searched", done, len(tasks))
         if isinstance(found, Failure):
             failures[task.cell.name] = found.reason
     return failures
@@ -162,7 +163,7 @@ def _arm_of(cell: Cell) -> str:
 
 
 def _prices(
-    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, jobs: int, progress: Progress
+    plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, workers: Workers
 ) -> tuple[dict[str, Price], dict[str, str]]:
     """What the steps of every arm cost, where a budget of multiply-accumulates asks for it; found once and kept."""
     if plan.budget.multiply_accumulates is None:
@@ -174,14 +175,14 @@ def _prices(
         first.setdefault(_arm_of(cell), cell.configuration)
     missing = [name for name in first if name not in prices]
     reasons: dict[str, str] = {}
-    progress("priced", len(prices), len(first))
-    for (name, _), found in attempt(_priced, [(name, first[name]) for name in missing], min(jobs, len(missing)) or 1):
+    workers.progress("priced", len(prices), len(first))
+    for (name, _), found in workers.attempt(_priced, [(name, first[name]) for name in missing]):
         if isinstance(found, Failure):
             reasons[name] = f"its steps could not be priced: {found.reason}"
             continue
         prices[name] = found
         folder.write_json("prices.json", {name: asdict(prices[name]) for name in first if name in prices})
-        progress("priced", len(prices), len(first))
+        workers.progress("priced", len(prices), len(first))
     return prices, {cell.name: reasons[_arm_of(cell)] for cell in cells if _arm_of(cell) in reasons}
 
 

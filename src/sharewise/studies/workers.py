@@ -1,22 +1,20 @@
-"""Work that is spread over processes, one per core, whose results come back in any order."""
+"""Work that is spread over workers, whose results come back in any order."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 
 from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.studies.executors import PROCESSES, WorkerDied, opened, require_executor
 
 __all__ = ["HERE", "Failure", "Progress", "Workers", "attempt", "cores", "one_thread", "silent", "spread"]
 
@@ -24,6 +22,9 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is finished, and how much there is."""
+
+_TRIES = 5
+"""How often a task is begun whose worker died: it goes on where its folder stands."""
 
 
 def silent(what: str, done: int, of: int) -> None:
@@ -36,11 +37,12 @@ class Workers:
     """Who does the work, and who is told how far it is.
 
     Args:
-        jobs: processes, at least 1; results do not depend on their number.
+        jobs: workers, at least 1; results do not depend on their number.
         progress: told how much is finished.
+        executor: `"processes"`, or an engine of `sharewise.studies.executors`, with its address after `://`.
 
     Raises:
-        ConfigurationError: when `jobs` is less than 1.
+        ConfigurationError: when `jobs` is less than 1, or the executor is unknown.
 
     Example:
         >>> sorted(Workers().do("squared", abs, [-2, 1]))
@@ -49,14 +51,21 @@ class Workers:
 
     jobs: int = 1
     progress: Progress = silent
+    executor: str = PROCESSES
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ConfigurationError(f"jobs must be at least 1, got {self.jobs}")
+        require_executor(self.executor)
 
     def at_most(self, jobs: int | None) -> Workers:
-        """The same with no more processes than so many; `None` sets no limit."""
+        """The same with no more workers than so many; `None` sets no limit."""
         return self if jobs is None else replace(self, jobs=min(jobs, self.jobs))
+
+    @property
+    def here(self) -> bool:
+        """Whether tasks are done in this very process."""
+        return self.jobs == 1 and self.executor == PROCESSES
 
     def do(
         self,
@@ -74,14 +83,22 @@ class Workers:
             work: a function of a module.
             tasks: what to do.
             done: how many were finished before.
-            begin: called once in each new process.
+            begin: called once in each new worker.
         """
         of = done + len(tasks)
         self.progress(title, done, of)
-        for pair in spread(work, tasks, min(self.jobs, len(tasks)) or 1, begin):
+        for pair in spread(work, tasks, min(self.jobs, len(tasks)) or 1, begin, self.executor):
             yield pair
             done += 1
             self.progress(title, done, of)
+
+    def attempt(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | Failure]]:
+        """Do tasks as the function `attempt` does."""
+        return attempt(work, tasks, min(self.jobs, len(tasks)) or 1, self.executor)
+
+    def facts(self) -> dict[str, Any]:
+        """For a record of how results were made, which do not depend on it."""
+        return {"jobs": self.jobs, "executor": self.executor}
 
 
 HERE = Workers()
@@ -112,49 +129,71 @@ def spread(
     tasks: Sequence[Task],
     jobs: int,
     begin: Callable[[], None] | None = None,
+    executor: str = PROCESSES,
 ) -> Iterator[tuple[Task, Result]]:
-    """Do tasks in fresh processes, or in this one where a single job is asked for.
+    """Do tasks by several workers, or in this process where a single job is asked for.
 
-    Every process computes on one thread. What is not finished when the caller stops listening is given up.
+    Every worker computes on one thread. A task whose worker died is begun again, so that one with a folder goes on
+    where it stood. What is not finished when the caller stops listening is given up.
 
     Args:
         work: a function of a module, since other processes import it.
         tasks: what to do.
-        jobs: processes, at least 1.
-        begin: called once in each new process before its first task; not called where there is a single job.
+        jobs: workers, at least 1.
+        begin: called once in each new worker before its first task; not called where tasks are done in this process.
+        executor: of the tasks; see `Workers`.
 
     Returns:
         Tasks with their results, as they come.
 
     Raises:
         ConfigurationError: when `jobs` is less than 1.
-        SharewiseError: what a task raises, or when a process was killed.
+        SharewiseError: what a task raises, or when workers die in it again and again.
 
     Example:
         >>> sorted(spread(abs, [-2, 1], jobs=1))
         [(-2, 2), (1, 1)]
     """
+    for task, found in _done(work, tasks, jobs, begin, executor):
+        if isinstance(found, WorkerDied):
+            raise SharewiseError(
+                f"workers died {_TRIES} times in one task: {found}; what is finished is kept. Go on with fewer --jobs"
+            )
+        yield task, found
+
+
+def _done(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    begin: Callable[[], None] | None,
+    executor: str,
+) -> Iterator[tuple[Task, Result | WorkerDied]]:
+    """Tasks with their results, or with how their last worker died."""
     if jobs < 1:
         raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
-    if jobs == 1 or not tasks:
+    if not tasks or (jobs == 1 and executor == PROCESSES):
         with one_thread():
             for task in tasks:
                 yield task, work(task)
         return
-    # Fresh processes: a fork would copy torch's locked thread pools, and CUDA not at all.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_begin, initargs=(begin,))
-    try:
-        with _children_told():
-            futures = {pool.submit(_until_told, work, task): task for task in tasks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise SharewiseError(
-            "a process of the pool died, perhaps for want of memory; what is finished is kept. Go on with fewer --jobs"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    deaths: Counter[int] = Counter()
+    with opened(executor, min(jobs, len(tasks)), begin) as pool:
+        waiting = {pool.submit(work, task): number for number, task in enumerate(tasks)}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                number = waiting.pop(future)
+                error = future.exception()
+                if error is None:
+                    yield tasks[number], future.result()
+                    continue
+                if not isinstance(error, WorkerDied):
+                    raise error
+                deaths[number] += 1
+                if deaths[number] < _TRIES:
+                    waiting[pool.submit(work, tasks[number])] = number
+                else:
+                    yield tasks[number], error
 
 
 @final
@@ -166,16 +205,15 @@ class Failure:
 
 
 def attempt(
-    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, executor: str = PROCESSES
 ) -> Iterator[tuple[Task, Result | Failure]]:
     """Do tasks as `spread` does, but let none stop the others: what fails comes back as its failure.
-
-    Every process does one task after another, so that one which is killed takes nothing but its own task with it.
 
     Args:
         work: a function of a module.
         tasks: what to do.
-        jobs: processes, at least 1.
+        jobs: workers, at least 1.
+        executor: of the tasks; see `Workers`.
 
     Returns:
         Tasks with their results, or why they have none, as they come.
@@ -184,37 +222,8 @@ def attempt(
         >>> list(attempt(int, ["1", "x"], jobs=1))
         [('1', 1), ('x', Failure(reason="ValueError: invalid literal for int() with base 10: 'x'"))]
     """
-    if jobs == 1 or not tasks:
-        with one_thread():
-            for task in tasks:
-                yield task, _attempted(work, task)
-        return
-    own = threading.local()
-    pools: list[ProcessPoolExecutor] = []
-
-    def do(task: Task) -> Result | Failure:
-        if getattr(own, "pool", None) is None:
-            context = multiprocessing.get_context("spawn")
-            own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(None,))
-            pools.append(own.pool)
-        try:
-            found: Result | Failure = own.pool.submit(_until_told, partial(_attempted, work), task).result()
-        except BrokenProcessPool:
-            own.pool.shutdown(wait=False)
-            own.pool = None
-            return Failure("its process was killed, perhaps for want of memory")
-        return found
-
-    with ThreadPoolExecutor(min(jobs, len(tasks))) as threads:
-        try:
-            with _children_told():
-                futures = {threads.submit(do, task): task for task in tasks}
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            for pool in pools:
-                pool.shutdown(wait=False, cancel_futures=True)
+    for task, found in _done(partial(_attempted, work), tasks, jobs, None, executor):
+        yield task, Failure(str(found)) if isinstance(found, WorkerDied) else found
 
 
 def _attempted(work: Callable[[Task], Result], task: Task) -> Result | Failure:
@@ -224,39 +233,3 @@ def _attempted(work: Callable[[Task], Result], task: Task) -> Result | Failure:
         return Failure(str(error).splitlines()[0])
     except Exception as error:  # a task of a stranger's method may raise anything, and must not stop the others
         return Failure(f"{type(error).__name__}: {error}".splitlines()[0])
-
-
-@contextmanager
-def _children_told() -> Iterator[None]:
-    """Hand an interruption on to the processes that began within the block, so that their runs write checkpoints."""
-    before = set(multiprocessing.active_children())
-    try:
-        yield
-    except KeyboardInterrupt:
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-
-
-def _until_told(work: Callable[[Task], Result], task: Task) -> Result:
-    """Do a task in a process of a pool, which ends with an interruption instead of taking the next task."""
-    try:
-        return work(task)
-    except KeyboardInterrupt:
-        os._exit(1)
-
-
-def _begin(begin: Callable[[], None] | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent hears it too, and hands it on once
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    if begin is not None:
-        begin()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed can tell nobody; without this its workers would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -1,0 +1,340 @@
+"""Executors: where tasks are done. Processes of this machine, or an engine that the user has, behind one interface.
+
+Whatever an engine calls the end of a worker is told as `WorkerDied`. Nothing is pickled but functions by their names,
+and plain values; results do not depend on the engine or on the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar, final
+
+import torch
+
+from sharewise.errors import ConfigurationError, unknown_name
+
+__all__ = ["EXECUTORS", "PROCESSES", "WorkerDied", "opened", "require_executor"]
+
+Result = TypeVar("Result")
+Begin = Callable[[], None]
+
+PROCESSES = "processes"
+"""The executor that needs nothing: processes of this machine."""
+
+
+class WorkerDied(Exception):  # noqa: N818 - an event rather than a fault
+    """A worker has ended within a task, which another one may take up again."""
+
+
+@contextmanager
+def opened(executor: str, jobs: int, begin: Begin | None = None) -> Iterator[Executor]:
+    """An executor of `concurrent.futures`, each of whose workers computes on one thread.
+
+    Args:
+        executor: the name of one of `EXECUTORS`, and after `://` where it is.
+        jobs: workers, or as many tasks at once, at least 1.
+        begin: called once in each worker before its first task.
+
+    Raises:
+        ConfigurationError: for an unknown name, an engine that is not installed, or one that cannot be reached.
+
+    Example:
+        >>> with opened("processes", jobs=1) as pool:
+        ...     pool.submit(abs, -2).result()
+        2
+    """
+    name, address = require_executor(executor)
+    with EXECUTORS[name](address, jobs) as pool:
+        yield _Prepared(pool, begin)
+
+
+def require_executor(executor: str) -> tuple[str, str]:
+    """The name of an engine, and where it is.
+
+    Raises:
+        ConfigurationError: for an unknown name.
+
+    Example:
+        >>> require_executor("ray://head:10001")
+        ('ray', 'head:10001')
+    """
+    name, _, address = executor.partition("://")
+    if name not in EXECUTORS:
+        raise unknown_name("executor", name, EXECUTORS)
+    return name, address
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a worker
+
+
+@final
+@dataclass(frozen=True)
+class _Raised:
+    """What a task raised, as a value, so that no engine wraps it in words of its own."""
+
+    error: Exception
+
+
+_begun: list[str] = []
+"""By its digest, what this process was prepared for."""
+
+
+def _in_worker(begin: Begin | None, work: Callable[..., Any], *args: Any) -> Any:
+    torch.set_num_threads(1)
+    if begin is not None:
+        digest = hashlib.sha256(pickle.dumps(begin)).hexdigest()
+        if _begun[-1:] != [digest]:
+            begin()
+            _begun.append(digest)
+    try:
+        return work(*args)
+    except Exception as error:
+        return _Raised(error)
+
+
+@final
+class _Prepared(Executor):
+    """Hands tasks to an engine, with what its workers need before."""
+
+    def __init__(self, pool: Executor, begin: Begin | None) -> None:
+        self._pool, self._begin = pool, begin
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """See `concurrent.futures.Executor.submit`; arguments by name are not passed on."""
+        return _followed(self._pool.submit(_in_worker, self._begin, fn, *args))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See `concurrent.futures.Executor.shutdown`."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _followed(inner: Future[Any]) -> Future[Any]:
+    """A future that has what another one will have, and raises what its task raised."""
+    outer: Future[Any] = Future()
+
+    def pass_on(done: Future[Any]) -> None:
+        if done.cancelled():
+            outer.cancel()
+            outer.set_running_or_notify_cancel()
+            return
+        error = done.exception()
+        value = None if error is not None else done.result()
+        if isinstance(value, _Raised):
+            error = value.error
+        if error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(value)
+
+    inner.add_done_callback(pass_on)
+    return outer
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Processes of this machine
+
+
+@final
+class _Processes(Executor):
+    """Pools of one process each, so that one which is killed takes nothing but its own task with it."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads, self._own = ThreadPoolExecutor(jobs), threading.local()
+        self._pools: list[ProcessPoolExecutor] = []
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """See `concurrent.futures.Executor.submit`."""
+        return self._threads.submit(self._do, fn, args)
+
+    def _do(self, fn: Callable[..., Result], args: tuple[Any, ...]) -> Result:
+        if getattr(self._own, "pool", None) is None:
+            # Fresh processes: a fork would copy torch's locked thread pools, and CUDA not at all.
+            context = multiprocessing.get_context("spawn")
+            self._own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_process)
+            self._pools.append(self._own.pool)
+        try:
+            found: Result = self._own.pool.submit(_until_told, fn, *args).result()
+        except BrokenProcessPool:
+            self._own.pool.shutdown(wait=False)
+            self._own.pool = None
+            raise WorkerDied("its process was killed, perhaps for want of memory") from None
+        return found
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See `concurrent.futures.Executor.shutdown`."""
+        self._threads.shutdown(wait=False, cancel_futures=cancel_futures)
+        for pool in self._pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def _until_told(work: Callable[..., Result], *args: Any) -> Result:
+    """Do a task in a process of a pool, which ends with an interruption instead of taking the next task."""
+    try:
+        return work(*args)
+    except KeyboardInterrupt:
+        os._exit(1)
+
+
+def _begin_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent hears it too, and hands it on once
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed can tell nobody; without this its workers would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _processes(address: str, jobs: int) -> Iterator[Executor]:
+    if address:
+        raise ConfigurationError(f"executor {PROCESSES!r} is this machine and takes no address, got {address!r}")
+    pool, before = _Processes(jobs), set(multiprocessing.active_children())
+    try:
+        yield pool
+    except KeyboardInterrupt:  # is handed on, so that runs write checkpoints
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Engines of others
+
+
+@final
+class _Told(Executor):
+    """An engine as a function from a task to a future, whose own word for the end of a worker is translated."""
+
+    def __init__(self, submit: Callable[..., Future[Any]], died: tuple[type[BaseException], ...]) -> None:
+        self._submit, self._died = submit, died
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """See `concurrent.futures.Executor.submit`."""
+        outer: Future[Any] = Future()
+
+        def pass_on(done: Future[Any]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if done.cancelled() or isinstance(error, self._died):
+                outer.set_exception(WorkerDied(f"its worker has ended: {_first_line(error)}"))
+            elif error is not None:
+                outer.set_exception(error)
+            else:
+                outer.set_result(done.result())
+
+        self._submit(fn, *args).add_done_callback(pass_on)
+        return outer
+
+
+def _first_line(error: BaseException | None) -> str:
+    return "it was cancelled" if error is None else (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _imported(executor: str, module: str) -> Any:
+    """A module of an optional extra.
+
+    Raises:
+        ConfigurationError: when it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigurationError(
+            f"executor {executor!r} is an optional extra: install it with pip install 'sharewise[{executor}]'"
+        ) from None
+
+
+def _unreachable(engine: str, address: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"no {engine} answers at {address or 'this machine'}: {_first_line(error)}")
+
+
+@contextmanager
+def _ray(address: str, jobs: int) -> Iterator[Executor]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray, words = _imported("ray", "ray"), _imported("ray", "ray.exceptions")
+    began = not ray.is_initialized()
+    if began:
+        local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+        try:
+            ray.init(address=f"ray://{address}" if address else None, log_to_driver=False, **local)
+        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            raise _unreachable("Ray cluster", address, error) from None
+    remote = ray.remote(num_cpus=1, max_retries=0)(_in_ray)
+    try:
+        died = (words.WorkerCrashedError, words.NodeDiedError, words.RaySystemError)
+        yield _Told(lambda fn, *args: remote.remote(fn, *args).future(), died)
+    finally:
+        if began:
+            ray.shutdown()
+
+
+def _in_ray(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
+
+
+@contextmanager
+def _dask(address: str, jobs: int) -> Iterator[Executor]:
+    dask = _imported("dask", "distributed")
+    try:
+        local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+        place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
+        client = dask.Client(place, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise _unreachable("Dask scheduler", address, error) from None
+    try:
+        yield _Told(client.get_executor(pure=False).submit, (dask.KilledWorker,))
+    finally:
+        client.close()
+        if not address:
+            place.close()
+
+
+@contextmanager
+def _slurm(address: str, jobs: int) -> Iterator[Executor]:
+    submitit, words = _imported("slurm", "submitit"), _imported("slurm", "submitit.core.utils")
+    with tempfile.TemporaryDirectory(prefix="sharewise-slurm-", dir=".") as logs, ThreadPoolExecutor(jobs) as waiting:
+        cluster = submitit.AutoExecutor(folder=logs)  # SLURM where there is one, else processes of this machine
+        cluster.update_parameters(timeout_min=24 * 60, cpus_per_task=1, name="sharewise")
+        if address:
+            cluster.update_parameters(slurm_partition=address)
+        running: list[Any] = []
+
+        def done(fn: Callable[..., Any], *args: Any) -> Any:
+            running.append(job := cluster.submit(fn, *args))
+            return job.result()
+
+        try:
+            yield _Told(lambda fn, *args: waiting.submit(done, fn, *args), (words.UncompletedJobError,))
+        finally:
+            waiting.shutdown(wait=False, cancel_futures=True)
+            for job in running:
+                if not job.done():
+                    job.cancel()
+
+
+EXECUTORS: Mapping[str, Callable[[str, int], AbstractContextManager[Executor]]] = {
+    PROCESSES: _processes,
+    "ray": _ray,
+    "dask": _dask,
+    "slurm": _slurm,
+}
+"""Engines by name, opened at an address for so many tasks at once."""

@@ -1,0 +1,84 @@
+"""Run in each of several processes by `torchrun`: some steps of every method, kept by the first one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sharewise as sw
+from sharewise.engine import SearchState
+from sharewise.run.networks import asked_network
+from sharewise.run.place import Place, Setting
+from sharewise.run.search import Search
+from sharewise.testing import small_arguments
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "nasbench201": {"channels": 4, "cells": 1},
+    "conv-macro": {"divisor": 8, "dropout": 0.3},
+    "darts": {"channels": 4, "layers": 3},
+    "toy-separable-cell": {"channels": 4, "dropout": 0.2},
+}
+
+
+def own() -> Any:
+    """A model of one's own: batch norm, dropout and a layer norm."""
+    torch.manual_seed(0)
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(8, 8, 3, stride=2),
+        nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(72, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 10),
+    )  # fmt: skip
+    return sw.elastic(model, {"0": sw.width([4, 8]), "7": sw.width([4, 16])}, example=torch.zeros(2, 1, 8, 8))
+
+
+def state_of(space: str, method: str, place: Place) -> SearchState:
+    """A search at step 0, whose batches have an odd number of examples."""
+    searched = own().space if space == "own" else sw.spaces.load(space)
+    recipe = sw.methods.build(method, small_arguments(method, batch_size=15))
+    network = NETWORKS.get(space, {})
+    data = sw.data.digits().limited(100, seed=0)
+    if space == "conv-macro":
+        data = data.resized(12)
+    asked_network(searched, recipe, network)
+    return Search(searched, recipe, data, Setting(network, 0, place)).prepare()
+
+
+def found(state: SearchState, steps: int) -> dict[str, Any]:
+    """Everything that training moves, and gradients, after some steps."""
+    state.supernet.train()
+    torch.manual_seed(3)
+    losses = []
+    first: dict[str, Any] = {}
+    from sharewise.engine.loop import begin_epoch
+
+    begin_epoch(state)
+    for step in range(steps):
+        losses.append({name: float(loss) for name, loss in state.recipe.level.step(state, architecture=True).items()})
+        state.step += 1
+        if not step:
+            first = {name: p.grad.clone() for name, p in state.supernet.named_parameters() if p.grad is not None}
+            first |= {f"θ.{n}": p.grad.clone() for n, p in state.distribution.named_parameters() if p.grad is not None}
+    return {
+        "losses": losses,
+        "gradients": first,
+        "unused": sorted(name for name, p in state.supernet.named_parameters() if p.grad is None),
+        "supernet": state.supernet.state_dict(),
+        "distribution": state.distribution.state_dict(),
+    }
+
+
+def main(out: str, tasks: str, batch_norm: str) -> None:
+    """Tasks are pairs of space and method; the first process keeps what it found, the others what was unused."""
+    place = Place("cpu", "float64", 1, batch_norm=batch_norm)  # type: ignore[arg-type]
+    with place.entered():
+        rank = place.numerics().ranks.rank
+        for number, (space, method, steps) in enumerate(json.loads(tasks)):
+            torch.save(found(state_of(space, method, place), steps), Path(out) / f"{number}-{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
