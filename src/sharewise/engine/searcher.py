@@ -82,7 +82,7 @@ class Searcher:
         example = getattr(supernet, "example", None) if example is None else example
         if not isinstance(example, Tensor | Mapping):
             raise ConfigurationError(
-                f"{type(supernet).__name__} holds no example of one input, or of several by name; give a batch: example=…"
+                f"{type(supernet).__name__} holds no example of one input or of several by name; give one: example=…"
             )
         _require_own(recipe, supernet)
         task = Task("own", 1, loss, primary="loss", higher_is_better=False)

@@ -277,3 +277,20 @@ def test_rows_of_a_matrix_are_read_as_the_matrix_is() -> None:
     supernet = sw.elastic(Crossed(), {"embed": sw.width([8, 16])}, example=TOKENS)
     check_model(supernet, samples=2)
     assert "attention.in_proj_weight" in supernet._execution.analysis.readers
+
+
+def test_the_width_of_a_tied_module_that_does_not_run_itself() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.embed, self.leave = nn.Embedding(11, 8), nn.Embedding(11, 8), nn.Linear(8, 3)
+            self.embed.weight = self.shared.weight
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.leave(self.embed(tokens).mean(1))
+
+    supernet = sw.elastic(Tied(), {"shared": sw.width([4, 8])}, example=TOKENS)
+    check_model(supernet, samples=2)
+    small = extract(supernet, supernet.smallest)
+    assert small.shared.weight is small.embed.weight
+    assert small.embed.embedding_dim == 4

@@ -260,7 +260,7 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
 
 
 def _as_parameter(module: nn.Module, part: Tensor, whole: Tensor) -> Tensor:
-    """A slice with the wish for gradients of a parameter, by which torch chooses how it multiplies, and so its last bits.
+    """A slice that asks for gradients as its parameter does, by which torch chooses how it multiplies: the last bits.
 
     Those of recurrences depend on the layout, too.
     """

@@ -53,6 +53,10 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
 def _width(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
     """What the layer itself writes, or the hidden dimensions of a module; why there is none; and words for them."""
     inside = {path: d for path, d in record.written.items() if within(path, place.path)}
+    tied = record.tensors.get(f"{place.path}.weight", ())
+    if not inside and len(tied) > 1:  # another module runs in its place, with the same weight
+        axis = 1 if "Embedding" in kind else 0
+        return [tied[axis]], "", f"the weight of {place.path}"
     if not inside:
         raise ConfigurationError(
             f"{place.path!r} ({kind}) has no layer whose width could be chosen: no linear layer, convolution or "
