@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= 2
 
-.PHONY: help install install-dev demo test test-slow test-long lint format docs bench fidelity clean
+.PHONY: help install install-dev demo test test-slow test-long lint format docs package bench fidelity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,7 +49,15 @@ format: install-dev ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 docs: install-dev ## the site, in build/site, with warnings as errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+package: install-dev ## wheel and source archive, checked, and the wheel tried in an environment of its own
+	rm -rf dist build/try && mkdir -p build
+	$(BIN)/python -m build --outdir dist . > build/package.log 2>&1 || (cat build/package.log; false)
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/try
+	build/try/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build/try && bin/sharewise doctor && bin/sharewise search --data digits --channels 2 --cells 1 --max-steps 2 --out run
 
 bench: install-dev ## the benchmarks
 	$(BIN)/python -m benchmarks

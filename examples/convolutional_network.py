@@ -3,7 +3,7 @@
 Nothing in the network knows of a search; `sharewise.elastic` finds what depends on the widths of the branches::
 
     python examples/convolutional_network.py
-    sharewise check-model examples/convolutional_network.py:factory
+    sharewise inspect examples/convolutional_network.py:factory
 """
 
 from __future__ import annotations

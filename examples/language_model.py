@@ -3,7 +3,7 @@
 It reads the tiny Shakespeare text below `$SHAREWISE_DATA/text` if there is one, and a few embedded lines otherwise::
 
     python examples/language_model.py
-    sharewise check-model examples/language_model.py:factory
+    sharewise inspect examples/language_model.py:factory
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The table is Friedman's first function of ten features, of which five matter, with noise::
 
     python examples/mlp_on_a_table.py
-    sharewise check-model examples/mlp_on_a_table.py:factory
+    sharewise inspect examples/mlp_on_a_table.py:factory
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Images are cropped and flipped together with their masks, since the task says th
 beyond the border counts nowhere. Architectures are compared by mean intersection over union::
 
     python examples/segmentation.py
-    sharewise check-model examples/segmentation.py:factory
+    sharewise inspect examples/segmentation.py:factory
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The largest architecture is the trained network itself, output for output. A few
 slices to stand alone; then the best architecture within the budget is selected on held-out examples::
 
     python examples/shrink_a_trained_model.py
-    sharewise check-model examples/shrink_a_trained_model.py:factory
+    sharewise inspect examples/shrink_a_trained_model.py:factory
 """
 
 from __future__ import annotations

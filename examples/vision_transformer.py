@@ -3,7 +3,7 @@
 The sizes that are searched are written as -1 in `view`, so that the code fits every architecture::
 
     python examples/vision_transformer.py
-    sharewise check-model examples/vision_transformer.py:factory
+    sharewise inspect examples/vision_transformer.py:factory
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sharewise.studies.appraise import Appraisal, appraise
     from sharewise.studies.compare import StrategyComparison, compare
     from sharewise.studies.contest import Contest
+    from sharewise.studies.front import Front, front
     from sharewise.studies.plan import StudyPlan
     from sharewise.studies.study import Study, study
     from sharewise.supernet import Gate, export, extract, recalibrate
@@ -59,6 +60,7 @@ __all__ = [
     "ElasticEmbedding",
     "ElasticLinear",
     "ElasticModel",
+    "Front",
     "Gate",
     "Recipe",
     "SearchResult",
@@ -85,6 +87,7 @@ __all__ = [
     "export",
     "extract",
     "following",
+    "front",
     "heads",
     "kernel",
     "methods",

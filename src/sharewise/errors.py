@@ -18,6 +18,7 @@ __all__ = [
     "NonFiniteError",
     "SharewiseError",
     "SharewiseWarning",
+    "UnnamedFileError",
     "printable",
     "shown",
     "unknown_name",
@@ -76,6 +77,24 @@ class SharewiseWarning(UserWarning):
 
 class ConfigurationError(SharewiseError, ValueError):
     """A setting is unknown, out of range, or clashes with another one."""
+
+
+class UnnamedFileError(ConfigurationError):
+    """A run's space comes from a file that the user has not named; a run folder alone executes no code.
+
+    Args:
+        reference: the file and its function, as the folder has them.
+    """
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"the space was made by {shown(reference, 1000)}, and a run folder alone executes no code: name the file "
+            "yourself"
+        )
+        self.reference = reference
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.reference,)
 
 
 class InheritanceError(ConfigurationError):

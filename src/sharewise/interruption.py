@@ -51,10 +51,11 @@ class Interruption:
         """Whether a step is running whose end is worth waiting for."""
 
     @classmethod
-    def of_run(cls, folder: Path, command: str, *, from_python: bool) -> Interruption:
-        """Of a run that a command, or a call from Python, has started."""
+    def of_run(cls, folder: Path, command: str, *, from_python: bool, file: str | None = None) -> Interruption:
+        """Of a run that a command, or a call from Python, has started; the file of its space is named again."""
         call = f"sharewise.{command}(…, out={str(folder)!r}, resume=True)"
-        return cls(folder, call if from_python else f"sharewise {command} --resume {shlex.quote(str(folder))}")
+        words = f"sharewise {command} --resume {shlex.quote(str(folder))}"
+        return cls(folder, call if from_python else words + (f" --space {shlex.quote(file)}" if file else ""))
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
         """Take note of a signal, or end at once where nothing is to be waited for."""

@@ -1,4 +1,4 @@
-"""`sharewise check-model`: what it says and the codes with which it ends."""
+"""`sharewise inspect`, once `check-model`: what it says and the codes with which it ends."""
 
 from __future__ import annotations
 
@@ -58,6 +58,21 @@ def late():
     supernet.model.register_forward_pre_hook(lambda module, x: (module.enter.weight.view(16, 4), x)[1])
     return supernet
 
+class Deeper(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Net(), Net()
+        self.second.enter = nn.Linear(3, sizes.HIDDEN)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+def deeper():
+    return sw.elastic(Deeper(), {"first.enter": sw.width([4, 16], name="hidden")}, example=torch.randn(2, 4))
+
+def named():
+    return sw.spaces.toy_tied_width()
+
 def failing():
     raise RuntimeError("no such luck")
 """
@@ -76,13 +91,35 @@ def test_a_sound_model_is_proved(file: Path, capsys: pytest.CaptureFixture[str])
     words = capsys.readouterr().out
     assert "the largest architecture computes what the model computes, bit for bit" in words
     assert "20 extracted networks equal their slices, bit for bit" in words
-    assert "parameters: 131 in the largest, 35 in the smallest" in words
+    assert "  hidden: 4, 16  (width at enter)\n      with it: " in words
+    assert "             35 to 131" in words
     assert sys.path == path
     assert "own_model" not in set(sys.modules) - modules
     assert main(["check-model", f"{file}:factory", "--samples", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["holds"], told["samples"], told["parameters"]) == (True, 3, [131, 35])
     assert told["continuity"] <= 1e-12
+    assert told["offers"]["parameters"] == {"smallest": 35, "largest": 131}
+
+
+def test_the_new_name_says_what_follows_and_what_stays(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", f"{file}:deeper", "--json", "--samples", "2", "--batch-size", "8"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    offers = json.loads(told.out)["offers"]
+    [group] = offers["groups"]
+    assert (group["choice"], group["kind"], group["options"]) == ("hidden", "width", [4, 16])
+    assert group["at"] == ["first.enter"]
+    assert "first.leave" in group["follow"]
+    assert offers["fixed"] == {"second.enter": "no choice acts on it", "second.leave": "no choice acts on it"}
+    assert offers["multiply_accumulates"] == {"smallest": 35 + 115, "largest": 131 + 115}
+    assert offers["memory"]["smallest"] < offers["memory"]["largest"]
+    assert main(["check-model", f"{file}:deeper", "--samples", "1"]) == 0
+    told = capsys.readouterr()
+    assert "second.enter stays: no choice acts on it" in told.out
+    assert "is now called inspect" in told.err
+    assert main(["inspect", f"{file}:named"]) == 2
+    assert "but returned a space" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -93,7 +130,7 @@ def test_a_sound_model_is_proved(file: Path, capsys: pytest.CaptureFixture[str])
             "enter.weight cannot shrink: aten.matmul in the model (Attending) sums over it without weights",
         ),
         ("forgetful", "differs from the masked model"),
-        ("nothing", "must return what sharewise.elastic returns, but returned a Net"),
+        ("nothing", "must return what sharewise.elastic returns, or a space, but returned a Net"),
         ("failing", "RuntimeError: no such luck"),
         ("leaving", "leaving failed: SystemExit: 0"),
         ("factori", "unknown factory in"),

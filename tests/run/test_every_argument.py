@@ -44,6 +44,7 @@ CALLS: Mapping[str, Mapping[str, Any]] = {
     "elastic": {"model": MODEL, "choices": {"0": sw.width([4, 8])}, "example": torch.zeros(2, 4)},
     "export": {"network": MODEL, "folder": "exported", "example": torch.zeros(2, 4)},
     "extract": {"supernet": SUPERNET, "architecture": ARCHITECTURE},
+    "front": {"run": "absent", "latency": [1.0]},
     "heads": {"options": [1, 2]},
     "kernel": {"options": [1, 3]},
     "recalibrate": {"module": MODEL, "forward": MODEL, "inputs": [torch.zeros(2, 4)]},

@@ -15,8 +15,9 @@ from importlib import import_module
 from typing import TextIO
 
 from sharewise.cli.failures import explained
+from sharewise.cli.own import asking_for_it
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError, SharewiseWarning, printable, unknown_name
+from sharewise.errors import ConfigurationError, SharewiseWarning, UnnamedFileError, printable, unknown_name
 
 __all__ = ["main"]
 
@@ -27,15 +28,18 @@ _VERBS = {
     "report": "write a run's report again, also for a run in progress",
     "alarm": "say whether a search collapses or never learned, from the history of a run or from records",
     "export": "write a run's network as a folder that loads without sharewise",
-    "check-model": "prove that a model of your own shares its weights as it should",
+    "inspect": "show what a model of your own offers, and prove that it shares its weights as it should",
+    "check-model": "the old name of inspect",
     "list": "list methods, spaces, data or recipes of trainings",
     "space": "show a space: its size, choices and decisions",
+    "front": "find the best architectures of one supernet over several budgets",
     "appraise": "say whether sharing weights helps: rank agreement, bias and regret at equal cost",
     "compare": "draw regret against cost for strategies and finished searches on a benchmark's table",
     "status": "say what of a folder of runs is finished, running, waiting or failed",
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
+    "doctor": "say what this machine and this installation offer",
     "demo": "search, extract, retrain and compare on embedded real images, in about a minute and a half",
 }
 
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if not first and type(error).__name__ != "RanksError":
             return 2  # which the first process says as well
+        if isinstance(error, UnnamedFileError):
+            line = f"{line}: {asking_for_it(words, error)}"
         _report(line, type(error).__name__, as_json="--json" in words)
         return 2
 

@@ -12,9 +12,11 @@ from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
+from sharewise.cli.own import add_own
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import require_run
 from sharewise.errors import ConfigurationError, printable
+from sharewise.own_file import own_of
 
 if TYPE_CHECKING:
     from sharewise.run.standalone import TrainingRecipe
@@ -29,6 +31,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     options = parser.parse(words)
     for run in options.runs:
         require_run(run)
+    own = own_of(options.space)
 
     from sharewise.studies.appraise import appraise
 
@@ -53,6 +56,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             training_free=tuple(name for name in (options.training_free or "").split(",") if name),
             out=options.out,
             progress=Lines(),
+            own=own,
         )
     if options.json:
         print_json(dict(found.document))
@@ -64,6 +68,7 @@ def execute(parser: Parser, words: list[str]) -> int:
 def _add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folders of finished searches that differ in nothing but the seed")
+    add_own(parser)
     add("--oracle", default="standalone", metavar="TABLE", help="a table that `sharewise benchmark import` wrote, or "
         "standalone: train the sample here (default: standalone)")  # fmt: skip
     add("--dataset", metavar="NAME", help="of the table (default: its only one)")

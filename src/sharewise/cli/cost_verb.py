@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
 from sharewise.cli.options import Field, Words, add_fields, given, listed, require_own
 from sharewise.cli.output import print_json
+from sharewise.cli.own import named, space_named
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
+from sharewise.own_file import OwnFile
 from sharewise.space import Space
-from sharewise.spaces import SPACES, load, with_options
+from sharewise.spaces import SPACES, with_options
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +23,14 @@ __all__ = ["execute"]
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Count the cost of an architecture's plain network."""
-    sizes, fields = _add_options(parser, words)
+    sizes, fields, own = _add_options(parser, words)
     options = parser.parse(words)
-    space = load(with_options(options.space, given(options, sizes)))
+    options.integers = None
+    if own is not None:
+        _take_form(options, own)
+    options.input_shape = (3, 32, 32) if options.input_shape is None else options.input_shape
+    options.outputs = 10 if options.outputs is None else options.outputs
+    space = space_named(options.space if own else with_options(options.space, given(options, sizes)), own)
     _require_positive(options)
     description = _described(space, options, fields)
     if options.json:
@@ -33,11 +40,16 @@ def execute(parser: Parser, words: list[str]) -> int:
     return 0
 
 
-def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Field]]:
-    """Add the options, and return those of the space and of its networks."""
+def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Field], OwnFile | None]:
+    """Add the options, and return those of the space and of its networks, with the file that makes it if one does."""
     first = Parser(parser.prog, add_help=False)
     for each in (first, parser):
-        each.add_argument("--space", default="nasbench201", help=f"of {', '.join(SPACES)} (default: nasbench201)")
+        each.add_argument(
+            "--space",
+            default="nasbench201",
+            help=f"of {', '.join(SPACES)}, or FILE.py:FACTORY, a function that makes one or an elastic model "
+            "(default: nasbench201)",
+        )
     parser.add_argument(
         "--architecture",
         required=True,
@@ -48,23 +60,38 @@ def _add_options(parser: Parser, words: list[str]) -> tuple[list[Field], list[Fi
         "--input-shape",
         action=Words,
         read=listed(int),
-        default=(3, 32, 32),
         metavar="N",
-        help="of one input, by commas or spaces (default: 3 32 32)",
+        help="of one input, by commas or spaces (default: 3 32 32; for a model of your own, of its example)",
     )
-    parser.add_argument("--outputs", type=int, default=10, metavar="N", help="number of classes (default: 10)")
+    parser.add_argument("--outputs", type=int, metavar="N", help="number of classes (default: 10, or as your model)")
     parser.add_argument("--latency", action="store_true", help="also measure seconds per forward pass here")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="of the latency (default: 1)")
     parser.add_argument("--device", default="cpu", help="of the latency (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     early, _ = first.parse_known_args(words)
-    sizes, fields = fields_of_space(early.space), fields_of_network(load(early.space))
+    own = named(early.space)
+    space = space_named(early.space, own)
+    sizes, fields = fields_of_space(early.space), fields_of_network(space)
     if sizes:
         add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), fields)
-    own, others = own_and_others(early.space)
-    require_own(words, f"space {early.space!r} and its networks have", own, own, others)
-    return sizes, fields
+    mine, others = own_and_others(early.space, space)
+    require_own(words, f"space {space.name!r} and its networks have", mine, mine, others)
+    return sizes, fields, own
+
+
+def _take_form(options: argparse.Namespace, own: OwnFile) -> None:
+    """Take what is not given from an elastic model, whose example says what it is."""
+    from sharewise.run.own_space import form_of, model_of
+
+    model = model_of(own)
+    if model is None:
+        return
+    shape, options.integers = form_of(model)
+    if options.input_shape is None:
+        options.input_shape = shape
+    if options.outputs is None:
+        options.outputs = model.output_shape[-1]
 
 
 def _require_positive(options: argparse.Namespace) -> None:
@@ -93,7 +120,7 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
         network = networks.plain(architecture, options.input_shape, options.outputs, configured)
     if device is None:
         torch.set_num_threads(1)  # waiting for a second one takes longer than counting
-    integers = networks.input_kinds == ("text",)
+    integers = networks.input_kinds == ("text",) if options.integers is None else options.integers
     description: dict[str, Any] = {
         "space": space.name,
         "architecture": str(architecture),

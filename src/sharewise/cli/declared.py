@@ -10,14 +10,15 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_type_hints
 
 import sharewise
 from sharewise.cli.options import Field, described
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import unknown_name
+from sharewise.own_file import OwnFile, is_reference
 from sharewise.space import Space, options_of
 from sharewise.spaces import SPACES, load, split_name
 
@@ -32,7 +33,7 @@ __all__ = [
     "own_and_others",
 ]
 
-_TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping}
+_TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping, "OwnFile": OwnFile}
 """Names that annotations of options use beside those that Python has built in."""
 
 
@@ -99,11 +100,23 @@ def fields_of_network(space: Space) -> list[Field]:
         ConfigurationError: when the space has no networks.
     """
     if not isinstance(space.networks, str):
-        raise ConfigurationError(f"space {space.name!r} has no networks that the command line can build")
+        return _fields_of_value(space)
     for statement in ast.walk(_tree(space.networks)):
         if isinstance(statement, ast.keyword) and statement.arg == "options" and isinstance(statement.value, ast.Name):
             return fields_of_class(space.networks, statement.value.id)
     raise AssertionError(f"{space.networks} must hold NETWORKS = Networks(options=…)")
+
+
+def _fields_of_value(space: Space) -> list[Field]:
+    """The options of networks that are a value, as those of a user's own space."""
+    from sharewise.supernet import networks_of
+
+    options = networks_of(space).options
+    hints, texts = get_type_hints(options), described(inspect.getdoc(options) or "")
+    return [
+        Field(f.name, hints[f.name], None if f.default is MISSING else f.default, texts.get(f.name, "of the network"))
+        for f in fields(options)
+    ]
 
 
 def fields_of_space(name: str) -> list[Field]:
@@ -116,6 +129,8 @@ def fields_of_space(name: str) -> list[Field]:
         >>> fields_of_space("nasbench201")
         []
     """
+    if is_reference(name):
+        return []
     base, written = split_name(name)
     texts = described(inspect.getdoc(SPACES[base]) or "")
     return [
@@ -124,16 +139,20 @@ def fields_of_space(name: str) -> list[Field]:
     ]
 
 
-def own_and_others(name: str) -> tuple[list[Field], list[Field]]:
+def own_and_others(name: str, space: Space) -> tuple[list[Field], list[Field]]:
     """The options of a space and of its networks, and those of all spaces and their networks.
 
+    Args:
+        name: of the space.
+        space: itself, which a file of the user's own may have made.
+
     Example:
-        >>> own, others = own_and_others("conv-macro")
+        >>> own, others = own_and_others("conv-macro", load("conv-macro"))
         >>> [field.name for field in own], len(own) < len(others)
         (['divisor', 'dropout', 'published'], True)
     """
-    own, *others = ([*fields_of_space(each), *fields_of_network(load(each))] for each in (name, *SPACES))
-    return own, [field for fields in others for field in fields]
+    others = [field for each in SPACES for field in (*fields_of_space(each), *fields_of_network(load(each)))]
+    return [*fields_of_space(name), *fields_of_network(space)], others
 
 
 def names_of_table(module: str, name: str) -> list[str]:

@@ -7,37 +7,45 @@ from pathlib import Path
 
 from sharewise.cli.options import place
 from sharewise.cli.output import print_json
+from sharewise.cli.own import add_own
 from sharewise.cli.parser import Parser
-from sharewise.cli.running import require_run
+from sharewise.cli.running import require_front, require_run
 from sharewise.errors import ConfigurationError, printable
+from sharewise.own_file import own_of
 
 __all__ = ["execute"]
 
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Write the network and `manifest.json`."""
-    parser.add_argument("run", metavar="RUN", help="folder of a finished search or training")
+    parser.add_argument("run", metavar="RUN", help="folder of a finished search or training, or of a front")
+    parser.add_argument("--point", type=int, metavar="N", help="of a front, whose architecture is taken (from 1)")
+    add_own(parser)
     parser.add_argument("--out", type=place, metavar="DIR", required=True, help="folder to write")
     parser.add_argument(
         "--format",
-        default="source",
         choices=list(_WORDS),
-        help="model.py with its weights (source), model.pt2 (torch-export) or model.onnx (onnx); default: source",
+        help="model.py with its weights (source), model.pt2 (torch-export) or model.onnx (onnx); default: source, and "
+        "torch-export for models of your own",
     )
     parser.add_argument("--force", action="store_true", help="write into a folder that holds files, over its export")
     parser.add_argument("--json", action="store_true", help="print the manifest")
     options = parser.parse(words)
-    require_run(options.run)
+    run, architecture = require_run(options.run) if options.point is None else require_front(options.run), None
+    own = own_of(options.space)
+    form = options.format or ("source" if own is None else "torch-export")
     _require_free(Path(options.out), options.force)
 
     import torch
 
     from sharewise.cost import cost
     from sharewise.run import RunFolder, restore, versions
+    from sharewise.studies.front import point_of
     from sharewise.supernet import export
 
-    folder = RunFolder(options.run)
-    restored = restore(folder, device="cpu")
+    if options.point is not None:
+        run, architecture = point_of(Path(run), options.point)
+    restored = restore(RunFolder(run), device="cpu", own=own, architecture=architecture)
     dataset = restored.dataset
     manifest: dict[str, object] = {
         "architecture": str(restored.architecture),
@@ -52,14 +60,12 @@ def execute(parser: Parser, words: list[str]) -> int:
     example = dataset.train.inputs[:2]
     if dataset.input_kind != "text":
         example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
-    path = export(
-        restored.network, Path(options.out), description=manifest, format=options.format, example=example.contiguous()
-    )
+    path = export(restored.network, Path(options.out), description=manifest, format=form, example=example.contiguous())
     written = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     if options.json:
         print_json(written)
         return 0
-    for line in _WORDS[options.format](path):
+    for line in _WORDS[form](path):
         print(printable(line))
     if "difference" in written:
         print(f"outputs equal those of the network up to {written['difference']:.1e}, relative to the largest")

@@ -13,6 +13,7 @@ from sharewise.errors import printable
 __all__ = ["execute"]
 
 _PAGES: Mapping[str, tuple[str, str]] = {
+    "front.json": ("sharewise.report.front_page", "write_front"),
     "appraisal.json": ("sharewise.report.appraisal_page", "write_appraisal"),
     "results.json": ("sharewise.report.comparison_page", "write_comparison"),
     "study.json": ("sharewise.report.study_page", "write_study"),
@@ -21,9 +22,11 @@ _PAGES: Mapping[str, tuple[str, str]] = {
 
 
 def execute(parser: Parser, words: list[str]) -> int:
-    """Write the page of a run, an appraisal, a comparison or a study."""
+    """Write the page of a run, an appraisal, a comparison, a front or a study."""
     parser.add_argument(
-        "run", metavar="RUN", help="folder of a run, finished or not, or of an appraisal, a comparison, a study"
+        "run",
+        metavar="RUN",
+        help="folder of a run, finished or not, an appraisal, a comparison, a front or a study",
     )
     options = parser.parse(words)
     run = Path(options.run)

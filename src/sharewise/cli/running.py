@@ -20,25 +20,29 @@ from sharewise.cli.declared import (
 from sharewise.cli.executor import PROCESSES, add_executor
 from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
+from sharewise.cli.own import named as own_named
+from sharewise.cli.own import space_named
 from sharewise.cli.parser import Parser
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.files import read_bytes
+from sharewise.own_file import OwnFile, is_reference, require_named
 from sharewise.recipes import RECIPES, NamedRecipe
 from sharewise.recipes import named as recipe_of
 from sharewise.sealed_json import parse_json
-from sharewise.spaces import SPACES, load, with_options
+from sharewise.space import Space
+from sharewise.spaces import SPACES, with_options
 from sharewise.studies.seeds import seeds_of
 
 if TYPE_CHECKING:
     from sharewise.engine import Extension
     from sharewise.run import RunFolder, SearchConfiguration, TrainConfiguration
 
-__all__ = ["Many", "Request", "read_request", "require_run"]
+__all__ = ["Many", "Request", "read_latency_table", "read_request", "require_front", "require_run"]
 
 _NESTED = ("network", "recipe")
-_TABLES = ("latency",)
-"""Read from files of their own, not from the command line."""
+_APART = ("latency", "space_checksum", "own")
+"""Read from files of their own, or with the name of one, not as options."""
 _PLACE = ("device", "threads")
 """What a run may go on with that it was not started with: they change the last bits of sums, and nothing else."""
 
@@ -127,26 +131,31 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     first = Parser(parser.prog, add_help=False)
     for name in ("space", "method", "recipe"):
         first.add_argument("--" + name)
-    for name in ("config", "resume", "from-search"):
+    for name in ("config", "resume", "from-search", "from-front"):
         first.add_argument("--" + name, type=place)
+    first.add_argument("--point", type=int)
     early, _ = first.parse_known_args(words)
+    point = _point(early) if command == "train" else {}
     named = {name: getattr(early, name) for name in ("space", "method") if getattr(early, name) is not None}
-    folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume)
-    file = {} if early.config is None else _file(early.config, named)
-    recipe_named, origin = _origin(command, early, {**stored, **file})
+    own = own_named(early.space)
+    folder, stored = (None, {}) if early.resume is None else _stored(command, early.resume, own)
+    file = {**({} if early.config is None else _file(early.config, named)), **point}
+    early.from_search = point.get("from_search", early.from_search)
+    recipe_named, origin = _origin(command, early, {**stored, **file}, own)
     defaults = {field.name: field.default for field in common}
     values = defaults | origin | stored | file | named
-    network, recipe = _nested(command, values, recipe_named)
-    sizes = fields_of_space(str(values["space"]))
-    # A name may serve network and recipe alike only if it means the same; spaces and methods avoid each other's. What a
-    # method has for itself as well (`keep`) is the method's.
+    space, sizes = space_named(str(values["space"]), own), fields_of_space(str(values["space"]))
+    network, recipe = _nested(command, space, values, recipe_named)
+    # Spaces and methods avoid each other's names. What a method has for itself as well as all searches (`keep`) is the
+    # method's, and what a network has for itself as well as all trainings (`drop_path`) is the network's.
+    recipe = [field for field in recipe if field.name not in {own.name for own in network}]
     common = [field for field in common if field.name not in {own.name for own in recipe}]
     add_fields(parser.add_argument_group("what to run"), common)
     if sizes:
         add_fields(parser.add_argument_group("space"), sizes)
     add_fields(parser.add_argument_group("network"), network)
     add_fields(parser.add_argument_group("recipe"), recipe)
-    _require_options(command, words, {**origin, **stored, **file, **named}, (*common, *sizes, *network, *recipe))
+    _require_options(command, words, space, values, (*common, *sizes, *network, *recipe))
     namespace = parser.parse(words)
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
@@ -155,19 +164,21 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         raise unknown_name("data set", namespace.data, SOURCES)
     table = getattr(namespace, "latency_table", None)
     if table is not None:
-        file = {**file, "latency": _read_table(table)}
+        file = {**file, "latency": read_latency_table(table)}
     asked = _merged(file, given(namespace, common), given(namespace, network), given(namespace, recipe))
-    if chosen := given(namespace, sizes):
+    if own is not None:
+        asked |= {"space": own.reference, "space_checksum": own.checksum}
+    elif chosen := given(namespace, sizes):
         asked["space"] = with_options(str(values["space"]), chosen)
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
     from sharewise.run import from_mapping
 
     if folder is not None:
-        _require_agreement(command, stored, asked, folder.path, namespace.out)
+        _require_agreement(command, stored, asked, folder.path, namespace.out, own)
         elsewhere = {name: asked[name] for name in _PLACE if asked.get(name) is not None}
         asked = {**stored, **elsewhere}
     return Request(
-        from_mapping(command, asked),
+        from_mapping(command, asked, own),
         Path(namespace.out or ".") if folder is None else folder.path,
         resume=folder is not None,
         print_config=namespace.print_config,
@@ -175,8 +186,23 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
-        many=_many(namespace, asked) if command == "search" else None,
+        many=_many(namespace, asked, own) if command == "search" else None,
     )
+
+
+def _point(early: argparse.Namespace) -> dict[str, Any]:
+    """The search and the architecture of a point of a front, where one is named."""
+    if early.from_front is None:
+        if early.point is not None:
+            raise ConfigurationError(f"--point {early.point} is a point of a front: give --from-front FRONT as well")
+        return {}
+    if early.point is None or early.from_search is not None:
+        raise ConfigurationError("--from-front FRONT takes the place of --from-search, and needs --point N")
+    require_front(early.from_front)
+    from sharewise.studies.front import point_of
+
+    run, architecture = point_of(Path(early.from_front), early.point)
+    return {"from_search": run, "architecture": architecture}
 
 
 def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> Extension | None:
@@ -194,12 +220,13 @@ def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> E
     return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
-def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | None:
+def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile | None) -> Many | None:
     """Several seeds, where they or a retraining are asked for.
 
     Args:
         namespace: of the command line.
         wanted: what is asked for, configuration file included, whose seed is that of a single search.
+        own: the file of a user's own space.
 
     Raises:
         ConfigurationError: when something that belongs to a single run is asked for as well.
@@ -209,6 +236,11 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | No
         if namespace.jobs is not None or namespace.executor != PROCESSES:
             raise ConfigurationError("--jobs and --executor spread several searches over workers: give --seeds")
         return None
+    if own is not None:
+        raise ConfigurationError(
+            f"--seeds and --retrain make a study, and a study searches named spaces, not {own.reference}: give --seed, "
+            "one search after the other"
+        )
     single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
     for name, asked in single.items():
         if asked:
@@ -238,11 +270,22 @@ def require_run(path: str) -> str:
     return path
 
 
+def require_front(path: str) -> str:
+    """The path of a folder that holds a front.
+
+    Raises:
+        CheckpointError: when it holds none.
+    """
+    if not (Path(path) / "front.json").is_file():
+        raise CheckpointError(f"{path} holds no front; find one: sharewise front RUN --parameters N,… --out {path}")
+    return path
+
+
 def _common(command: str) -> list[Field]:
     """The options of the configuration itself; those that name something list what there is."""
     names = {"space": list(SPACES), "method": list(methods()), "data": list(SOURCES)}
     names["selection"] = names_of_table("sharewise.engine.selections", "SELECTIONS")
-    fields = fields_of_class("sharewise.run.configuration", _CONFIGURATIONS[command], skip=(*_NESTED, *_TABLES))
+    fields = fields_of_class("sharewise.run.configuration", _CONFIGURATIONS[command], skip=(*_NESTED, *_APART))
     return [
         replace(field, text=f"{field.text.rstrip('.')}: {', '.join(names[field.name])}")
         if field.name in names
@@ -273,6 +316,14 @@ def _add_run(parser: Parser, command: str) -> None:
     run.add_argument("--print-config", action="store_true", help="print the complete configuration and stop")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the run folder")
+    if command == "train":
+        run.add_argument(
+            "--from-front",
+            type=place,
+            metavar="DIR",
+            help="folder of a front, one of whose points is trained with what its search leaves, as by --from-search",
+        )
+        run.add_argument("--point", type=int, metavar="N", help="which point of the front, from 1")
     if command == "search":
         run.add_argument(
             "--latency-table",
@@ -303,7 +354,7 @@ def _add_run(parser: Parser, command: str) -> None:
 
 
 def _origin(
-    command: str, early: argparse.Namespace, given: Mapping[str, Any]
+    command: str, early: argparse.Namespace, given: Mapping[str, Any], own: OwnFile | None
 ) -> tuple[NamedRecipe | None, dict[str, Any]]:
     """The recipe that a training names, and its space where only that recipe or its search says it."""
     if command != "train":
@@ -316,7 +367,10 @@ def _origin(
     if path is not None:
         from sharewise.run import settings_of_search
 
-        return recipe, {"space": settings_of_search(path)["space"]}
+        searched = settings_of_search(path)
+        if is_reference(searched["space"]):
+            require_named(searched, own)
+        return recipe, {"space": searched["space"]}
     return recipe, {} if recipe is None else {"space": recipe.space}
 
 
@@ -325,32 +379,35 @@ def _seeds(words: Sequence[str]) -> tuple[int, ...]:
     return seeds_of(words[0] if len(words) == 1 else ",".join(word.removesuffix(",") for word in words))
 
 
-def _nested(command: str, values: Mapping[str, Any], named: NamedRecipe | None) -> tuple[list[Field], list[Field]]:
+def _nested(
+    command: str, space: Space, values: Mapping[str, Any], named: NamedRecipe | None
+) -> tuple[list[Field], list[Field]]:
     """The options of network and recipe, which depend on space and method; a named recipe has defaults of its own."""
-    space = str(values["space"])
-    network = fields_of_network(load(space))
+    network = fields_of_network(space)
     if command != "train":
         return network, fields_of_method(str(values["method"]))
     choice = Field("recipe", str, None, f"named training whose options are the defaults: {', '.join(RECIPES)}")
     training = fields_of_class("sharewise.run.standalone", "TrainingRecipe")
     if named is not None:
-        network = [replace(f, default=named.network_in(space).get(f.name, f.default)) for f in network]
+        network = [replace(f, default=named.network_in(space.name).get(f.name, f.default)) for f in network]
         training = [replace(f, default=named.training.get(f.name, f.default)) for f in training]
     return network, [choice, *training]
 
 
-def _require_options(command: str, words: list[str], values: Mapping[str, Any], own: tuple[Field, ...]) -> None:
+def _require_options(
+    command: str, words: list[str], space: Space, values: Mapping[str, Any], own: tuple[Field, ...]
+) -> None:
     """Say whose option a word is that belongs to another space's networks or to another method."""
-    space = str(values.get("space") or "nasbench201")
-    require_own(words, f"space {space!r} and its networks have", own, *own_and_others(space))
+    mine, others = own_and_others(str(values["space"]), space)
+    require_own(words, f"space {space.name!r} and its networks have", own, mine, others)
     if command == "search":
         method = str(values.get("method", "gaea-erm"))
         others = [field for each in methods().values() for field in each.fields]
         require_own(words, f"method {method!r} has", own, fields_of_method(method), others)
 
 
-def _stored(command: str, path: str) -> tuple[RunFolder, dict[str, Any]]:
-    """The run that is to be continued, and its configuration."""
+def _stored(command: str, path: str, own: OwnFile | None) -> tuple[RunFolder, dict[str, Any]]:
+    """The run that is to be continued, and its configuration; one of a file is that of the file which was named."""
     require_run(path)
     from sharewise.run import RunFolder
 
@@ -361,6 +418,7 @@ def _stored(command: str, path: str) -> tuple[RunFolder, dict[str, Any]]:
         raise ConfigurationError(
             f"{path} holds a {stored['command']} run; continue it with sharewise {stored['command']} --resume"
         )
+    require_named(stored, own)
     return folder, stored
 
 
@@ -382,7 +440,7 @@ def _file(path: str, named: Mapping[str, str]) -> dict[str, Any]:
     return file
 
 
-def _read_table(path: str) -> Any:
+def read_latency_table(path: str) -> Any:
     """A latency table from a file; its form is checked with the configuration."""
     try:
         return parse_json(read_bytes(Path(path), follow=True))
@@ -410,7 +468,12 @@ def _require_mappings(values: Mapping[str, Any], kind: type[SharewiseError], whe
 
 
 def _require_agreement(
-    command: str, stored: Mapping[str, Any], asked: Mapping[str, Any], path: Path, out: str | None
+    command: str,
+    stored: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    path: Path,
+    out: str | None,
+    own: OwnFile | None,
 ) -> None:
     """Options beside `--resume` may repeat what the run was started with, or say where it goes on; nothing else."""
     if out is not None and Path(out).resolve() != path.resolve():
@@ -421,11 +484,11 @@ def _require_agreement(
     from sharewise.run import from_mapping
 
     # Both sides are typed and completed alike, so that 1e-3 (text to YAML) equals 0.001, and 1 equals 1.0.
-    before = _flat(from_mapping(command, stored).complete())
-    now = _flat(from_mapping(command, {**plain, **asked}).complete())
+    before = _flat(from_mapping(command, stored, own).complete())
+    now = _flat(from_mapping(command, {**plain, **asked}, own).complete())
     differences = []
     for name in _flat(asked):
-        if name in _PLACE:  # the history says where it goes on
+        if name in _PLACE or (own is not None and name == "space"):  # the history says where; the file may have moved
             continue
         if name not in before:
             differences.append(f"{name} was not part of the run and is now {now[name]!r}")

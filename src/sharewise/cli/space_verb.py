@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from sharewise.cli.declared import fields_of_space
 from sharewise.cli.options import add_fields, given
 from sharewise.cli.output import print_json
+from sharewise.cli.own import named, space_named
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Space, enumerate_architectures
-from sharewise.spaces import SPACES, load, with_options
+from sharewise.spaces import SPACES, with_options
 
 __all__ = ["execute"]
 
@@ -35,14 +36,15 @@ def _classes(space: Space) -> Mapping[str, int]:
 
 def execute(parser: Parser, words: list[str]) -> int:
     """Show a space."""
-    parser.add_argument("space", metavar="SPACE", help=f"its name: {', '.join(SPACES)}")
+    parser.add_argument("space", metavar="SPACE", help=f"its name ({', '.join(SPACES)}), or FILE.py:FACTORY")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     name = next((word for word in words if not word.startswith("-")), "")
     sizes = fields_of_space(name) if name else []
     if sizes:
         add_fields(parser.add_argument_group("space"), sizes)
     options = parser.parse(words)
-    space = load(with_options(options.space, given(options, sizes)))
+    own = named(options.space)
+    space = space_named(options.space if own else with_options(options.space, given(options, sizes)), own)
     size = space.size
     counts = {} if space.counts is None else dict(space.counts(space))
     classes = counts.pop("unique") if "unique" in counts else _classes(space)

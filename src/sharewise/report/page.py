@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sharewise.own_file import is_reference
 from sharewise.recipes import in_words
 from sharewise.report import run_costs, run_views, table_view, watch_views
 from sharewise.report.components import Page, Section, card, cards, code, render, save
@@ -67,6 +68,7 @@ def render_report(data: ReportData) -> str:
 
 def _title(data: ReportData) -> str:
     space, of = setting(data, "space") or "unknown space", setting(data, "data")
+    space = space.rpartition("/")[2] if is_reference(space) else space
     subject = "Training" if data.kind == "train" else setting(data, "method") or "Search"
     return f"{subject} in {space}" + (f" on {of}" if of else "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sharewise.own_file import is_reference
 from sharewise.report.components import command, how, note, table
 from sharewise.report.facts import flatten, setting
 from sharewise.report.markup import Markup, element, join
@@ -97,7 +98,7 @@ def what_next(data: ReportData) -> Markup:
 
 def resume(data: ReportData) -> Markup:
     """The command that goes on with the run."""
-    return command("sharewise", data.kind, "--resume", data.folder)
+    return command("sharewise", data.kind, "--resume", data.folder, *_file(data))
 
 
 def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
@@ -111,9 +112,15 @@ def _commands(data: ReportData) -> Iterator[tuple[str, Markup]]:
         )
     yield (
         "Export the weights and the architecture:",
-        command("sharewise", "export", data.folder, "--out", _beside(data, "exported")),
+        command("sharewise", "export", data.folder, *_file(data), "--out", _beside(data, "exported")),
     )
-    yield "Evaluate on the test examples:", command("sharewise", "evaluate", data.folder)
+    yield "Evaluate on the test examples:", command("sharewise", "evaluate", data.folder, *_file(data))
+
+
+def _file(data: ReportData) -> tuple[str, ...]:
+    """The words that name the file of a space of the user's own, without which no run of it goes on."""
+    space = data.config.get("space")
+    return ("--space", str(space)) if is_reference(space) else ()
 
 
 def _training(data: ReportData, architecture: str) -> Iterator[str]:

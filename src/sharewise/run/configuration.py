@@ -25,13 +25,15 @@ from sharewise.engine import (
     pruned,
     selection_named,
 )
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import ConfigurationError, UnnamedFileError, unknown_name
 from sharewise.methods import build, parameters
+from sharewise.own_file import OwnFile, is_reference, require_named
 from sharewise.run.arguments import checked, training_of
 from sharewise.run.following import follow
 from sharewise.run.inherit import inheritance_of_folder
 from sharewise.run.networks import asked_network, build_network, network_options
 from sharewise.run.origin import completed_training
+from sharewise.run.own_space import space_made_by
 from sharewise.run.place import Keep, Place, Setting
 from sharewise.run.reading import read_yaml
 from sharewise.run.search import Search
@@ -53,7 +55,7 @@ class Configuration:
     """What searches and trainings have in common.
 
     Args:
-        space: name of the search space.
+        space: name of the search space, or FILE.py:factory, a function that makes one or an elastic model.
         data: name of the data set.
         data_path: file or folder of the data, where they are not built in.
         train_examples: use only so many training examples, drawn by the seed and balanced over classes.
@@ -69,6 +71,8 @@ class Configuration:
         threads: of the CPU; small networks gain nothing from a second one. Sums depend on it in the last bits.
         batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
             or per-rank, by those of each process's rows.
+        space_checksum: of the file that makes the space, and of those beside it that it imports.
+        own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
 
     space: str = "nasbench201"
@@ -86,6 +90,8 @@ class Configuration:
     text_length: int | None = None
     threads: int | None = None
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    space_checksum: str | None = None
+    own: OwnFile | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
@@ -96,7 +102,11 @@ class Configuration:
             raise ConfigurationError(f"the seed must lie in [0, 2^63), got {self.seed}")
 
     def load_space(self) -> Space:
-        """The space by its name."""
+        """The space by its name, or of the file that the user named."""
+        if self.own is not None:
+            return space_made_by(self.own)
+        if is_reference(self.space):
+            raise UnnamedFileError(self.space)
         return load_space(self.space)
 
     def load_data(self) -> Dataset:
@@ -318,7 +328,9 @@ class TrainConfiguration(Configuration):
             self.training(),
             self.setting(),
             evaluate_on_test,
-            inheritance_of_folder(self.from_search) if self.from_search and self.start == "inherited" else None,
+            inheritance_of_folder(self.from_search, own=self.own)
+            if self.from_search and self.start == "inherited"
+            else None,
         )
 
 
@@ -326,13 +338,15 @@ _COMMANDS: Mapping[str, type[SearchConfiguration | TrainConfiguration]] = {
     "search": SearchConfiguration,
     "train": TrainConfiguration,
 }
-_FIRST = ("space", "method", "architecture", "from_search", "start", "data", "data_path")
+_FIRST = ("space", "space_checksum", "method", "architecture", "from_search", "start", "data", "data_path")
 
 
 def _complete(
     command: str, configuration: Configuration, network: dict[str, Any], recipe: dict[str, Any]
 ) -> dict[str, Any]:
-    values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
+    values = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "own"}
+    if values["space_checksum"] is None:
+        del values["space_checksum"]
     for name in ("data_path", "oracle"):
         if values.get(name) is not None:
             values[name] = str(Path(values[name]).expanduser().resolve())
@@ -342,25 +356,29 @@ def _complete(
     return {"command": command, **{name: values[name] for name in order}}
 
 
-def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration | TrainConfiguration:
+def from_mapping(
+    command: str, values: Mapping[str, Any], own: OwnFile | None = None
+) -> SearchConfiguration | TrainConfiguration:
     """Read a configuration from plain values, checking every name and type.
 
     Args:
         command: `"search"` or `"train"`.
         values: as in a YAML file; missing ones take their defaults.
+        own: the file that makes the space, where the user has named one; values alone execute none.
 
     Returns:
         The configuration.
 
     Raises:
-        ConfigurationError: for an unknown name (the nearest legal one is shown) or a value of a wrong type.
+        ConfigurationError: for an unknown name (the nearest legal one is shown) or a value of a wrong type; for a space
+            of a file that the user did not name (`UnnamedFileError`), or of another one.
 
     Example:
         >>> from_mapping("search", {"method": "darts", "recipe": {"epochs": 3}}).build_recipe().epochs
         3
     """
     cls = _COMMANDS[command]
-    given = completed_training(values) if command == "train" else dict(values)
+    given = completed_training(values, own) if command == "train" else dict(values)
     stated = given.pop("command", command)
     if stated != command:
         raise ConfigurationError(f"this configuration belongs to the command {stated!r}, not to {command!r}")
@@ -369,8 +387,9 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
             "this run was started from Python, with objects that no configuration file can name; continue, evaluate "
             "and export it there (resume=True, result.state, sharewise.export)"
         )
+    require_named(given, own)
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
+    known = [f.name for f in fields(cls) if f.name != "own"]
     for name in given:
         if name not in known:
             raise unknown_name(f"option of {command}:", name, known)
@@ -378,14 +397,14 @@ def from_mapping(command: str, values: Mapping[str, Any]) -> SearchConfiguration
     table = given.pop("latency", None)
     tables: dict[str, Any] = {} if table is None else {"latency": Latency.from_json(table).to_json()}
     plain = {name: checked(name, hints[name], value) for name, value in given.items()}
-    if "space" in plain:
+    if "space" in plain and own is None:
         plain["space"] = load_space(plain["space"]).name  # options in order, defaults left out
-    draft = cls(**plain)
+    draft = cls(**plain, own=own)
     legal = get_type_hints(networks_of(draft.load_space()).options)
     network = _options(f"network option of {draft.space}:", nested["network"], legal)
     owner, legal = draft.legal_recipe()
     recipe = _options(f"recipe option of {owner}:", nested["recipe"], legal)
-    return cls(**plain, **tables, network=network, recipe=recipe)
+    return cls(**plain, **tables, network=network, recipe=recipe, own=own)
 
 
 def _options(kind: str, given: Mapping[str, Any], legal: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         return _follow(state, keep)
     folder, ranks = RunFolder(keep.folder), state.numerics.ranks
     asked = plain(record.configuration)
-    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked)
+    file = asked["space"] if "space_checksum" in asked else None
+    interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked, file=file)
     with ExitStack() as opened:
         with ranks.leading():  # the others read what is checked by then
             if keep.resume:

@@ -14,6 +14,7 @@ from sharewise.cost import cost
 from sharewise.engine import SearchResult, SearchState
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.given import got
+from sharewise.own_file import OwnFile
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration, from_mapping
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
@@ -100,10 +101,12 @@ class InFolder(Finished):
     Args:
         folder: of the run.
         device: overrides the run's.
+        own: the file that makes its space, where the user has named one.
     """
 
     folder: Path
     device: str | None = None
+    own: OwnFile | None = None
 
     @property
     def seed(self) -> int:
@@ -122,7 +125,7 @@ class InFolder(Finished):
             CheckpointError: when the folder holds no search.
         """
         stored = RunFolder(self.folder).read_config()
-        found = from_mapping(stored["command"], stored)
+        found = from_mapping(stored["command"], stored, self.own)
         if not isinstance(found, SearchConfiguration):
             raise CheckpointError(f"{self.folder} is no search; only a search leaves a supernet")
         return found
@@ -134,7 +137,7 @@ class InFolder(Finished):
 
     def open(self) -> SearchState:
         """See `Finished.open`."""
-        return finished_search(RunFolder(self.folder), device=self.device)
+        return finished_search(RunFolder(self.folder), device=self.device, own=self.own)
 
     def ledger(self) -> Mapping[str, Any]:
         """See `Finished.ledger`."""
@@ -149,8 +152,9 @@ class InFolder(Finished):
 
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
-        values = asdict(self._training("", recipe, seed)) | {"recipe": recipe.arguments()}
-        apart = ("architecture", "device", "from_search", "start")
+        values = asdict(replace(self._training("", recipe, seed), own=None)) | {"recipe": recipe.arguments()}
+        apart = ["architecture", "device", "from_search", "start", "own"]
+        apart += ["space_checksum" if values["space_checksum"] is None else "space"]  # a file may move
         return {"configuration": {name: value for name, value in values.items() if name not in apart}}
 
     def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
@@ -254,6 +258,7 @@ def finished(
     *,
     device: str | None = None,
     network: Mapping[str, Any] | None = None,
+    own: OwnFile | None = None,
 ) -> list[Finished]:
     """Finished searches as a user names them.
 
@@ -261,6 +266,7 @@ def finished(
         runs: a folder or a result, or several.
         device: overrides that of searches in folders.
         network: options of the network of results in memory.
+        own: the file that makes the space of searches in folders, where the user has named one.
     """
     given = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str | Path) else [runs]
     for run in given:
@@ -269,24 +275,25 @@ def finished(
                 f"expected finished searches as runs, {got(run)}: give their folders, or what sharewise.search returned"
             )
     return [
-        InMemory(run.state, dict(network or {})) if isinstance(run, SearchResult) else InFolder(Path(run), device)
+        InMemory(run.state, dict(network or {})) if isinstance(run, SearchResult) else InFolder(Path(run), device, own)
         for run in given
     ]
 
 
-def finished_search(folder: RunFolder, *, device: str | None = None) -> SearchState:
+def finished_search(folder: RunFolder, *, device: str | None = None, own: OwnFile | None = None) -> SearchState:
     """The final state of a search, from its folder; nothing in the folder is changed.
 
     Args:
         folder: of the run.
         device: overrides the run's.
+        own: the file that makes its space, where the user has named one.
 
     Raises:
         CheckpointError: when the run is no search, not finished, or damaged.
     """
     folder.read_config()
     folder.read_result()
-    configuration = InFolder(folder.path).configuration()
+    configuration = InFolder(folder.path, own=own).configuration()
     content = folder.read_checkpoint()
     if content is None:
         raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")

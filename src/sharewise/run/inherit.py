@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sharewise.engine import SearchState, seeded_modules
 from sharewise.errors import ConfigurationError, InheritanceError
+from sharewise.own_file import OwnFile
 from sharewise.run.folder import RunFolder
 from sharewise.run.networks import without_auxiliary
 from sharewise.space import Architecture, Space
@@ -124,17 +125,18 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else "×".join(map(str, shape)) or "a number"
 
 
-def inheritance_of_folder(path: str | Path, device: str | None = None) -> Inheritance:
+def inheritance_of_folder(path: str | Path, device: str | None = None, own: OwnFile | None = None) -> Inheritance:
     """The inheritance of a finished search, whose folder is opened when the training begins.
 
     Args:
         path: of its folder.
         device: overrides that of the search.
+        own: the file that makes its space, where the user has named one.
     """
 
     def opened() -> SearchState:
         from sharewise.run.finished import finished_search  # which knows trainings, and those know this module
 
-        return finished_search(RunFolder(path), device=device)
+        return finished_search(RunFolder(path), device=device, own=own)
 
     return Inheritance(opened, str(path))

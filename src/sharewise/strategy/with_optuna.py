@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,7 +19,7 @@ from sharewise.strategy.strategy import Proposal, Strategy, Trial
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Sampler", "nsga2", "suggest", "tree_parzen_estimator"]
+__all__ = ["Sampler", "nsga2", "pareto_search", "suggest", "tree_parzen_estimator"]
 
 _Asked = tuple["optuna.trial.FrozenTrial", ...]
 
@@ -107,7 +107,6 @@ class Sampler(Strategy[_Asked]):
         """See `Strategy.propose`; illegal and uncovered suggestions are asked for again, with other random numbers."""
         library = _optuna()
         directions = ["maximize"] * (len(state[0].values) if state else 1)
-        covered = _Covered(representation)
         with _quiet(library):
             for _ in range(ATTEMPTS):
                 study = library.create_study(directions=directions, sampler=self.build(int(rng.integers(2**31))))
@@ -117,8 +116,9 @@ class Sampler(Strategy[_Asked]):
                     architecture = suggest(representation.space, trial)
                 except library.TrialPruned:
                     continue
-                if covered(architecture):
-                    return Proposal(representation.genotype(architecture), None, study.trials[-1])
+                genotype = representation.genotype(architecture)
+                if representation.allows(genotype):
+                    return Proposal(genotype, None, study.trials[-1])
         raise ConfigurationError(f"{ATTEMPTS:,} suggestions of {self.name} in a row cannot be asked about")
 
     def update(self, representation: Representation, state: _Asked, trial: Trial) -> _Asked:
@@ -133,16 +133,69 @@ class Sampler(Strategy[_Asked]):
         return (*state, finished)
 
 
-class _Covered:
-    """Whether an architecture can be asked about."""
+def pareto_search(
+    space: Space,
+    objective: Callable[[Architecture], Sequence[float]],
+    *,
+    objectives: int,
+    asks: int,
+    population: int = 50,
+    seed: int = 0,
+    first: Sequence[Architecture] = (),
+    enough: Callable[[], bool] = lambda: False,
+) -> None:
+    """NSGA-II of Optuna in one study, whose cost grows with what is asked and not with its square as that of `Sampler`.
 
-    def __init__(self, representation: Representation) -> None:
-        self._indices, self._listing = representation.indices, representation.space.listing
+    Args:
+        space: any.
+        objective: finite numbers of which higher is better, as many for every architecture; it keeps what it is told.
+        objectives: how many numbers.
+        asks: how often it is called at most; suggestions that the space does not allow count as well.
+        population: members of a generation.
+        seed: of all randomness: an equal objective is asked the same again.
+        first: architectures that are asked about before any other.
+        enough: whether to stop before the next question.
 
-    def __call__(self, architecture: Architecture) -> bool:
-        index = self._listing.index(architecture)
-        place = int(np.searchsorted(self._indices, index))
-        return place < len(self._indices) and int(self._indices[place]) == index
+    Raises:
+        ConfigurationError: when Optuna is not installed.
+
+    Example:
+        >>> from sharewise.spaces import nats_size
+        >>> seen = []
+        >>> def objective(architecture):
+        ...     seen.append(architecture)
+        ...     return architecture["channels_0"], -architecture["channels_4"]
+        >>> pareto_search(nats_size(), objective, objectives=2, asks=60, population=20)
+        >>> len(seen), any(a["channels_0"] == 64 and a["channels_4"] == 8 for a in seen)
+        (60, True)
+
+    References:
+        K. Deb et al., *A fast and elitist multiobjective genetic algorithm: NSGA-II*, IEEE TEC 2002.
+    """
+    library = _optuna()
+    with _quiet(library):
+        study = library.create_study(directions=["maximize"] * objectives, sampler=_Nsga2(population)(seed))
+        for architecture in first:
+            study.enqueue_trial(_parameters(space, architecture))
+        for _ in range(asks):
+            if enough():
+                return
+            trial = study.ask()
+            try:
+                architecture = suggest(space, trial)
+            except library.TrialPruned:
+                study.tell(trial, state=library.trial.TrialState.PRUNED)
+                continue
+            study.tell(trial, list(objective(architecture)))
+
+
+def _parameters(space: Space, architecture: Architecture) -> dict[str, Any]:
+    """What a trial would have suggested for an architecture."""
+    found = {}
+    for name, option in space.own(architecture).items():
+        place = space[name].index(option)
+        found[name] = place if space[name].ordered else categories(space[name])[place]
+    return found
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from sharewise.engine.streams import derived_seed
 from sharewise.errors import ConfigurationError
 from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
+from sharewise.own_file import OwnFile, own_of
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.arguments import training_of
 from sharewise.run.environment import environment
@@ -85,6 +86,7 @@ def appraise(
     training_free: Sequence[str] = (),
     out: str | Path | None = None,
     progress: Progress | None = None,
+    own: OwnFile | str | None = None,
 ) -> Appraisal:
     """Say whether sharing weights helps in a space: rank agreement, biases, and regret at equal cost.
 
@@ -117,6 +119,8 @@ def appraise(
             `sharewise.studies.training_free.SCORES`.
         out: folder for scores, trainings, figures and the report; an appraisal that was cut off goes on there.
         progress: told what is being done.
+        own: the file that makes the space of runs in folders, as `"model.py:factory"`; a run folder alone executes no
+            code.
 
     Returns:
         The verdict with its evidence.
@@ -160,7 +164,7 @@ def appraise(
         given.whole("resamples", resamples, least=0),
         known_scores(training_free),
     )
-    searches = finished(runs, device=device, network=network)
+    searches = finished(runs, device=device, network=network, own=own_of(own))
     if not searches:
         raise ConfigurationError("there is nothing to appraise: give at least one finished search")
     by_seed(searches)  # before anything is trained

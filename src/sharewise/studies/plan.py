@@ -331,6 +331,7 @@ class StudyPlan:
 
 
 _OF_THE_PLAN = {"space", "method", "network", "recipe", "seed", "device", "precision", "threads", "checkpoint_every"}
+_OF_THE_PLAN |= {"space_checksum", "own"}
 _OF_THE_PLAN |= {"data", "data_path", "train_examples", "image_size", "text_length", "gap_examples"}
 
 SETTINGS = tuple(field.name for field in fields(SearchConfiguration) if field.name not in _OF_THE_PLAN)

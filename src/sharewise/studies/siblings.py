@@ -59,7 +59,8 @@ def _settings(runs: Sequence[Finished]) -> list[Mapping[str, Any]]:
 
 def _flat(configuration: SearchConfiguration) -> dict[str, Any]:
     complete = configuration.complete()
-    flat = {key: value for key, value in complete.items() if key not in (*_IGNORED, "network", "recipe")}
+    apart = (*_IGNORED, "network", "recipe", *(["space"] if configuration.own else []))  # whose file may have moved
+    flat = {key: value for key, value in complete.items() if key not in apart}
     for group in ("network", "recipe"):
         flat |= {f"{group}.{key}": value for key, value in complete[group].items()}
     return flat
@@ -107,7 +108,7 @@ def missing_siblings(
     tasks = [(replace(like, seed=s), home) for s, home in homes.items() if not RunFolder(home).result.exists()]
     for _ in workers.do("trained sibling supernets:", _search, tasks, done=len(homes) - len(tasks)):
         pass
-    return [InFolder(home, device) for home in homes.values()]
+    return [InFolder(home, device, configuration.own) for home in homes.values()]
 
 
 def _search(task: tuple[SearchConfiguration, Path]) -> None:

@@ -98,6 +98,11 @@ class ElasticModel(Supernet, Shared):
         return self._execution.analysis.reads
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """Where its decisions act."""
+        return self._execution.analysis.places
+
+    @property
     def published(self) -> bool:
         """Whether it superposes in the authors' form; see `elastic`."""
         return self._execution.published

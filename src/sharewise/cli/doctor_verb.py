@@ -1,0 +1,40 @@
+"""`sharewise doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sharewise.cli.output import print_json
+from sharewise.cli.parser import Parser
+from sharewise.errors import printable
+
+__all__ = ["execute"]
+
+
+def execute(parser: Parser, words: list[str]) -> int:
+    """Say what this machine and this installation offer."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse(words)
+
+    from sharewise.run.doctor import examine
+
+    found = examine(Path())
+    if options.json:
+        print_json(found)
+        return 0
+    facts, threads, precision = found["environment"], found["threads"], found["precision"]
+    print("  ".join(f"{name} {facts[name]}" for name in ("sharewise", "python", "torch", "numpy")))
+    print(printable(f"processor: {facts['processor']}, {threads['cores']} cores, load {threads['load']}"))
+    times = ", ".join(f"{taken:.2f} ms on {count}" for count, taken in threads["milliseconds"].items())
+    print(f"threads: a convolution of a small network takes {times}")
+    print(
+        f"precision: float32 {precision['float32']:.2f} ms, bfloat16 {precision['bfloat16']:.2f} ms: "
+        f"{precision['pays']} pays here"
+    )
+    print(f"CUDA devices: {', '.join(found['cuda']) or 'none'}")
+    print(printable(f"disk: {found['disk']['free_bytes'] / 2**30:.1f} GiB free in {found['disk']['folder']}"))
+    for name, place in found["data"].items():
+        print(printable(f"data {name}: {place or 'not found (give --data-path, or set SHAREWISE_DATA)'}"))
+    for extra, there in found["extras"].items():
+        print(f"extra {extra}: {'installed' if there else 'absent'}")
+    return 0

@@ -1,0 +1,102 @@
+"""Doctor: what this machine and this installation offer, measured where words would only guess."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from sharewise.data.sources import SOURCES, locate
+from sharewise.errors import SharewiseError
+from sharewise.run.environment import environment
+
+__all__ = ["EXTRAS", "examine"]
+
+EXTRAS: Mapping[str, str] = {
+    "dask": "distributed",
+    "onnx": "onnxscript",
+    "ray": "ray",
+    "slurm": "submitit",
+    "strategies": "optuna",
+    "syne-tune": "syne_tune",
+    "tensorboard": "tensorboard",
+}
+"""Optional extras by the module that they bring."""
+
+_ROUNDS = 7
+
+
+def examine(folder: Path) -> dict[str, Any]:
+    """Versions, threads, precision, disk, data and extras, as plain values.
+
+    Args:
+        folder: whose disk is looked at.
+
+    Example:
+        >>> found = examine(Path())
+        >>> sorted(found)
+        ['cuda', 'data', 'disk', 'environment', 'extras', 'precision', 'threads']
+    """
+    return {
+        "environment": environment(torch.device("cpu")),
+        "threads": _threads(),
+        "precision": _precision(),
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "disk": {"folder": str(folder.resolve()), "free_bytes": shutil.disk_usage(folder).free},
+        "data": _data(),
+        "extras": {extra: find_spec(module) is not None for extra, module in EXTRAS.items()},
+    }
+
+
+def _threads() -> dict[str, Any]:
+    """A convolution of a small network on one thread and on all: milliseconds, least of several rounds."""
+    before = torch.get_num_threads()
+    try:
+        cores = os.cpu_count() or 1
+        times = {count: _milliseconds(count, torch.float32) for count in dict.fromkeys((1, cores))}
+    finally:
+        torch.set_num_threads(before)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cores": cores, "load": load, "milliseconds": times}
+
+
+def _precision() -> dict[str, Any]:
+    """The same convolution in float32 and in bfloat16, which pays on some processors and loses fourfold on others."""
+    before = torch.get_num_threads()
+    try:
+        plain, mixed = (_milliseconds(1, dtype) for dtype in (torch.float32, torch.bfloat16))
+    finally:
+        torch.set_num_threads(before)
+    return {"float32": plain, "bfloat16": mixed, "pays": "bfloat16" if mixed < 0.9 * plain else "float32"}
+
+
+def _milliseconds(threads: int, dtype: torch.dtype) -> float:
+    torch.set_num_threads(threads)
+    x = torch.ones(32, 16, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight, taken = torch.ones(16, 16, 3, 3, dtype=dtype), []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        F.conv2d(x, weight, padding=1)
+        taken.append(1000 * (time.perf_counter() - began))
+    return min(taken)
+
+
+def _data() -> dict[str, str | None]:
+    """Where every data set would be read from without `--data-path`; `None` where it would not be found."""
+    found: dict[str, str | None] = {}
+    for name, source in SOURCES.items():
+        if not source.needs_path:
+            found[name] = "built in"
+            continue
+        try:
+            found[name] = str(locate(name, None))
+        except SharewiseError:
+            found[name] = None
+    return found

@@ -1,0 +1,186 @@
+"""The space that a user's file makes: the only place where a file of a user is executed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast, final
+
+from sharewise.engine import seeded_modules
+from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
+from sharewise.own_file import OwnFile
+from sharewise.space import Space
+from sharewise.supernet import Supernet, networks_of
+from sharewise.supernet.elastic import ElasticModel
+
+__all__ = ["elastic_model_of", "form_of", "made_by", "model_of", "space_made_by"]
+
+_SPACES: dict[OwnFile, tuple[Space, ElasticModel | None]] = {}
+"""Made once in a process, with the elastic model that it is of: to make one of a large model takes seconds."""
+
+
+def made_by(own: OwnFile) -> ElasticModel | Space:
+    """Execute a file, unless this process has done so, and call its function.
+
+    Args:
+        own: the file as the user named it.
+
+    Raises:
+        ConfigurationError: when the file has changed, fails, or makes something else than a model that
+            `sharewise.elastic` has made a supernet, or a space.
+    """
+    function = _function(_executed(own), own)
+    with _importing(own.file.parent), _explained(own):
+        found = function()
+    if not isinstance(found, ElasticModel | Space):
+        raise ConfigurationError(
+            f"{own.factory} in {own.file} must return what sharewise.elastic returns, or a space, but returned "
+            f"a {type(found).__name__}"
+        )
+    return found
+
+
+def space_made_by(own: OwnFile) -> Space:
+    """The space of a file; every supernet of it is made anew, so that the seed of a run says how its weights begin.
+
+    Args:
+        own: the file as the user named it.
+
+    Raises:
+        ConfigurationError: as `made_by`, and for a space without networks.
+
+    Example:
+        >>> import tempfile
+        >>> from sharewise.own_file import own_file
+        >>> path = Path(tempfile.mkdtemp()) / "mine.py"
+        >>> _ = path.write_text("from sharewise.spaces import toy_tied_width as factory")
+        >>> space_made_by(own_file(f"{path}:factory")).size
+        12
+    """
+    return _loaded(own)[0]
+
+
+def model_of(own: OwnFile) -> ElasticModel | None:
+    """The elastic model that a file makes; `None` where it makes a space, whose networks take inputs of any shape.
+
+    Args:
+        own: the file as the user named it.
+    """
+    return _loaded(own)[1]
+
+
+def elastic_model_of(own: OwnFile) -> ElasticModel:
+    """The elastic model that a file makes.
+
+    Raises:
+        ConfigurationError: when it makes a space.
+    """
+    found = model_of(own)
+    if found is None:
+        raise ConfigurationError(
+            f"{own.factory} in {own.file} must return what sharewise.elastic returns, but returned a space"
+        )
+    return found
+
+
+def form_of(model: ElasticModel) -> tuple[tuple[int, ...], bool]:
+    """The shape of one input of a model, and whether inputs are indices, as its example says.
+
+    Args:
+        model: whose networks are counted.
+    """
+    return tuple(model.example.shape[1:]), not model.example.is_floating_point()
+
+
+def _loaded(own: OwnFile) -> tuple[Space, ElasticModel | None]:
+    if own not in _SPACES:
+        with seeded_modules(0, "own space"):
+            made = made_by(own)
+        if isinstance(made, ElasticModel):
+            networks = replace(networks_of(made.space), supernet=_Anew(own))
+            _SPACES[own] = replace(made.space, networks=networks), made
+        else:
+            networks_of(made)  # a space of values only cannot be searched
+            _SPACES[own] = made, None
+    return _SPACES[own]
+
+
+@final
+@dataclass(frozen=True)
+class _Anew:
+    """Builds the supernet of a user's model by asking the file again, under whatever seed is set."""
+
+    own: OwnFile
+
+    def __call__(self, space: Space, input_shape: Sequence[int], outputs: int, options: Any) -> Supernet:
+        made = made_by(self.own)
+        if not isinstance(made, ElasticModel) or made.space.name != space.name:
+            raise ConfigurationError(f"{self.own.reference} makes another space each time it is called")
+        supernet = networks_of(made.space).supernet(space, input_shape, outputs, options)
+        supernet.space = space
+        return supernet
+
+
+def _executed(own: OwnFile) -> ModuleType:
+    """The module of a file, executed once in a process, from the very bytes whose checksum was compared."""
+    name = f"sharewise_own_{own.checksum[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    sources = own.sources()
+    _forget({own.file.parent / path for path in sources if path})
+    specification = importlib.util.spec_from_file_location(name, own.file)
+    if specification is None:
+        raise ConfigurationError(f"{own.file} is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses and exports look up the module of a class
+    try:
+        with _importing(own.file.parent), _explained(own):
+            exec(compile(sources[""], str(own.file), "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _forget(files: set[Path]) -> None:
+    """Let files be imported again, of which this process may know an earlier version."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and Path(file) in files:
+            del sys.modules[name]
+
+
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Let a file import its neighbours, as a script can."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextmanager
+def _explained(own: OwnFile) -> Iterator[None]:
+    """Name the file whose code fails, whatever it raises."""
+    try:
+        yield
+    except SharewiseError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"{own.reference} failed: {type(error).__name__}: {said}") from error
+
+
+def _function(module: ModuleType, own: OwnFile) -> Callable[[], Any]:
+    found = getattr(module, own.factory, None)
+    if not callable(found):
+        here = module.__name__
+        functions = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == here]
+        raise unknown_name(f"factory in {own.file}:", own.factory, functions)
+    return cast("Callable[[], Any]", found)
