@@ -195,7 +195,7 @@ class Recurrent(nn.Module):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, pytest.param(nn.RNN, marks=pytest.mark.slow)])
 def test_the_hidden_width_of_recurrences(kind: type[nn.RNNBase], bidirectional: bool) -> None:
     torch.manual_seed(0)
     example = torch.randn(2, 4, 3)
