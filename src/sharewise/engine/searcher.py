@@ -22,7 +22,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
 from sharewise.supernet import Gates, Supernet
 from sharewise.supernet.own_loop import block
-from sharewise.supernet.structures import shapes_of
+from sharewise.supernet.structures import integers_of, shapes_of
 
 __all__ = ["Searcher"]
 
@@ -266,9 +266,7 @@ class _Described:
     @property
     def integers(self) -> Any:
         """Whether inputs are indices, likewise."""
-        if isinstance(self.example, Mapping):
-            return {name: not tensor.is_floating_point() for name, tensor in self.example.items()}
-        return not self.example.is_floating_point()
+        return integers_of(self.example)
 
 
 @final

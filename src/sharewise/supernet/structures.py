@@ -18,6 +18,7 @@ __all__ = [
     "call",
     "converted",
     "examples_of",
+    "integers_of",
     "leaves",
     "mapped",
     "require_inputs",
@@ -164,6 +165,20 @@ def shapes_of(inputs: Inputs) -> Any:
     if isinstance(inputs, Mapping):
         return {name: shapes_of(value) for name, value in inputs.items() if isinstance(value, Tensor)}
     return tuple(shapes_of(value) for value in inputs if isinstance(value, Tensor | Mapping | tuple))
+
+
+def integers_of(inputs: Inputs) -> Any:
+    """Whether inputs are indices, or such by name or place where there are several tensors.
+
+    Example:
+        >>> integers_of({"tokens": torch.zeros(2, 3, dtype=torch.long), "numbers": torch.zeros(2, 4)})
+        {'tokens': True, 'numbers': False}
+    """
+    if isinstance(inputs, Tensor):
+        return not inputs.is_floating_point()
+    if isinstance(inputs, Mapping):
+        return {name: integers_of(value) for name, value in inputs.items() if isinstance(value, Tensor)}
+    return tuple(integers_of(value) for value in inputs if isinstance(value, Tensor | Mapping | tuple))
 
 
 def blank(
