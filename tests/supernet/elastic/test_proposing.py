@@ -67,3 +67,11 @@ def test_what_can_be_followed_is_taken_and_the_rest_is_listed() -> None:
     assert list(supernet.left) == ["head (width)"]
     with pytest.raises(ConfigurationError, match=r"nothing can be chosen: .*output of the model"):
         sw.elastic(Model(), {"head": sw.width([2, 5])}, example=torch.randn(2, 3), strict=False)
+
+
+def test_names_of_modules_that_are_no_identifiers() -> None:
+    model = nn.Sequential()
+    model.add_module("block1-0", nn.Linear(3, 8))
+    model.add_module("leave", nn.Linear(8, 2))
+    supernet = sw.elastic(model, {"block1-0": sw.width([4, 8])}, example=torch.randn(2, 3))
+    assert [decision.name for decision in supernet.relaxation.decisions] == ["block1_0_width"]
