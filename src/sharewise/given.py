@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["folder", "function", "got", "mapping", "number", "optional", "text", "truth", "whole", "wholes"]
+__all__ = ["folder", "function", "got", "mapping", "number", "optional", "shape", "text", "truth", "whole", "wholes"]
 
 Value = TypeVar("Value")
 
@@ -53,6 +53,18 @@ def wholes(name: str, given: Any, *, least: int = 1) -> tuple[int, ...]:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
         raise ConfigurationError(f"{name} must be a list of whole numbers, {got(given)}")
     return tuple(whole(name, one, least=least) for one in given)
+
+
+def shape(name: str, given: Any) -> Any:
+    """The shape of one example, or such by name where there are several inputs.
+
+    Example:
+        >>> shape("input_shape", {"tokens": [7], "length": []})
+        {'tokens': (7,), 'length': ()}
+    """
+    if isinstance(given, Mapping):
+        return {key: wholes(f"{name}[{key!r}]", one) for key, one in given.items()}
+    return wholes(name, given)
 
 
 def number(name: str, given: Any) -> float:

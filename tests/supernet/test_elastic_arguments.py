@@ -117,7 +117,7 @@ def test_modules_in_any_container() -> None:
         (lambda: elastic(scripted()), "torch.jit"),
         (lambda: elastic(weight_normed()), "cannot be copied: .*parametrizations"),
         (lambda: elastic(nn.Linear), "elastic needs a Module here, got a type as its model"),
-        (lambda: elastic(example=(X,)), "elastic needs a Tensor here, got a tuple as its example"),
+        (lambda: elastic(example=[X]), "elastic needs an example of the arguments of Sequential: .* got a list"),
         (lambda: elastic(example=X.long()), "does not run on the example, of shape .* torch.int64"),
         (lambda: elastic(example=torch.zeros(2, 5)), r"does not run on the example, of shape \(2, 5\)"),
         (lambda: elastic(example=X[:0]), "at least one input"),

@@ -54,7 +54,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         "input_shape": list(dataset.input_shape),
         "normalisation": {"mean": list(dataset.mean), "std": list(dataset.std), "of": "inputs in [0, 1]"},
         "class_names": list(dataset.class_names),
-        **cost(restored.network, dataset.input_shape, integers=dataset.input_kind == "text").to_json(),
+        **cost(restored.network, dataset.input_shape, integers=dataset.integers).to_json(),
         "versions": versions(),
     }
     example = dataset.train.inputs[:2]

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sharewise.cost.replica import real_copy, shape_copy
 from sharewise.cost.rules import RULES, Rule, costs_unknown
 from sharewise.cost.shapes import SHAPES, Shape
+from sharewise.supernet.structures import Inputs, blank, call, examples_of, leaves, mapped
 
 __all__ = ["Counted", "Meter", "Tracer", "Unit", "outside"]
 
@@ -75,18 +76,17 @@ class Tracer:
         self.module = _followed(shape_copy(module) if real is None else module)
         self._device, self._meter = "meta", meter
 
-    def example(self, shape: Iterable[int], *, integers: bool = False) -> Tensor:
+    def example(self, shape: Any, *, integers: Any = False) -> Inputs:
         """A batch of inputs of the module's precision, for a call.
 
         Args:
-            shape: of one example.
-            integers: whether inputs are indices.
+            shape: of one example; by name where there are several inputs.
+            integers: whether inputs are indices, likewise.
         """
         floating = (p.dtype for p in self.module.parameters() if p.is_floating_point())
-        dtype = torch.long if integers else next(floating, torch.float32)
-        return torch.zeros((_BATCH, *shape), dtype=dtype, device="meta")
+        return blank(shape, _BATCH, integers=integers, floating=next(floating, torch.float32))
 
-    def __call__(self, inputs: Tensor, *arguments: Any, gates: Iterable[Tensor] = ()) -> Counted:
+    def __call__(self, inputs: Inputs, *arguments: Any, gates: Iterable[Tensor] = ()) -> Counted:
         """Count one pass of `module(inputs, *arguments)`.
 
         Args:
@@ -101,23 +101,27 @@ class Tracer:
             except Exception:  # values are asked for; what is really wrong shows below
                 self._device = "cpu"
                 self.module = _followed(self._real())
-        return self._run(torch.zeros(inputs.shape, dtype=inputs.dtype), arguments, gates)
+        return self._run(mapped(_zeros, inputs), arguments, gates)
 
-    def _run(self, inputs: Tensor, arguments: tuple[Any, ...], gates: Sequence[Tensor]) -> Counted:
+    def _run(self, inputs: Inputs, arguments: tuple[Any, ...], gates: Sequence[Tensor]) -> Counted:
         running = _running(self.module)
         running[:] = [""]
         counter = _Counter(running, self._meter)
         with torch.inference_mode(), _plainly():
-            inputs = inputs.clone()  # an inference tensor of its own
-            counter.mark("input", inputs)
+            inputs = mapped(torch.clone, inputs)  # inference tensors of their own
+            counter.mark("input", *(tensor for _, tensor in leaves(inputs)))
             counter.mark("gate", *gates)
             counter.mark("buffer", *self.module.buffers())
             counter.mark("weight", *self.module.parameters())
             with counter:
-                self.module(inputs, *arguments)
-        examples = len(inputs) if self._meter is None else 1
+                self.module(inputs, *arguments) if arguments else call(self.module, inputs)
+        examples = examples_of(inputs) if self._meter is None else 1
         units = {unit: count // examples for unit, count in counter.units.items()}
         return Counted(units, counter.written // examples, tuple(counter.uncounted))
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
 def _followed(module: nn.Module) -> nn.Module:

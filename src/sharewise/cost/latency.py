@@ -21,6 +21,7 @@ from sharewise.cost.quantity import Quantity
 from sharewise.cost.supernet import SupernetCost
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space, sample
+from sharewise.supernet.structures import blank, call
 
 __all__ = ["Clock", "Group", "Latency", "latency", "measure_latencies"]
 
@@ -135,12 +136,12 @@ def _entry(group: Group, architecture: Architecture) -> float:
 def measure_latencies(
     space: Space,
     build: Callable[[Architecture], nn.Module],
-    input_shape: Sequence[int],
+    input_shape: Any,
     *,
     batch_size: int = 1,
     repeats: int = 20,
     device: torch.device | str = "cpu",
-    integers: bool = False,
+    integers: Any = False,
 ) -> Latency:
     """A latency table by measurement: every operation of every layer, at every size that it can have.
 
@@ -169,12 +170,11 @@ def measure_latencies(
             "multiply-accumulates instead"
         )
     clock = Clock(torch.device(device), repeats)
-    shape = (batch_size, *input_shape)
 
     def operations(architecture: Architecture) -> Mapping[Unit, int]:
         tracer = Tracer(build(architecture), meter=clock)
-        kind = torch.long if integers else tracer.example(()).dtype
-        return tracer(torch.zeros(shape, dtype=kind, device="meta")).units
+        floating = next((p.dtype for p in tracer.module.parameters() if p.is_floating_point()), torch.float32)
+        return tracer(blank(input_shape, batch_size, integers=integers, floating=floating)).units
 
     def measure(pattern: Pattern) -> Mapping[Any, int]:
         chosen = zip(space.choices, pattern, strict=True)
@@ -291,12 +291,12 @@ def _valued(value: Any, device: torch.device) -> Any:
 
 def latency(
     network: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Any,
     *,
     batch_size: int = 1,
     repeats: int = 20,
     device: torch.device | str = "cpu",
-    integers: bool = False,
+    integers: Any = False,
 ) -> dict[str, float]:
     """Measure the seconds of one forward pass on this machine.
 
@@ -318,12 +318,13 @@ def latency(
         raise ConfigurationError(f"latency needs repeats and batch size of at least 1, got {repeats} and {batch_size}")
     device = torch.device(device)
     replica = copy.deepcopy(network).to(device).eval()
-    example = torch.zeros((batch_size, *input_shape), device=device, dtype=torch.long if integers else None)
+    floating = torch.get_default_dtype()
+    example = blank(input_shape, batch_size, integers=integers, floating=floating, device=device)
     times = []
     with torch.inference_mode():
         for index in range(repeats + 3):
             start = time.perf_counter()
-            replica(example)
+            call(replica, example)
             _finish(device)
             if index >= 3:
                 times.append(time.perf_counter() - start)

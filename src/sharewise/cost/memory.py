@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from sharewise.cost.replica import shape_copy
+from sharewise.supernet.structures import blank, call
 
 __all__ = ["TrainingMemory", "training_memory"]
 
@@ -43,10 +43,10 @@ class TrainingMemory:
 
 def training_memory(
     network: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Any,
     batch_size: int,
     *,
-    integers: bool = False,
+    integers: Any = False,
     optimizer_states: int = 1,
 ) -> TrainingMemory:
     """Foresee the memory of a training step from shapes alone.
@@ -56,10 +56,10 @@ def training_memory(
     fused kernels do not.
 
     Args:
-        network: takes one tensor of inputs; it is not touched.
-        input_shape: of one example.
+        network: takes one tensor of inputs, or several by keyword; it is not touched.
+        input_shape: of one example; by name where there are several inputs.
         batch_size: examples per step.
-        integers: whether inputs are indices.
+        integers: whether inputs are indices, likewise.
         optimizer_states: tensors that the optimiser keeps per parameter: 1 for momentum, 2 for Adam.
 
     Example:
@@ -79,11 +79,11 @@ def training_memory(
         return tensor
 
     floating = next((p.dtype for p in replica.parameters() if p.is_floating_point()), torch.float32)
-    example = torch.zeros((batch_size, *input_shape), dtype=torch.long if integers else floating, device="meta")
+    example = blank(input_shape, batch_size, integers=integers, floating=floating)
     for part in replica.modules():
         part._buffers = {name: b if b is None else b.to("meta") for name, b in part._buffers.items()}
     with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        replica(example)
+        call(replica, example)
     return TrainingMemory(sum(map(_bytes, held)), trainable, optimizer_states * trainable, sum(kept.values()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,13 +44,13 @@ def trainable(network: nn.Module) -> dict[str, int]:
     return {name: parameter.numel() for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
-def cost(network: nn.Module, input_shape: Sequence[int], *, integers: bool = False) -> Cost:
+def cost(network: nn.Module, input_shape: Any, *, integers: Any = False) -> Cost:
     """Count the cost of a plain network without computing anything: shapes alone are traced.
 
     Args:
-        network: takes one tensor of inputs.
-        input_shape: of one example, without the batch dimension.
-        integers: whether inputs are indices (text).
+        network: takes one tensor of inputs, or several by keyword.
+        input_shape: of one example, without the batch dimension; by name where there are several inputs.
+        integers: whether inputs are indices (text), likewise.
 
     Returns:
         The cost per example; the network itself is not touched.

@@ -22,6 +22,7 @@ from sharewise.ledger import GATES_ONLY, TRAINING
 from sharewise.space import Architecture
 from sharewise.supernet.extract import extract
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.structures import leaves
 from sharewise.supernet.supernet import Shared, Supernet
 from sharewise.supernet.widening import partial_operations
 
@@ -50,10 +51,11 @@ class SupernetCost:
         integers: whether inputs are indices.
     """
 
-    def __init__(self, supernet: Supernet, input_shape: Sequence[int], *, integers: bool = False) -> None:
+    def __init__(self, supernet: Supernet, input_shape: Any, *, integers: Any = False) -> None:
         self._closed_form = supernet.multiply_accumulates
         self._whole = not partial_operations(supernet)  # else a step along gates executes less than what is built
-        self._supernet, self._shape, self._integers = supernet, tuple(input_shape), integers
+        self._supernet, self._integers = supernet, integers
+        self._shape = dict(input_shape) if isinstance(input_shape, Mapping) else tuple(input_shape)
         self._replica = shape_copy(supernet).eval()  # now, so that no later hook sees a pass without values
         self._decisions = supernet.relaxation.decisions
         self._names = [d.name for d in self._decisions]
@@ -171,7 +173,7 @@ class SupernetCost:
 
     def _traced(self, pattern: Pattern) -> Mapping[Any, int]:
         example = self._tracer.example(self._shape, integers=self._integers)
-        dtype = example.dtype if example.is_floating_point() else torch.float32
+        dtype = next((t.dtype for _, t in leaves(example) if t.is_floating_point()), torch.float32)
         gates = {
             d.name: Gate(torch.ones(d.size, dtype=dtype), active, unit=len(active) <= 1)
             for d, active in zip(self._decisions, pattern, strict=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from sharewise.data.batch import Batch
     from sharewise.data.cifar import cifar10, cifar100
+    from sharewise.data.columns import Columns
     from sharewise.data.dataset import Dataset, Sealed
     from sharewise.data.embedded import digits
     from sharewise.data.examples import Examples
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
         segmentation,
     )
     from sharewise.data.text_file import byte_text, text
+    from sharewise.data.torch_datasets import from_torch
 
 __all__ = [
     "SOURCES",
     "VOID",
     "Augmentation",
     "Batch",
+    "Columns",
     "Cutout",
     "Dataset",
     "Examples",
@@ -76,6 +79,7 @@ __all__ = [
     "classification",
     "digits",
     "evaluation_batches",
+    "from_torch",
     "held_out",
     "image_folder",
     "language_modelling",

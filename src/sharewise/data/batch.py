@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from sharewise.data.columns import Inputs, concatenated
 
 __all__ = ["Batch"]
 
@@ -17,8 +20,8 @@ class Batch(NamedTuple):
     share it.
 
     Args:
-        inputs: shape `(n, …)`; images `(n, channels, height, width)`, tables `(n, features)`, text
-            `(n, length)` of integers.
+        inputs: shape `(n, …)`, or `Columns` of such tensors; images `(n, channels, height, width)`, tables
+            `(n, features)`, text `(n, length)` of integers.
         targets: shape `(n, …)`, as the task's loss expects them.
 
     Example:
@@ -27,7 +30,7 @@ class Batch(NamedTuple):
         2
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
 
     @property
@@ -37,7 +40,12 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """Move both tensors to `device`; inputs of floating point become `dtype` where one is given."""
-        inputs = self.inputs.to(device, non_blocking=True)
+        inputs: Inputs = self.inputs.to(device, non_blocking=True)
         if dtype is not None and inputs.is_floating_point():
             inputs = inputs.to(dtype)
         return Batch(inputs, self.targets.to(device, non_blocking=True))
+
+    @staticmethod
+    def joined(batches: Sequence[Batch]) -> Batch:
+        """The examples of several batches in one."""
+        return Batch(concatenated([b.inputs for b in batches]), torch.cat([b.targets for b in batches]))

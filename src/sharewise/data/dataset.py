@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from sharewise.data.augmentation import Augmentation
+from sharewise.data.columns import Columns, Inputs
 from sharewise.data.examples import Examples
 from sharewise.data.forms import check_examples
 from sharewise.data.reading import check_memory
@@ -89,7 +90,9 @@ class Dataset:
         name: a short word for reports.
         task: loss and metrics.
         input_kind: `"image"` (uint8 of shape `(n, channels, height, width)`), `"table"` (floating point of
-            shape `(n, features)`) or `"text"` (int64 of shape `(n, length)`).
+            shape `(n, features)`), `"text"` (int64 of shape `(n, length)`), `"array"` (floating point of any shape,
+            such as series `(n, time, features)`, taken as they are) or `"columns"` (`Columns`, several of these by the
+            names of a model's arguments).
         train: the training examples.
         test: the test examples, sealed.
         class_names: names of the classes, or of the tokens; empty for regression.
@@ -129,11 +132,12 @@ class Dataset:
             self.augmentation.check_paired()
         elif self.input_kind == "image" and self.augmentation != Augmentation():
             self._check_still("augmented")
-        if self.input_kind == "image" and not self.mean and not self.std:
-            mean, std = channel_statistics(self.train.inputs)
+        inputs = self.train.inputs
+        if self.input_kind == "image" and isinstance(inputs, Tensor) and not self.mean and not self.std:
+            mean, std = channel_statistics(inputs)
             object.__setattr__(self, "mean", mean)
             object.__setattr__(self, "std", std)
-        channels = self.train.inputs.shape[1] if self.input_kind == "image" else 0
+        channels = inputs.shape[1] if self.input_kind == "image" and isinstance(inputs, Tensor) else 0
         if not len(self.mean) == len(self.std) == channels or not all(value > 0 for value in self.std):
             raise DataError(
                 f"data set {self.name!r} needs a mean and a positive deviation for each of {channels} "
@@ -141,9 +145,15 @@ class Dataset:
             )
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input: `(channels, height, width)`, `(features,)` or `(length,)`."""
-        return tuple(self.train.inputs.shape[1:])
+    def input_shape(self) -> Any:
+        """Shape of one input: `(channels, height, width)`, `(features,)`, `(length,)`, or such by name of a column."""
+        return _shape(self.train.inputs)
+
+    @property
+    def integers(self) -> Any:
+        """Whether inputs are indices; by name where they are columns."""
+        inputs = self.train.inputs
+        return inputs.integers if isinstance(inputs, Columns) else self.input_kind == "text"
 
     @property
     def openings(self) -> tuple[str, ...]:
@@ -264,6 +274,7 @@ class Dataset:
 
         def change(examples: Examples) -> Examples:
             targets = nearest(examples.targets, size) if self.task.moves == "masks" else examples.targets
+            assert isinstance(examples.inputs, Tensor)
             return Examples(bilinear(examples.inputs, size), targets)
 
         notes = {
@@ -295,9 +306,13 @@ class Dataset:
         which = "training" if examples is self.train else "test"
         if not len(examples):
             raise DataError(f"data set {self.name!r} has no {which} examples; it needs at least one")
-        shape = tuple(self.train.inputs.shape[1:])
+        shape = _shape(self.train.inputs)
         check_examples(examples, which, self.name, kind=self.input_kind, task=self.task, shape=shape)
         return examples
+
+
+def _shape(inputs: Inputs) -> Any:
+    return inputs.shapes if isinstance(inputs, Columns) else tuple(inputs.shape[1:])
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -343,8 +358,9 @@ def provenance(source: str, licence: str, train: Examples, test: Examples) -> di
         'sha256:66687aad'
     """
     digest = hashlib.sha256()
-    for tensor in (train.inputs, train.targets, test.inputs, test.targets):
-        digest.update(tensor.contiguous().numpy().data)
+    for part in (train.inputs, train.targets, test.inputs, test.targets):
+        for tensor in part.values() if isinstance(part, Columns) else (part,):
+            digest.update(tensor.contiguous().numpy().data)
     return {"source": source, "licence": licence, "checksum": f"sha256:{digest.hexdigest()}"}
 
 

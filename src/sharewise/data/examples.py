@@ -7,6 +7,7 @@ from typing import final
 
 from torch import Tensor
 
+from sharewise.data.columns import Inputs
 from sharewise.errors import DataError
 
 __all__ = ["Examples"]
@@ -19,7 +20,7 @@ class Examples:
 
     Args:
         inputs: shape `(n, …)`: images `(n, channels, height, width)` of uint8, tables `(n, features)` of
-            float32, text `(n, length)` of int64.
+            float32, text `(n, length)` of int64, arrays of floating point of any shape, or `Columns` of these.
         targets: shape `(n, …)`: class indices `(n,)` of int64, real values `(n, outputs)`, or tokens `(n,
             length)`.
 
@@ -35,13 +36,14 @@ class Examples:
         Examples(3, inputs (2,) float32, targets () int64)
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if self.inputs.shape[:1] != self.targets.shape[:1]:
+        if self.targets.dim() == 0 or len(self.inputs) != len(self.targets):
+            shape = tuple(self.inputs.shape) if isinstance(self.inputs, Tensor) else self.inputs
             raise DataError(
-                f"there must be one target for each input, got inputs of shape {tuple(self.inputs.shape)} "
+                f"there must be one target for each input, got inputs of shape {shape} "
                 f"and targets of shape {tuple(self.targets.shape)}; check the two files or arrays"
             )
 
@@ -52,7 +54,8 @@ class Examples:
         def kind(tensor: Tensor) -> str:
             return f"{tuple(tensor.shape[1:])} {str(tensor.dtype).removeprefix('torch.')}"
 
-        return f"Examples({len(self)}, inputs {kind(self.inputs)}, targets {kind(self.targets)})"
+        inputs = kind(self.inputs) if isinstance(self.inputs, Tensor) else self.inputs
+        return f"Examples({len(self)}, inputs {inputs}, targets {kind(self.targets)})"
 
     def subset(self, indices: Tensor) -> Examples:
         """Pick some of the examples, so that a part can be handed on without the rest.

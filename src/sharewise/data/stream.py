@@ -10,11 +10,15 @@ from torch import Tensor
 
 from sharewise.data.augmentation import Augmentation, Paired, Transform, moved, normalise
 from sharewise.data.batch import Batch
+from sharewise.data.columns import Columns, Inputs
 from sharewise.data.examples import Examples
 from sharewise.errors import CheckpointError, ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from sharewise.data.dataset import Dataset
+
+Images = tuple[Tensor, Tensor]
+"""Images and masks."""
 
 __all__ = ["Stream", "evaluation_batches"]
 
@@ -189,9 +193,9 @@ class Stream:
         if self._augment is not None:
             for transform in transforms:
                 if self._masks:
-                    batch = Batch(*cast("Paired", transform).paired(*batch, self._augment))
+                    batch = Batch(*cast("Paired", transform).paired(*cast("Images", batch), self._augment))
                 else:
-                    batch = Batch(transform(batch.inputs, self._augment), batch.targets)
+                    batch = Batch(transform(cast("Tensor", batch.inputs), self._augment), batch.targets)
         return batch
 
     def _start_pass(self) -> None:
@@ -273,5 +277,7 @@ def _as_floating(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.to(dtype) if values.is_floating_point() else values
 
 
-def _network_inputs(inputs: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+def _network_inputs(inputs: Inputs, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Inputs:
+    if isinstance(inputs, Columns):
+        return inputs.to(dtype)
     return normalise(inputs, mean, std, dtype) if mean.numel() else _as_floating(inputs, dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ __all__ = [
 VOID = -1
 """The label of a pixel whose class is not known: no loss and no metric counts it."""
 
-InputKind = Literal["image", "table", "text"]
+InputKind = Literal["image", "table", "text", "array", "columns"]
 Moves = Literal["nothing", "masks"]
 Objective = Callable[[Tensor, Tensor], Tensor]
 
@@ -130,6 +130,28 @@ class Task:
             legal = ", ".join(["loss", *self.metrics])
             raise ConfigurationError(f"primary metric {self.primary!r} is not among the task's metrics: {legal}")
 
+    def reading(self, output: str | int) -> Task:
+        """The same task for a network that returns several outputs, of which one is scored.
+
+        Args:
+            output: its name in a mapping or dataclass, or its place in a tuple or list.
+
+        Returns:
+            The task.
+
+        Example:
+            >>> task = regression().reading("price")
+            >>> float(task.loss({"price": torch.ones(4, 1), "state": None}, torch.zeros(4, 1)))
+            1.0
+        """
+
+        def read(objective: Objective) -> Objective:
+            if isinstance(objective, Pooled):
+                return replace(objective, counts=_Reading(objective.counts, output))
+            return _Reading(objective, output)
+
+        return replace(self, loss=read(self.loss), metrics={name: read(m) for name, m in self.metrics.items()})
+
     def smoothed(self, label_smoothing: float) -> Objective:
         """The loss with part of each label's mass spread evenly over all classes.
 
@@ -147,9 +169,36 @@ class Task:
             >>> round(float(loss(torch.tensor([[4.0, 0.0]]), torch.tensor([0]))), 4)
             1.0181
         """
-        if not isinstance(self.loss, _CrossEntropy):
+        loss = self.loss.objective if isinstance(self.loss, _Reading) else self.loss
+        if not isinstance(loss, _CrossEntropy):
             raise ConfigurationError(f"label_smoothing needs a classification task, not {self.name}")
-        return replace(self.loss, label_smoothing=label_smoothing)
+        smoothed = replace(loss, label_smoothing=label_smoothing)
+        return replace(self.loss, objective=smoothed) if isinstance(self.loss, _Reading) else smoothed
+
+
+@final
+@dataclass(frozen=True)
+class _Reading:
+    """What is scored is one of several outputs."""
+
+    objective: Objective
+    output: str | int
+
+    def __call__(self, outputs: Any, targets: Tensor) -> Tensor:
+        return self.objective(self._picked(outputs), targets)
+
+    def _picked(self, outputs: Any) -> Tensor:
+        try:
+            found = outputs[self.output] if hasattr(outputs, "__getitem__") else getattr(outputs, str(self.output))
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError):
+            found = None
+        if not isinstance(found, Tensor) or isinstance(outputs, Tensor):
+            legal = list(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+            raise ConfigurationError(
+                f"the task reads the output {self.output!r}, which the network does not return as a tensor; it "
+                f"returns {legal}"
+            )
+        return found
 
 
 @dataclass(frozen=True)

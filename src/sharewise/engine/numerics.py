@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sharewise.data import Batch
 from sharewise.engine.ranks import ALONE, Ranks
@@ -56,7 +56,7 @@ class Numerics:
 
     def arrange(self, batch: Batch) -> Batch:
         """Give images the memory format of the network."""
-        if self.channels_last and batch.inputs.dim() == 4:
+        if self.channels_last and isinstance(batch.inputs, Tensor) and batch.inputs.dim() == 4:
             return Batch(batch.inputs.contiguous(memory_format=torch.channels_last), batch.targets)
         return batch
 

@@ -22,6 +22,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
 from sharewise.supernet import Gates, Supernet
 from sharewise.supernet.own_loop import block
+from sharewise.supernet.structures import integers_of, shapes_of
 
 __all__ = ["Searcher"]
 
@@ -72,15 +73,17 @@ class Searcher:
         recipe: Recipe,
         *,
         loss: Callable[[Any, Any], Tensor] = F.cross_entropy,
-        example: Tensor | None = None,
+        example: Any = None,
         steps_per_epoch: int = 1,
         seed: int = 0,
     ) -> None:
         if steps_per_epoch < 1:
             raise ConfigurationError(f"an epoch has at least 1 step, got steps_per_epoch={steps_per_epoch}")
         example = getattr(supernet, "example", None) if example is None else example
-        if not isinstance(example, Tensor):
-            raise ConfigurationError(f"{type(supernet).__name__} holds no example; give a batch of inputs: example=…")
+        if not isinstance(example, Tensor | Mapping):
+            raise ConfigurationError(
+                f"{type(supernet).__name__} holds no example of one input or of several by name; give one: example=…"
+            )
         _require_own(recipe, supernet)
         task = Task("own", 1, loss, primary="loss", higher_is_better=False)
         self._given = _Given(_Described(task, example), steps_per_epoch)
@@ -248,7 +251,7 @@ class _Described:
     """
 
     task: Task
-    example: Tensor
+    example: Any
 
     @property
     def train(self) -> Batch:
@@ -256,14 +259,14 @@ class _Described:
         return Batch(self.example, torch.empty(0))
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one example."""
-        return tuple(self.example.shape[1:])
+    def input_shape(self) -> Any:
+        """Of one example, by name where there are several inputs."""
+        return shapes_of(self.example)
 
     @property
-    def input_kind(self) -> str:
-        """Integers are tokens."""
-        return "table" if self.example.is_floating_point() else "text"
+    def integers(self) -> Any:
+        """Whether inputs are indices, likewise."""
+        return integers_of(self.example)
 
 
 @final

@@ -114,11 +114,10 @@ class SearchState:
 
     def _price(self) -> None:
         """What the supernet costs, and which architectures keep the limits."""
-        inputs = self.data.dataset.train.inputs
         self.costs = SupernetCost(
             self.supernet,
             self.data.dataset.input_shape,
-            integers=not inputs.is_floating_point() and self.data.dataset.input_kind == "text",
+            integers=self.data.dataset.integers,
         )
         limits = self.recipe.limits
         self.affordable = (
@@ -206,7 +205,7 @@ class SearchState:
         )
         if len(batches) > 1 and len(batches[-1].inputs) == 1:
             last, before = batches.pop(), batches.pop()
-            batches.append(Batch(torch.cat([before.inputs, last.inputs]), torch.cat([before.targets, last.targets])))
+            batches.append(Batch.joined([before, last]))
         return [self.numerics.arrange(batch) for batch in batches]
 
     def calibration_batches(self, count: int) -> list[Batch]:

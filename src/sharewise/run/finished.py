@@ -245,7 +245,7 @@ class InMemory(Finished):
         """Refuse a plain network that costs something else than that of the search."""
         state, dataset = self.state, self.state.data.dataset
         wanted = state.costs.multiply_accumulates(architecture)
-        found = cost(plain, dataset.input_shape, integers=dataset.input_kind == "text").multiply_accumulates
+        found = cost(plain, dataset.input_shape, integers=dataset.integers).multiply_accumulates
         if found != wanted:
             raise ConfigurationError(
                 f"a network of options {dict(self.network)} is not of the size of the search's ({found:,} "

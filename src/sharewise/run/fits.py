@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def require_step_fits(state: SearchState) -> None:
         ConfigurationError: when what a step keeps is by itself more than there is.
     """
     free = _free(state)
-    inputs = 4 * state.recipe.batch_size * math.prod(state.data.dataset.input_shape)
+    inputs = 4 * state.recipe.batch_size * _numbers(state.data.dataset.input_shape)
     if free is None or _HARMLESS * inputs < free:
         return
     needed = step_memory(state)
@@ -64,14 +65,18 @@ def step_memory(state: SearchState) -> TrainingMemory | None:
     with torch.no_grad():
         draws = state.distribution.draw(state.fresh_generator("memory"), state.phase("weights"))
     dataset = state.data.dataset
-    integers = dataset.input_kind == "text" and not dataset.train.inputs.is_floating_point()
     network = _AtGates(state.supernet, to_device(draws[0], torch.device("meta")))
     try:
-        found = training_memory(network, dataset.input_shape, state.recipe.batch_size, integers=integers)
+        found = training_memory(network, dataset.input_shape, state.recipe.batch_size, integers=dataset.integers)
     except (RuntimeError, NotImplementedError):  # what asks a tensor without values for one
         return None
     mixed = state.numerics.precision == "bfloat16"  # which keeps activations in half as many bytes
     return replace(found, activations=found.activations // 2) if mixed else found
+
+
+def _numbers(shape: Any) -> int:
+    """Of one example."""
+    return sum(map(_numbers, shape.values())) if isinstance(shape, Mapping) else math.prod(shape)
 
 
 def _free(state: SearchState) -> int | None:

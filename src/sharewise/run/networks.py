@@ -12,7 +12,7 @@ from torch import nn
 from sharewise.data import Dataset
 from sharewise.engine import Recipe, seeded_modules
 from sharewise.errors import ConfigurationError
-from sharewise.given import whole, wholes
+from sharewise.given import shape, whole
 from sharewise.run.arguments import AnyArchitecture, AnySpace, architecture_of, network_of, space_of
 from sharewise.space import Space
 from sharewise.spaces import SPACES, load
@@ -64,7 +64,7 @@ def build_supernet(
     networks = networks_of(space)
     options = networks.configure(network_of(space, network))
     with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
-        return networks.supernet(space, wholes("input_shape", input_shape), whole("outputs", outputs), options)
+        return networks.supernet(space, shape("input_shape", input_shape), whole("outputs", outputs), options)
 
 
 def build_network(
@@ -90,7 +90,7 @@ def build_network(
     options = networks.configure(network_of(space, network))
     with seeded_modules(whole("seed", seed, least=0), "initialisation"), fitting():
         chosen = architecture_of(architecture, space)
-        return networks.plain(chosen, wholes("input_shape", input_shape), whole("outputs", outputs), options)
+        return networks.plain(chosen, shape("input_shape", input_shape), whole("outputs", outputs), options)
 
 
 def build_extracted(

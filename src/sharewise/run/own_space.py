@@ -17,6 +17,7 @@ from sharewise.own_file import OwnFile
 from sharewise.space import Space
 from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.elastic import ElasticModel
+from sharewise.supernet.structures import integers_of, shapes_of
 
 __all__ = ["elastic_model_of", "form_of", "made_by", "model_of", "space_made_by"]
 
@@ -88,13 +89,13 @@ def elastic_model_of(own: OwnFile) -> ElasticModel:
     return found
 
 
-def form_of(model: ElasticModel) -> tuple[tuple[int, ...], bool]:
-    """The shape of one input of a model, and whether inputs are indices, as its example says.
+def form_of(model: ElasticModel) -> tuple[Any, Any]:
+    """The shape of one input of a model, and whether inputs are indices, as its example says; by name for several.
 
     Args:
         model: whose networks are counted.
     """
-    return tuple(model.example.shape[1:]), not model.example.is_floating_point()
+    return shapes_of(model.example), integers_of(model.example)
 
 
 def _loaded(own: OwnFile) -> tuple[Space, ElasticModel | None]:

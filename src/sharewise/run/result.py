@@ -20,6 +20,7 @@ from sharewise.run.networks import build_network, without_auxiliary
 from sharewise.run.remarks import remarks
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RecalibratedStatistics, discrete
+from sharewise.supernet.structures import call
 
 if TYPE_CHECKING:
     from sharewise.run.search import Search
@@ -113,7 +114,7 @@ def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, read
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         with place.autocast():
-            outputs: torch.Tensor = network(inputs)
+            outputs: torch.Tensor = call(network, inputs)
         return outputs
 
     scores = evaluate(forward, (place.arrange(batch) for batch in batches), dataset.task)
@@ -144,7 +145,7 @@ def _facts(space: Space, architecture: Architecture, dataset: Dataset, seed: int
 
 def _cost(network: nn.Module, dataset: Dataset, state: SearchState) -> dict[str, Any]:
     return {
-        **cost(network, dataset.input_shape, integers=dataset.input_kind == "text").to_json(),
+        **cost(network, dataset.input_shape, integers=dataset.integers).to_json(),
         "search_multiply_accumulates": state.ledger.multiply_accumulates,
         "seconds": state.ledger.seconds,
     }

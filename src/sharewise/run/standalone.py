@@ -32,6 +32,7 @@ from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, DirectRelaxation, Space
 from sharewise.supernet import Gates, Shared, Supernet
+from sharewise.supernet.structures import call
 
 __all__ = ["Given", "Standalone", "TrainingRecipe"]
 
@@ -52,7 +53,7 @@ class Standalone(Supernet, Shared):
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Whatever the network returns; a pair in training mode where it has an auxiliary head."""
-        outputs: Tensor = self.network(inputs)
+        outputs: Tensor = call(self.network, inputs)
         return outputs
 
     def plain(self, architecture: Architecture) -> nn.Module:

@@ -245,10 +245,7 @@ def _joined(batches: Sequence[Batch], place: Numerics) -> list[Batch]:
             room = _NUMBERS
         groups[-1].append(batch)
         room -= batch.inputs.numel()
-    return [
-        place.arrange(Batch(torch.cat([b.inputs for b in group]), torch.cat([b.targets for b in group])))
-        for group in groups
-    ]
+    return [place.arrange(Batch.joined(group)) for group in groups]
 
 
 _Saved = Sequence[tuple[Tensor, Tensor]]

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ __all__ = [
     "recalibrate",
 ]
 
-Forward = Callable[[Tensor], object]
+Forward = Callable[[Any], object]
 """Runs a module on a batch of inputs (a supernet: with fixed gates)."""
 Applied = Callable[[Forward, Iterable[Tensor]], AbstractContextManager[None]]
 
@@ -135,7 +135,7 @@ def _estimate(layers: Sequence[_BatchNorm], forward: Forward, inputs: Iterable[T
             layer.training = True
         with torch.no_grad():
             for batch in inputs:
-                forward(batch if isinstance(batch, Tensor) else batch[0])
+                forward(batch[0] if isinstance(batch, tuple | list) else batch)
                 count += 1
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):

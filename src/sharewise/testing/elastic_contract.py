@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, sample
 from sharewise.supernet import Gate, Gates, discrete, extract
 from sharewise.supernet.elastic import Choose, ElasticModel
 from sharewise.supernet.elastic.settling import vary_constants
+from sharewise.supernet.structures import Inputs, call, converted, leaves
 from sharewise.testing.expect import expect
 from sharewise.testing.supernet_contract import randomise_norms
 
@@ -84,9 +84,9 @@ def check_model(supernet: ElasticModel, *, samples: int = 20, seed: int = 0) -> 
     chooses = any(isinstance(module, Choose) for module in supernet.modules())
     if not chooses:
         with torch.no_grad():
-            original, largest = supernet.model(inputs), supernet(inputs, _gates(supernet, supernet.largest))
+            original, largest = call(supernet.model, inputs), supernet(inputs, _gates(supernet, supernet.largest))
         expect(
-            torch.equal(original, largest),
+            _equal(original, largest),
             f"the largest architecture differs from the model by up to {_difference(original, largest):.3g}",
         )
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def check_model(supernet: ElasticModel, *, samples: int = 20, seed: int = 0) -> 
     for architecture in drawn:
         _check_slice(supernet, architecture, inputs)
     precise = copy.deepcopy(supernet).double()
-    many = inputs.double() if inputs.is_floating_point() else inputs
+    many = converted(inputs, torch.float64)
     try:
         precise(many, _gates(precise, precise.largest))
     except Exception as error:  # whatever the user's code raises
@@ -120,28 +120,41 @@ def _gates(supernet: ElasticModel, architecture: Architecture) -> Gates:
     return discrete(supernet.relaxation.encode(architecture), dtype=supernet.dtype)
 
 
-def _check_slice(supernet: ElasticModel, architecture: Architecture, inputs: Tensor) -> None:
+def _check_slice(supernet: ElasticModel, architecture: Architecture, inputs: Inputs) -> None:
     try:
         network = extract(supernet, architecture).eval()
         with torch.no_grad():
-            expected, actual = supernet(inputs, _gates(supernet, architecture)), network(inputs)
+            expected, actual = supernet(inputs, _gates(supernet, architecture)), call(network, inputs)
     except Exception as error:  # whatever the user's code raises
         raise AssertionError(f"{architecture} does not run: {type(error).__name__}: {error}") from error
     strangers = [name for name, m in network.named_modules() if type(m).__module__.startswith("sharewise.supernet.")]
     expect(not strangers, f"the extracted network of {architecture} is not plain: {strangers}")
     expect(
-        torch.equal(expected, actual),
+        _equal(expected, actual),
         f"the extracted network of {architecture} differs from its slice by up to {_difference(expected, actual):.3g}",
     )
 
 
-def _continuity(supernet: ElasticModel, architecture: Architecture, inputs: Tensor) -> float:
+def _continuity(supernet: ElasticModel, architecture: Architecture, inputs: Inputs) -> float:
     gates = _gates(supernet, architecture)
     dense = {name: Gate(gate.weights, tuple(range(gate.size))) for name, gate in gates.items()}
     with torch.no_grad():
         expected, actual = supernet(inputs, gates), supernet(inputs, dense)
-    return _difference(expected, actual) / max(1e-300, float(expected.abs().max()))
+    pairs = list(zip(leaves(expected), leaves(actual), strict=True))
+    floating = [(a, b) for (_, a), (_, b) in pairs if a.is_floating_point()]
+    return max(_difference(a, b) / max(1e-300, float(a.abs().max())) for a, b in floating)
 
 
-def _difference(first: Tensor, second: Tensor) -> float:
-    return float((first - second).abs().max()) if first.shape == second.shape else float("inf")
+def _equal(first: object, second: object) -> bool:
+    """Whether two structures hold equal tensors in equal places."""
+    ours, theirs = list(leaves(first)), list(leaves(second))
+    alike = [path for path, _ in ours] == [path for path, _ in theirs]
+    return alike and all(torch.equal(a, b) for (_, a), (_, b) in zip(ours, theirs, strict=True))
+
+
+def _difference(first: object, second: object) -> float:
+    """The largest difference between tensors in equal places."""
+    pairs = zip(leaves(first), leaves(second), strict=True)
+    return max(
+        float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf") for (_, a), (_, b) in pairs
+    )

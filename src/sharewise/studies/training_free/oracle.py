@@ -106,7 +106,7 @@ class TrainingFreeOracle(Oracle):
             architecture, self.space, data.input_shape, data.task.outputs, network=self._network, seed=self._seed
         )
         passes = TRAINING * (len(batch.inputs) if self._score.reads == "batch" else 1)
-        price = cost(built, data.input_shape, integers=data.input_kind == "text").multiply_accumulates
+        price = cost(built, data.input_shape, integers=data.integers).multiply_accumulates
         network = place.place(built)
         with seeded_modules(self._seed, "modules", place.device):
             value = self._score.function(network, batch.inputs, batch.targets, data.task.loss)

@@ -12,7 +12,9 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Decision
+from sharewise.supernet.elastic.calls import Reduction
 from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimensionError
+from sharewise.supernet.elastic.narrowing import Narrowing, narrowing, sizes_that_work
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
@@ -96,13 +98,15 @@ class Analysis:
     Args:
         decisions: all of them.
         places: where they act.
-        output: shape of the model's output.
+        outputs: shapes of what the model returns, by words for its place in the structure.
         tables: what options cover.
         reach: by searched dimension the indices of its tables, of different decisions; they multiply.
         sliced: by name of a parameter or buffer its dimensions, `None` for those that are not searched.
         buffers: which of them are buffers.
         readers: by name of a parameter the axis along which it reads a searched dimension.
         norms: by path of a layer norm the searched dimension that it normalises.
+        reductions: what the model's code sums over without weights, by key of the call.
+        callers: paths of the modules that make watched calls, among which keys count.
         heads: by path of a module the searched sizes of heads in its attention.
         fields: by path and name of an attribute of torch's layers the dimension whose size it holds, and whether in a
             tuple.
@@ -114,13 +118,15 @@ class Analysis:
 
     decisions: tuple[Decision, ...]
     places: tuple[Place, ...]
-    output: tuple[int, ...]
+    outputs: Mapping[str, tuple[int, ...]]
     tables: tuple[Table, ...]
     reach: Mapping[int, tuple[int, ...]]
     sliced: Mapping[str, tuple[int | None, ...]]
     buffers: frozenset[str]
     readers: Mapping[str, int]
     norms: Mapping[str, int]
+    reductions: Mapping[str, Reduction]
+    callers: frozenset[str]
     heads: Mapping[str, tuple[int, ...]]
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
@@ -158,13 +164,15 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
     return Analysis(
         tuple(decisions),
         tuple(places),
-        record.output,
+        record.outputs,
         tuple(tables),
         reach,
         sliced,
         frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if name in sliced),
         _readers(record, sliced),
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
+        dict(_reductions(record, reach)),
+        record.callers,
         _heads(record, reach),
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
@@ -182,6 +190,14 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
 def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[int, tuple[str, ...]]:
     found = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
     return {record.dimensions.find(target(model, record, place)): place.decisions for place in found}
+
+
+def _reductions(record: Record, reach: Mapping[int, object]) -> Iterator[tuple[str, Reduction]]:
+    """The watched calls that sum over a searched dimension."""
+    for key, (operation, summed) in record.sums.items():
+        found = ((operand, axis, record.dimensions.find(d)) for (operand, axis), d in summed.items())
+        if scales := tuple(scale for scale in found if scale[2] in reach):
+            yield key, Reduction(operation, scales, record.options[key])
 
 
 def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -271,21 +287,31 @@ def _closure(
 ) -> dict[int, Alive]:
     options = {decision.name: option for decision, option in chosen.items()}
     sizes = {decision.name: decision.size for decision in chosen}
-    seeds: dict[int, Alive] = {}
-    for place in places:
-        if place.kind not in ("width", "ratio", "following", "heads"):
-            continue
-        dimension = target(model, record, place)
-        size = record.dimensions.size(dimension)
-        root = record.dimensions.find(dimension)
-        keep = np.arange(size) < place.size(combination(place.decisions, sizes, options))
-        seeds[root] = seeds.get(root, np.ones(size, dtype=bool)) & keep
+    dimensions, seeds = record.dimensions, dict[int, Alive]()
+    acting = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
     try:
-        return record.dimensions.closure(seeds)
+        for place in acting:
+            way = _way(model, record, place)
+            for root, keep in way.seeds(dimensions, place.size(combination(place.decisions, sizes, options))).items():
+                seeds[root] = seeds.get(root, np.ones_like(keep)) & keep
+        return dimensions.closure(seeds)
     except FixedDimensionError as error:
         words = ", ".join(f"{d.name} = {d.options[option]}" for d, option in chosen.items())
         paths = ", ".join(sorted({repr(p.path) for p in places}))
-        raise ConfigurationError(f"cannot choose {words} (at {paths}): {error}") from None
+        alone = acting[0] if len(acting) == 1 and acting[0].kind == "width" else None
+        works = () if alone is None else sizes_that_work(dimensions, target(model, record, alone))
+        hint = f"; sizes that work there: {', '.join(map(str, works))}" if works else ""
+        raise ConfigurationError(f"cannot choose {words} (at {paths}): {error}{hint}") from None
+
+
+def _way(model: nn.Module, record: Record, place: Place) -> Narrowing:
+    """How the dimension of a place is narrowed, found once."""
+    if place not in record.narrowings:
+        dimension = target(model, record, place)
+        chosen = place.kind == "width"
+        found = narrowing(record.dimensions, dimension, place.sizes) if chosen else Narrowing(dimension, dimension)
+        record.narrowings[place] = found
+    return record.narrowings[place]
 
 
 def _require_joint(

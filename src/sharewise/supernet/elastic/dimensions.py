@@ -154,6 +154,18 @@ class Dimensions:
         """Where dimensions are split or merged, and the factors."""
         return [(r.where, r.factors) for r in self._relations if isinstance(r, _Product)]
 
+    def made_of(self, dimension: int) -> list[int]:
+        """What a dimension is made of: the factors of a product, the last first, and a part that repeats."""
+        root, found, pieces = self.find(dimension), list[int](), dict[tuple[int, ...], int]()
+        for relation in self._around(root):
+            if isinstance(relation, _Product) and self.find(relation.flat) == root:
+                found += [self.find(factor) for factor in reversed(relation.factors)]
+            elif isinstance(relation, _Part) and self.find(relation.whole) == root:
+                pieces[tuple(relation.positions.tolist())] = self.find(relation.part)
+        parts = list(pieces.values())
+        repeated = [part for part in parts if parts.count(part) * self.size(part) == self.size(root)]
+        return list(dict.fromkeys(f for f in (*repeated, *found) if f != root and 1 < self.size(f) < self.size(root)))
+
     def closure(self, seeds: Mapping[int, Alive]) -> dict[int, Alive]:
         """All that must die when some positions die.
 

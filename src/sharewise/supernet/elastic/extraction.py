@@ -43,6 +43,8 @@ def extracted(model: nn.Module, execution: Execution, gates: Gates) -> nn.Module
             module.__dict__[name] = value
         for portion in layer.portions:
             inheritance.give(module, model.get_submodule(path), portion)
+        if isinstance(module, nn.RNNBase):
+            module._flat_weights = [module._parameters[name] for name in module._flat_weights_names]
     places = execution.analysis.places
     _without_transforms(network, places)
     _settle(network, places, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,15 @@ from sharewise.supernet.elastic.analysis import analyse
 from sharewise.supernet.elastic.binding import bound
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place
+from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.settling import dtype_of, settled
 from sharewise.supernet.elastic.sliced_execution import Execution, bind_places
 from sharewise.supernet.elastic.trace import trace
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.structures import Inputs
 from sharewise.supernet.supernet import Shared, Supernet
 
-__all__ = ["ElasticModel", "examined"]
+__all__ = ["ElasticModel", "examined", "traced"]
 
 
 @final
@@ -39,7 +41,8 @@ class ElasticModel(Supernet, Shared):
         model: whose weights are shared.
         space: of its smaller versions.
         execution: of the model under gates of the space, as it was found by `examined`.
-        example: a batch of inputs.
+        example: a batch of inputs: a tensor, a tuple of positional arguments or a mapping of those by keyword.
+        left: what was to be chosen and could not be, by pattern, with the reason.
 
     Example:
         >>> from sharewise.supernet.elastic import elastic, width
@@ -50,15 +53,26 @@ class ElasticModel(Supernet, Shared):
         (torch.Size([8, 4]), torch.Size([3, 8]))
     """
 
-    def __init__(self, model: nn.Module, space: Space, execution: Execution, example: Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        space: Space,
+        execution: Execution,
+        example: Inputs,
+        left: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.left: Mapping[str, str] = {} if left is None else left
         self.model, self.example = model, example
         self.space, self.relaxation = space, space.relaxation
         self._execution = execution
         self.training = model.training
 
-    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
-        """Outputs under `gates`: slices up to the largest active options, superposed where weights differ from one."""
+    def forward(self, inputs: Any, gates: Gates) -> Any:
+        """Outputs under `gates`, in the structure that the model returns.
+
+        Slices up to the largest active options, superposed where weights differ from one.
+        """
         return self._execution.run(self.model, inputs, gates)
 
     def plain(self, architecture: Architecture) -> nn.Module:
@@ -103,8 +117,13 @@ class ElasticModel(Supernet, Shared):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Of the outputs for the example."""
-        return self._execution.analysis.output
+        """Of the outputs for the example; of the first where there are several (`output_shapes`)."""
+        return next(iter(self.output_shapes.values()))
+
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of all outputs for the example, by words for their places."""
+        return self._execution.analysis.outputs
 
     @property
     def dtype(self) -> torch.dtype:
@@ -125,27 +144,48 @@ class ElasticModel(Supernet, Shared):
         return self._at(0)
 
 
+def traced(model: nn.Module, places: Sequence[Place], example: Inputs) -> Record:
+    """The record of a model's graph, with all options of its places active.
+
+    Args:
+        model: of the largest sizes; left as it is.
+        places: where something is chosen.
+        example: a batch of inputs.
+
+    Raises:
+        ConfigurationError: when it cannot be traced.
+    """
+    sizes = {place.decision: len(place.options) for place in places}
+    everything = {name: Gate(torch.ones(n), tuple(range(n)), unit=True) for name, n in sizes.items()}
+    with evaluating(model), torch.no_grad(), bound() as bindings:
+        bind_places(bindings, model, places, everything)
+        return trace(model, example)
+
+
 def examined(
-    model: nn.Module, places: Sequence[Place], space: Space, example: Tensor, *, published: bool = False
+    model: nn.Module,
+    places: Sequence[Place],
+    space: Space,
+    example: Inputs,
+    record: Record,
+    *,
+    published: bool = False,
 ) -> Execution:
-    """Find out how a model is executed under gates: trace it, analyse it, settle its attributes.
+    """Find out how a model is executed under gates: analyse its record, settle its attributes.
 
     Args:
         model: of the largest sizes; left as it is.
         places: where something is chosen.
         space: with one choice per decision; the options of places are in the order of its options.
         example: a batch of inputs.
+        record: of the model's graph, by `traced`.
         published: see `elastic`.
 
     Raises:
         ConfigurationError: when something cannot be followed.
     """
     relaxation = space.relaxation
-    everything = {d.name: Gate(torch.ones(d.size), tuple(range(d.size)), unit=True) for d in relaxation.decisions}
     with evaluating(model), torch.no_grad():
-        with bound() as bindings:
-            bind_places(bindings, model, places, everything)
-            record = trace(model, example)
         analysis = analyse(model, places, relaxation.decisions, record)
         attributes = settled(model, analysis, record, relaxation, example)
     return Execution(analysis, attributes, published=published)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.supernet.elastic.extraction import extracted, with_transforms
-from sharewise.supernet.elastic.model import examined
+from sharewise.supernet.elastic.model import examined, traced
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
 from sharewise.supernet.elastic.sliced_execution import Execution
@@ -120,7 +120,9 @@ class _Builder:
                 self._known.pop(next(iter(self._known)))
             _require_choices_of(space, places)
             published = bool(getattr(options, "published", False))
-            self._known[key] = examined(network, places, space, self.example(input_shape), published=published)
+            example = self.example(input_shape)
+            record = traced(network, places, example)
+            self._known[key] = examined(network, places, space, example, record, published=published)
         return ElasticSupernet(network, space, self._known[key], plain)
 
 
@@ -169,7 +171,7 @@ class ElasticSupernet(Supernet, Shared):
         for owned in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             self.__dict__[owned] = network.__dict__[owned]
 
-    def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
+    def forward(self, inputs: Any, gates: Gates) -> Any:
         """Outputs under `gates`; see `ElasticModel`."""
         self._network.training = self.training
         return self._execution.run(self._network, inputs, gates)

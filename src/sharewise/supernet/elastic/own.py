@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sharewise.errors import ConfigurationError
+from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
+from sharewise.supernet.elastic.choices import Choices, Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.extraction import with_transforms
-from sharewise.supernet.elastic.model import ElasticModel, examined
-from sharewise.supernet.elastic.places import Chosen, expanded
+from sharewise.supernet.elastic.model import ElasticModel, examined, traced
+from sharewise.supernet.elastic.places import Chosen, Place, expanded
+from sharewise.supernet.elastic.proposing import proposed
+from sharewise.supernet.elastic.rounding import rounded
+from sharewise.supernet.elastic.sliced_execution import Execution
+from sharewise.supernet.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 
 __all__ = ["ElasticOptions", "elastic"]
@@ -30,7 +36,12 @@ class ElasticOptions:
 
 
 def elastic(
-    model: nn.Module, choices: Chosen | None = None, *, example: Tensor, published: bool = False
+    model: nn.Module,
+    choices: Chosen | None = None,
+    *,
+    example: Inputs,
+    published: bool = False,
+    strict: bool = True,
 ) -> ElasticModel:
     """Make a search space of a model of one's own: smaller versions of it that share its weights.
 
@@ -40,13 +51,17 @@ def elastic(
     module and the tensor.
 
     Args:
-        model: maps one tensor to one tensor; it is copied and never changed.
+        model: takes tensors and returns tensors, in any structure; it is copied and never changed.
         choices: by pattern of module paths, in which `*` stands for one name (`"blocks.*.mlp"`), what is chosen there:
             `width`, `depth`, `kernel` or `heads`, or a list of these. `Choose` modules and Elastic layers in the model
-            need no entry.
-        example: a batch of inputs of the form that data will have.
+            need no entry. Where nothing at all is said, a space is proposed: a width for every group of dimensions that
+            shrink together, in steps that processors like, and a depth for every row of blocks that keep the shape.
+        example: a batch of inputs of the form that data will have: one tensor, a tuple of positional arguments, or a
+            mapping of arguments by keyword. `supernet(inputs, gates)` takes the same.
         published: superpose as TangleNAS does: every parameter is scaled along all searched dimensions that it has, so
             that what is written scaled is scaled again where it is read, and norms see scaled inputs.
+        strict: refuse, where one of the choices cannot be followed. Otherwise the others are taken, and `left` of the
+            result says for each of the rest why.
 
     Returns:
         A supernet with a space of its own. `sharewise.search` takes it in place of a space; `supernet(inputs, gates)`
@@ -75,33 +90,102 @@ def elastic(
     """
     shared, example = _copied(model, example)
     published = truth("published", published)
-    places = expanded(shared, choices or {})
-    with_transforms(shared, places)
-    space = space_of(type(model).__name__, places, published=published)
-    execution = examined(shared, places, space, example, published=published)
-    supernet = ElasticModel(shared, space, execution, example)
+    strict, left = truth("strict", strict), dict[str, str]()
+    if choices is None and not _of_modules(shared):
+        record = traced(shared, (), example)
+        with evaluating(shared):
+            choices, left = proposed(shared, record, mapped(torch.clone, example))
+        strict = False
+    choices = {} if choices is None else choices
+    if not strict:
+        choices, more = _possible(shared, choices, example, published)
+        left |= more
+    _, space, execution = _followed(shared, choices, example, published, stacklevel=4)
+    supernet = ElasticModel(shared, space, execution, example, left)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
     return supernet
 
 
-def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+def _of_modules(model: nn.Module) -> bool:
+    """Whether a model brings choices with it."""
+    kinds = Choose | ElasticLinear | ElasticConv2d | ElasticEmbedding
+    return any(isinstance(module, kinds) for module in model.modules())
+
+
+def _followed(
+    model: nn.Module, choices: Chosen, example: Inputs, published: bool, *, stacklevel: int = 1
+) -> tuple[tuple[Place, ...], Space, Execution]:
+    """The places of choices, their space, and how the model is executed under its gates."""
+    places = expanded(model, choices)
+    with_transforms(model, places)
+    record = traced(model, places, example)
+    places, changes = rounded(model, places, record)
+    for change in changes:
+        warnings.warn(change, SharewiseWarning, stacklevel=stacklevel)
+    space = space_of(type(model).__name__, places, published=published)
+    return places, space, examined(model, places, space, example, record, published=published)
+
+
+def _possible(
+    model: nn.Module, choices: Chosen, example: Inputs, published: bool
+) -> tuple[dict[str, list[Choices]], dict[str, str]]:
+    """The choices that can be followed together, and why the others cannot.
+
+    All are tried at once; where that fails each half is tried, and so on.
+    """
+    pairs = [
+        (pattern, c) for pattern, given in choices.items() for c in ([given] if isinstance(given, Choices) else given)
+    ]
+
+    def problem(kept: Sequence[tuple[str, Choices]]) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SharewiseWarning)
+            try:
+                _followed(copy.deepcopy(model), _grouped(kept), example, published)
+            except ConfigurationError as error:
+                return str(error)
+        return ""
+
+    left: dict[str, str] = {}
+
+    def possible(kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]]) -> list[tuple[str, Choices]]:
+        """What can be added to what was kept; a half at a time, since few choices fail."""
+        words = problem([*kept, *more])
+        if not words:
+            return [*kept, *more]
+        if len(more) == 1:
+            left[f"{more[0][0]} ({more[0][1].kind})"] = words
+            return kept
+        half = len(more) // 2
+        return possible(possible(kept, more[:half]), more[half:])
+
+    kept = possible([], pairs) if pairs else []
+    if not kept:
+        raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
+    return _grouped(kept), left
+
+
+def _grouped(pairs: Sequence[tuple[str, Choices]]) -> dict[str, list[Choices]]:
+    grouped: dict[str, list[Choices]] = {}
+    for pattern, choice in pairs:
+        grouped.setdefault(pattern, []).append(choice)
+    return grouped
+
+
+def _copied(model: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:
     """A copy of the model that runs, and of the example.
 
     Raises:
         ConfigurationError: for what is no model of Python modules, cannot be copied, or does not run on the example.
     """
-    for name, value, kind in (("model", model, nn.Module), ("example", example, Tensor)):
-        if not isinstance(value, kind):
-            raise ConfigurationError(
-                f"elastic needs a {kind.__name__} here, got a {type(value).__name__} as its {name}"
-            )
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(f"elastic needs a Module here, got a {type(model).__name__} as its model")
+    require_inputs(model, example)
     if isinstance(model, torch.jit.ScriptModule):
         raise ConfigurationError("a model of torch.jit cannot be made elastic, which is no Python; give the original")
-    if not example.numel():
-        raise ConfigurationError(f"the example must hold at least one input, got the shape {tuple(example.shape)}")
     try:
-        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), example.detach().clone()
+        shared, probe, example = copy.deepcopy(model), copy.deepcopy(model), mapped(_detached, example)
     except Exception as error:
         raise ConfigurationError(
             f"{type(model).__name__} cannot be copied: {_first_line(error)}. Where that is an old weight or spectral "
@@ -109,15 +193,19 @@ def _copied(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
         ) from error
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(probe):
-            probe(example.clone())
+            call(probe, mapped(torch.clone, example))
     except ConfigurationError:
         pass  # Choose modules run under gates alone
     except Exception as error:
         raise ConfigurationError(
-            f"{type(model).__name__} cannot be traced: it does not run on the example, of shape {tuple(example.shape)} "
-            f"and {example.dtype}: {_first_line(error)}"
+            f"{type(model).__name__} cannot be traced: it does not run on the example, {shape_words(example)}: "
+            f"{_first_line(error)}"
         ) from error
     return shared, example
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
 
 
 def _first_line(error: Exception) -> str:
@@ -127,7 +215,7 @@ def _first_line(error: Exception) -> str:
 def _networks_of(supernet: ElasticModel) -> Networks:
     """Builders for `sharewise.search` and `sharewise.train`."""
     builder = _Builder(supernet)
-    return Networks(ElasticOptions, builder.shared, builder.plain, ("image", "table", "text"))
+    return Networks(ElasticOptions, builder.shared, builder.plain, ("image", "table", "text", "array", "columns"))
 
 
 @final
@@ -141,12 +229,13 @@ class _Builder:
 
     supernet: ElasticModel
 
-    def _require(self, space: Space | None, input_shape: Sequence[int], outputs: int) -> None:
-        expected, known = tuple(self.supernet.example.shape[1:]), self.supernet.output_shape[-1]
-        if tuple(input_shape) != expected or outputs != known:
+    def _require(self, space: Space | None, input_shape: Any, outputs: int) -> None:
+        expected, shapes = shapes_of(self.supernet.example), self.supernet.output_shapes.values()
+        known = sorted({shape[-1] if shape else 1 for shape in shapes})
+        if input_shape != expected or outputs not in known:
             raise ConfigurationError(
-                f"the model was made elastic with inputs of shape {expected} and has {known} "
-                f"outputs, but the data have inputs of shape {tuple(input_shape)} and {outputs} outputs"
+                f"the model was made elastic with inputs of shape {expected} and has {' or '.join(map(str, known))} "
+                f"outputs, but the data have inputs of shape {input_shape} and {outputs} outputs"
             )
         if space is not None and space.choices != self.supernet.space.choices:
             raise ConfigurationError(

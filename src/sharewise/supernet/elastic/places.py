@@ -275,5 +275,5 @@ def _require_row(model: nn.Module, owner: str, blocks: list[str], depths: Sequen
 
 
 def _identifier(path: str, kind: str) -> str:
-    words = f"{path.replace('.', '_')}_{kind}" if path else kind
+    words = f"{re.sub(r'[^0-9A-Za-z_]', '_', path)}_{kind}" if path else kind
     return words if words.isidentifier() else f"layer_{words}"

@@ -35,8 +35,9 @@ __all__ = [
 Base = tuple[int, ...]
 """For every decision the largest active option: what is executed."""
 
-Attributes = Mapping[tuple[str, str], int | str]
-"""By path and name of an attribute of the user's modules the dimension whose size it holds, or the depth that it is."""
+Attributes = Mapping[tuple[str, str], tuple[int | str, bool]]
+"""By path and name of an attribute of the user's modules the dimension whose size it holds, or the depth that it is,
+and whether in a tuple."""
 
 Field = tuple[str, int | str, bool]
 """Name of an attribute, what it holds the size of (a dimension or a depth), and whether in a tuple."""
@@ -173,8 +174,8 @@ def followers(analysis: Analysis, attributes: Attributes) -> tuple[Follower, ...
     fields: dict[str, list[Field]] = {}
     for (path, name), (root, as_tuple) in analysis.fields.items():
         fields.setdefault(path, []).append((name, root, as_tuple))
-    for (path, name), what in attributes.items():
-        fields.setdefault(path, []).append((name, what, False))
+    for (path, name), (what, as_tuple) in attributes.items():
+        fields.setdefault(path, []).append((name, what, as_tuple))
     kernels = {kernel.path: kernel for kernel in analysis.kernels.values()}
     paths = dict.fromkeys((*tensors, *fields, *kernels, *analysis.norms))
     return tuple(_follower(analysis, p, tensors.get(p, []), fields.get(p, []), kernels.get(p)) for p in paths)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
 
 from torch import Tensor, nn
 from torch.fx import Node
@@ -28,15 +28,17 @@ class Recorder:
 
     Args:
         model: whose graph it is.
+        unread: nodes whose values do not matter.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.record = model, Record()
+    def __init__(self, model: nn.Module, unread: frozenset[Node] = frozenset()) -> None:
+        self.model, self.record, self.unread = model, Record(), unread
         self.dimensions = self.record.dimensions
         self.size = self.dimensions.size
         self.made: dict[Node, Outputs] = {}
         self._names: dict[Node, str] = {}  # nodes that are a parameter or buffer
         self._axes: dict[Node, tuple[Node, tuple[int, ...]]] = {}  # nodes that are a transposed parameter
+        self._marks: dict[Node, tuple[str, int]] = {}  # nodes that a watched call reads, with its key and the operand
         # A module that is registered twice has one path; parameters that several modules share have several names.
         self._paths: dict[int, str] = {id(module): path for path, module in model.named_modules()}
         self._parameters = {
@@ -108,7 +110,7 @@ class Recorder:
     def keeps(self, node: Node, source: Node, order: Sequence[int]) -> None:
         """The output is still the parameter that the source is, its axes in another order; its use is yet to come."""
         if source in self._names or source in self._axes:
-            origin, axes = self._axes.get(source, (source, tuple(range(len(order)))))
+            origin, axes = self._axes.get(source, (source, tuple(range(len(self.dims(source))))))
             self._axes[node] = (origin, tuple(axes[d] for d in order))
 
     def parameter(self, node: Node, axis: int) -> tuple[str, int] | None:
@@ -138,13 +140,50 @@ class Recorder:
         """A sum over one dimension of two tensors: a parameter among them is where a mixture of sizes is read."""
         dims = [self.dims(tensor)[axis] for tensor, axis in (first, second)]
         self.dimensions.same(*dims)
-        read = [self.used(call, tensor, axis % len(self.dims(tensor))) for tensor, axis in (first, second)]
-        if not any(read):
-            self.fix(
-                dims,
-                f"{call.name} in {call.path} sums over it without weights, so that a mixture of sizes has no place to "
-                "act",
-            )
+        known = [self.parameter(tensor, 0) is not None for tensor, _ in (first, second)]
+        if known[0] != known[1]:  # weights that meet weights, as in a spectral norm, read no activation
+            for tensor, axis in (first, second):
+                self.used(call, tensor, axis % len(self.dims(tensor)))
+            return
+        reason = (
+            f"{call.name} in {call.path} sums over it without weights, so that a mixture of sizes has no place to act"
+        )
+        self.weighs(call, first[0], (first[1],), reason)
+
+    def marks(self, node: Node, source: Node, key: str, operand: int) -> None:
+        """A node is the operand of a watched call."""
+        self.keeps(node, source, range(len(self.dims(source))))
+        self._marks[node] = (key, operand)
+
+    def weighs(
+        self, call: Call, tensor: Node, axes: Iterable[int], reason: str, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """A sum over dimensions that a watched call makes is weighed by their survival; they are fixed in any other.
+
+        Args:
+            call: the operation.
+            tensor: its operand.
+            axes: that are summed over.
+            reason: why they cannot shrink where the call is not watched.
+            options: of the operation.
+        """
+        dims = self.dims(tensor)
+        summed = {axis % len(dims): dims[axis] for axis in axes}
+        mark = self._marks.get(tensor)
+        if call.node in self.unread:
+            return
+        if mark is None:
+            self.fix(summed.values(), reason)
+            return
+        key, operand = mark
+        _, known = self.record.sums.setdefault(key, (call.operation, {}))
+        self.record.options[key] = options or {}
+        for axis, dimension in summed.items():
+            other = known.setdefault((operand, axis), dimension)
+            if self.size(other) == self.size(dimension):  # one line of code that is executed several times
+                self.dimensions.same(other, dimension)
+            else:
+                self.fix([other, dimension], f"{call.name} in {call.path} sums over dimensions of different sizes")
 
     def accompanies(self, call: Call, tensors: Iterable[Node], dims: Sequence[int]) -> None:
         """Parameters or statistics that have a value for every position of some dimensions, and read nothing."""
@@ -153,12 +192,19 @@ class Recorder:
             self.used(call, tensor)
 
     def size_field(self, call: Call, kind: type | tuple[type, ...], attribute: str, dimension: int) -> None:
-        """An attribute of the calling layer of torch holds the size of a dimension."""
-        module = self.model.get_submodule(call.where)
-        if isinstance(module, kind):
-            as_tuple = isinstance(getattr(module, attribute), tuple)
-            known, _ = self.record.fields.setdefault((call.where, attribute), (dimension, as_tuple))
-            self.dimensions.same(known, dimension)  # a layer without weights may be used twice
+        """An attribute of the calling layer of torch, or of the one that owns the weight, holds a dimension's size."""
+        for where in dict.fromkeys((call.where, self._owner(call))):
+            module = self.model.get_submodule(where)
+            if isinstance(module, kind):
+                as_tuple = isinstance(getattr(module, attribute), tuple)
+                known, _ = self.record.fields.setdefault((where, attribute), (dimension, as_tuple))
+                self.dimensions.same(known, dimension)  # a layer without weights may be used twice
+
+    def _owner(self, call: Call) -> str:
+        """Path of the module whose weight an operation reads, where another one calls it."""
+        weight = call.arguments.get("weight")
+        found = self.parameter(weight, 0) if isinstance(weight, Node) else None
+        return call.where if found is None else found[0].rpartition(".")[0]
 
     def writes(self, call: Call, dimension: int) -> None:
         """The calling layer writes a dimension whose width can be chosen by the layer's name."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from sharewise.supernet.elastic.plan import Attributes
 from sharewise.supernet.elastic.record import Record, is_own
 from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.gate import Gate, Gates, discrete
+from sharewise.supernet.structures import Inputs, call, converted, leaves
 
 __all__ = ["dtype_of", "settled", "vary_constants"]
 
@@ -32,7 +34,7 @@ Guesses = Mapping[tuple[str, str], list[int | str | None]]
 
 
 def settled(
-    model: nn.Module, analysis: Analysis, record: Record, relaxation: Relaxation, example: Tensor
+    model: nn.Module, analysis: Analysis, record: Record, relaxation: Relaxation, example: Inputs
 ) -> Attributes:
     """Find which attributes of the user's modules follow which dimension, by trial against masked execution.
 
@@ -52,7 +54,8 @@ def settled(
     guesses = _guesses(model, analysis, record)
     trial = _sharpened(model, analysis, relaxation, example)
     problem = ""
-    for attributes in itertools.islice(_assignments(model, guesses), _TRIALS):
+    roles = itertools.chain(_assignments(model, guesses, _of_class), _assignments(model, guesses, _of_class_and_place))
+    for attributes in itertools.islice(roles, _TRIALS):
         outcome = trial.problem(attributes)
         if not outcome:
             return attributes
@@ -93,21 +96,39 @@ def _held(analysis: Analysis, equal: list[int], rows: list[Place], value: int) -
 
 
 def _sizes(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Attributes of a module of the user's own that may hold a size."""
-    for name, value in vars(module).items() if is_own(module) else ():
+    """Attributes of a module of the user's own that may hold a size, alone or as the one entry of a tuple."""
+    for name, held in vars(module).items() if is_own(module) else ():
+        value = held[0] if isinstance(held, tuple) and len(held) == 1 else held
         if isinstance(value, int) and not isinstance(value, bool) and value > 1 and not name.startswith("_"):
             yield name, value
 
 
-def _assignments(model: nn.Module, guesses: Guesses) -> Iterator[dict[tuple[str, str], int | str]]:
+def _of_class(path: str) -> str:
+    """Modules of one class are alike."""
+    return ""
+
+
+def _of_class_and_place(path: str) -> str:
+    """Modules of one class are alike at the same place of a block."""
+    return re.sub(r"\d+", "*", path)
+
+
+def _assignments(
+    model: nn.Module, guesses: Guesses, place: Callable[[str], str]
+) -> Iterator[dict[tuple[str, str], tuple[int | str, bool]]]:
     """What attributes may hold, the likeliest first; modules of one class are alike."""
-    classes = {key: (type(model.get_submodule(key[0])), key[1]) for key in guesses}
+    classes = {key: (type(model.get_submodule(key[0])), key[1], place(key[0])) for key in guesses}
     kinds = sorted(set(classes.values()), key=repr)
     numbers = [max(len(g) for key, g in guesses.items() if classes[key] == kind) for kind in kinds]
     for numbering in itertools.product(*map(range, numbers)):
         pick = dict(zip(kinds, numbering, strict=True))
         choices = {key: found[pick[classes[key]] :][:1] for key, found in guesses.items()}
-        yield {key: choice for key, picked in choices.items() for choice in picked if choice is not None}
+        held = {key: choice for key, picked in choices.items() for choice in picked if choice is not None}
+        yield {key: (choice, _in_tuple(model, key)) for key, choice in held.items()}
+
+
+def _in_tuple(model: nn.Module, key: tuple[str, str]) -> bool:
+    return isinstance(vars(model.get_submodule(key[0]))[key[1]], tuple)
 
 
 def _corners(space: Space, kinds: Mapping[str, str]) -> list[Architecture]:
@@ -127,7 +148,7 @@ def _corners(space: Space, kinds: Mapping[str, str]) -> list[Architecture]:
 class _Trial:
     """A copy of the model, and what some architectures compute when nothing is cut off."""
 
-    def __init__(self, model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Inputs) -> None:
         self.model, self.analysis, self.relaxation, self.example = model, analysis, relaxation, example
         masked = Execution(analysis, {})
         kinds = {place.decision: place.kind for place in analysis.places if place.decides}
@@ -145,8 +166,8 @@ class _Trial:
         for architecture, expected in self.expected.items():
             gates = self.gates(architecture)
             network = extracted(self.model, execution, gates)
-            runs: Sequence[tuple[nn.Module, Callable[[Tensor], Tensor]]] = (
-                (network, network),
+            runs: Sequence[tuple[nn.Module, Callable[[Inputs], Any]]] = (
+                (network, partial(call, network)),
                 (self.model, partial(execution.run, self.model, gates=gates)),
             )
             for module, run in runs:
@@ -159,13 +180,13 @@ def _dense(gates: Gates) -> Gates:
     return {name: Gate(gate.weights, tuple(range(gate.size))) for name, gate in gates.items()}
 
 
-def _sharpened(model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Tensor) -> _Trial:
+def _sharpened(model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Inputs) -> _Trial:
     """A trial in which wrong slices show: no constant parameters, double precision where the code allows that."""
     varied = copy.deepcopy(model)
     vary_constants(varied, torch.Generator().manual_seed(0))
     precise = copy.deepcopy(varied).double()
     try:
-        return _Trial(precise, analysis, relaxation, example.double() if example.is_floating_point() else example)
+        return _Trial(precise, analysis, relaxation, converted(example, torch.float64))
     except Exception:  # of whatever kind, where code asks for another precision
         return _Trial(varied, analysis, relaxation, example)
 
@@ -195,7 +216,7 @@ def vary_constants(module: nn.Module, generator: torch.Generator) -> None:
                 parameter.add_((0.5 * torch.rand(parameter.shape, generator=generator) - 0.25).to(parameter))
 
 
-def _attempt(network: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor, expected: Tensor) -> str:
+def _attempt(network: nn.Module, run: Callable[[Inputs], Any], example: Inputs, expected: Any) -> str:
     """Run a network; empty where it computes what is expected, else what went wrong, in words."""
     with following(network) as running:
         try:
@@ -204,8 +225,17 @@ def _attempt(network: nn.Module, run: Callable[[Tensor], Tensor], example: Tenso
         except Exception as error:  # whatever the user's code raises
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             return f"fails in {(running or [''])[-1] or 'its forward'!r}: {reason}"
+    for (_, ours), (_, theirs) in zip(leaves(actual), leaves(expected), strict=True):
+        if words := _difference(ours, theirs):
+            return words
+    return ""
+
+
+def _difference(actual: Tensor, expected: Tensor) -> str:
     if actual.shape != expected.shape:
         return f"returns a tensor of shape {tuple(actual.shape)} instead of {tuple(expected.shape)}"
+    if not expected.is_floating_point():
+        return "" if torch.equal(actual, expected) else "returns other whole numbers than the masked model"
     scale = max(float(expected.abs().max()), 1e-3)
     worst = float((actual - expected).abs().max())
     eps = torch.finfo(expected.dtype).eps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, final
 
@@ -14,6 +15,7 @@ from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.attention import attending, scores
 from sharewise.supernet.elastic.binding import Bindings, bound
 from sharewise.supernet.elastic.blocks import skip_and_mix
+from sharewise.supernet.elastic.calls import framed
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import (
     Attributes,
@@ -34,6 +36,7 @@ from sharewise.supernet.own_loop import follow_again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
+from sharewise.supernet.structures import Inputs, call
 
 __all__ = ["Execution", "bind_places"]
 
@@ -80,12 +83,12 @@ class Execution:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layers": {}, "_wheres": {}, "_tables": {}}
 
-    def run(self, model: nn.Module, inputs: Tensor, gates: Gates) -> Tensor:
+    def run(self, model: nn.Module, inputs: Inputs, gates: Gates) -> Any:
         """Outputs under gates: slices up to the largest active options, superposed where weights differ from one.
 
         Args:
             model: a copy of the model that was analysed.
-            inputs: as the model takes them.
+            inputs: as the model takes them: a tensor, a tuple of positional arguments or a mapping of those by keyword.
             gates: of every decision.
         """
         device = next(model.parameters()).device
@@ -99,12 +102,30 @@ class Execution:
             for path, roots in self.analysis.heads.items():
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
             bind_parameters(bindings, model, self.analysis.places, gates)
-            follow_again(model, bindings)
-            outputs: Tensor = model(inputs)
+            with self._weighing(bindings, model, scales):
+                follow_again(model, bindings)
+                outputs = call(model, inputs)
             with torch.no_grad():
                 for whole, positions, part in copied:
                     whole.index_copy_(0, positions, part)
         return outputs
+
+    @contextmanager
+    def _weighing(self, bindings: Bindings, model: nn.Module, scales: _Scales) -> Iterator[None]:
+        """A context in which statistics and sums over mixed dimensions are weighed, wherever the code has them."""
+        analysis = self.analysis
+        summed = {root for reduction in analysis.reductions.values() for _, _, root in reduction.scales}
+        normalised = set(analysis.norms.values())
+        if self.published or all(scales.mixed_survival(root) is None for root in summed | normalised):
+            yield
+            return
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one operation, which computes norms by itself
+        try:
+            framed(bindings, model, analysis.callers, analysis.reductions, scales.mixed_survival)
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
     def layers(self, base: Base, device: torch.device) -> Iterator[SlicedLayer]:
         """What changes in each module; a module's part is made once for the options that it depends on."""
@@ -235,14 +256,29 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         whole = own[portion.local]
         assert whole is not None
         part = scales.superposed(portion, whole, module)
+        if own is module._parameters:
+            part = _as_parameter(module, part, whole)
         if part is not whole:
             bindings.put(own, portion.local, part)
             if portion.copied is not None and own is module._buffers and module.training:
                 copied.append((whole, portion.copied, part))
+    if isinstance(module, nn.RNNBase) and layer.portions:
+        bindings.set(module, "_flat_weights", [module._parameters[name] for name in module._flat_weights_names])
     s = None if layer.norm is None else scales.mixed_survival(layer.norm)
     if s is not None:
         bindings.set(module, "forward", partial(_normalised, module, s))
     return copied
+
+
+def _as_parameter(module: nn.Module, part: Tensor, whole: Tensor) -> Tensor:
+    """A slice that asks for gradients as its parameter does, by which torch chooses how it multiplies: the last bits.
+
+    Those of recurrences depend on the layout, too.
+    """
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        part = part.contiguous()
+    alike = torch.is_grad_enabled() or part is whole or part.requires_grad == whole.requires_grad
+    return part if alike else part.detach().requires_grad_(whole.requires_grad)
 
 
 def _bind_attention(bindings: Bindings, module: nn.Module, scales: Sequence[Tensor | None]) -> None:

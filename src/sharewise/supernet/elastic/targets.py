@@ -8,9 +8,10 @@ import numpy as np
 from torch import nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet.elastic.dimensions import FixedDimensionError
+from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimensionError
+from sharewise.supernet.elastic.narrowing import narrowing, sizes_that_work
 from sharewise.supernet.elastic.places import Place, within
-from sharewise.supernet.elastic.record import Record, opaque
+from sharewise.supernet.elastic.record import Record
 
 __all__ = ["target"]
 
@@ -27,8 +28,12 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
         ConfigurationError: when the module has no such dimension or several, or one of another size.
     """
     module = model.get_submodule(place.path)
-    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
-        raise ConfigurationError(f"no {place.kind} can be chosen at {place.path!r}: {opaque(module)}")
+    if isinstance(module, nn.MultiheadAttention):
+        raise ConfigurationError(
+            f"no {place.kind} can be chosen at {place.path!r}: nn.MultiheadAttention has one width inside and outside; "
+            "choose the width of the layer that writes its input, which its heads follow, or write the attention with "
+            "linear layers of its own"
+        )
     found, why, described = (_heads if place.kind == "heads" else _width)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
     if len(candidates) != 1:
@@ -48,6 +53,10 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
 def _width(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
     """What the layer itself writes, or the hidden dimensions of a module; why there is none; and words for them."""
     inside = {path: d for path, d in record.written.items() if within(path, place.path)}
+    tied = record.tensors.get(f"{place.path}.weight", ())
+    if not inside and len(tied) > 1:  # another module runs in its place, with the same weight
+        axis = 1 if "Embedding" in kind else 0
+        return [tied[axis]], "", f"the weight of {place.path}"
     if not inside:
         raise ConfigurationError(
             f"{place.path!r} ({kind}) has no layer whose width could be chosen: no linear layer, convolution or "
@@ -56,7 +65,7 @@ def _width(record: Record, place: Place, kind: str) -> tuple[list[int], str, str
     described = "layers: " + ", ".join(f"{p} ({record.dimensions.size(d)})" for p, d in inside.items())
     if place.path in inside:
         return [inside[place.path]], "", described
-    return *_hidden(record, place.path, list(inside.values())), described
+    return *_hidden(record, place, list(inside.values())), described
 
 
 def _heads(record: Record, place: Place, kind: str) -> tuple[list[int], str, str]:
@@ -69,23 +78,34 @@ def _heads(record: Record, place: Place, kind: str) -> tuple[list[int], str, str
     else:
         groups = [group[:-1] for group in groups]  # the last factor is the size of a head
     factors = [f for group in groups for f in group if record.dimensions.size(f) == largest]
-    return *_hidden(record, place.path, factors), f"dimensions of {largest} heads: {len(set(factors))}"
+    return *_hidden(record, place, factors), f"dimensions of {largest} heads: {len(set(factors))}"
 
 
-def _hidden(record: Record, path: str, dimensions: Sequence[int]) -> tuple[list[int], str]:
+def _hidden(record: Record, place: Place, dimensions: Sequence[int]) -> tuple[list[int], str]:
     """Those dimensions that can shrink without touching anything outside of a module, and why the last other cannot."""
     found, why = [], ""
     for dimension in dict.fromkeys(record.dimensions.find(d) for d in dimensions):
-        keep = np.ones(record.dimensions.size(dimension), dtype=bool)
-        keep[-1] = len(keep) == 1
         try:
-            reached = set(record.dimensions.closure({dimension: keep}))
+            reached = set(_narrowed(record.dimensions, dimension, place))
         except FixedDimensionError as error:
             why = str(error)
             continue
         names = [
             name for name, dims in record.tensors.items() if any(record.dimensions.find(d) in reached for d in dims)
         ]
-        if names and all(name.startswith(path + ".") for name in names):
+        if names and all(name.startswith(place.path + ".") for name in names):
             found.append(dimension)
     return found, "" if found else why
+
+
+def _narrowed(dimensions: Dimensions, dimension: int, place: Place) -> dict[int, Alive]:
+    """What shrinks with a dimension: at the smallest size that was asked for, or at one that works."""
+    whole = dimensions.size(dimension)
+    if whole == 1:
+        return {dimension: np.ones(1, dtype=bool)}
+    asked = list(place.sizes) if place.sizes[-1] == whole else [whole - 1]
+    way = narrowing(dimensions, dimension, asked)
+    if not way.fits(dimensions, asked[0]):
+        works = sizes_that_work(dimensions, dimension)
+        asked, way = (list(works), narrowing(dimensions, dimension, works)) if works else (asked, way)
+    return dimensions.closure(way.seeds(dimensions, asked[0]))

@@ -7,6 +7,10 @@ is refused with the path of the module.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,32 +18,35 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet.elastic.binding import following
+from sharewise.supernet.elastic.binding import bound, following
 from sharewise.supernet.elastic.call import call_of, name_of, values_of
-from sharewise.supernet.elastic.record import Dims, Record, opaque
+from sharewise.supernet.elastic.calls import Marking, enter_frames
+from sharewise.supernet.elastic.record import Dims, Record
 from sharewise.supernet.elastic.recorder import Outputs, Recorder, joined
 from sharewise.supernet.elastic.rules import RULES, pointwise
+from sharewise.supernet.structures import Inputs, leaves
 
 __all__ = ["trace"]
 
 
-def trace(model: nn.Module, example: Tensor) -> Record:
+def trace(model: nn.Module, example: Inputs) -> Record:
     """Export a model and find out which dimensions are one.
 
     Args:
-        model: maps one tensor to one tensor; in evaluation mode.
-        example: a batch of inputs.
+        model: in evaluation mode.
+        example: its arguments: a tensor, a tuple of positional ones or a mapping of those by keyword.
 
     Raises:
-        ConfigurationError: when torch cannot export the model, or it returns something else than one tensor.
+        ConfigurationError: when torch cannot export the model, or it returns no tensor.
 
     Example:
         >>> record = trace(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).eval(), torch.zeros(5, 2))
         >>> record.dimensions.find(record.tensors["0.bias"][0]) == record.dimensions.find(record.tensors["1.weight"][1])
         True
     """
-    program = _exported(model, example)
-    recorder = Recorder(model)
+    names: list[str] = []
+    program, callers = _exported(model, example, names)
+    recorder = Recorder(model, _unread(program))
     signature = program.graph_signature
     known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     for node in program.graph.nodes:
@@ -50,29 +57,71 @@ def trace(model: nn.Module, example: Tensor) -> Record:
             if isinstance(node.target, torch._ops.OpOverload):
                 recorder.met(node)
         elif node.op == "output":
-            _output(recorder, node, len(signature.buffers_to_mutate))
+            _output(recorder, node, len(signature.buffers_to_mutate), names)
+    _attentions(recorder)
     _alias(recorder)
+    recorder.record.callers = callers
     return recorder.record
 
 
-def _exported(model: nn.Module, example: Tensor) -> ExportedProgram:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation, which hides what it is made of
+def _unread(program: ExportedProgram) -> frozenset[Node]:
+    """Nodes whose values reach nothing that the model returns: they run, but what they sum over does not matter."""
+    unread: set[Node] = set()
+    for node in reversed(program.graph.nodes):
+        if node.op == "call_function" and not node.is_impure() and all(user in unread for user in node.users):
+            unread.add(node)
+    return frozenset(unread)
+
+
+def _exported(model: nn.Module, example: Inputs, names: list[str]) -> tuple[ExportedProgram, frozenset[str]]:
+    """The graph, and the modules that make watched calls; fills in the names of outputs."""
+    positional, keywords = _arguments(example)
     try:
-        with warnings.catch_warnings(), torch.enable_grad(), following(model) as running:
-            warnings.simplefilter("ignore")
-            return torch.export.export(model, (example,), strict=False)
+        with _traceable(), following(model) as running, enter_frames(model) as frames, bound() as bindings:
+            bindings.set(model, "forward", _flattened(model.forward, names))
+            with Marking(frames) as marking:
+                program = torch.export.export(model, positional, keywords, strict=False)
+        return program, frozenset(marking.callers)
     except ConfigurationError:
         raise
     except Exception as error:  # torch raises many kinds
         reason = next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)
         where = f" in {running[-1]!r}" if running and running[-1] else ""
         raise ConfigurationError(
-            f"{type(model).__name__} cannot be traced: torch.export says{where}: {reason}. Its forward must take one "
-            "tensor and must not depend on the values in it"
+            f"{type(model).__name__} cannot be traced: torch.export says{where}: {reason}. Its forward must take "
+            "tensors and must not depend on the values in them"
         ) from error
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Attention as the operations that it is made of, gradients as in training, and none of torch's warnings."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _arguments(example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, tuple) else (example,)), {}
+
+
+def _flattened(forward: Callable[..., Any], names: list[str]) -> Callable[..., list[Tensor]]:
+    """The tensors that a model returns in any structure, as a list that torch can export."""
+
+    @wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> list[Tensor]:
+        found = list(leaves(forward(*args, **kwargs)))
+        names[:] = [name for name, _ in found]
+        return [tensor for _, tensor in found]
+
+    return run
 
 
 def _placeholder(r: Recorder, node: Node, name: str | None) -> None:
@@ -86,9 +135,6 @@ def _placeholder(r: Recorder, node: Node, name: str | None) -> None:
             continue
         path, _, local = name.rpartition(".")
         r.names(node, joined(r.canonical(path), local), dims)
-        owner = r.model.get_submodule(path)
-        if isinstance(owner, nn.MultiheadAttention | nn.RNNBase):
-            r.fix(dims, opaque(owner))
 
 
 def _made(r: Recorder, node: Node) -> Outputs:
@@ -124,19 +170,26 @@ def _unknown(r: Recorder, node: Node) -> Outputs:
     return made if isinstance(node.meta.get("val"), list | tuple) else made[0] if made else ()
 
 
-def _output(r: Recorder, node: Node, buffers: int) -> None:
-    """The one result; what follows it in the graph are statistics that were updated."""
+def _output(r: Recorder, node: Node, buffers: int, names: list[str]) -> None:
+    """The results; before them in the graph stand statistics that were updated."""
     listed = node.args[0]
     assert isinstance(listed, list | tuple)
-    results = [result for result in listed if isinstance(result, Node)][buffers:]
-    values = [values_of(result) for result in results]
-    if len(results) != 1 or len(values[0]) != 1:
-        raise ConfigurationError(
-            f"{type(r.model).__name__} must return one tensor, but returns {len(results)}; wrap it in a module that "
-            "picks the one to be trained"
-        )
-    r.record.output = tuple(values[0][0].shape)
-    r.fix(r.dims(results[0]), "it is the output of the model")
+    results = list(listed)[buffers:]
+    if not results:
+        raise ConfigurationError(f"{type(r.model).__name__} must return a tensor, or several in a structure")
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, Node) and (values := values_of(result)):
+            r.record.outputs[name] = tuple(values[0].shape)
+            r.fix(r.dims(result), f"it is the output{f' {name}' if name else ''} of the model")
+
+
+def _attentions(r: Recorder) -> None:
+    """Torch's attention has one width inside and outside, so that heads follow it."""
+    for path, module in r.model.named_modules():
+        first = joined(path, "in_proj_weight"), joined(path, "q_proj_weight")
+        name = next((name for name in first if name in r.record.tensors), None)
+        if isinstance(module, nn.MultiheadAttention) and name is not None:
+            r.dimensions.same(r.record.tensors[name][1], r.record.tensors[joined(path, "out_proj.weight")][1])
 
 
 def _alias(r: Recorder) -> None:

@@ -4,8 +4,8 @@ A rule is a function of a `Recorder` and a `Call` that returns the dimensions of
 `elastic` can follow is one rule in one of these files; pointwise operations are known by their tag.
 """
 
-from sharewise.supernet.elastic.rules import norms, products, regions, shapes  # register their rules
+from sharewise.supernet.elastic.rules import norms, products, recurrent, regions, shapes  # register their rules
 from sharewise.supernet.elastic.rules.pointwise import pointwise
 from sharewise.supernet.elastic.rules.registry import RULES, Rule, rule
 
-__all__ = ["RULES", "Rule", "norms", "pointwise", "products", "regions", "rule", "shapes"]
+__all__ = ["RULES", "Rule", "norms", "pointwise", "products", "recurrent", "regions", "rule", "shapes"]

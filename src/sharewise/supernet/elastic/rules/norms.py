@@ -23,30 +23,51 @@ def _batch_norm(r: Recorder, call: Call) -> Dims:
 
 @rule("group_norm")
 def _group_norm(r: Recorder, call: Call) -> Dims:
+    """Groups keep their size and their number follows; one group alone has the statistics of all channels."""
     dims, groups = r.dims(call.tensor("input")), call.integer("num_groups")
-    group = r.dimensions.new(groups, f"the groups of {call.path}")
-    inner = r.dimensions.new(r.size(dims[1]) // groups, f"a group of {call.path}")
-    r.fix([inner], f"groups of {call.path} keep their size")
-    r.dimensions.product(dims[1], (group, inner), call.path)
+    if groups == 1:
+        r.weighs(call, call.tensor("input"), [1], f"{call.name} in {call.path} normalises over it")
+    else:
+        group = r.dimensions.new(groups, f"the groups of {call.path}")
+        inner = r.dimensions.new(r.size(dims[1]) // groups, f"a group of {call.path}")
+        r.fix([inner], f"groups of {call.path} keep their size")
+        r.dimensions.product(dims[1], (group, inner) if r.size(inner) > 1 else (group,), call.path)
+        r.size_field(call, nn.GroupNorm, "num_groups", group)
     r.accompanies(call, call.present("weight", "bias"), dims[1:2])
-    r.size_field(call, nn.GroupNorm, "num_groups", group)
     r.size_field(call, nn.GroupNorm, "num_channels", dims[1])
     return dims
 
 
 @rule("layer_norm", "rms_norm")
 def _layer_norm(r: Recorder, call: Call) -> Dims:
+    """By what it computes: in a layer of torch as in any function that calls it."""
     dims = r.dims(call.tensor("input"))
     normalised = dims[-len(call.integers("normalized_shape") or ()) :]
     r.accompanies(call, call.present("weight", "bias"), normalised)
-    module = r.model.get_submodule(call.where)
-    if len(normalised) == 1 and type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
-        r.record.norms[call.where] = dims[-1]
-        r.size_field(call, (nn.LayerNorm, nn.RMSNorm), "normalized_shape", dims[-1])
+    reason = (
+        f"{call.name} in {call.path} normalises over it; use the layer nn.LayerNorm or nn.RMSNorm over one dimension"
+    )
+    if len(normalised) > 1:
+        r.fix(normalised, reason)
+        return dims
+    if type(r.model.get_submodule(call.where)).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+        known = r.record.norms.setdefault(call.where, dims[-1])
+        r.dimensions.same(known, dims[-1])
     else:
-        reason = f"{call.name} in {call.path} normalises over it; use the layer nn.LayerNorm or nn.RMSNorm over one "
-        r.fix(normalised, f"{reason}dimension")
+        r.weighs(call, call.tensor("input"), [-1], reason)
+    r.size_field(call, (nn.LayerNorm, nn.RMSNorm), "normalized_shape", dims[-1])
     return dims
+
+
+@rule("_weight_norm")
+def _weight_norm(r: Recorder, call: Call) -> Dims:
+    """Every row of v is divided by its length, which is that of the columns that are left."""
+    v, kept = r.dims(call.tensor("v")), call.integer("dim") % len(r.dims(call.tensor("v")))
+    magnitude = r.dims(call.tensor("g"))
+    r.dimensions.same(magnitude[kept], v[kept])
+    others = [axis for axis in range(len(v)) if axis != kept]
+    r.weighs(call, call.tensor("v"), others, f"{call.name} in {call.path} normalises over it")
+    return v
 
 
 @rule("prelu")

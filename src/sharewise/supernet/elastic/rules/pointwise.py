@@ -22,7 +22,7 @@ def pointwise(r: Recorder, call: Call) -> Dims:
 @rule(
     "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "zeros_like", "ones_like", "full_like",
     "empty_like", "rand_like", "randn_like", "where", "masked_fill", "feature_alpha_dropout", "hardswish",
-    "log_sigmoid",
+    "log_sigmoid", "rrelu", "celu", "bernoulli",
 )  # fmt: skip
 def _like(r: Recorder, call: Call) -> Outputs:
     if not call.several:
@@ -41,7 +41,29 @@ def _copy(r: Recorder, call: Call) -> Dims:
     return made
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "flip", "roll", "tril", "triu", "sort", "cumprod")
+@rule("mark")
+def _mark(r: Recorder, call: Call) -> Dims:
+    """The operand of a call that may be weighed."""
+    source, key, operand = call.first, call.arguments["key"], call.integer("operand")
+    r.marks(call.node, source, str(key), operand)
+    return r.dims(source)
+
+
+@rule("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
+def _made(r: Recorder, call: Call) -> Dims:
+    """All positions are alike, and how many there are is for the code to say, which is settled by trial."""
+    return r.output(call)
+
+
+@rule("softmax")
+def _softmax(r: Recorder, call: Call) -> Dims:
+    made, dim = r.output(call), call.integer("dim")
+    r.align(made, r.dims(call.first))
+    r.weighs(call, call.first, [dim], f"{call.name} in {call.path} runs along it")
+    return made
+
+
+@rule("log_softmax", "_softmax", "_log_softmax", "cumsum", "flip", "roll", "tril", "triu", "sort", "cumprod")
 def _along(r: Recorder, call: Call) -> Outputs:
     source = r.dims(call.first)
     outputs = r.outputs(call)
@@ -54,15 +76,26 @@ def _along(r: Recorder, call: Call) -> Outputs:
     return outputs if call.several else outputs[0]
 
 
+_WEIGHED = ("mean", "sum", "var", "std", "linalg_vector_norm", "norm")
+"""Reductions of which a mixture of sizes is known."""
+
+
 @rule("mean", "sum", "amax", "amin", "var", "std", "argmax", "argmin", "any", "all", "prod", "logsumexp", "max", "min",
-      "linalg_vector_norm")  # fmt: skip
+      "linalg_vector_norm", "norm")  # fmt: skip
 def _reduce(r: Recorder, call: Call) -> Outputs:
     if len(call.operands) > 1:  # the maximum of two tensors
         return pointwise(r, call)
     dims = r.dims(call.first)
     along = call.integers("dim") or range(len(dims))
     reduced = {d % len(dims) for d in along}
-    r.fix([dims[d] for d in reduced], f"{call.name} in {call.path} reduces over it")
+    reason = f"{call.name} in {call.path} reduces over it"
+    if call.operation in _WEIGHED and call.arguments.get("ord", call.arguments.get("p", 2)) in (None, 2):
+        names = ("keepdim", "correction", "unbiased")
+        options = {"dim": sorted(reduced)} | {n: call.arguments[n] for n in names if n in call.arguments}
+        r.weighs(call, call.first, sorted(reduced), reason, options)
+    else:
+        r.fix([dims[d] for d in reduced], reason)
+    r.used(call, call.first)
     outputs = r.outputs(call)
     for made in outputs:
         if len(made) == len(dims):

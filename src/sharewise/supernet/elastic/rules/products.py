@@ -27,39 +27,50 @@ def _linear(r: Recorder, call: Call) -> Dims:
 
 @rule("conv1d", "conv2d", "conv3d")
 def _convolution(r: Recorder, call: Call) -> Dims:
+    return _convolved(r, call, read=1, written=0)
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed(r: Recorder, call: Call) -> Dims:
+    return _convolved(r, call, read=0, written=1)
+
+
+def _convolved(r: Recorder, call: Call, *, read: int, written: int) -> Dims:
+    """A convolution whose weight reads channels along one axis and writes them along the other."""
     source, weight = call.tensor("input"), call.tensor("weight")
     x, w = r.dims(source), r.dims(weight)
     channels = -len(w) + 1
     made = r.output(call)
     r.same(made[:channels], x[:channels])
-    r.fix(x[channels + 1 :], f"it is an extent of the image that {call.path} convolves")
+    r.fix((*x[channels + 1 :], *made[channels + 1 :]), f"it is an extent of the image that {call.path} convolves")
     r.fix(w[2:], f"it is a kernel's; give {call.path} kernel([…])")
     if call.integer("groups") == 1:
-        r.contract(call, (source, channels), (weight, 1))
+        r.contract(call, (source, channels), (weight, read))
+        output = w[written]
     else:
-        _grouped(r, call, weight, x[channels])
-    r.accompanies(call, call.present("bias"), (w[0],))
-    r.writes(call, w[0])
+        output = made[channels]
+        _grouped(r, call, weight, (x[channels], output), read)
+    r.accompanies(call, call.present("bias"), (output,))
+    r.writes(call, output)
     r.size_field(call, nn.modules.conv._ConvNd, "in_channels", x[channels])
-    r.size_field(call, nn.modules.conv._ConvNd, "out_channels", w[0])
-    return (*made[:channels], w[0], *made[channels + 1 :])
+    r.size_field(call, nn.modules.conv._ConvNd, "out_channels", output)
+    return (*made[:channels], output, *made[channels + 1 :])
 
 
-def _grouped(r: Recorder, call: Call, weight: Node, read: int) -> None:
-    """Groups of a fixed size, whose number follows the channels that are read and written."""
-    groups, (written, per_group, *_) = call.integer("groups"), r.dims(weight)
+def _grouped(r: Recorder, call: Call, weight: Node, flats: tuple[int, int], read: int) -> None:
+    """Channels that are read and written are groups × channels of a group; both numbers may shrink."""
+    groups, w = call.integer("groups"), r.dims(weight)
     group = r.dimensions.new(groups, f"the groups of {call.path}")
-    r.fix([per_group], f"it is the size of a group of {call.path}")
-    for flat in (read, written):
-        size = r.size(flat) // groups
-        inner = r.dimensions.new(size, f"a group of {call.path}")
-        r.fix([inner], f"groups of {call.path} keep their size")
-        r.dimensions.product(flat, (group,) if size == 1 else (group, inner), call.path)
-    r.used(call, weight)
+    r.dimensions.same(w[0], flats[read])  # what a convolution writes, or a transposed one reads
+    inner = [r.dimensions.new(r.size(flat) // groups, f"a group of {call.path}") for flat in flats]
+    for flat, each in zip(flats, inner, strict=True):
+        r.dimensions.product(flat, (group,) if r.size(each) == 1 else (group, each), call.path)
+    r.dimensions.same(w[1], inner[1 - read])
+    r.used(call, weight, read)
     r.size_field(call, nn.modules.conv._ConvNd, "groups", group)
 
 
-@rule("matmul", "bmm", "mm", "mv", "dot")
+@rule("matmul", "bmm", "mm", "mv", "dot", "vdot")
 def _matmul(r: Recorder, call: Call) -> Dims:
     return _product(r, call, call.tensor("self"), call.tensor("other", "mat2", "vec", "tensor"))
 
@@ -112,7 +123,7 @@ def _einsum(r: Recorder, call: Call) -> Outputs:
 
 def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: int | None) -> None:
     """One index of an einsum, where it is read and what it writes, if it is not summed over."""
-    first, *others = dims = [r.dims(tensor)[axis] for tensor, axis in places]
+    first, *others = [r.dims(tensor)[axis] for tensor, axis in places]
     for other in others:
         r.align([first], [other])
     if written is not None:
@@ -120,7 +131,7 @@ def _letter(r: Recorder, call: Call, places: list[tuple[Node, int]], written: in
     elif len(places) == 2:
         r.contract(call, *places)
     else:
-        r.fix(dims, f"einsum in {call.path} sums over it")
+        r.weighs(call, places[0][0], [places[0][1]], f"einsum in {call.path} sums over it")
 
 
 @rule("embedding")
@@ -139,16 +150,27 @@ def _attention(r: Recorder, call: Call) -> Dims:
     batch = r.output(call)[:-2]
     r.dimensions.same(k[-2], v[-2])
     r.dimensions.same(q[-1], k[-1])
-    if call.arguments.get("scale") is None:
+    if call.arguments.get("scale") is None and not isinstance(r.model.get_submodule(call.where), nn.MultiheadAttention):
         r.attends(call, q[-1])
     else:
-        r.fix([q[-1]], f"attention in {call.path} compares queries and keys over it, with a scale of its own")
+        r.fix(
+            [q[-1]],
+            f"attention in {call.path} compares queries and keys over it, with a scale of its own: the size of a head "
+            "stays",
+        )
     for dims in (q, k, v):
         for ours, theirs in zip(reversed(batch), reversed(dims[:-2]), strict=False):
             if r.size(ours) == r.size(theirs):
                 r.dimensions.same(ours, theirs)
             elif r.size(theirs) > 1:
-                r.fix([ours, theirs], f"queries share keys in {call.path}")
+                _share(r, call, ours, theirs)
     for mask in call.present("attn_mask"):
         r.align((*batch, q[-2], k[-2]), r.dims(mask))
     return (*batch, q[-2], v[-1])
+
+
+def _share(r: Recorder, call: Call, queries: int, keys: int) -> None:
+    """Every head of keys serves as many consecutive heads of queries; how many stays."""
+    each = r.dimensions.new(r.size(queries) // r.size(keys), f"the queries of a head of keys in {call.path}")
+    r.fix([each], f"queries share keys in {call.path}")
+    r.dimensions.product(queries, (keys, each), call.path)

@@ -21,5 +21,6 @@ def _spatial(r: Recorder, call: Call) -> Outputs:
     r.fix(dims[-extents:], f"it is an extent of the image that {call.name} in {call.path} reads")
     outputs = r.outputs(call)
     for made in outputs:
+        r.fix(made[-extents:], f"it is an extent of the image that {call.name} in {call.path} writes")
         r.same(made[:-extents], dims[:-extents])
     return outputs if call.several else outputs[0]

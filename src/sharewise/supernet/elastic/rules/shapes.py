@@ -70,14 +70,24 @@ def _expand(r: Recorder, call: Call) -> Dims:
     return made
 
 
-@rule("repeat", "tile", "repeat_interleave", "constant_pad_nd", "pad", "pad_sequence")
+@rule("repeat", "tile", "repeat_interleave", "constant_pad_nd", "pad", "pad_sequence", "reflection_pad1d",
+      "reflection_pad2d", "replication_pad1d", "replication_pad2d")  # fmt: skip
 def _same_size(r: Recorder, call: Call) -> Dims:
-    """Dimensions that keep their size are the same; the others are fixed."""
+    """Dimensions that keep their size are the same, repeated ones are products, and the others are fixed."""
     made, source = r.output(call), r.dims(call.tensor("self"))
     reason = f"{call.name} in {call.path} changes its size"
+    repeats = call.operation in ("repeat", "tile", "repeat_interleave") and not isinstance(
+        call.arguments.get("repeats"), Node
+    )
     r.align(made, source)
     for ours, theirs in zip(reversed(made), reversed(source), strict=False):
-        if r.size(ours) != r.size(theirs):
+        if r.size(ours) == r.size(theirs):
+            continue
+        if repeats and r.size(theirs) > 1 and r.size(ours) % r.size(theirs) == 0 and len(made) >= len(source):
+            copies = r.dimensions.new(r.size(ours) // r.size(theirs), f"the copies that {call.path} makes")
+            each = (theirs, copies) if call.operation == "repeat_interleave" else (copies, theirs)
+            r.dimensions.product(ours, each, call.path)
+        else:
             r.fix([ours, theirs], reason)
     return made
 
@@ -102,6 +112,7 @@ def _slice(r: Recorder, call: Call) -> Dims:
     else:
         bounds = slice(call.number("start"), call.number("end"), call.number("step"))
         positions = range(r.size(source[dim]))[bounds]
+    r.keeps(call.node, call.first, range(len(source)))
     return _take(r, call.node, source, dim, positions, values_of(call.node)[0])
 
 
@@ -113,7 +124,67 @@ def _split(r: Recorder, call: Call) -> list[Dims]:
         stop = start + value.shape[dim]
         made.append(_take(r, call.node, source, dim, range(start, stop), value))
         start = stop
+    for piece in call.node.users:  # rows of a matrix are a matrix that reads the same columns
+        r.keeps(piece, call.first, range(len(source)))
     return made
+
+
+@rule("glu")
+def _glu(r: Recorder, call: Call) -> Dims:
+    """The first half of a dimension times a function of the second."""
+    source, dim, made = r.dims(call.first), call.integer("dim") % len(r.dims(call.first)), r.output(call)
+    half = r.size(made[dim])
+    for start in (0, half):
+        r.dimensions.part(source[dim], range(start, start + half), made[dim])
+    r.same(made[:dim] + made[dim + 1 :], source[:dim] + source[dim + 1 :])
+    return made
+
+
+@rule("pixel_shuffle")
+def _pixel_shuffle(r: Recorder, call: Call) -> Dims:
+    """Channels become places: each that is left is made of a fixed number."""
+    source, made, factor = r.dims(call.first), r.output(call), call.integer("upscale_factor")
+    inner = r.dimensions.new(factor * factor, f"the places that {call.path} makes of a channel")
+    r.fix([inner, *source[-2:], *made[-2:]], f"{call.name} in {call.path} rearranges it")
+    r.dimensions.product(source[-3], (made[-3], inner), call.path)
+    r.same(made[:-3], source[:-3])
+    return made
+
+
+@rule("index")
+def _index(r: Recorder, call: Call) -> Dims:
+    """Rows that are picked by indices; what is not indexed stays."""
+    source, made, indices = r.dims(call.first), r.output(call), call.arguments["indices"]
+    assert isinstance(indices, list | tuple)
+    picked = [axis for axis, index in enumerate(indices) if index is not None]
+    reason = f"{call.name} in {call.path} picks positions of it"
+    if picked != list(range(len(picked))) or any(not isinstance(i, Node) for i in indices[: len(picked)]):
+        r.fix([*source, *made], reason)
+        return made
+    r.fix(source[: len(picked)], reason)
+    rest = source[len(picked) :]
+    r.same(made[len(made) - len(rest) :], rest)
+    return made
+
+
+@rule("index_add", "scatter_add", "index_copy", "scatter")
+def _scatter(r: Recorder, call: Call) -> Dims:
+    """Values that arrive at places of one dimension; the others are shared."""
+    source, dim = r.dims(call.first), call.integer("dim") % len(r.dims(call.first))
+    value = call.optional("source", "src")
+    r.fix(source[dim : dim + 1], f"{call.name} in {call.path} writes to positions of it")
+    for other in call.operands[1:]:
+        others = r.dims(other)
+        if len(others) == len(source):
+            r.fix(others[dim : dim + 1], f"{call.name} in {call.path} reads positions of it")
+            for axis, (ours, theirs) in enumerate(zip(source, others, strict=True)):
+                if axis != dim and r.size(ours) == r.size(theirs):
+                    r.dimensions.same(ours, theirs)
+                elif axis != dim:
+                    r.fix([ours, theirs], f"{call.name} in {call.path} changes its size")
+        elif other is value:
+            r.fix(others, f"{call.name} in {call.path} reads positions of it")
+    return source
 
 
 @rule("select", "unbind")
@@ -122,6 +193,8 @@ def _select(r: Recorder, call: Call) -> Outputs:
     dim = call.integer("dim") % len(dims)
     r.fix([dims[dim]], f"{call.name} in {call.path} picks positions of it")
     rest = dims[:dim] + dims[dim + 1 :]
+    if not call.several:
+        r.keeps(call.node, call.first, [axis for axis in range(len(dims)) if axis != dim])
     return [rest] * len(values_of(call.node)) if call.several else rest
 
 

@@ -1,0 +1,140 @@
+"""Data sets and loaders of torch, read once into memory, so that order and resume are those of sharewise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import Dataset as TorchDataset
+
+from sharewise.data.columns import Columns, Inputs
+from sharewise.data.dataset import Dataset, Sealed, provenance
+from sharewise.data.examples import Examples
+from sharewise.data.task import InputKind, Task
+from sharewise.errors import DataError
+
+__all__ = ["from_torch"]
+
+_AT_ONCE = 256
+"""Items that are collated together where no loader says."""
+
+
+def from_torch(
+    train: TorchDataset[Any] | DataLoader[Any],
+    test: TorchDataset[Any] | DataLoader[Any],
+    *,
+    task: Task,
+    target: str | int = 1,
+    name: str = "torch",
+) -> Dataset:
+    """Take data from map-style data sets of torch, or from loaders of them.
+
+    Every item is read once and kept; a search then shuffles examples by generators of its own, so that a run resumes to
+    the bit. What an item draws at random is therefore drawn once: give random transforms as an `Augmentation`. Of a
+    loader the data set and the collate function are taken, and its batch size is noted.
+
+    Args:
+        train: training items: pairs of inputs and a target, or mappings of columns, one of which is the target.
+        test: the same for the final evaluation.
+        task: loss and metrics.
+        target: name or place of the target in an item.
+        name: a short word for reports.
+
+    Returns:
+        The data set. Mappings of several inputs and longer tuples of named fields become columns; uint8 of shape `(n,
+        channels, height, width)` an image, int64 of shape `(n, length)` text, floating point of shape `(n, features)` a
+        table as it is, and any other floating point an array.
+
+    Raises:
+        DataError: for a sampler of its own, a data set that is only iterable, or items of another form.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> from sharewise.data import classification
+        >>> rows = TensorDataset(torch.randn(6, 5, 2), torch.tensor([0, 1, 0, 1, 0, 1]))
+        >>> data = from_torch(rows, rows, task=classification(2))
+        >>> data.input_kind, data.input_shape
+        ('array', (5, 2))
+    """
+    read = [_read(source, which, target) for source, which in ((train, "training"), (test, "test"))]
+    kind = _kind(read[0].inputs)
+    notes = provenance(f"{type(train).__name__} of torch", "not stated", *read)
+    if isinstance(train, DataLoader):
+        notes["batch size of the loader"] = str(train.batch_size)
+    return Dataset(name=name, task=task, input_kind=kind, train=read[0], test=Sealed(read[1]), provenance=notes)
+
+
+def _read(source: Any, which: str, target: str | int) -> Examples:
+    items, collate = _items(source, which)
+    count = len(items)
+    if not count:
+        raise DataError(f"the {which} data set holds no items")
+    parts = []
+    for start in range(0, count, _AT_ONCE):
+        batch = collate([items[i] for i in range(start, min(start + _AT_ONCE, count))])
+        parts.append(_split(batch, which, target))
+    columns = [Columns(dict(inputs)) for inputs, _ in parts if isinstance(inputs, Mapping)]
+    tensors = [inputs for inputs, _ in parts if isinstance(inputs, Tensor)]
+    joined: Inputs = (
+        torch.cat(tensors)
+        if tensors
+        else Columns({column: torch.cat([part[column] for part in columns]) for column in columns[0]})
+    )
+    return Examples(joined, torch.cat([targets for _, targets in parts]))
+
+
+def _items(source: Any, which: str) -> tuple[Any, Callable[[list[Any]], Any]]:
+    collate: Callable[[list[Any]], Any] = default_collate
+    if isinstance(source, DataLoader):
+        ordinary = type(source.sampler) in (RandomSampler, SequentialSampler) and source.batch_size is not None
+        if not isinstance(source.dataset, IterableDataset) and not ordinary:
+            raise DataError(
+                f"the {which} loader has a {type(source.sampler).__name__} of its own, whose order could not be "
+                "resumed; give its data set"
+            )
+        source, collate = source.dataset, source.collate_fn
+    if isinstance(source, IterableDataset) or not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
+        raise DataError(
+            f"the {which} data are a {type(source).__name__}, which can only be iterated and has no order to resume; "
+            "give a map-style data set, with __getitem__ and __len__"
+        )
+    return source, collate
+
+
+def _split(batch: Any, which: str, target: str | int) -> tuple[Tensor | dict[str, Tensor], Tensor]:
+    """Inputs and targets of a collated batch."""
+    fields: Mapping[Any, Any] = dict(batch) if isinstance(batch, Mapping) else {}
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        names = getattr(batch, "_fields", range(len(batch)))
+        fields = dict(zip(names, batch, strict=True))
+    tensors = all(isinstance(value, Tensor) or key != target for key, value in fields.items())
+    if target not in fields or len(fields) < 2 or not tensors:
+        raise DataError(
+            f"items of the {which} data must be pairs or mappings of tensors with the target {target!r}, got "
+            f"{list(fields) or type(batch).__name__}"
+        )
+    rest = {str(key): value for key, value in fields.items() if key != target}
+    inputs = next(iter(rest.values())) if len(rest) == 1 and not isinstance(batch, Mapping) else rest
+    if isinstance(inputs, Mapping) and all(isinstance(value, Tensor) for value in inputs.values()):
+        return dict(inputs), _plain(fields[target])
+    if isinstance(inputs, Tensor):
+        return inputs, _plain(fields[target])
+    raise DataError(f"inputs of the {which} data must be tensors, got {type(inputs).__name__}")
+
+
+def _plain(targets: Tensor) -> Tensor:
+    """Numbers of Python become float64 when they are collated; a search computes in another precision."""
+    return targets.float() if targets.dtype == torch.float64 else targets
+
+
+def _kind(inputs: Inputs) -> InputKind:
+    if isinstance(inputs, Columns):
+        return "columns"
+    if inputs.dtype == torch.uint8 and inputs.dim() == 4:
+        return "image"
+    if inputs.dtype == torch.int64:
+        return "text"
+    return "table" if inputs.dim() == 2 else "array"
