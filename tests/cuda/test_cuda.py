@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import sharewise as sw
 from sharewise.cli import main
@@ -205,3 +206,54 @@ def test_the_command_line_searches_in_mixed_precision(method: str, tmp_path: Pat
         main(["search", "--method", method, *words, "--device", "cuda", "--precision", "bfloat16", "--out", out]) == 0
     )
     assert main(["report", out]) == 0
+
+
+@pytest.mark.parametrize("method", ["darts", "sdarts", "darts-second-order", "pc-darts", "fair-darts"])
+def test_three_steps_on_the_cell_of_darts_equal_those_on_the_cpu(method: str) -> None:
+    states = []
+    for device in ("cpu", "cuda"):
+        setting = Setting({"channels": 4, "layers": 3}, place=Place(device, "float64"))
+        data, recipe = sw.data.digits().limited(128, seed=0), build(method, small_arguments(method))
+        states.append(Search(load("darts"), recipe, data, setting, gap_examples=0).prepare())
+        states[-1].supernet.train()
+        for _ in range(3):
+            states[-1].recipe.level.step(states[-1], architecture=True)
+    for name, weight in states[0].supernet.state_dict().items():
+        torch.testing.assert_close(states[1].supernet.state_dict()[name].cpu(), weight, rtol=1e-6, atol=1e-8)
+    for name, row in states[0].distribution.probabilities().items():
+        torch.testing.assert_close(states[1].distribution.probabilities()[name], row, rtol=1e-6, atol=1e-8)
+
+
+class Recomputed(nn.Module):
+    """Two blocks, of which the backward pass, in a thread of the device, computes again what it needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)) for _ in range(2))
+        self.again = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.again else block(x)
+        return x
+
+
+def test_what_a_thread_of_the_device_computes_again_sees_the_gates_of_its_forward_pass() -> None:
+    torch.manual_seed(0)
+    supernet = (
+        sw.elastic(Recomputed(), {"blocks.*.0": sw.width([8, 16, 32])}, example=torch.zeros(2, 16)).double().cuda()
+    )
+    x, found = torch.randn(4, 16, dtype=torch.float64, device="cuda"), []
+    for again in (False, True):
+        supernet.model.again = again
+        supernet.zero_grad()
+        generator = torch.Generator().manual_seed(1)
+        with supernet.sample(generator):
+            loss = supernet(x).square().sum()
+            with supernet.sample(generator):
+                loss = loss + supernet(x).square().sum()
+        loss.backward()
+        found.append({name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-12, atol=1e-12)
