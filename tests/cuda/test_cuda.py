@@ -23,7 +23,10 @@ from sharewise.supernet import Supernet, discrete, extract, to_device
 from sharewise.testing import randomise_norms, small_arguments
 from sharewise.testing.small import MACRO, small_supernet
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,9 @@ from torch.nn import functional as F
 
 __all__ = ["batch_norm", "differentiated_twice", "expects_second"]
 
+_EPS = 2.0**-20
+"""No norm of torch does without one."""
+
 _TWICE: ContextVar[bool] = ContextVar("differentiated twice", default=False)
 
 
@@ -160,4 +163,5 @@ def _reduced(h: Tensor, x: Tensor, mu: Tensor, r: Tensor, eps: float) -> tuple[T
 
 def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """scale · x + shift by channel: the norm of given statistics, which torch computes in one pass."""
-    return F.batch_norm(x, torch.zeros_like(scale), torch.ones_like(scale), scale, shift, False, 0.0, 0.0)
+    ones = torch.full_like(scale, 1 - _EPS)  # which is exact, as is the sum of both
+    return F.batch_norm(x, torch.zeros_like(scale), ones, scale, shift, False, 0.0, _EPS)
