@@ -250,8 +250,8 @@ class ZeroOnePenalty(Penalty):
     def value(self, distribution: Factored, costs: SupernetCost) -> Tensor:
         """The negative mean distance from one half, over the options that are not masked."""
         self.require(distribution.geometry)
-        distance = (distribution.theta[distribution.mask].sigmoid() - 0.5).abs()
-        return -(distance.square() if self.norm == "l2" else distance).mean()
+        distance = (distribution.theta.sigmoid() - 0.5).abs() * distribution.mask
+        return -(distance.square() if self.norm == "l2" else distance).sum() / distribution.mask.sum()
 
 
 @final

@@ -152,8 +152,9 @@ def restored(gates: Gates, *, unit_sum: bool) -> Gates:
 
 
 def _restored(gate: Gate, unit_sum: bool) -> Tensor:
-    active = torch.zeros_like(gate.weights, dtype=torch.bool)
-    active[list(gate.active)] = True
+    chosen = set(gate.active)
+    active = torch.tensor([option in chosen for option in range(gate.size)], device="cpu")
+    active = active.to(gate.weights.device, non_blocking=True)
     kept = gate.weights.clamp(0, 1) * active
     if not unit_sum or not gate.active:
         return kept
@@ -168,7 +169,7 @@ def _noisy(state: SearchState, gates: Gates, radius: float) -> Gates:
     moved = {}
     for name, gate in gates.items():
         noise = torch.empty(gate.size, dtype=gate.weights.dtype).uniform_(-radius, radius, generator=generator)
-        moved[name] = replace(gate, weights=gate.weights + noise.to(gate.weights.device))
+        moved[name] = replace(gate, weights=gate.weights + noise.to(gate.weights.device, non_blocking=True))
     return restored(moved, unit_sum=state.distribution.competing)
 
 
