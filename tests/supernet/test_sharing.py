@@ -266,3 +266,15 @@ def test_options_of_networks() -> None:
         networks_of(load("toy-two-inputs")).configure({"width": 0})
     with pytest.raises(ValueError, match=r"images of shape \(channels, height, width\), got \(5,\)"):
         build_supernet(load("nasbench201"), (5,), 3)
+
+
+def test_constants_that_no_state_holds_are_where_the_supernet_is() -> None:
+    supernet, tokens = small_supernet("hw-gpt-bench:S")
+    supernet.double().eval()
+    architecture = sample(supernet.space, np.random.default_rng(0))
+    network = extract(supernet, architecture)
+    constants = {name: b for name, b in network.named_buffers() if name not in network.state_dict()}
+    assert constants
+    assert {b.dtype for b in constants.values() if b.is_floating_point()} == {torch.float64}
+    gates = discrete(supernet.relaxation.encode(architecture), dtype=torch.float64)
+    assert torch.equal(network(tokens), supernet(tokens, gates))

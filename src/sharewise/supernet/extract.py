@@ -79,7 +79,7 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
     for name, parameter in network.named_parameters(remove_duplicate=False):
         tied.setdefault(id(parameter), []).append(name)
     network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
-    _give_constants(network, supernet, architecture)
+    _give_constants(network, supernet, state, architecture)
     for first, *others in tied.values():  # assignment gives every name a parameter of its own
         for name in others:
             owner, _, local = name.rpartition(".")
@@ -91,17 +91,20 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
     return network.train(supernet.training)
 
 
-def _give_constants(network: nn.Module, supernet: Supernet, architecture: Architecture) -> None:
-    """Buffers that no state holds, such as indices, as the plain network computes them when it is built."""
-    missing = [name for name, buffer in network.named_buffers() if buffer.is_meta]
-    device = next((parameter.device for parameter in supernet.parameters()), torch.device("cpu"))
-    if not missing or device.type == "meta":
+def _give_constants(network: nn.Module, supernet: Supernet, state: Mapping[str, Tensor], plain: Architecture) -> None:
+    """Buffers that no state holds, such as indices, as the plain network computes them, where the supernet's are."""
+    constants = {name: buffer for name, buffer in network.named_buffers() if name not in state}
+    like = next(iter(supernet.parameters()), torch.empty(0))
+    if not constants or like.device.type == "meta":
         return
-    with torch.random.fork_rng(devices=[]):
-        built = supernet.plain(architecture)
-    for name in missing:
+    if any(buffer.is_meta for buffer in constants.values()):
+        with torch.random.fork_rng(devices=[]):
+            built = supernet.plain(plain)
+        constants = {name: built.get_buffer(name) for name in constants}
+    for name, buffer in constants.items():
         owner, _, local = name.rpartition(".")
-        network.get_submodule(owner)._buffers[local] = built.get_buffer(name).to(device)
+        placed = buffer.to(like) if buffer.is_floating_point() else buffer.to(like.device)
+        network.get_submodule(owner)._buffers[local] = placed
 
 
 def _storage(tensor: Tensor) -> int:
