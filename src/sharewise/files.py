@@ -100,12 +100,13 @@ def _no_file(path: Path) -> OSError:
 
 
 @contextmanager
-def locked(folder: Path, before: str) -> Iterator[None]:
+def locked(folder: Path, before: str, name: str = ".lock") -> Iterator[None]:
     """Keep other processes from writing to a folder; the lock ends with the process, however that ends.
 
     Args:
         folder: that is there.
         before: what has to wait, in words for the message.
+        name: of the file in it that carries the lock; it is made where it is absent, and never emptied.
 
     Raises:
         CheckpointError: when another process holds it, or what should be its file is none.
@@ -116,9 +117,9 @@ def locked(folder: Path, before: str) -> Iterator[None]:
         yield
         return
     try:
-        file = open_regular(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        file = open_regular(folder / name, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise CheckpointError(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
+        raise CheckpointError(f"cannot lock {folder / name}: {error.strerror}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

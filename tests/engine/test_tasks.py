@@ -153,7 +153,8 @@ def test_language_modelling(method: str) -> None:
     result = sw.search(CHARACTERS, build(method, arguments(method)), data, device="cpu", gap_examples=16)
     assert set(result.architecture) == {"context", "activation"}
     final = [record for record in result.state.history if record["event"] == "epoch"][-1]
-    assert 0 < final["weights_loss"] < 2
+    terms = 2 if method == "progressive-shrinking" else 1  # towards the targets and towards the teacher
+    assert 0 < final["weights_loss"] < 2 * terms
     assert result.state.ledger.entries["weights"].multiply_accumulates > 0
     assert data.openings == ()
     network = extract(result.state.supernet, result.architecture).eval()

@@ -141,6 +141,7 @@ def test_what_is_ambiguous_ends_in_one_line(
     call: Callable[[], Any], parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SHAREWISE_DATA", raising=False)
     with pytest.raises(SharewiseError) as caught:
         call()
     message = str(caught.value)

@@ -45,12 +45,16 @@ CALLS: Mapping[str, Mapping[str, Any]] = {
     "elastic": {"model": MODEL, "choices": {"0": sw.width([4, 8])}, "example": torch.zeros(2, 4)},
     "export": {"network": MODEL, "folder": "exported", "example": torch.zeros(2, 4)},
     "extract": {"supernet": SUPERNET, "architecture": ARCHITECTURE},
+    "following": {"size": len},
     "front": {"run": "absent", "latency": [1.0]},
     "heads": {"options": [1, 2]},
     "kernel": {"options": [1, 3]},
+    "present": {"parameter": "bias"},
+    "ratio": {"options": [1, 2], "of": "hidden"},
     "recalibrate": {"module": MODEL, "forward": MODEL, "inputs": [torch.zeros(2, 4)]},
     "reorder": {"supernet": ELASTIC, "order": {"hidden": (0, 1, 2, 3, 4, 5, 6, 7)}},
     "search": {"space": SPACE, "recipe": "gaea-erm", "dataset": DATA, "device": "cpu", "max_steps": 1},
+    "setting": {"attribute": "heads", "options": [1, 2]},
     "sort_by_importance": {"supernet": ELASTIC},
     "study": {"plan": PLAN, "out": "out"},
     "train": {"space": SPACE, "architecture": ARCHITECTURE, "dataset": DATA, "device": "cpu", "max_steps": 1},
@@ -59,7 +63,12 @@ CALLS: Mapping[str, Mapping[str, Any]] = {
 """A call of every public function, to which a stranger is given in the place of each argument."""
 
 FUNCTIONS = [name for name in sw.__all__ if inspect.isfunction(getattr(sw, name))]
-ARGUMENTS = [(name, argument) for name in FUNCTIONS for argument in inspect.signature(getattr(sw, name)).parameters]
+ARGUMENTS = [
+    (name, argument)
+    for name in FUNCTIONS
+    for argument, parameter in inspect.signature(getattr(sw, name)).parameters.items()
+    if parameter.kind is not inspect.Parameter.VAR_POSITIONAL  # names of decisions, held against the space later
+]
 
 
 def test_every_public_function_has_a_call() -> None:

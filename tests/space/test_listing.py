@@ -22,6 +22,7 @@ from sharewise.space import (
     enumerate_architectures,
     sample,
 )
+from sharewise.space.conditional import ConditionalListing
 from sharewise.spaces import load
 from sharewise.spaces.nasbench201 import architecture_at
 
@@ -60,7 +61,7 @@ def test_default_listings_follow_the_enumeration(name: str) -> None:
 
 def test_conditional_spaces_are_listed_without_inactive_choices() -> None:
     space = conditional()
-    assert isinstance(space.listing, EnumeratedListing)
+    assert isinstance(space.listing, ConditionalListing)
     check(space.listing, list(enumerate_architectures(space)))
 
 

@@ -151,7 +151,7 @@ def test_a_scheduler_of_syne_tune_searches_nasbench201(awkward: Space) -> None:
 
 
 def test_samples_of_ray_tune_are_architectures(awkward: Space) -> None:
-    pytest.importorskip("ray.tune")
+    pytest.importorskip("ray.tune", exc_type=ImportError)
     for space in (nasbench201(), nats_size()):
         domains = ray_tune_space(space)
         seen = {from_parameters(space, {n: domain.sample() for n, domain in domains.items()}) for _ in range(200)}

@@ -35,7 +35,7 @@ class AlphaDivergence:
 
     Example:
         >>> even = torch.zeros(1, 2, requires_grad=True)
-        >>> float(AlphaDivergence().of(even, torch.zeros(1, 2)))
+        >>> float(AlphaDivergence().of(even, torch.zeros(1, 2)).detach())
         0.0
 
     References:

@@ -61,7 +61,7 @@ class Searcher:
         ...     batches = [(torch.randn(8, 4, generator=generator), torch.arange(8) % 3) for _ in range(2)]
         ...     losses = search.step(*batches)
         >>> sorted(losses), list(search.best())
-        (['architecture_loss', 'weights_loss'], ['_0_width'])
+        (['architecture_loss', 'weights_loss'], ['layer_0_width'])
 
     Deviations:
         A level with several steps on θ per epoch (ENAS) makes them all on the last batch that it was given.

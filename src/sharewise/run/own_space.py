@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, final
 
@@ -36,7 +35,7 @@ def made_by(own: OwnFile) -> ElasticModel | Space:
             `sharewise.elastic` has made a supernet, or a space.
     """
     function = _function(_executed(own), own)
-    with _importing(own.file.parent), _explained(own):
+    with _importing(own), _explained(own):
         found = function()
     if not isinstance(found, ElasticModel | Space):
         raise ConfigurationError(
@@ -133,14 +132,13 @@ def _executed(own: OwnFile) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     sources = own.sources()
-    _forget({own.file.parent / path for path in sources if path})
     specification = importlib.util.spec_from_file_location(name, own.file)
     if specification is None:
         raise ConfigurationError(f"{own.file} is no Python file; its name must end in .py")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # dataclasses and exports look up the module of a class
     try:
-        with _importing(own.file.parent), _explained(own):
+        with _importing(own), _explained(own):
             exec(compile(sources[""], str(own.file), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[name]
@@ -148,22 +146,28 @@ def _executed(own: OwnFile) -> ModuleType:
     return module
 
 
-def _forget(files: set[Path]) -> None:
-    """Let files be imported again, of which this process may know an earlier version."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file) in files:
-            del sys.modules[name]
+_NEIGHBOURS: dict[OwnFile, dict[str, ModuleType]] = {}
+"""By file, the modules beside it that it has imported; two files may each have one of the same name."""
 
 
 @contextmanager
-def _importing(folder: Path) -> Iterator[None]:
-    """Let a file import its neighbours, as a script can."""
+def _importing(own: OwnFile) -> Iterator[None]:
+    """Let a file import its neighbours, as a script can, and no module that is only called as one of them."""
+    folder, names = own.file.parent, [_module_name(path) for path in own.sources() if path]
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(_NEIGHBOURS.get(own, {}))
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        _NEIGHBOURS[own] = {name: sys.modules[name] for name in names if name in sys.modules}
+
+
+def _module_name(path: str) -> str:
+    """What a file beside another one is imported as."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @contextmanager

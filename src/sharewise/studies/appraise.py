@@ -28,7 +28,7 @@ from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
-from sharewise.studies.executors import PROCESSES
+from sharewise.studies.executors import PROCESSES, require_executor
 from sharewise.studies.judgement import Supernets, judge
 from sharewise.studies.results import ResultFolder
 from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
@@ -146,6 +146,7 @@ def appraise(
     began, place = time.perf_counter(), given.optional(given.folder, "out", out)
     count = partial(given.optional, given.whole)
     jobs, network = count("jobs", jobs), given.optional(given.mapping, "network", network)
+    require_executor(given.text("executor", executor))
     told = given.optional(given.function, "progress", progress, "what is done, how much of it, and how much there is")
     device = given.optional(given.text, "device", str(device) if isinstance(device, torch.device) else device)
     scoring = Scoring(

@@ -74,9 +74,7 @@ class ResultFolder:
 
     def _may_be_put_right(self, stored: str) -> bool:
         """A plan that names its kind, and under which nothing was kept, was a mistake in the command."""
-        return f'"kind": "{self.kind}"' in stored and all(
-            other.name in (self.plan.name, ".lock") for other in self.path.iterdir()
-        )
+        return f'"kind": "{self.kind}"' in stored and all(other == self.plan for other in self.path.iterdir())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,7 +83,7 @@ class ResultFolder:
         Raises:
             CheckpointError: when another process holds it.
         """
-        with locked(self.path, f"before you go on with the {self.kind}"):
+        with locked(self.path, f"before you go on with the {self.kind}", self.plan.name):
             yield
 
     def read_json(self, name: str) -> dict[str, Any]:

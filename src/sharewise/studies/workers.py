@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar, final
 
 from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.given import text
 from sharewise.run.threads import on_threads
 from sharewise.studies.executors import PROCESSES, WorkerDied, opened, require_executor
 
@@ -55,7 +56,7 @@ class Workers:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ConfigurationError(f"jobs must be at least 1, got {self.jobs}")
-        require_executor(self.executor)
+        require_executor(text("executor", self.executor))
 
     def at_most(self, jobs: int | None) -> Workers:
         """The same with no more workers than so many; `None` sets no limit."""

@@ -198,6 +198,13 @@ class Present(Choices):
 
     parameter: str = ""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.parameter, str) and self.parameter.isidentifier()):
+            raise ConfigurationError(
+                f"present needs the name of a parameter of the layer, such as 'bias', got {self.parameter!r}"
+            )
+
     @property
     def least(self) -> int:
         """Absent."""

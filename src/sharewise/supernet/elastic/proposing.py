@@ -30,7 +30,7 @@ def sensible(size: int) -> tuple[int, ...]:
 
     Example:
         >>> sensible(96), sensible(10), sensible(3)
-        ((24, 48, 72, 96), (2, 4, 8, 10), (3,))
+        ((24, 48, 72, 96), (2, 6, 8, 10), (3,))
     """
     step = next(step for least, step in ((64, 8), (16, 4), (8, 2), (0, 1)) if size >= least)
     shares = {max(step, step * math.floor(share * size / step + 0.5)) for share in _SHARES} if size >= 4 else set()
