@@ -165,6 +165,10 @@ def masked() -> Case:
     return own(sw.elastic(Masked(), choices, example=torch.randn(2, 5, 4)))
 
 
+HEAVY = ("darts", "darts:S1", "nats_size", "ofa-resnet50", "proxylessnas", "vision-transformer-base")
+HEAVY += ("vision-transformer-small",)
+
+
 def cases() -> Iterator[Any]:
     for name in SEARCHABLE:
         if name in ("darts:S2", "darts:S3"):  # whose layers are those of darts:S4
@@ -172,7 +176,7 @@ def cases() -> Iterator[Any]:
         for options in [{}] if name in MACRO else SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
             # Of many architectures or options for a table, or with the layers of darts:S4 or vision-transformer-tiny.
-            many = name in ("darts", "darts:S1", "nats_size", "vision-transformer-base", "vision-transformer-small")
+            many = name in HEAVY
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
                 id=name + words,

@@ -61,8 +61,13 @@ CELLS = [(g, e) for g, e in EVERY_CELL if e.traits.gradient == "path"]
 NAMES = [f"{type(g).__name__}-{type(e).__name__}" for g, e in CELLS]
 
 
+QUICK = ("language-model", "nats_size")
+"""Of the macro spaces, those that the fast suite meets."""
+MACRO_SLOW = set(MACRO) - set(QUICK)
 SPACES = [
-    pytest.param(name, marks=pytest.mark.slow if name.startswith(("darts", "hw-gpt-bench")) else ())
+    pytest.param(
+        name, marks=pytest.mark.slow if name.startswith("darts") or (name in MACRO and name not in QUICK) else ()
+    )
     for name in first_of_each(RELAXABLE)
 ]
 """Without the parts of others, whose decisions are fewer or smaller."""

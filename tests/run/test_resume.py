@@ -150,7 +150,12 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
             "tanglenas-gaea",
             {"patch_size": 4, "stochastic_depth": 0.3},
         ),
-        ("mobilenetv3:depth=1,2:kernel=3,5:expansion=2,3", "tanglenas-gaea", {"width_multiplier": 0.1}),
+        pytest.param(
+            "mobilenetv3:depth=1,2:kernel=3,5:expansion=2,3",
+            "tanglenas-gaea",
+            {"width_multiplier": 0.1},
+            marks=pytest.mark.slow,
+        ),
         pytest.param("ofa-resnet50", "spos", {"width_multiplier": 0.06, "multiple": 1}, marks=pytest.mark.slow),
         pytest.param("nasbench_macro", "fairnas", {"channels": 2}, marks=pytest.mark.slow),
         pytest.param("nats_size", "spos", {"divisor": 8}, marks=pytest.mark.slow),

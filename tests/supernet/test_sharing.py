@@ -60,8 +60,14 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-SLOW = ("darts:S1", "darts:S2", "darts:S3", "vision-transformer-base", "vision-transformer-small")
-"""Whose layers are those of `darts` and `darts:S4`, or of `vision-transformer-tiny`."""
+SLOW = (
+    *(f"darts:S{number}" for number in (1, 2, 3)),
+    *(f"hw-gpt-bench:{size}" for size in "ML"),
+    "proxylessnas",
+    "vision-transformer-base",
+    "vision-transformer-small",
+)
+"""Whose layers are those of `darts` and `darts:S4`, `hw-gpt-bench:S`, `mobilenetv3` or `vision-transformer-tiny`."""
 
 
 def _many(space: str, network: dict[str, Any]) -> bool:
