@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
@@ -95,7 +96,7 @@ def _take_form(options: argparse.Namespace, own: OwnFile) -> None:
 
 
 def _require_positive(options: argparse.Namespace) -> None:
-    if min(options.input_shape) < 1:
+    if not isinstance(options.input_shape, Mapping) and min(options.input_shape) < 1:
         raise ConfigurationError(f"sizes of --input-shape must be at least 1, got {tuple(options.input_shape)}")
     if options.outputs < 1:
         raise ConfigurationError(f"--outputs must be at least 1, got {options.outputs}")
@@ -127,7 +128,7 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
     description: dict[str, Any] = {
         "space": space.name,
         "architecture": str(architecture),
-        "input_shape": list(options.input_shape),
+        "input_shape": _plain(options.input_shape),
         "outputs": options.outputs,
         **cost_of(network, options.input_shape, integers=integers).to_json(),
     }
@@ -136,6 +137,11 @@ def _described(space: Space, options: argparse.Namespace, fields: list[Field]) -
             network(), options.input_shape, batch_size=options.batch_size, device=device, integers=integers
         )
     return description
+
+
+def _plain(shape: Any) -> Any:
+    """A shape, or those of several inputs by name, as lists."""
+    return {name: list(one) for name, one in shape.items()} if isinstance(shape, Mapping) else list(shape)
 
 
 def _device(name: str) -> torch.device:

@@ -157,6 +157,8 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     add_fields(parser.add_argument_group("recipe"), recipe)
     _require_options(command, words, space, values, (*common, *sizes, *network, *recipe))
     namespace = parser.parse(words)
+    if point and getattr(namespace, "architecture", None) is not None:
+        raise ConfigurationError("--point names the architecture: leave --architecture out")
     looks = namespace.print_config or getattr(namespace, "dry_run", False)
     if folder is None and namespace.out is None and not looks:
         raise ConfigurationError("give a folder for the run: --out DIR (or continue one: --resume DIR)")

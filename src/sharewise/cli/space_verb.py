@@ -38,7 +38,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     """Show a space."""
     parser.add_argument("space", metavar="SPACE", help=f"its name ({', '.join(SPACES)}), or FILE.py:FACTORY")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    name = next((word for word in words if not word.startswith("-")), "")
+    plain = [word for word in words if not word.startswith("-")]
+    name = next((word for word in plain if word.partition(":")[0] in SPACES), plain[0] if plain else "")
     sizes = fields_of_space(name) if name else []
     if sizes:
         add_fields(parser.add_argument_group("space"), sizes)

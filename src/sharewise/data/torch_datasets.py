@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,16 +75,28 @@ def _read(source: Any, which: str, target: str | int) -> Examples:
         raise DataError(f"the {which} data set holds no items")
     parts = []
     for start in range(0, count, _AT_ONCE):
-        batch = collate([items[i] for i in range(start, min(start + _AT_ONCE, count))])
-        parts.append(_split(batch, which, target))
+        together = [items[i] for i in range(start, min(start + _AT_ONCE, count))]
+        with _fitting(which):
+            parts.append(_split(collate(together), which, target))
     columns = [Columns(dict(inputs)) for inputs, _ in parts if isinstance(inputs, Mapping)]
     tensors = [inputs for inputs, _ in parts if isinstance(inputs, Tensor)]
-    joined: Inputs = (
-        torch.cat(tensors)
-        if tensors
-        else Columns({column: torch.cat([part[column] for part in columns]) for column in columns[0]})
-    )
-    return Examples(joined, torch.cat([targets for _, targets in parts]))
+    with _fitting(which):
+        joined: Inputs = (
+            torch.cat(tensors)
+            if tensors
+            else Columns({column: torch.cat([part[column] for part in columns]) for column in columns[0]})
+        )
+        return Examples(joined, torch.cat([targets for _, targets in parts]))
+
+
+@contextmanager
+def _fitting(which: str) -> Iterator[None]:
+    """Name items that cannot be put side by side."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"items of the {which} data do not fit together: {first}; give them one shape each") from None
 
 
 def _items(source: Any, which: str) -> tuple[Any, Callable[[list[Any]], Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,7 +130,8 @@ class _Anew:
 
 def _executed(own: OwnFile) -> ModuleType:
     """The module of a file, executed once in a process, from the very bytes whose checksum was compared."""
-    name = f"sharewise_own_{own.checksum[:16]}"
+    place = hashlib.sha256(os.fsencode(own.file)).hexdigest()[:8]
+    name = f"sharewise_own_{own.checksum[:16]}_{place}"
     if name in sys.modules:
         return sys.modules[name]
     sources = own.sources()

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from functools import cache, wraps
 from typing import Any, ParamSpec, final, get_args, get_origin, get_type_hints
 
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import ConfigurationError, shown, unknown_name
 from sharewise.given import got
 from sharewise.space.choice import plain_option
 from sharewise.space.space import Space
 
-__all__ = ["SpaceOption", "ascending", "family", "options_of", "read_options", "written_options"]
+__all__ = ["MOST_LAYERS", "SpaceOption", "ascending", "family", "options_of", "read_options", "written_options"]
 
 P = ParamSpec("P")
 
@@ -162,13 +162,22 @@ def read_options(text: str) -> dict[str, str] | None:
     return options
 
 
-def ascending(name: str, sizes: Sequence[Any], *, least: float = 1) -> tuple[Any, ...]:
+MOST_LAYERS = 200
+"""Of a space that a name asks for; the largest published one here has 36."""
+_MOST_SIZES = 64
+"""Among which one choice chooses; a name can ask for any number of them."""
+_DECIMALS = 3
+"""Of a size that is no integer: what standard strings keep."""
+
+
+def ascending(name: str, sizes: Sequence[Any], *, least: float = 1, most: float = 99_999) -> tuple[Any, ...]:
     """Sizes among which a choice chooses: some, in ascending order, without repetition.
 
     Args:
         name: of the option.
         sizes: its value.
         least: the smallest legal one.
+        most: the largest legal one; loops over a size must end, whoever wrote the name of the space.
 
     Raises:
         ConfigurationError: naming option and value.
@@ -179,6 +188,11 @@ def ascending(name: str, sizes: Sequence[Any], *, least: float = 1) -> tuple[Any
         sharewise.errors.ConfigurationError: option layers needs ascending sizes of at least 1, such as 1,2, got 2,1
     """
     found = tuple(sizes)
+    if len(found) > _MOST_SIZES or any(size > most or round(size, _DECIMALS) != size for size in found):
+        raise ConfigurationError(
+            f"option {name} takes at most {_MOST_SIZES} sizes of at most {most:,g} with at most {_DECIMALS} decimals, "
+            f"got {shown(','.join(map(_written, found)))}"
+        )
     if not found or list(found) != sorted(set(found)) or found[0] < least:
         example = ",".join(map(_written, sorted({size for size in found if size >= least}) or (1, 2)))
         written = ",".join(map(_written, found)) or "none"

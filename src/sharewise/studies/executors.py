@@ -280,7 +280,7 @@ def _ray(address: str, jobs: int) -> Iterator[Executor]:
             raise _unreachable("Ray cluster", address, error) from None
     remote = ray.remote(num_cpus=1, max_retries=0)(_in_ray)
     try:
-        died = (words.WorkerCrashedError, words.NodeDiedError, words.RaySystemError)
+        died = (words.WorkerCrashedError, words.NodeDiedError, words.RaySystemError, words.OutOfMemoryError)
         yield _Told(lambda fn, *args: remote.remote(fn, *args).future(), died)
     finally:
         if began:

@@ -10,7 +10,7 @@ from typing import Any, final
 from sharewise import given
 from sharewise.cost import Latency, MultiplyAccumulates, Parameters
 from sharewise.engine import Limit, SearchResult, SearchState
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.interruption import whole
 from sharewise.own_file import OwnFile, own_of
 from sharewise.report.front_page import write_front
@@ -156,9 +156,13 @@ def front(
         *(Limit(table or _table_of(search.state), most) for most in budgets["latency"]),
     ]
     with whole(place, f"sharewise.front(…, out={str(out)!r})"):
-        folder = None if place is None else ResultFolder(place, _KIND)
-        found = search.among(limits, folder, told or silent)
-        if folder is not None:
+        if place is None:
+            found = search.among(limits, None, told or silent)
+            return Front(found.document, found.points, place)
+        folder = ResultFolder(place, _KIND)
+        folder.begin(search.plan(limits))
+        with folder.locked():
+            found = search.among(limits, folder, told or silent)
             folder.write_json(_DOCUMENT, found.document)
             write_front(folder.path)
     return Front(found.document, found.points, place)
@@ -179,7 +183,10 @@ def point_of(folder: Path, number: int) -> tuple[str, str]:
     run, points = document.get("run"), document.get("points")
     if not isinstance(run, str) or not isinstance(points, list):
         raise ConfigurationError(f"{folder} holds no front of a run in a folder; sharewise front RUN --out {folder}")
-    return run, str(points[_numbered(number, len(points)) - 1]["architecture"])
+    point = points[_numbered(number, len(points)) - 1]
+    if not isinstance(point, dict) or not isinstance(point.get("architecture"), str):
+        raise CheckpointError(f"{folder / _DOCUMENT} is damaged: point {number} names no architecture")
+    return run, point["architecture"]
 
 
 def _numbered(number: int, count: int) -> int:

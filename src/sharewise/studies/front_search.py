@@ -108,8 +108,6 @@ class FrontSearch:
             ConfigurationError: when no architecture keeps a budget.
             CheckpointError: when the folder holds another front.
         """
-        if folder is not None:
-            folder.begin({**self._facts(), **self._settings(limits)})
         budgets = [self._budget(limit) for limit in limits]
         known = _Known(self, limits, told)
         single = one_thread() if self.state.numerics.device.type == "cpu" else nullcontext()
@@ -121,6 +119,10 @@ class FrontSearch:
                 self._evolve(budgets, known, score)
         points = known.front()
         return Found(self._document(budgets, known, points), tuple(point.architecture for point in points))
+
+    def plan(self, limits: Sequence[Limit]) -> dict[str, Any]:
+        """What a folder of its results says of it."""
+        return {**self._facts(), **self._settings(limits)}
 
     def _evolve(self, budgets: Sequence[_Budget], known: _Known, score: Score) -> None:
         rng = np.random.default_rng([self.seed, 1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +67,9 @@ def status(folder: str | os.PathLike[str]) -> list[RunStatus]:
         known.setdefault(name, RunStatus(name, "waiting"))
     for cell, why in failures.items() if isinstance(failures, dict) else ():
         name = f"runs/{cell}"
-        known[name] = RunStatus(name, "failed", known[name].step if name in known else None, str(why))
+        found = known.get(name)
+        if found is None or found.state in ("waiting", "stopped"):  # what goes on, or has ended since, has not failed
+            known[name] = RunStatus(name, "failed", None if found is None else found.step, str(why))
     if not known:
         raise CheckpointError(f"{place} holds no run, and no study that plans one")
     return [known[name] for name in sorted(known)]
@@ -102,7 +103,7 @@ def _last_step(run: Path) -> int | None:
         return None
     for line in reversed(lines):
         try:
-            step = json.loads(line).get("step")
+            step = parse_json(line).get("step")
         except (ValueError, AttributeError):
             continue
         if isinstance(step, int):

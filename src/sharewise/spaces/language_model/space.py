@@ -29,6 +29,7 @@ from sharewise.space import (
     ascending,
     family,
 )
+from sharewise.space.family import MOST_LAYERS
 
 __all__ = ["choices_of", "drawn", "language_model", "layers_of", "read", "written"]
 
@@ -114,10 +115,10 @@ def choices_of(
         ['layers', 'embedding', 'mlp_ratio_1', 'heads_1']
     """
     found = [
-        Choice("layers", ascending("layers", layers), ordered=True),
+        Choice("layers", ascending("layers", layers, most=MOST_LAYERS), ordered=True),
         Choice("embedding", ascending("embedding", embedding), ordered=True),
     ]
-    ratios, numbers = ascending("mlp_ratio", mlp_ratio), ascending("heads", heads)
+    ratios, numbers = ascending("mlp_ratio", mlp_ratio, most=99), ascending("heads", heads, most=999)
     for i in range(1, layers[-1] + 1):
         deep = tuple(depth for depth in layers if depth >= i)
         condition = None if deep == tuple(layers) else Condition("layers", deep)

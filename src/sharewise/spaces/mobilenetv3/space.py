@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Condition, ConditionalRelaxation, Picture, Space, ascending, family
+from sharewise.space.family import MOST_LAYERS
 
 __all__ = ["DEPTHS", "EXPANSIONS", "KERNELS", "UNITS", "block_choices", "drawing", "mobilenetv3"]
 
@@ -40,7 +42,9 @@ def block_choices(
         deep = tuple(depth for depth in depths if depth >= block)
         condition = Condition(f"depth_{unit}", deep) if len(deep) < len(depths) else None
         for name, options, least in (("kernel", kernels, 1), ("expansion", expansions, 2)):
-            sizes = ascending(name, options, least=least)
+            sizes = ascending(name, options, least=least, most=31)
+            if name == "kernel" and any(size % 2 == 0 for size in sizes):
+                raise ConfigurationError(f"option kernel needs odd sizes, which have a centre, got {sizes}")
             yield Choice(f"{name}_{unit}_{block}", sizes, ordered=True, condition=condition)
 
 
@@ -84,7 +88,7 @@ def mobilenetv3(
     return Space(
         name="mobilenetv3",
         choices=(
-            *(Choice(f"depth_{unit}", ascending("depth", depth), ordered=True) for unit in units),
+            *(Choice(f"depth_{unit}", ascending("depth", depth, most=MOST_LAYERS), ordered=True) for unit in units),
             *(choice for unit in units for choice in block_choices(unit, depth, kernel, expansion)),
         ),
         relax=ConditionalRelaxation,

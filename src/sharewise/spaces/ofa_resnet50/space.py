@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from sharewise.space import Architecture, Choice, Condition, ConditionalRelaxation, Picture, Space, ascending, family
+from sharewise.space.family import MOST_LAYERS
 
 __all__ = ["BLOCKS", "EXPANSIONS", "WIDTHS", "ofa_resnet50"]
 
@@ -28,7 +29,7 @@ def _stage(stage: int, depths: Sequence[int], expansions: Sequence[float]) -> It
     for block in range(1, depths[-1] + 1):
         deep = tuple(depth for depth in depths if depth >= block)
         condition = Condition(f"depth_{stage}", deep) if len(deep) < len(depths) else None
-        sizes = ascending("expansion", expansions, least=0.01)
+        sizes = ascending("expansion", expansions, least=0.01, most=16)
         yield Choice(f"expansion_{stage}_{block}", sizes, ordered=True, condition=condition)
 
 
@@ -65,7 +66,7 @@ def ofa_resnet50(
         A depth is the number of blocks, where the authors count those beyond the least number. The resolution of images
         is no part of an architecture.
     """
-    extra = ascending("more", more, least=0)
+    extra = ascending("more", more, least=0, most=MOST_LAYERS)
     depths = {stage: tuple(least + m for m in extra) for stage, least in enumerate(BLOCKS, start=1)}
     widths = [f"width_{what}" for what in ("middle", "stem", *depths)]
     return Space(
@@ -73,7 +74,7 @@ def ofa_resnet50(
         choices=(
             Choice("depth_stem", (0, 1), ordered=True),
             *(Choice(f"depth_{stage}", some, ordered=True) for stage, some in depths.items()),
-            *(Choice(name, ascending("width", width, least=0.01), ordered=True) for name in widths),
+            *(Choice(name, ascending("width", width, least=0.01, most=16), ordered=True) for name in widths),
             *(choice for stage, some in depths.items() for choice in _stage(stage, some, expansion)),
         ),
         relax=ConditionalRelaxation,

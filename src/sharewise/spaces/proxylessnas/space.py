@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 from sharewise.space import Choice, ConditionalRelaxation, Space, ascending, family
+from sharewise.space.family import MOST_LAYERS
 from sharewise.spaces.mobilenetv3.space import DEPTHS, EXPANSIONS, KERNELS, block_choices, drawing
 
 __all__ = ["UNITS", "proxylessnas"]
@@ -49,7 +50,7 @@ def proxylessnas(
     return Space(
         name="proxylessnas",
         choices=(
-            *(Choice(f"depth_{unit}", ascending("depth", depth), ordered=True) for unit in deep),
+            *(Choice(f"depth_{unit}", ascending("depth", depth, most=MOST_LAYERS), ordered=True) for unit in deep),
             *(choice for unit in deep for choice in block_choices(unit, depth, kernel, expansion)),
             *block_choices(UNITS, (1,), kernel, expansion),
         ),

@@ -31,6 +31,7 @@ from sharewise.space import (
     ascending,
     family,
 )
+from sharewise.space.family import MOST_LAYERS
 
 __all__ = [
     "AUTOFORMER",
@@ -122,10 +123,10 @@ def _space(
 ) -> Space:
     title = f"vision-transformer-{size}"
     choices = [
-        Choice("layers", ascending("layers", layers), ordered=True),
+        Choice("layers", ascending("layers", layers, most=MOST_LAYERS), ordered=True),
         Choice("embedding", ascending("embedding", embedding), ordered=True),
     ]
-    ratios, numbers = ascending("mlp_ratio", mlp_ratio, least=0.125), ascending("heads", heads)
+    ratios, numbers = ascending("mlp_ratio", mlp_ratio, least=0.125, most=99), ascending("heads", heads, most=999)
     for i in range(1, layers[-1] + 1):
         deep = tuple(depth for depth in layers if depth >= i)
         condition = None if deep == tuple(layers) else Condition("layers", deep)
