@@ -96,7 +96,8 @@ def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(tmp_path
     said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert time.monotonic() - killed < 60
-    assert "Traceback" not in said.split("Root Cause")[0].split("torch.distributed.elastic")[0], said
+    assert "cannot reach the others" in said  # in one line of ours; the launcher adds a traceback of its own
+    assert "[rank" not in said, said
     process = launch(torchrun("-m", "sharewise", "search", "--resume", str(broken)))
     said, _ = process.communicate()
     assert process.returncode == 0, said
