@@ -72,12 +72,13 @@ class AlphaDivergence:
 
     def _one(self, alpha: float, log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
         """The value of a divergence, and what has its value and the clipped gradient."""
-        q, ratio = log_q.detach().exp(), (log_p - log_q.detach()).exp()
+        difference = log_p - log_q.detach()  # and never a ratio, which under- or overflows
         if alpha == 1.0:
-            power, value = ratio, (q * ratio * ratio.log()).sum(-1)
-        else:
-            power = (ratio**alpha).clamp(max=self.clip)
-            value = (q * (power - 1)).sum(-1) / (alpha * (alpha - 1))
+            p = log_p.exp()
+            value, slope = (p * difference).sum(-1), -(p * log_q).sum(-1)
+            return value, value + slope - slope.detach()
+        q, power = log_q.detach().exp(), (alpha * difference).exp().clamp(max=self.clip)
+        value = (q * (power - 1)).sum(-1) / (alpha * (alpha - 1))
         slope = -(q * power * log_q).sum(-1) / alpha
         return value, value + slope - slope.detach()
 

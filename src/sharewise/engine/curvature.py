@@ -17,6 +17,7 @@ from sharewise.distribution import Factored
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import TRAINING
 from sharewise.supernet import BatchStatistics, Gate, Gates, to_device
+from sharewise.supernet.recomputation import kept
 
 if TYPE_CHECKING:
     from sharewise.engine.state import Measure, SearchState
@@ -127,7 +128,7 @@ def _products(state: SearchState, examples: int) -> Iterator[tuple[Product, int]
     def charge(passes: int) -> None:
         state.ledger.charge("measurement", examples=total, multiply_accumulates=state.costs.of(gates), passes=passes)
 
-    with BatchStatistics().opened(state.supernet), torch.enable_grad():
+    with BatchStatistics().opened(state.supernet), torch.enable_grad(), kept():
         losses = [state.loss(state.supernet(b.inputs, placed), b.targets) * (len(b.inputs) / total) for b in batches]
         (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), theta, create_graph=True)
         charge(TRAINING)

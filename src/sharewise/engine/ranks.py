@@ -268,7 +268,8 @@ class _AsOne(TorchFunctionMode):
 
     def drawn(self, func: Any, shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
         """Rows of what `func` draws for the whole batch; a shape that is not one row for each example stays."""
-        if not shape or shape[0] % self.here or not shape[0]:
+        uneven = self.whole % self.ranks.world and shape and shape[0] != self.here  # what all ranks see alike
+        if not shape or not shape[0] or shape[0] % self.here or uneven:
             found: Tensor = func(shape, *args, **kwargs)
             return found
         each = shape[0] // self.here
@@ -330,6 +331,7 @@ def _like_in_memory(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _rand(mode: _AsOne, func: Any, *size: Any, **kwargs: Any) -> Tensor:
+    size = kwargs.pop("size", size)
     shape = size[0] if size and isinstance(size[0], Sequence) else size
     return mode.drawn(func, tuple(shape), **kwargs)
 

@@ -20,7 +20,7 @@ from sharewise.engine.state import SearchState, prepare
 from sharewise.engine.step import architecture_draws, leaves_of, move_architecture
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
-from sharewise.supernet import Gates, Supernet
+from sharewise.supernet import Gates, Supernet, frozen_statistics
 from sharewise.supernet.own_loop import block
 from sharewise.supernet.structures import integers_of, shapes_of
 
@@ -159,7 +159,7 @@ class Searcher:
         drawn = self._single(architecture_draws(self.state))
         leaves = leaves_of(self.state, drawn, differentiable=True)
         self._drawn = drawn, leaves
-        with block(self.state.supernet, leaves):
+        with block(self.state.supernet, leaves), frozen_statistics(self.state.supernet):
             yield
 
     def move(self) -> None:
@@ -174,9 +174,10 @@ class Searcher:
         slopes = {name: gate.weights.grad for name, gate in leaves.items() if gate.weights.grad is not None}
         if not slopes:
             raise ConfigurationError("no gate has a gradient yet: call loss.backward() before move()")
-        self.state.distribution.pullback(drawn, slopes)
-        move_architecture(self.state)
         self._drawn = None
+        if self.state.course.stages[self.state.stage].architecture_steps:  # not in a warm-up
+            self.state.distribution.pullback(drawn, slopes)
+            move_architecture(self.state)
 
     def best(self) -> Architecture:
         """The architecture that the rule of the recipe reads off θ at present.
@@ -233,6 +234,7 @@ def _require_own(recipe: Recipe, supernet: Supernet) -> None:
     reading = [type(reaction).__name__ for reaction in recipe.reactions]
     if recipe.selection.tuning(recipe, supernet.relaxation) is not None:
         reading.append(type(recipe.selection).__name__)
+    reading += [type(s).__name__ for stage in recipe.stages for s in stage.surgeries if s.reads_examples]
     if reading:
         raise ConfigurationError(
             f"method {recipe.name!r} evaluates examples on its own ({', '.join(reading)}), which a loop of your own "

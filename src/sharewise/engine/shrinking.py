@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 
@@ -142,6 +142,8 @@ class Sorting(Surgery):
         H. Cai et al., *Once-for-All*, ICLR 2020 (arXiv 1908.09791), section 3.3 and figure 3 (channel sorting), and the
         released code, which sorts the second time within what the first phase has established.
     """
+
+    reads_examples: ClassVar[bool] = True
 
     by: str = "readers"
     batches: int = 4

@@ -18,6 +18,7 @@ from sharewise.distribution import Factored
 from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
 from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+from sharewise.supernet.recomputation import kept
 from sharewise.supernet.twice import differentiated_twice
 
 if TYPE_CHECKING:
@@ -322,7 +323,8 @@ def _passed(
 ) -> tuple[Tensor, Any]:
     """What this process adds to a loss, towards the targets or as it is told, and the outputs."""
     ranks = state.numerics.ranks
-    with state.numerics.autocast():
+    whole = weights is None and ranks.alone  # or a second computation would not see what the first one saw
+    with state.numerics.autocast(), nullcontext() if whole else kept():
         with ranks.forward(batch):
             if weights is None:
                 outputs = state.supernet(batch.inputs, leaves)

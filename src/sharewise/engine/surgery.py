@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ class Surgery(Part):
                 state.supernet.widen(units)
                 state.rebind_weights({"hidden.weight": lambda m: m[units], "hidden.bias": lambda m: m[units]})
     """
+
+    reads_examples: ClassVar[bool] = False
+    """Whether it looks at examples of the search when it decides."""
 
     @abstractmethod
     def decide(self, state: SearchState, generator: torch.Generator) -> Mapping[str, Any]:

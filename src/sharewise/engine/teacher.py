@@ -75,7 +75,7 @@ class Teacher:
     It runs in evaluation mode, without gradients. Architecture steps do not see it.
 
     Args:
-        network: plain, or a supernet, which then runs at its largest.
+        network: plain; of a search that teaches itself its own supernet, which then runs at its largest.
         weight: λ, not negative.
         temperature: T, positive.
         source: where it comes from, in words.
@@ -134,6 +134,11 @@ class Teacher:
         Raises:
             ConfigurationError: naming what does not fit.
         """
+        if isinstance(self.network, Supernet):
+            raise ConfigurationError(
+                f"the teacher ({self.source}) is a supernet; give one of its networks: sharewise.extract(supernet, "
+                "architecture)"
+            )
         [batch] = state.evaluation_batches("weights", 2)
         with torch.no_grad(), state.numerics.autocast():
             try:
@@ -170,7 +175,12 @@ class Teacher:
             outputs = self.network(batch.inputs, *arguments)
         price = state.costs.of(gates) if shared else self._price(batch.inputs)
         state.ledger.charge("teacher", examples=batch.examples, multiply_accumulates=price, passes=EVALUATION)
-        return lambda own: self.weight * soft_loss(state.task, own, outputs, self.temperature)
+
+        def soft(own: Any) -> Tensor:
+            plain = own[0] if isinstance(own, tuple) else own  # beside the answer of an auxiliary head
+            return self.weight * soft_loss(state.task, plain, outputs, self.temperature)
+
+        return soft
 
     def _price(self, inputs: Tensor) -> int:
         """Multiply-accumulates of one example."""

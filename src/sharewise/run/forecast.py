@@ -87,7 +87,9 @@ def foresee(search: Search) -> Forecast:
     place = search.setting.place
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
         with on_threads(1):
-            state = search.prepare()
+            state, teacher = search.prepare(), search.teacher()
+            if teacher is not None:
+                state.teach(teacher)
         with on_threads(threads_of(state, NOWHERE, place.threads).count):
             return _foreseen(state, search.eigenvalue_every)
 

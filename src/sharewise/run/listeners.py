@@ -52,20 +52,17 @@ def record_to(
         state.require_finite()
         folder.save(identity, state.state_dict())
 
-    def stop_if_asked(state: SearchState) -> None:
-        if interruption.asked is not None:
-            interruption.stop(f"at step {state.step} of {state.total_steps}")
-
     def within_epoch(state: SearchState) -> None:
-        _hear(state, interruption)
+        asked = _heard(state, interruption)
         due = checkpoint_every is not None and state.step % checkpoint_every == 0
-        if not due and interruption.asked is None:
+        if not due and not asked:
             return
         # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
         if state.step % state.steps_per_epoch and state.step < state.total_steps:
             state.spend("search")
             save(state)
-            stop_if_asked(state)
+            if asked:
+                _stop(state, interruption)
 
     def listen(state: SearchState, event: Event) -> None:
         match event:
@@ -86,7 +83,8 @@ def record_to(
             case EpochEnded(record):
                 folder.append_metrics(record)
                 save(state)
-                stop_if_asked(state)
+                if _heard(state, interruption):
+                    _stop(state, interruption)
                 interruption.patient = state.step < state.total_steps
             case SelectionEnded(selected) if selected.candidates:
                 best = selected.to_json()["candidates"][:100]
@@ -109,21 +107,26 @@ def stopping_together(interruption: Interruption) -> Callback:
 
     def listen(state: SearchState, event: Event) -> None:
         interruption.patient = state.step < state.total_steps
-        if isinstance(event, Stepped):
-            _hear(state, interruption)
+        if not isinstance(event, Stepped | EpochEnded):
+            return
+        asked = _heard(state, interruption)
         between = bool(state.step % state.steps_per_epoch) and state.step < state.total_steps
-        ended = isinstance(event, EpochEnded) or (isinstance(event, Stepped) and between)
-        if ended and interruption.asked is not None:
-            interruption.stop(f"at step {state.step} of {state.total_steps}")
+        if asked and (isinstance(event, EpochEnded) or between):
+            _stop(state, interruption)
 
     return listen
 
 
-def _hear(state: SearchState, interruption: Interruption) -> None:
-    """A signal to one process is one to all of them."""
-    asked = interruption.asked
-    if not state.numerics.ranks.alone and state.numerics.ranks.any(asked is not None) and asked is None:
+def _heard(state: SearchState, interruption: Interruption) -> bool:
+    """Whether some process was asked to stop: all of them hear the same, at the same moment."""
+    asked = state.numerics.ranks.any(interruption.asked is not None)
+    if asked and interruption.asked is None:
         interruption.asked = signal.SIGTERM
+    return asked
+
+
+def _stop(state: SearchState, interruption: Interruption) -> None:
+    interruption.stop(f"at step {state.step} of {state.total_steps}")
 
 
 def tensorboard(folder: Path) -> Callback:
