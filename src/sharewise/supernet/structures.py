@@ -204,9 +204,9 @@ def blank(
             for name, own in shape.items()
         }
     if isinstance(shape, tuple) and any(isinstance(own, tuple | Mapping) for own in shape):
-        kinds = integers if isinstance(integers, tuple) else (integers,) * len(shape)
+        each = integers if isinstance(integers, tuple) else (integers,) * len(shape)
         return tuple(
             blank(own, rows, integers=kind, floating=floating, device=device)
-            for own, kind in zip(shape, kinds, strict=True)
+            for own, kind in zip(shape, each, strict=True)
         )
     return torch.zeros((rows, *shape), dtype=torch.long if integers else floating, device=device)

@@ -118,3 +118,111 @@ def test_blank_batches_of_several_arguments() -> None:
         (5, 3),
         (5, 4),
     ]
+
+
+class Attending(nn.Module):
+    """Attention with heads of eight features and with heads of four, in one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.fixed = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.scaled_dot_product_attention(self.query(x), self.key(x), x)
+        return F.scaled_dot_product_attention(self.fixed(x), self.fixed(x), y)
+
+
+@pytest.mark.parametrize(("sizes", "meet"), [([2, 4, 8], True), ([2, 8], False)])
+def test_heads_that_can_be_taken_for_one_another_are_refused(sizes: list[int], meet: bool) -> None:
+    given = {"query": sw.width(sizes, name="size")}
+    if meet:
+        with pytest.raises(ConfigurationError, match="more than once"):
+            sw.elastic(Attending(), given, example=torch.randn(2, 5, 4))
+    else:
+        assert sw.elastic(Attending(), given, example=torch.randn(2, 5, 4)).space.size == len(sizes)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_a_softmax_of_a_mixture_has_the_precision_that_was_asked_for(dtype: torch.dtype | None) -> None:
+    class Softmax(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 3)
+            self.seen: torch.dtype | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = torch.softmax(self.up(x), -1, dtype=dtype)
+            self.seen = weights.dtype
+            return self.down(weights.to(self.down.weight.dtype))
+
+    supernet = _hidden(Softmax())
+    supernet(torch.randn(2, 4), MIXED)
+    assert supernet.model.seen == (dtype or torch.float32)
+
+
+def test_no_parameter_of_a_recurrence_is_absent_alone() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRU(4, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.cell(x)[0]
+
+    with pytest.raises(ConfigurationError, match="cannot do without"):
+        sw.elastic(Recurrent(), {"cell": sw.present("bias_ih_l0")}, example=torch.zeros(2, 3, 4))
+
+
+def test_a_weight_norm_of_the_whole_is_weighed() -> None:
+    def built(features: int) -> nn.Module:
+        layer = nn.utils.parametrizations.weight_norm(nn.Linear(features, 3), dim=None)
+        return nn.Sequential(nn.Linear(4, features), layer)
+
+    supernet, x = _hidden(built(8), "0"), torch.randn(2, 4)
+    small = supernet.plain(supernet.space.architecture({"hidden": 4})).eval()
+    dense = {"hidden": Gate(torch.tensor([1.0, 0.0]), (0, 1))}
+    assert torch.allclose(supernet.eval()(x, dense), small(x), atol=1e-5)
+
+
+def test_a_depth_that_changes_how_many_features_are_returned_is_refused_in_words() -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            found = []
+            for block in self.blocks:
+                x = block(x)
+                found.append(x)
+            return found
+
+    with pytest.raises(ConfigurationError, match="tensors instead of"):
+        sw.elastic(Features(), {"blocks.*": sw.depth([1, 2, 3])}, example=torch.zeros(2, 4))
+
+
+def test_a_length_over_several_axes_is_weighed_over_all_of_them() -> None:
+    class Normalising(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(F.normalize(self.up(x), dim=(1, 2)))  # type: ignore[arg-type]
+
+    given = {"up": sw.width([4, 8], name="hidden")}
+    supernet, x = sw.elastic(Normalising(), given, example=torch.randn(2, 5, 4)), torch.randn(2, 5, 4)
+    dense = {"hidden": Gate(torch.tensor([1.0, 0.0]), (0, 1))}
+    assert torch.allclose(supernet(x, dense), supernet(x, SMALL), atol=1e-5)
+
+
+def test_what_depends_on_a_width_is_kept_with_it_without_strictness() -> None:
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+    given = {
+        "0": sw.ratio([1, 2], of="features"),
+        "2": sw.width([4, 8], name="features"),
+        "4": sw.width([2, 3], name="outputs"),  # which no model can do without
+    }
+    supernet = sw.elastic(model, given, example=torch.zeros(2, 4), strict=False)
+    assert supernet.space.size == 4
+    assert list(supernet.left) == ["4 (width)"]
