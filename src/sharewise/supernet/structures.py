@@ -187,9 +187,9 @@ def blank(
     """Zeros of the form of a batch.
 
     Args:
-        shape: of one example, or such by name.
+        shape: of one example, or such by name or place.
         rows: examples.
-        integers: whether they are indices, or such by name.
+        integers: whether they are indices, or such by name or place.
         floating: precision of what is none.
         device: where they lie.
 
@@ -203,4 +203,10 @@ def blank(
             name: torch.zeros((rows, *own), dtype=torch.long if kinds[name] else floating, device=device)
             for name, own in shape.items()
         }
+    if isinstance(shape, tuple) and any(isinstance(own, tuple | Mapping) for own in shape):
+        each = integers if isinstance(integers, tuple) else (integers,) * len(shape)
+        return tuple(
+            blank(own, rows, integers=kind, floating=floating, device=device)
+            for own, kind in zip(shape, each, strict=True)
+        )
     return torch.zeros((rows, *shape), dtype=torch.long if integers else floating, device=device)

@@ -171,9 +171,9 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
         frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if name in sliced),
         _readers(record, sliced),
         {path: find(d) for path, d in record.norms.items() if find(d) in reach},
-        dict(_reductions(record, reach)),
+        dict(_reductions(record, reach, places)),
         record.callers,
-        _heads(record, reach),
+        _heads(record, reach, tables),
         {key: (find(d), as_tuple) for key, (d, as_tuple) in record.fields.items() if find(d) in reach},
         kernels,
         _reads(
@@ -189,18 +189,30 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
 
 def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[int, tuple[str, ...]]:
     found = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
-    return {record.dimensions.find(target(model, record, place)): place.decisions for place in found}
+    return {record.dimensions.find(_way(model, record, place).by): place.decisions for place in found}
 
 
-def _reductions(record: Record, reach: Mapping[int, object]) -> Iterator[tuple[str, Reduction]]:
+def _reductions(
+    record: Record, reach: Mapping[int, object], places: Sequence[Place]
+) -> Iterator[tuple[str, Reduction]]:
     """The watched calls that sum over a searched dimension."""
+    repeated = {place.path: len(place.options) for place in places if place.kind == "setting"}
     for key, (operation, summed) in record.sums.items():
         found = ((operand, axis, record.dimensions.find(d)) for (operand, axis), d in summed.items())
         if scales := tuple(scale for scale in found if scale[2] in reach):
-            yield key, Reduction(operation, scales, record.options[key])
+            path, name, _ = key.split(":")
+            times = repeated.get(path, 1)  # a module with a setting was run once for each of its options
+            calls = {run.get(name, 0) * n // times for run in record.runs[path] for n in range(1, times + 1)}
+            yield key, Reduction(operation, scales, record.options[key], frozenset(calls), record.forms[key])
 
 
-def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _sizes(record: Record, root: int, own: Sequence[int], tables: Sequence[Table]) -> set[int]:
+    """All sizes that a dimension can have; of one that several decisions choose, those that each of them makes."""
+    found = {record.dimensions.size(root)}
+    return found.union(*(map(int, tables[i].reach.sum(axis=0).flatten()) for i in own))
+
+
+def _heads(record: Record, reach: Mapping[int, tuple[int, ...]], tables: Sequence[Table]) -> dict[str, tuple[int, ...]]:
     """The searched sizes of heads by module; in a call they are told apart by how many positions they have.
 
     Raises:
@@ -210,10 +222,11 @@ def _heads(record: Record, reach: Mapping[int, tuple[int, ...]]) -> dict[str, tu
     for path, dims in record.heads.items():
         roots = dict.fromkeys(map(record.dimensions.find, dims))
         searched = [root for root in roots if root in reach]
-        if len({record.dimensions.size(root) for root in roots}) < len(roots) and searched:
+        sizes = [n for root in roots for n in _sizes(record, root, reach.get(root, ()), tables)]
+        if len(set(sizes)) < len(sizes) and searched:
             raise ConfigurationError(
-                f"attention is computed more than once in {path!r}, with heads of a searched size that are not one "
-                "dimension; give each attention a module of its own"
+                f"attention is computed more than once in {path!r}, with heads of a searched size that can be "
+                "as large as those of another dimension; give each attention a module of its own"
             )
         if any(len(reach[root]) > 1 for root in searched):
             raise ConfigurationError(f"several decisions choose the size of a head in {path!r}; let one choose it")

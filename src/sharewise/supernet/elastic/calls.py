@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sharewise.errors import ConfigurationError
 from sharewise.supernet.elastic.binding import Bindings
 from sharewise.supernet.elastic.weighing import FORMULAS, Scale
 
-__all__ = ["MARK", "Frames", "Marking", "Reduction", "Weighing", "enter_frames", "framed"]
+__all__ = ["MARK", "Form", "Frames", "Marking", "Reduction", "Weighing", "enter_frames", "form_of", "framed"]
 
 MARK = "sharewise::mark"
 
@@ -36,6 +37,10 @@ def _(x: Tensor, key: str, operand: int) -> Tensor:
     return torch.empty_like(x)
 
 
+Form = tuple[tuple[int, ...], str]
+"""The ranks of the operands of a call, and its other arguments in words."""
+
+
 @final
 @dataclass(frozen=True)
 class Reduction:
@@ -45,11 +50,15 @@ class Reduction:
         operation: of the graph, which names the formula where one function of torch serves several.
         scales: operand, axis and dimension of what is weighed.
         options: of the operation, by name.
+        calls: how many calls of the same function a run of its module may make.
+        forms: what the call may look like; see `form_of`.
     """
 
     operation: str
     scales: tuple[tuple[int, int, int], ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    calls: frozenset[int] = frozenset()
+    forms: frozenset[Form] = frozenset()
 
 
 @final
@@ -65,19 +74,28 @@ class Frames:
 
     def __init__(self) -> None:
         self._stack: list[tuple[str, Counter[str], bool]] = []
+        self.runs: dict[str, list[Counter[str]]] = {}
 
     def enter(self, path: str) -> None:
         """A module starts."""
         self._stack.append((path, Counter(), torch.is_grad_enabled()))
 
     def leave(self) -> None:
-        """The innermost module ends."""
-        self._stack.pop()
+        """The innermost module ends; how many calls it made is kept, of different runs once."""
+        path, counted, _ = self._stack.pop()
+        known = self.runs.setdefault(path, [])
+        if counted not in known:
+            known.append(counted)
 
     @property
     def depth(self) -> int:
         """How many modules are running."""
         return len(self._stack)
+
+    @property
+    def counted(self) -> Counter[str]:
+        """How many watched calls of each function the innermost module made so far."""
+        return self._stack[-1][1]
 
     def key(self, name: str) -> str | None:
         """The key of the next call of a function; none outside of modules and where gradients are switched off within
@@ -131,8 +149,10 @@ def framed(
         try:
             if path not in weighing:
                 return forward(*args, **kwargs)
-            with Weighing(frames, reductions, survival):
-                return forward(*args, **kwargs)
+            with Weighing(frames, reductions, survival) as weighs:
+                outputs = forward(*args, **kwargs)
+            weighs.require_known(path)
+            return outputs
         finally:
             frames.leave()
 
@@ -162,6 +182,23 @@ def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[An
     return args, kwargs
 
 
+_OF_AXES = frozenset(("sum", "mean", "var", "std", "norm", "linalg_vector_norm", "normalize", "softmax"))
+"""Functions whose other arguments say what is summed over, and hold no sizes."""
+
+
+def form_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Form:
+    """What tells one call of a function from another: the ranks of its operands, and over which axes it runs.
+
+    Args:
+        name: of the function.
+        args: its first argument among them.
+        kwargs: the others.
+    """
+    ranks = tuple(x.dim() for x in _operands(name, args) if isinstance(x, Tensor))
+    words = f"{args[1:]}, {kwargs.get('dim', kwargs.get('axis'))}" if name in _OF_AXES else ""
+    return ranks, words
+
+
 @final
 class Marking(TorchFunctionMode):
     """Marks the operands of watched calls while a model is traced.
@@ -174,6 +211,7 @@ class Marking(TorchFunctionMode):
         super().__init__()
         self.frames = frames
         self.callers: set[str] = set()
+        self.forms: dict[str, set[Form]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -184,6 +222,7 @@ class Marking(TorchFunctionMode):
             return func(*args, **kwargs)
         self.callers.add(key.split(":")[0])
         args, kwargs = _positional(args, kwargs)
+        self.forms.setdefault(key, set()).add(form_of(name, args, kwargs))
         operands = [_mark(x, key, i) for i, x in enumerate(_operands(name, args))]
         return func(*(_replaced(name, args, operands) if operands else args), **kwargs)
 
@@ -204,6 +243,22 @@ class Weighing(TorchFunctionMode):
         super().__init__()
         self.frames, self.reductions, self.survival = frames, reductions, survival
         self.depth = frames.depth
+        self._weighed, self._other = False, False
+
+    def require_known(self, path: str) -> None:
+        """Refuse a run that weighed something, though its calls are not those that were traced.
+
+        Raises:
+            ConfigurationError: naming the module.
+        """
+        counted = self.frames.counted
+        own = {key.split(":")[1]: r for key, r in self.reductions.items() if key.split(":")[0] == path}
+        if self._weighed and (self._other or any(counted[name] not in r.calls for name, r in own.items())):
+            raise ConfigurationError(
+                f"{path or 'the model'!r} sums over searched dimensions by other calls of {', '.join(own)} than when "
+                "it was traced in evaluation mode, so that none can be told apart; let it make the same calls in "
+                "training and for all inputs, or move the others into a module of their own"
+            )
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -220,6 +275,10 @@ class Weighing(TorchFunctionMode):
             return func(*args, **kwargs)
         args, kwargs = _positional(args, kwargs)
         operands = _operands(name, args)
+        self._weighed = True
+        if form_of(name, args, kwargs) not in reduction.forms:
+            self._other = True
+            return func(*args, **kwargs)
         return FORMULAS[name](
             lambda changed: func(*_replaced(name, args, changed), **kwargs),
             operands,

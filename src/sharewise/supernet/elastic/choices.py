@@ -5,6 +5,7 @@ What follows choices that are made elsewhere is said here, too.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,12 @@ class Ratio(Choices):
 
     def __post_init__(self) -> None:
         numbers = all(isinstance(o, int | float) and not isinstance(o, bool) for o in self.options)
-        if not self.options or not numbers or list(self.options) != sorted(set(self.options)) or self.options[0] <= 0:
+        if (
+            not self.options
+            or not numbers
+            or list(self.options) != sorted(set(self.options))
+            or not 0 < self.options[0] <= self.options[-1] < math.inf
+        ):
             raise ConfigurationError(f"ratio needs positive ascending numbers without repetition, got {self.options}")
         _require_name(self.name)
         if not (isinstance(self.of, str) and self.of.isidentifier()):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import gcd
+from numbers import Integral
 from typing import final
 
 import numpy as np
@@ -63,6 +64,20 @@ class Coupled:
         met = (dict(zip(names, found, strict=True)) for found in product(*each))
         return tuple(sorted({self.kept[combination(names, sizes, found)] for found in met}))
 
+    def require(self, order: Sequence[int]) -> None:
+        """Refuse what is no order of the units.
+
+        Raises:
+            ConfigurationError: when it is no permutation, or exchanges units of different kinds.
+        """
+        kinds = np.array(self.kinds)
+        whole = not isinstance(order, str | int) and all(isinstance(unit, Integral) for unit in order)
+        if not whole or sorted(order) != list(range(self.units)) or not (kinds[list(order)] == kinds).all():
+            raise ConfigurationError(
+                f"the order of {self.name!r} must hold each of 0 … {self.units - 1} once and keep units of different "
+                "kinds apart"
+            )
+
     def indices(self, order: Sequence[int]) -> dict[int, Tensor]:
         """By dimension the old place of what stands in each new place.
 
@@ -72,12 +87,7 @@ class Coupled:
         Raises:
             ConfigurationError: when it is no permutation, or exchanges units of different kinds.
         """
-        kinds = np.array(self.kinds)
-        if sorted(order) != list(range(self.units)) or not (kinds[list(order)] == kinds).all():
-            raise ConfigurationError(
-                f"the order of {self.name!r} must hold each of 0 … {self.units - 1} once and keep units of different "
-                "kinds apart"
-            )
+        self.require(order)
         found = {}
         for root, (where, unit) in self.positions.items():
             of_unit = [where[unit == u] for u in range(self.units)]

@@ -150,6 +150,9 @@ def reorder(
     for name in order:
         if name not in (group.name for group in groups):
             raise unknown_name("group of units", name, [group.name for group in groups])
+    for group in groups:
+        if group.name in order:
+            group.require(order[group.name])
     chosen = {name: _inverse(places) for name, places in order.items()} if back else order
     network, execution = supernet.executed()  # type: ignore[operator]
     reordered(network, moved(execution.analysis, groups[::-1] if back else groups, chosen), optimizer)
@@ -247,7 +250,7 @@ def _gradient(supernet: Supernet, groups: Sequence[Coupled], calibration: Calibr
     if loss is None or not calibration.batches:
         raise ConfigurationError("importance by gradient needs batches=[(inputs, targets), …] and loss=")
     network, _ = _parts(supernet)
-    parameters = list(network.parameters())
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     total = {group.name: torch.zeros(group.units, dtype=torch.float64) for group in groups}
     with evaluating(supernet):
         for inputs, targets in calibration.batches:
@@ -256,7 +259,7 @@ def _gradient(supernet: Supernet, groups: Sequence[Coupled], calibration: Calibr
             slope = dict(zip(map(id, parameters), slopes, strict=True))
 
             def part(tensor: nn.Parameter, slope: Mapping[int, Tensor | None] = slope) -> Tensor:
-                found = slope[id(tensor)]
+                found = slope.get(id(tensor))
                 return torch.zeros_like(tensor) if found is None else (tensor * found).detach().abs()
 
             for name, value in _summed(supernet, groups, part).items():
@@ -278,7 +281,7 @@ def _watched(score: Callable[[list[Read], int], Tensor]) -> Scores:
                 [(group.name, member) for group in groups for member in members(analysis, group) if member.reads],
                 lambda: [supernet(batch, gates) for batch, _ in calibration.batches],
             )
-        return {group.name: score(inputs[group.name], group.units) for group in groups}
+        return {group.name: score(inputs.get(group.name, []), group.units) for group in groups}
 
     return scored
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -15,7 +15,15 @@ from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
-from sharewise.supernet.elastic.choices import Choices, Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
+from sharewise.supernet.elastic.choices import (
+    Choices,
+    Choose,
+    ElasticConv2d,
+    ElasticEmbedding,
+    ElasticLinear,
+    Following,
+    Ratio,
+)
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
@@ -100,7 +108,7 @@ def elastic(
     if not strict:
         choices, more = _possible(shared, choices, example, published)
         left |= more
-    _, space, execution = _followed(shared, choices, example, published, stacklevel=4)
+    _, space, execution = _followed(shared, choices, example, published, stacklevel=3)
     supernet = ElasticModel(shared, space, execution, example, left)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
@@ -134,9 +142,12 @@ def _possible(
 
     All are tried at once; where that fails each half is tried, and so on.
     """
+    if not _listed(choices):
+        expanded(model, choices)  # says what they should have been
     pairs = [
         (pattern, c) for pattern, given in choices.items() for c in ([given] if isinstance(given, Choices) else given)
     ]
+    pairs.sort(key=lambda pair: isinstance(pair[1], Ratio | Following))  # last, since they need what they depend on
 
     def problem(kept: Sequence[tuple[str, Choices]]) -> str:
         with warnings.catch_warnings():
@@ -161,9 +172,17 @@ def _possible(
         return possible(possible(kept, more[:half]), more[half:])
 
     kept = possible([], pairs) if pairs else []
-    if not kept:
+    if not kept and not (_of_modules(model) and not problem([])):
         raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
     return _grouped(kept), left
+
+
+def _listed(choices: object) -> bool:
+    """Whether choices are a mapping of patterns to choices, or lists of them."""
+    return isinstance(choices, Mapping) and all(
+        isinstance(given, Choices) or (isinstance(given, list | tuple) and all(isinstance(c, Choices) for c in given))
+        for given in choices.values()
+    )
 
 
 def _grouped(pairs: Sequence[tuple[str, Choices]]) -> dict[str, list[Choices]]:

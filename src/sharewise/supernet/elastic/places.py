@@ -243,17 +243,33 @@ def _require_named(model: nn.Module, path: str, choice: Choices) -> None:
     """
     module = model.get_submodule(path)
     if isinstance(choice, Setting):
-        value = getattr(module, choice.attribute, None)
+        value = vars(module).get(choice.attribute)
         if value != choice.options[-1]:
             raise ConfigurationError(
                 f"the largest setting of {choice.attribute!r} at {path!r} must be the module's own, {value!r}, got "
-                f"{choice.options[-1]}"
+                f"{choice.options[-1]}; a setting is an attribute of the instance, as __init__ sets it, and no "
+                "property or attribute of the class"
             )
     if isinstance(choice, Present) and module._parameters.get(choice.parameter) is None:
         names = ", ".join(name for name, parameter in module._parameters.items() if parameter is not None)
         raise ConfigurationError(
             f"{path!r} ({type(module).__name__}) has no parameter {choice.parameter!r} that could be absent; it "
             f"has: {names or 'none'}"
+        )
+    if isinstance(choice, Present):
+        _require_no_recurrence(module, path, choice.parameter)
+
+
+def _require_no_recurrence(module: nn.Module, path: str, parameter: str) -> None:
+    """Refuse the absence of a parameter that torch's recurrences read by one list, in which none may be missing.
+
+    Raises:
+        ConfigurationError: for a recurrent layer or cell.
+    """
+    if isinstance(module, nn.RNNBase):
+        raise ConfigurationError(
+            f"{path!r} ({type(module).__name__}) cannot do without its parameter {parameter!r} alone; "
+            "build it with bias=False, or choose its width"
         )
 
 

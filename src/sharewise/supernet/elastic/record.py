@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from torch import nn
 
+from sharewise.supernet.elastic.calls import Form
 from sharewise.supernet.elastic.dimensions import Dimensions
 from sharewise.supernet.elastic.narrowing import Narrowing
 from sharewise.supernet.elastic.places import Place
@@ -45,6 +46,8 @@ class Record:
         uses: of parameters.
         sums: what watched calls sum over without weights, by key: the operation, then operand, axis and dimension.
         options: of these operations, by key.
+        forms: what each watched call may look like, by key.
+        runs: how many watched calls of each function the runs of a module made, by path.
         callers: paths of the modules that make watched calls.
         norms: for every layer norm over one dimension that dimension, by path.
         heads: by path of a module the dimensions over which its attention compares queries and keys.
@@ -62,6 +65,8 @@ class Record:
     uses: list[Use] = field(default_factory=list)
     sums: dict[str, tuple[str, dict[tuple[int, int], int]]] = field(default_factory=dict)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    forms: Mapping[str, frozenset[Form]] = field(default_factory=dict)
+    runs: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     callers: frozenset[str] = frozenset()
     norms: dict[str, int] = field(default_factory=dict)
     heads: dict[str, list[int]] = field(default_factory=dict)

@@ -225,7 +225,10 @@ def _attempt(network: nn.Module, run: Callable[[Inputs], Any], example: Inputs, 
         except Exception as error:  # whatever the user's code raises
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             return f"fails in {(running or [''])[-1] or 'its forward'!r}: {reason}"
-    for (_, ours), (_, theirs) in zip(leaves(actual), leaves(expected), strict=True):
+    ours_all, theirs_all = list(leaves(actual)), list(leaves(expected))
+    if len(ours_all) != len(theirs_all):
+        return f"returns {len(ours_all)} tensors instead of {len(theirs_all)}"
+    for (_, ours), (_, theirs) in zip(ours_all, theirs_all, strict=True):
         if words := _difference(ours, theirs):
             return words
     return ""

@@ -45,7 +45,7 @@ def trace(model: nn.Module, example: Inputs) -> Record:
         True
     """
     names: list[str] = []
-    program, callers = _exported(model, example, names)
+    program, marking = _exported(model, example, names)
     recorder = Recorder(model, _unread(program))
     signature = program.graph_signature
     known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -60,7 +60,9 @@ def trace(model: nn.Module, example: Inputs) -> Record:
             _output(recorder, node, len(signature.buffers_to_mutate), names)
     _attentions(recorder)
     _alias(recorder)
-    recorder.record.callers = callers
+    record = recorder.record
+    record.callers, record.runs = frozenset(marking.callers), marking.frames.runs
+    record.forms = {key: frozenset(forms) for key, forms in marking.forms.items()}
     return recorder.record
 
 
@@ -73,15 +75,15 @@ def _unread(program: ExportedProgram) -> frozenset[Node]:
     return frozenset(unread)
 
 
-def _exported(model: nn.Module, example: Inputs, names: list[str]) -> tuple[ExportedProgram, frozenset[str]]:
-    """The graph, and the modules that make watched calls; fills in the names of outputs."""
+def _exported(model: nn.Module, example: Inputs, names: list[str]) -> tuple[ExportedProgram, Marking]:
+    """The graph, and what marked its watched calls; fills in the names of outputs."""
     positional, keywords = _arguments(example)
     try:
         with _traceable(), following(model) as running, enter_frames(model) as frames, bound() as bindings:
             bindings.set(model, "forward", _flattened(model.forward, names))
             with Marking(frames) as marking:
                 program = torch.export.export(model, positional, keywords, strict=False)
-        return program, frozenset(marking.callers)
+        return program, marking
     except ConfigurationError:
         raise
     except Exception as error:  # torch raises many kinds

@@ -106,13 +106,15 @@ def _norm(again: Again, operands: list[Tensor], scales: Sequence[Scale], options
 
 def _normalize(again: Again, operands: list[Tensor], scales: Sequence[Scale], options: Any, rest: Any) -> Any:
     [x], (given, named) = operands, rest
-    eps = given[2] if len(given) > 2 else named.get("eps", 1e-12)
-    norm = (x.square() * _weights(x, scales)).sum([scale.axis for scale in scales], keepdim=True).sqrt()
+    eps, dims = given[2] if len(given) > 2 else named.get("eps", 1e-12), _argument(rest, 1, "dim", 1)
+    norm = (x.square() * _weights(x, scales)).sum(dims, keepdim=True).sqrt()
     return x / norm.clamp_min(eps)
 
 
 def _softmax(again: Again, operands: list[Tensor], scales: Sequence[Scale], options: Any, rest: Any) -> Any:
     [x], [scale] = operands, scales
+    dtype = next((value for value in (*rest[0], *rest[1].values()) if isinstance(value, torch.dtype)), None)
+    x = x if dtype is None else x.to(dtype)
     weighed = torch.exp(x - x.amax(scale.axis, keepdim=True)) * scale.along(x)
     return weighed / weighed.sum(scale.axis, keepdim=True)
 
@@ -149,7 +151,7 @@ def _group_norm(again: Again, operands: list[Tensor], scales: Sequence[Scale], o
 
 def _weight_norm(again: Again, operands: list[Tensor], scales: Sequence[Scale], options: Any, rest: Any) -> Any:
     [v], magnitude, dim = operands, _argument(rest, 0, "g", None), _argument(rest, 1, "dim", 0)
-    dims = [axis for axis in range(v.dim()) if axis != dim]
+    dims = [axis for axis in range(v.dim()) if dim == -1 or axis != dim % v.dim()]
     return v * (magnitude / (v.square() * _weights(v, scales)).sum(dims, keepdim=True).sqrt())
 
 

@@ -62,9 +62,12 @@ def _layer_norm(r: Recorder, call: Call) -> Dims:
 @rule("_weight_norm")
 def _weight_norm(r: Recorder, call: Call) -> Dims:
     """Every row of v is divided by its length, which is that of the columns that are left."""
-    v, kept = r.dims(call.tensor("v")), call.integer("dim") % len(r.dims(call.tensor("v")))
-    magnitude = r.dims(call.tensor("g"))
-    r.dimensions.same(magnitude[kept], v[kept])
+    v, kept = r.dims(call.tensor("v")), call.integer("dim")
+    if kept == -1:  # one length of the whole, which torch's dim=None means
+        r.weighs(call, call.tensor("v"), range(len(v)), f"{call.name} in {call.path} normalises over it")
+        return v
+    kept %= len(v)
+    r.dimensions.same(r.dims(call.tensor("g"))[kept], v[kept])
     others = [axis for axis in range(len(v)) if axis != kept]
     r.weighs(call, call.tensor("v"), others, f"{call.name} in {call.path} normalises over it")
     return v
