@@ -33,9 +33,9 @@ def kept() -> Iterator[None]:
 def recomputed(cell: nn.Module, *inputs: Tensor, gates: Gates) -> Tensor:
     """What a cell computes; of what its backward pass needs, its inputs alone are kept until then.
 
-    Where a gradient is differentiated again, or cells run at other weights or on some rows of a batch, everything is
-    kept after all. The second computation is that of the first time: with the same random numbers, the same statistics of norms, and
-    without moving running statistics again. Gradients are equal in every bit.
+    The second computation is that of the first time: with the same random numbers, the same statistics of norms, and
+    without moving running statistics again. Gradients are equal in every bit. Where a gradient is differentiated again,
+    or cells run at other weights or on some rows of a batch, everything is kept after all.
 
     Args:
         cell: called as `cell(*inputs, gates)`.
