@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import final
 
 import numpy as np
@@ -212,6 +213,14 @@ def _sizes(record: Record, root: int, own: Sequence[int], tables: Sequence[Table
     return found.union(*(map(int, tables[i].reach.sum(axis=0).flatten()) for i in own))
 
 
+def _meet(record: Record, one: int, other: int, reach: Mapping[int, tuple[int, ...]], tables: Sequence[Table]) -> bool:
+    """Whether two dimensions can be equally large at the same time."""
+    mine, theirs = reach.get(one, ()), reach.get(other, ())
+    if len(mine) == len(theirs) == 1 and tables[mine[0]].decisions == tables[theirs[0]].decisions:
+        return bool((tables[mine[0]].reach.sum(axis=0) == tables[theirs[0]].reach.sum(axis=0)).any())
+    return bool(_sizes(record, one, mine, tables) & _sizes(record, other, theirs, tables))
+
+
 def _heads(record: Record, reach: Mapping[int, tuple[int, ...]], tables: Sequence[Table]) -> dict[str, tuple[int, ...]]:
     """The searched sizes of heads by module; in a call they are told apart by how many positions they have.
 
@@ -222,8 +231,7 @@ def _heads(record: Record, reach: Mapping[int, tuple[int, ...]], tables: Sequenc
     for path, dims in record.heads.items():
         roots = dict.fromkeys(map(record.dimensions.find, dims))
         searched = [root for root in roots if root in reach]
-        sizes = [n for root in roots for n in _sizes(record, root, reach.get(root, ()), tables)]
-        if len(set(sizes)) < len(sizes) and searched:
+        if searched and any(_meet(record, one, other, reach, tables) for one, other in combinations(roots, 2)):
             raise ConfigurationError(
                 f"attention is computed more than once in {path!r}, with heads of a searched size that can be "
                 "as large as those of another dimension; give each attention a module of its own"
