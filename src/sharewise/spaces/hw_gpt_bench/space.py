@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from sharewise.space import Choice, Codec, ConditionalRelaxation, Option, Space, family
-from sharewise.spaces.language_model.space import choices_of, drawn, read, written
+from sharewise.spaces.language_model.space import drawn, encoded
+from sharewise.spaces.transformer_layers import choices_of, read
 
 __all__ = ["SIZES", "hw_gpt_bench_l", "hw_gpt_bench_m", "hw_gpt_bench_s"]
 
 
 def _written(values: Mapping[str, Option]) -> str:
-    embedding, _, layers = written(values).partition("-")
+    embedding, _, layers = encoded(values).partition("-")
     return f"{embedding}-bias-{layers}" if values["bias"] else f"{embedding}-{layers}"
 
 

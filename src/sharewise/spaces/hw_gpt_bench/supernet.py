@@ -19,8 +19,8 @@ from torch import nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.hw_gpt_bench.network import Network
-from sharewise.spaces.language_model.space import layers_of
 from sharewise.spaces.language_model.supernet import some_tokens
+from sharewise.spaces.transformer_layers import layers_of
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, heads, present, ratio, width
 
 __all__ = ["NETWORKS", "HwGptOptions"]

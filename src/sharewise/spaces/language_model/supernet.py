@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.language_model.network import Network
-from sharewise.spaces.language_model.space import layers_of
+from sharewise.spaces.transformer_layers import layers_of
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, ratio, setting, width
 
 __all__ = ["NETWORKS", "LanguageModelOptions", "some_tokens"]

@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,28 +20,21 @@ from itertools import pairwise
 from sharewise.errors import ConfigurationError
 from sharewise.space import (
     Architecture,
-    Choice,
     Codec,
-    Condition,
     ConditionalRelaxation,
     Option,
     Picture,
     Space,
-    ascending,
     family,
 )
-from sharewise.space.family import MOST_LAYERS
+from sharewise.spaces.transformer_layers import Layers, choices_of, layers_of, read, written
 
 __all__ = [
     "AUTOFORMER",
-    "layers_of",
     "vision_transformer_base",
     "vision_transformer_small",
     "vision_transformer_tiny",
 ]
-
-Layers = tuple[tuple[float, int], ...]
-"""Ratio and heads, layer by layer."""
 
 AUTOFORMER: Mapping[str, tuple[int, Layers]] = {
     "tiny": (
@@ -79,36 +71,8 @@ AUTOFORMER: Mapping[str, tuple[int, Layers]] = {
 """The features and layers of the published subnets. Tiny has the ratio 3 in three layers, which its space does not."""
 
 
-def layers_of(values: Mapping[str, Option]) -> Layers:
-    """Ratio and heads of each layer that is there.
-
-    Args:
-        values: an architecture.
-    """
-    names = range(1, int(str(values["layers"])) + 1)
-    return tuple((float(str(values[f"mlp_ratio_{i}"])), int(str(values[f"heads_{i}"]))) for i in names)
-
-
-def _written(features: Option, layers: Layers) -> str:
-    return "-".join([str(features), *(f"{ratio:g}x{heads}" for ratio, heads in layers)])
-
-
 def _encode(values: Mapping[str, Option]) -> str:
-    return _written(values["embedding"], layers_of(values))
-
-
-def _decode(title: str, text: str) -> dict[str, Option]:
-    match = re.fullmatch(r"([0-9]{1,5})((?:-[0-9]{1,2}(?:\.[0-9]{1,3})?x[0-9]{1,3})+)", text)
-    if match is None:
-        raise ConfigurationError(
-            f"{text!r} is not an architecture of space {title!r}; expected its features, then ratio and heads of every "
-            "layer, such as 192-3.5x3-4x4-… with one part a layer"
-        )
-    parts = [part.split("x") for part in match[2].split("-")[1:]]
-    values: dict[str, Option] = {"layers": len(parts), "embedding": int(match[1])}
-    for i, (ratio, heads) in enumerate(parts, start=1):
-        values |= {f"mlp_ratio_{i}": float(ratio), f"heads_{i}": int(heads)}
-    return values
+    return written(values["embedding"], layers_of(values))
 
 
 def _draw(architecture: Architecture) -> Picture:
@@ -122,22 +86,10 @@ def _space(
     size: str, embedding: Sequence[int], layers: Sequence[int], heads: Sequence[int], mlp_ratio: Sequence[float]
 ) -> Space:
     title = f"vision-transformer-{size}"
-    choices = [
-        Choice("layers", ascending("layers", layers, most=MOST_LAYERS), ordered=True),
-        Choice("embedding", ascending("embedding", embedding), ordered=True),
-    ]
-    ratios, numbers = ascending("mlp_ratio", mlp_ratio, least=0.125, most=99), ascending("heads", heads, most=999)
-    for i in range(1, layers[-1] + 1):
-        deep = tuple(depth for depth in layers if depth >= i)
-        condition = None if deep == tuple(layers) else Condition("layers", deep)
-        choices += [
-            Choice(f"mlp_ratio_{i}", ratios, ordered=True, condition=condition),
-            Choice(f"heads_{i}", numbers, ordered=True, condition=condition),
-        ]
     space = Space(
         name=title,
-        choices=tuple(choices),
-        codec=Codec(_encode, partial(_decode, title)),
+        choices=choices_of(layers, embedding, mlp_ratio, heads, least_ratio=0.125),
+        codec=Codec(_encode, partial(read, title, ratio=float, first="features", example="192-3.5x3-4x4")),
         relax=ConditionalRelaxation,
         networks="sharewise.spaces.vision_transformer.supernet",
         draw=_draw,
@@ -148,7 +100,7 @@ def _space(
 
 def _published(space: Space, size: str) -> dict[str, str]:
     """The published subnet by name, where it is a member."""
-    text = _written(*AUTOFORMER[size])
+    text = written(*AUTOFORMER[size])
     with suppress(ConfigurationError):
         return {f"autoformer_{size}": str(space.parse(text))}
     return {}

@@ -21,8 +21,8 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
+from sharewise.spaces.transformer_layers import layers_of
 from sharewise.spaces.vision_transformer.network import Network
-from sharewise.spaces.vision_transformer.space import layers_of
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, heads, ratio, width
 
 __all__ = ["NETWORKS", "VisionTransformerOptions", "patch_of"]
