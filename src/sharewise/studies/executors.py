@@ -23,7 +23,7 @@ from typing import Any, TypeVar, final
 
 import torch
 
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
 
 __all__ = ["EXECUTORS", "PROCESSES", "WorkerDied", "opened", "require_executor"]
 
@@ -56,8 +56,8 @@ def opened(executor: str, jobs: int, begin: Begin | None = None) -> Iterator[Exe
         2
     """
     name, address = require_executor(executor)
-    with EXECUTORS[name](address, jobs) as pool:
-        yield _Prepared(pool, begin)
+    with EXECUTORS[name](address, jobs) as engine:
+        yield _Workers(engine, begin)
 
 
 def require_executor(executor: str) -> tuple[str, str]:
@@ -83,9 +83,9 @@ def require_executor(executor: str) -> tuple[str, str]:
 @final
 @dataclass(frozen=True)
 class _Raised:
-    """What a task raised, as a value, so that no engine wraps it in words of its own."""
+    """What a task has to say to the user, as a value, so that no engine wraps it in words of its own."""
 
-    error: Exception
+    error: SharewiseError
 
 
 _begun: list[str] = []
@@ -94,53 +94,63 @@ _begun: list[str] = []
 
 def _in_worker(begin: Begin | None, work: Callable[..., Any], *args: Any) -> Any:
     torch.set_num_threads(1)
+    try:
+        _prepare(begin)
+        return work(*args)
+    except SharewiseError as error:  # a fault of the program comes with what its engine knows of where it was
+        return _Raised(error)
+
+
+def _prepare(begin: Begin | None) -> None:
     if begin is not None:
         digest = hashlib.sha256(pickle.dumps(begin)).hexdigest()
         if _begun[-1:] != [digest]:
             begin()
             _begun.append(digest)
-    try:
-        return work(*args)
-    except Exception as error:
-        return _Raised(error)
 
 
 @final
-class _Prepared(Executor):
-    """Hands tasks to an engine, with what its workers need before."""
+@dataclass(frozen=True)
+class _Engine:
+    """An engine as a function from a task to a future.
 
-    def __init__(self, pool: Executor, begin: Begin | None) -> None:
-        self._pool, self._begin = pool, begin
+    Args:
+        submit: a function and its arguments.
+        died: what its futures raise where a worker has ended, beside `WorkerDied` itself.
+    """
+
+    submit: Callable[..., Future[Any]]
+    died: tuple[type[BaseException], ...]
+
+
+@final
+class _Workers(Executor):
+    """Hands tasks to an engine, with what its workers need before, and reads what it answers."""
+
+    def __init__(self, engine: _Engine, begin: Begin | None) -> None:
+        self._engine, self._begin = engine, begin
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """See `concurrent.futures.Executor.submit`; arguments by name are not passed on."""
-        return _followed(self._pool.submit(_in_worker, self._begin, fn, *args))
+        outer: Future[Any] = Future()
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See `concurrent.futures.Executor.shutdown`."""
-        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+        def pass_on(done: Future[Any]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if done.cancelled() or isinstance(error, self._engine.died):
+                outer.set_exception(WorkerDied(f"its worker has ended: {_first_line(error)}"))
+            elif error is not None:
+                outer.set_exception(error)
+            elif isinstance(value := done.result(), _Raised):
+                outer.set_exception(value.error)
+            else:
+                outer.set_result(value)
+
+        self._engine.submit(_in_worker, self._begin, fn, *args).add_done_callback(pass_on)
+        return outer
 
 
-def _followed(inner: Future[Any]) -> Future[Any]:
-    """A future that has what another one will have, and raises what its task raised."""
-    outer: Future[Any] = Future()
-
-    def pass_on(done: Future[Any]) -> None:
-        if done.cancelled():
-            outer.cancel()
-            outer.set_running_or_notify_cancel()
-            return
-        error = done.exception()
-        value = None if error is not None else done.result()
-        if isinstance(value, _Raised):
-            error = value.error
-        if error is not None:
-            outer.set_exception(error)
-        else:
-            outer.set_result(value)
-
-    inner.add_done_callback(pass_on)
-    return outer
+def _first_line(error: BaseException | None) -> str:
+    return "it was cancelled" if error is None else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,15 +158,15 @@ def _followed(inner: Future[Any]) -> Future[Any]:
 
 
 @final
-class _Processes(Executor):
+class _Processes:
     """Pools of one process each, so that one which is killed takes nothing but its own task with it."""
 
     def __init__(self, jobs: int) -> None:
         self._threads, self._own = ThreadPoolExecutor(jobs), threading.local()
         self._pools: list[ProcessPoolExecutor] = []
 
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        """See `concurrent.futures.Executor.submit`."""
+    def submit(self, fn: Callable[..., Result], /, *args: Any) -> Future[Result]:
+        """Do a task in the process of some thread."""
         return self._threads.submit(self._do, fn, args)
 
     def _do(self, fn: Callable[..., Result], args: tuple[Any, ...]) -> Result:
@@ -173,11 +183,11 @@ class _Processes(Executor):
             raise WorkerDied("its process was killed, perhaps for want of memory") from None
         return found
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See `concurrent.futures.Executor.shutdown`."""
-        self._threads.shutdown(wait=False, cancel_futures=cancel_futures)
+    def shutdown(self) -> None:
+        """Give up what waits, and let processes end with what they do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for pool in self._pools:
-            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _until_told(work: Callable[..., Result], *args: Any) -> Result:
@@ -202,50 +212,22 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _processes(address: str, jobs: int) -> Iterator[Executor]:
+def _processes(address: str, jobs: int) -> Iterator[_Engine]:
     if address:
         raise ConfigurationError(f"executor {PROCESSES!r} is this machine and takes no address, got {address!r}")
     pool, before = _Processes(jobs), set(multiprocessing.active_children())
     try:
-        yield pool
+        yield _Engine(pool.submit, ())
     except KeyboardInterrupt:  # is handed on, so that runs write checkpoints
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
         raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Engines of others
-
-
-@final
-class _Told(Executor):
-    """An engine as a function from a task to a future, whose own word for the end of a worker is translated."""
-
-    def __init__(self, submit: Callable[..., Future[Any]], died: tuple[type[BaseException], ...]) -> None:
-        self._submit, self._died = submit, died
-
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        """See `concurrent.futures.Executor.submit`."""
-        outer: Future[Any] = Future()
-
-        def pass_on(done: Future[Any]) -> None:
-            error = None if done.cancelled() else done.exception()
-            if done.cancelled() or isinstance(error, self._died):
-                outer.set_exception(WorkerDied(f"its worker has ended: {_first_line(error)}"))
-            elif error is not None:
-                outer.set_exception(error)
-            else:
-                outer.set_result(done.result())
-
-        self._submit(fn, *args).add_done_callback(pass_on)
-        return outer
-
-
-def _first_line(error: BaseException | None) -> str:
-    return "it was cancelled" if error is None else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _imported(executor: str, module: str) -> Any:
@@ -267,7 +249,7 @@ def _unreachable(engine: str, address: str, error: Exception) -> ConfigurationEr
 
 
 @contextmanager
-def _ray(address: str, jobs: int) -> Iterator[Executor]:
+def _ray(address: str, jobs: int) -> Iterator[_Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray, words = _imported("ray", "ray"), _imported("ray", "ray.exceptions")
@@ -281,7 +263,7 @@ def _ray(address: str, jobs: int) -> Iterator[Executor]:
     remote = ray.remote(num_cpus=1, max_retries=0)(_in_ray)
     try:
         died = (words.WorkerCrashedError, words.NodeDiedError, words.RaySystemError, words.OutOfMemoryError)
-        yield _Told(lambda fn, *args: remote.remote(fn, *args).future(), died)
+        yield _Engine(lambda fn, *args: remote.remote(fn, *args).future(), died)
     finally:
         if began:
             ray.shutdown()
@@ -292,7 +274,7 @@ def _in_ray(fn: Callable[..., Any], *args: Any) -> Any:
 
 
 @contextmanager
-def _dask(address: str, jobs: int) -> Iterator[Executor]:
+def _dask(address: str, jobs: int) -> Iterator[_Engine]:
     dask = _imported("dask", "distributed")
     try:
         local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
@@ -301,7 +283,7 @@ def _dask(address: str, jobs: int) -> Iterator[Executor]:
     except (OSError, TimeoutError) as error:
         raise _unreachable("Dask scheduler", address, error) from None
     try:
-        yield _Told(client.get_executor(pure=False).submit, (dask.KilledWorker,))
+        yield _Engine(client.get_executor(pure=False).submit, (dask.KilledWorker,))
     finally:
         client.close()
         if not address:
@@ -309,7 +291,7 @@ def _dask(address: str, jobs: int) -> Iterator[Executor]:
 
 
 @contextmanager
-def _slurm(address: str, jobs: int) -> Iterator[Executor]:
+def _slurm(address: str, jobs: int) -> Iterator[_Engine]:
     submitit, words = _imported("slurm", "submitit"), _imported("slurm", "submitit.core.utils")
     with tempfile.TemporaryDirectory(prefix="sharewise-slurm-", dir=".") as logs, ThreadPoolExecutor(jobs) as waiting:
         cluster = submitit.AutoExecutor(folder=logs)  # SLURM where there is one, else processes of this machine
@@ -323,7 +305,7 @@ def _slurm(address: str, jobs: int) -> Iterator[Executor]:
             return job.result()
 
         try:
-            yield _Told(lambda fn, *args: waiting.submit(done, fn, *args), (words.UncompletedJobError,))
+            yield _Engine(lambda fn, *args: waiting.submit(done, fn, *args), (words.UncompletedJobError,))
         finally:
             waiting.shutdown(wait=False, cancel_futures=True)
             for job in running:
@@ -331,7 +313,7 @@ def _slurm(address: str, jobs: int) -> Iterator[Executor]:
                     job.cancel()
 
 
-EXECUTORS: Mapping[str, Callable[[str, int], AbstractContextManager[Executor]]] = {
+EXECUTORS: Mapping[str, Callable[[str, int], AbstractContextManager[_Engine]]] = {
     PROCESSES: _processes,
     "ray": _ray,
     "dask": _dask,
