@@ -17,7 +17,7 @@ import torch
 
 from sharewise.engine import Ranks, RanksError
 from sharewise.errors import ConfigurationError
-from sharewise.run.joining import rank_here
+from sharewise.processes import rank_here
 from sharewise.run.place import Place
 from sharewise.spaces import load
 from sharewise.testing import methods_of

@@ -17,7 +17,15 @@ from typing import TextIO
 from sharewise.cli.failures import explained
 from sharewise.cli.own import asking_for_it
 from sharewise.cli.parser import Parser
-from sharewise.errors import ConfigurationError, SharewiseWarning, UnnamedFileError, printable, unknown_name
+from sharewise.errors import (
+    ConfigurationError,
+    SharewiseError,
+    SharewiseWarning,
+    UnnamedFileError,
+    printable,
+    unknown_name,
+)
+from sharewise.processes import rank_here
 
 __all__ = ["main"]
 
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Before torch is loaded: threads that wait for each other sleep. Spinning, they hold the cores that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    first = _first_of_processes()
+    first = True
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="replace")  # a terminal without × shows a question mark
@@ -65,7 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show
             try:
-                return _dispatch(words)
+                rank, world = rank_here()
+                first = rank == 0
+                if not first:
+                    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+                return _dispatch(words, alone=world == 1)
             finally:
                 if sys.stdout is not None:
                     sys.stdout.flush()  # here, where a full disk or a closed pipe can still be answered
@@ -81,20 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = explained(error)
         if line is None:
             raise
-        if not first and type(error).__name__ != "RanksError":
+        if not first and isinstance(error, SharewiseError) and type(error).__name__ != "RanksError":
             return 2  # which the first process says as well
         if isinstance(error, UnnamedFileError):
             line = f"{line}: {asking_for_it(words, error)}"
         _report(line, type(error).__name__, as_json="--json" in words)
         return 2
-
-
-def _first_of_processes() -> bool:
-    """Whether this process speaks: of several that `torchrun` started, only the first."""
-    if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
-        return True
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
-    return False
 
 
 def _report(line: str, kind: str, *, as_json: bool) -> None:
@@ -138,8 +142,8 @@ _TOGETHER = ("search", "train")
 """Verbs that several processes share, as `torchrun` starts them."""
 
 
-def _dispatch(words: list[str]) -> int:
-    if words and words[0] in _VERBS and words[0] not in _TOGETHER and os.environ.get("WORLD_SIZE", "1") != "1":
+def _dispatch(words: list[str], *, alone: bool) -> int:
+    if words and words[0] in _VERBS and words[0] not in _TOGETHER and not alone:
         raise ConfigurationError(f"{words[0]} is one process: start it without torchrun")
     if words and words[0] in _VERBS:
         verb, rest = words[0], words[1:]

@@ -8,7 +8,8 @@ from sharewise.cli.going_on import repeatable
 from sharewise.cli.output import print_json
 from sharewise.cli.parser import Parser
 from sharewise.cli.running import Many, Request, read_request
-from sharewise.errors import printable
+from sharewise.errors import ConfigurationError, printable
+from sharewise.processes import rank_here
 
 if TYPE_CHECKING:
     from sharewise.run import Forecast
@@ -64,6 +65,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     """Search, and print what was found."""
     request = read_request("search", parser, words)
     if request.many is not None:
+        if rank_here()[1] > 1:
+            raise ConfigurationError("--seeds and --retrain are many runs: start them without torchrun, with --jobs")
         with repeatable("search", words):
             return _search_under_seeds(request, request.many)
     if request.print_config:

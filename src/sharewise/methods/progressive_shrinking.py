@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from sharewise.data import held_out
 from sharewise.distribution import Ending, Offered, Staged
@@ -11,9 +10,7 @@ from sharewise.engine import (
     Cosine,
     Offering,
     OwnTeacher,
-    RankSampled,
     Recipe,
-    Selection,
     Sorting,
     Stage,
     Summed,
@@ -22,9 +19,8 @@ from sharewise.engine import (
 )
 from sharewise.engine.shrinking import KINDS
 from sharewise.errors import ConfigurationError, unknown_name
-from sharewise.methods.registry import method, named
-from sharewise.methods.spos import evolved
-from sharewise.supernet import RecalibratedStatistics
+from sharewise.methods.registry import method
+from sharewise.methods.spos import ranked
 
 __all__ = ["progressive_shrinking"]
 
@@ -119,15 +115,12 @@ def progressive_shrinking(
     phases = _shortened(_phases(largest, order, distillation, importance), epochs)
     lengths = _lengths([share for _, share, _, _ in phases], epochs)
     rates: tuple[Ending, ...] = tuple(Cosine(learning_rate * factor) for _, _, factor, _ in phases)
-    at_random: Callable[..., Selection] = partial(RankSampled, candidates)
-    by_evolution: Callable[..., Selection] = partial(evolved, candidates, population)
-    best_of = named("selection", selection, random=at_random, evolution=by_evolution)
     return Recipe(
         name="progressive-shrinking",
         distribution=Offered(),
         level=Summed(),
         roles=held_out(train_fraction),
-        selection=best_of(policy=RecalibratedStatistics(recalibration_batches), examples=selection_examples),
+        selection=ranked(selection, candidates, population, recalibration_batches, selection_examples),
         weights=WeightOptimization(Staged(tuple(map(float, lengths)), rates), weight_decay=weight_decay, nesterov=True),
         epochs=epochs,
         batch_size=batch_size,

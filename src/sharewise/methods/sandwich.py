@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from sharewise.data import held_out
 from sharewise.distribution import Uniform
 from sharewise.engine import (
     Cosine,
-    RankSampled,
     Recipe,
     Sandwich,
-    Selection,
     WarmUp,
     WeightOptimization,
 )
 from sharewise.errors import ConfigurationError
-from sharewise.methods.registry import method, named
-from sharewise.methods.spos import evolved
-from sharewise.supernet import RecalibratedStatistics
+from sharewise.methods.registry import method
+from sharewise.methods.spos import ranked
 
 __all__ = ["sandwich"]
 
@@ -87,15 +81,12 @@ def sandwich(
     """
     if random_paths < 0:
         raise ConfigurationError(f"random_paths must not be negative, got {random_paths}")
-    at_random: Callable[..., Selection] = partial(RankSampled, candidates)
-    by_evolution: Callable[..., Selection] = partial(evolved, candidates, population)
-    best_of = named("selection", selection, random=at_random, evolution=by_evolution)
     return Recipe(
         name="sandwich",
         distribution=Uniform(random_paths + 2),
         level=Sandwich(distil=distillation),
         roles=held_out(train_fraction),
-        selection=best_of(policy=RecalibratedStatistics(recalibration_batches), examples=selection_examples),
+        selection=ranked(selection, candidates, population, recalibration_batches, selection_examples),
         weights=WeightOptimization(
             WarmUp(Cosine(learning_rate), warm_up), weight_decay=weight_decay, nesterov=True, gradient_clip=5.0
         ),

@@ -24,7 +24,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.methods.registry import method, named
 from sharewise.supernet import NormPolicy, RecalibratedStatistics
 
-__all__ = ["evolved", "spos"]
+__all__ = ["ranked", "spos"]
 
 
 @method("spos")
@@ -113,15 +113,12 @@ def spos(
         "rmsprop": RootMeanSquareOptimization,
     }
     mover = named("optimizer", optimizer, **movers)
-    at_random: Callable[..., Selection] = partial(RankSampled, candidates)
-    by_evolution: Callable[..., Selection] = partial(evolved, candidates, population)
-    best_of = named("selection", selection, random=at_random, evolution=by_evolution)
     return Recipe(
         name="spos",
         distribution=sampler(paths, Linear(0.0, path_dropout) if path_dropout else None),
         level=WeightsOnly(),
         roles=held_out(train_fraction),
-        selection=best_of(policy=RecalibratedStatistics(recalibration_batches), examples=selection_examples),
+        selection=ranked(selection, candidates, population, recalibration_batches, selection_examples),
         weights=mover(Cosine(learning_rate, minimum_learning_rate), weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
@@ -129,7 +126,26 @@ def spos(
     )
 
 
-def evolved(candidates: int, population: int, *, policy: NormPolicy, examples: int | None) -> Evolution:
+def ranked(rule: str, candidates: int, population: int, recalibration_batches: int, examples: int | None) -> Selection:
+    """The best by inherited weights, each with recalibrated statistics, of what one of two rules asks about.
+
+    Args:
+        rule: `"random"`, or `"evolution"` for the algorithm of the paper.
+        candidates: that are scored, in whole generations by evolution.
+        population: of the evolution.
+        recalibration_batches: for statistics of an architecture's own.
+        examples: behind each score; `None` for all.
+
+    Raises:
+        ConfigurationError: for an unknown rule, or a population that candidates cannot make.
+    """
+    policy = RecalibratedStatistics(recalibration_batches)
+    at_random: Callable[..., Selection] = partial(RankSampled, candidates)
+    by_evolution: Callable[..., Selection] = partial(_evolved, candidates, population)
+    return named("selection", rule, random=at_random, evolution=by_evolution)(policy=policy, examples=examples)
+
+
+def _evolved(candidates: int, population: int, *, policy: NormPolicy, examples: int | None) -> Evolution:
     """The evolution of the paper, which scores so many candidates."""
     if not 2 <= population <= candidates:
         raise ConfigurationError(f"population must lie between 2 and candidates = {candidates}, got {population}")

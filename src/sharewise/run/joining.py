@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -12,32 +11,9 @@ from torch import distributed as dist
 
 from sharewise.engine import Numerics
 from sharewise.engine.ranks import ALONE, Ranks
-from sharewise.errors import ConfigurationError
+from sharewise.processes import rank_here
 
-__all__ = ["joined", "rank_here", "ranks_here"]
-
-_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What `torchrun` tells each of its processes."""
-
-
-def rank_here() -> tuple[int, int]:
-    """The number of this process and how many there are, as `torchrun` says; `(0, 1)` without it.
-
-    Raises:
-        ConfigurationError: when what it says makes no sense.
-    """
-    if not all(name in os.environ for name in _NEEDED):
-        return 0, 1
-    try:
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except ValueError:
-        rank, world = -1, 0
-    if not 0 <= rank < world:
-        raise ConfigurationError(
-            f"RANK={os.environ['RANK']!r} of WORLD_SIZE={os.environ['WORLD_SIZE']!r} is no process of a group; unset "
-            "them, or start with torchrun"
-        )
-    return rank, world
+__all__ = ["joined", "ranks_here"]
 
 
 def ranks_here(batch_norm: Literal["synchronised", "per-rank"] = "synchronised") -> Ranks:

@@ -10,7 +10,7 @@ from typing import final
 from sharewise.errors import ConfigurationError
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
-from sharewise.space.listing import Listing, checked_index, unknown_item
+from sharewise.space.listing import Listing, checked_index, named_item, unknown_item
 from sharewise.space.traits import Constraint
 
 __all__ = ["Block", "BlockListing", "blocks_of"]
@@ -116,8 +116,4 @@ class BlockListing(Listing):
 
     def code(self, item: object) -> int:
         """The index: see `Listing.code`."""
-        if isinstance(item, str):
-            item = self._parse(item)
-        if not isinstance(item, Architecture):
-            raise unknown_item(item, self._name, "an Architecture or its standard string")
-        return self.index(item)
+        return self.index(named_item(item, self._name, self._parse))

@@ -8,7 +8,7 @@ from typing import final
 
 from sharewise.space.architecture import Architecture
 from sharewise.space.choice import Choice, Option
-from sharewise.space.listing import Listing, checked_index, unknown_item
+from sharewise.space.listing import Listing, checked_index, named_item, unknown_item
 
 __all__ = ["ConditionalListing", "count_conditional"]
 
@@ -119,8 +119,4 @@ class ConditionalListing(Listing):
 
     def code(self, item: object) -> int:
         """The index: see `Listing.code`."""
-        if isinstance(item, str):
-            item = self._parse(item)
-        if not isinstance(item, Architecture):
-            raise unknown_item(item, self._name, "an Architecture or its standard string")
-        return self.index(item)
+        return self.index(named_item(item, self._name, self._parse))

@@ -147,6 +147,14 @@ def unknown_item(item: object, name: str, forms: str) -> ConfigurationError:
     return ConfigurationError(f"{item!r} is not an architecture of space {name!r}; expected {forms}")
 
 
+def named_item(item: object, name: str, parse: Callable[[str], Architecture]) -> Architecture:
+    """The architecture that an item is, or that its standard string names."""
+    found = parse(item) if isinstance(item, str) else item
+    if not isinstance(found, Architecture):
+        raise unknown_item(item, name, "an Architecture or its standard string")
+    return found
+
+
 @final
 class ProductListing(Listing):
     """The product of independent choices in mixed radix, the first choice varying slowest.
@@ -208,11 +216,7 @@ class ProductListing(Listing):
 
     def code(self, item: object) -> int:
         """The index: see `Listing.code`."""
-        if isinstance(item, str):
-            item = self._parse(item)
-        if not isinstance(item, Architecture):
-            raise unknown_item(item, self._name, "an Architecture or its standard string")
-        return self.index(item)
+        return self.index(named_item(item, self._name, self._parse))
 
     def codes_of(self, items: Sequence[object]) -> npt.NDArray[np.integer]:
         """See `Listing.codes_of`."""
@@ -262,11 +266,7 @@ class EnumeratedListing(Listing):
 
     def code(self, item: object) -> int:
         """The index: see `Listing.code`."""
-        if isinstance(item, str):
-            item = self._parse(item)
-        if not isinstance(item, Architecture):
-            raise unknown_item(item, self._name, "an Architecture or its standard string")
-        return self.index(item)
+        return self.index(named_item(item, self._name, self._parse))
 
 
 @final

@@ -1,0 +1,31 @@
+"""Which of the processes of `torchrun` this is, as it tells each of them; without torch, so that a verb knows at once."""
+
+from __future__ import annotations
+
+import os
+
+from sharewise.errors import ConfigurationError
+
+__all__ = ["rank_here"]
+
+_TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def rank_here() -> tuple[int, int]:
+    """The number of this process and how many there are; `(0, 1)` without `torchrun`.
+
+    Raises:
+        ConfigurationError: when what it says makes no sense.
+    """
+    if not all(name in os.environ for name in _TOLD):
+        return 0, 1
+    try:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except ValueError:
+        rank, world = -1, 0
+    if not 0 <= rank < world:
+        raise ConfigurationError(
+            f"RANK={os.environ['RANK']!r} of WORLD_SIZE={os.environ['WORLD_SIZE']!r} is no process of a group; unset "
+            "them, or start with torchrun"
+        )
+    return rank, world
