@@ -1,4 +1,4 @@
-"""Which of the processes of `torchrun` this is, as it tells each of them; without torch, so that a verb knows at once."""
+"""Which of the processes of `torchrun` this is, as it tells each of them; without torch, so that verbs know at once."""
 
 from __future__ import annotations
 
