@@ -58,6 +58,7 @@ def space_made_by(own: OwnFile) -> Space:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from sharewise.own_file import own_file
         >>> path = Path(tempfile.mkdtemp()) / "mine.py"
         >>> _ = path.write_text("from sharewise.spaces import toy_tied_width as factory")
