@@ -315,7 +315,7 @@ def test_latencies_add_up_by_their_table() -> None:
 
     measured = measure_latencies(space, network, (6,), repeats=2)
     priced = costs_of("toy-tied-width").architectures(measured)
-    prices = [priced.of(a) for a in enumerate_architectures(space)]  # how they are parted into rows is nobody's business
+    prices = [priced.of(a) for a in enumerate_architectures(space)]
     assert min(prices) > -1e-6
     assert max(prices) > 0
     assert len(measured.options) == 7
