@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 import sharewise as sw
-from sharewise.engine import SearchState
+from sharewise.engine import SearchState, Teacher
 from sharewise.run.networks import asked_network
 from sharewise.run.place import Place, Setting
 from sharewise.run.search import Search
@@ -36,7 +37,8 @@ def own() -> Any:
 
 
 def state_of(space: str, method: str, place: Place) -> SearchState:
-    """A search at step 0, whose batches have an odd number of examples."""
+    """A search at step 0, whose batches have an odd number of examples; `METHOD+teacher` learns from a network too."""
+    method, _, taught = method.partition("+")
     searched = own().space if space == "own" else sw.spaces.load(space)
     recipe = sw.methods.build(method, small_arguments(method, batch_size=15))
     network = NETWORKS.get(space, {})
@@ -44,7 +46,27 @@ def state_of(space: str, method: str, place: Place) -> SearchState:
     if space == "conv-macro":
         data = data.resized(12)
     asked_network(searched, recipe, network)
-    return Search(searched, recipe, data, Setting(network, 0, place)).prepare()
+    state = Search(searched, recipe, data, Setting(network, 0, place)).prepare()
+    if taught:
+        torch.manual_seed(5)
+        flat = torch.nn.Linear(math.prod(data.input_shape), 10, dtype=torch.float64)
+        state.teach(Teacher(torch.nn.Sequential(torch.nn.Flatten(), flat)))
+    return state
+
+
+def chosen(state: SearchState) -> dict[str, Any]:
+    """What the selection says of untrained weights, which are those of one process to the bit, and who worked for it."""
+    passes: list[int] = []
+    state.supernet.register_forward_pre_hook(lambda module, arguments: passes.append(len(arguments[0])))
+    torch.manual_seed(4)
+    selected = state.recipe.selection.select(state)
+    return {
+        "selected": json.dumps(selected.to_json()),
+        "architecture": str(selected.architecture),
+        "ledger": json.dumps({k: v for k, v in state.ledger.to_json().items() if "seconds" not in k}),
+        "passes": len(passes),
+        "random": torch.get_rng_state(),
+    }
 
 
 def found(state: SearchState, steps: int) -> dict[str, Any]:
@@ -72,12 +94,13 @@ def found(state: SearchState, steps: int) -> dict[str, Any]:
 
 
 def main(out: str, tasks: str, batch_norm: str) -> None:
-    """Tasks are pairs of space and method; the first process keeps what it found, the others what was unused."""
+    """Tasks are space, method and steps, 0 for the selection alone; every process keeps what it found."""
     place = Place("cpu", "float64", 1, batch_norm=batch_norm)  # type: ignore[arg-type]
     with place.entered():
         rank = place.numerics().ranks.rank
         for number, (space, method, steps) in enumerate(json.loads(tasks)):
-            torch.save(found(state_of(space, method, place), steps), Path(out) / f"{number}-{rank}.pt")
+            state = state_of(space, method, place)
+            torch.save(found(state, steps) if steps else chosen(state), Path(out) / f"{number}-{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import steps  # noqa: E402
 
-FEW = [("nasbench201", "darts", 2), ("conv-macro", "tanglenas-gaea", 2), ("own", "tanglenas-drnas", 2)]
+FEW = [
+    ("nasbench201", "darts", 2),
+    ("conv-macro", "tanglenas-gaea", 2),
+    ("own", "tanglenas-drnas", 2),
+    ("own", "attentive-nas", 2),  # the sandwich rule, and candidates of about one cost
+    ("own", "darts+teacher", 2),
+]
 ALL = [
     *(
         ("nasbench201", method, 20 if method in ("darts", "gaea-erm") else 2)
@@ -35,6 +41,12 @@ ALL = [
     *(("conv-macro", method, 2) for method in ("spos", "tanglenas-gdas", "tanglenas-gaea", "tanglenas-drnas", "darts")),
     *(("darts", method, 2) for method in ("darts", "sdarts", "darts-second-order", "pc-darts")),
     *(("own", method, 2) for method in ("spos", "tanglenas-gaea", "tanglenas-drnas")),
+    *(
+        (space, method, 20 if method == "sandwich" else 2)
+        for method in ("sandwich", "attentive-nas", "alphanet", "progressive-shrinking", "spos+teacher")
+        for space in ("own", "conv-macro", "vision-transformer-tiny")
+    ),
+    ("nasbench201", "gaea-erm+teacher", 2),
     ("toy-separable-cell", "gdas", 2),
 ]
 
@@ -44,7 +56,8 @@ def torchrun(*words: str, processes: int = 2) -> list[str]:
 
 
 def launch(words: Sequence[str]) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+    path = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
@@ -74,6 +87,23 @@ def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], 
         assert one["unused"] == two["unused"] == other["unused"], where
         for mine, theirs in zip(one["losses"], two["losses"], strict=True):
             assert mine == pytest.approx(theirs, rel=1e-9), where
+
+
+CHOOSING = [("toy-tied-width", "spos", 0), ("nasbench201", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
+
+
+def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(tmp_path: Path) -> None:
+    words = torchrun(str(HERE / "steps.py"), str(tmp_path), json.dumps(CHOOSING), "synchronised")
+    said, _ = (process := launch(words)).communicate()
+    assert process.returncode == 0, said[-3000:]
+    for number, (space, method, _) in enumerate(CHOOSING):
+        one = steps.chosen(steps.state_of(space, method, Place("cpu", "float64", 1)))
+        both = [torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        for found in both:
+            for name in ("selected", "architecture", "ledger"):  # scores to the bit, also through JSON
+                assert found[name] == one[name], f"{name} of {method} on {space}"
+            assert torch.equal(found["random"], one["random"])
+        assert max(found["passes"] for found in both) < 0.8 * one["passes"], f"{method} on {space}"
 
 
 SEARCH = ["search", "--space", "nasbench201", "--method", "gaea-erm", "--data", "digits", "--train-examples", "400"]

@@ -206,7 +206,8 @@ def test_a_final_score_that_is_no_number_does_not_win(monkeypatch: pytest.Monkey
     @contextmanager
     def broken(scorer: Scorer) -> Iterator[Any]:
         size = sum(len(batch.inputs) for batch in scorer.batches)
-        yield lambda gates: {"accuracy": float("nan") if size == everything else 0.5, "examples": size}
+        found = {"loss": 1.0, "accuracy": float("nan") if size == everything else 0.5, "examples": size}
+        yield Opened(scorer, lambda gates: found)
 
     monkeypatch.setattr(Scorer, "opened", broken)
     candidates = state.recipe.selection.select(state).candidates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -126,9 +127,9 @@ def test_a_generation_is_born_of_the_best_before_any_of_it_is_scored() -> None:
     ranks, random, watched = Ranks(LETTERS), rng(4), Watched()
     scored: list[int] = []
 
-    def fitness(genotype: int) -> float:
-        scored.append(genotype)
-        return float(sum(ranks.digits(genotype)))
+    def fitness(born: Sequence[int]) -> list[float]:
+        scored.extend(born)
+        return [float(sum(ranks.digits(genotype))) for genotype in born]
 
     evolution = Generations(5, 12, Best(3), ((watched, 6), (Crossover(), 4)))
     allowed = lambda g: ranks.digits(g)[0] < 3  # noqa: E731
@@ -149,7 +150,7 @@ def test_a_space_that_is_used_up_ends_the_births() -> None:
     space = load("toy-tied-width")
     ranks, random = Ranks(space), rng(5)
     evolution = Generations(6, 8, Best(2), ((OneChoice(), 4), (Crossover(), 4)))
-    *_, last = evolution.populations(ranks, float, by_chance(ranks, random), random)
+    *_, last = evolution.populations(ranks, lambda born: [*map(float, born)], by_chance(ranks, random), random)
     assert len(last) == space.size
     assert last[0] == (space.size - 1, float(space.size - 1))
 

@@ -313,8 +313,11 @@ class Affordable:
         def newcomers(count: int, taken: Set[Architecture]) -> Sequence[Architecture]:
             return fill(count, taken) if taken else [*dict.fromkeys((*first, *seed)), *fill(count, taken)][:count]
 
-        def fitness(architecture: Architecture) -> tuple[float, ...]:
-            return -sum(limit.excess(table.of(architecture)) for table, limit in self._pairs), score(architecture)
+        def excess(architecture: Architecture) -> float:
+            return sum(limit.excess(table.of(architecture)) for table, limit in self._pairs)
+
+        def fitness(born: Sequence[Architecture]) -> list[tuple[float, ...]]:
+            return [(-excess(architecture), score(architecture)) for architecture in born]
 
         *_, population = _REPAIR.populations(plain, fitness, newcomers, rng)
         best: Architecture = population[0][0]

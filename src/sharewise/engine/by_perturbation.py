@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -11,7 +11,7 @@ import torch
 
 from sharewise.distribution import Cosine, Factored
 from sharewise.engine.course import Period
-from sharewise.engine.score import ScoreGates, fitness, require_examples, selection_scorer
+from sharewise.engine.score import Opened, fitness, require_examples, selection_scorer
 from sharewise.engine.select import Selected, Selection, nearest
 from sharewise.engine.stage import Stage
 from sharewise.engine.surgery import Surgery
@@ -167,9 +167,7 @@ class ByPerturbation(Selection):
                     scores[" ".join(join.edges)] = tried
         return found, scores
 
-    def _option(
-        self, state: SearchState, name: str, settled: Settled, score: ScoreGates
-    ) -> tuple[int, dict[str, float]]:
+    def _option(self, state: SearchState, name: str, settled: Settled, score: Opened) -> tuple[int, dict[str, float]]:
         """The option of a decision that is missed most, ties going to the one listed first."""
         distribution = _distribution(state)
         row = [decision.name for decision in distribution.relaxation.decisions].index(name)
@@ -177,26 +175,28 @@ class ByPerturbation(Selection):
         legal = [i for i, on in enumerate(distribution.mask[row].tolist()) if on and options[i] not in self.exclude]
         if len(legal) == 1:
             return legal[0], {}
-        gates, values = _gates(state, settled), {}
+        gates, without = _gates(state, settled), list[Gates]()
         for index in legal:
             weights = gates[name].weights.clone()
             weights[index] = 0
             away = Gate(weights, tuple(i for i in gates[name].active if i != index))
-            values[index] = self._value(state, score({**gates, name: away}))
+            without.append({**gates, name: away})
+        values = dict(zip(legal, self._values(state, score, without), strict=True))
         return min(values, key=values.__getitem__), {str(options[i]): value for i, value in values.items()}
 
     def _removed(
-        self, state: SearchState, join: Join, settled: Settled, score: ScoreGates
+        self, state: SearchState, join: Join, settled: Settled, score: Opened
     ) -> tuple[list[str], dict[str, float]]:
         """The edges of a node that are missed least, ties going against the later ones."""
         gates = _gates(state, settled)
         edges = [edge for edge in join.edges if settled[edge] is not None]
-        values = {
-            edge: self._value(state, score({**gates, edge: Gate(torch.zeros_like(gates[edge].weights), ())}))
-            for edge in edges
-        }
+        without = [{**gates, edge: Gate(torch.zeros_like(gates[edge].weights), ())} for edge in edges]
+        values = dict(zip(edges, self._values(state, score, without), strict=True))
         ranked = sorted(edges, key=values.__getitem__)  # stable, so that ties stay in order
         return ranked[join.keep :], values
+
+    def _values(self, state: SearchState, score: Opened, without: Sequence[Gates]) -> list[float]:
+        return [self._value(state, scores) for scores in score.each(without)]
 
     def _value(self, state: SearchState, scores: Mapping[str, float]) -> float:
         """What is left without something, of which less means that it mattered more."""

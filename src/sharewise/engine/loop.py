@@ -93,6 +93,7 @@ def begin_epoch(state: SearchState) -> None:
         group["lr"] = state.learning_rate(state.epoch)
     if state.on_epoch is not None:
         state.on_epoch(*state.moment)
+    state.layouts.forget()
 
 
 def _enter_stage(state: SearchState) -> None:

@@ -45,8 +45,8 @@ def rounding_gap(examples: int = 256) -> Measure | None:
         corner = discrete(state.distribution.relaxation.encode(projected))
         gap: dict[str, Any] = {"examples": sum(len(batch.inputs) for batch in batches)}
         with Scorer(state, BatchStatistics(), batches, part="measurement").opened() as score:
-            for name, gates in (("supernet", mixture), ("architecture", corner)):
-                gap[name] = {metric: value for metric, value in score(gates).items() if metric != "examples"}
+            for name, scores in zip(("supernet", "architecture"), score.each([mixture, corner]), strict=True):
+                gap[name] = {metric: value for metric, value in scores.items() if metric != "examples"}
         return {"gap": gap}
 
     return measure if examples else None

@@ -6,30 +6,24 @@ rows has to be exchanged: gradients of parameters that were used, dL/dgate, loss
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from sharewise.data import Batch
 from sharewise.data.task import Objective, pooled
+from sharewise.engine.rows import AsOne, Layout, RanksError
 from sharewise.errors import SharewiseError
 
 __all__ = ["ALONE", "BATCH_NORMS", "LedError", "Ranks", "RanksError", "Rows"]
 
 BATCH_NORMS = ("synchronised", "per-rank")
 """Whose moments batch norm takes where several processes share a run."""
-
-
-class RanksError(SharewiseError):
-    """The processes of one search can no longer reach each other."""
 
 
 class LedError(SharewiseError):
@@ -116,14 +110,14 @@ class Ranks:
         """The fraction of a batch that its rows here are."""
         return len(batch.inputs) / batch.examples
 
-    @contextmanager
-    def forward(self, batch: Batch) -> Iterator[None]:
-        """The context of a forward pass on this rank's rows: batch norm and random draws are those of all rows."""
-        if self.alone:
-            yield
-            return
-        with _AsOne(self, len(batch.inputs), batch.examples):
-            yield
+    def forward(self, batch: Batch, layout: Layout) -> AbstractContextManager[Any]:
+        """The context of a forward pass on this rank's rows: batch norm and random draws are those of all rows.
+
+        Args:
+            batch: the rows.
+            layout: of what the pass draws; see `Layouts`.
+        """
+        return nullcontext() if self.alone else AsOne(self, len(batch.inputs), batch.examples, layout)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over ranks, in place; one message for each type.
@@ -166,6 +160,27 @@ class Ranks:
         counts = counting.counts(outputs, targets)
         self.add_up([counts])
         return counting.score(counts)
+
+    def divided(self, count: int, width: int, row: Callable[[int], Sequence[float]]) -> list[list[float]]:
+        """Rows of numbers, of which each rank computes every world-th one by itself; all ranks get all of them.
+
+        Args:
+            count: how many rows there are.
+            width: numbers in a row.
+            row: numbers by index, for which no rank needs another one.
+
+        Example:
+            >>> ALONE.divided(2, 1, lambda index: [index / 2])
+            [[0.0], [0.5]]
+        """
+        rows = torch.zeros(count, width, dtype=torch.float64)
+        for index in range(self.rank, count, self.world):
+            rows[index] = torch.tensor(row(index), dtype=torch.float64)
+        if not self.alone and count:
+            rows = rows.to(self._device)
+            self._reduce(rows)  # beside zeros, so that every number keeps its bits
+        found: list[list[float]] = rows.tolist()
+        return found
 
     def settle_statistics(self, network: nn.Module) -> None:
         """Where ranks normalise for themselves, give all of them the mean of their running statistics."""
@@ -241,113 +256,3 @@ class _AddedUp(torch.autograd.Function):
 def _added_up(ranks: Ranks, x: Tensor) -> Tensor:
     total: Tensor = _AddedUp.apply(ranks, x)  # type: ignore[no-untyped-call]
     return total
-
-
-@final
-class _AsOne(TorchFunctionMode):
-    """Lets operations that look across rows, or draw for each, compute on some rows what they would on all of them.
-
-    Args:
-        ranks: of the search.
-        here: rows of this rank.
-        whole: rows of the batch.
-    """
-
-    def __init__(self, ranks: Ranks, here: int, whole: int) -> None:
-        super().__init__()
-        self.ranks, self.here, self.whole = ranks, here, whole
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Replace what looks across rows; everything else is as it was."""
-        replacement = _REPLACED.get(func)
-        if replacement is None:
-            return func(*args, **(kwargs or {}))
-        return replacement(self, func, *args, **(kwargs or {}))
-
-    def drawn(self, func: Any, shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
-        """Rows of what `func` draws for the whole batch; a shape that is not one row for each example stays."""
-        uneven = self.whole % self.ranks.world and shape and shape[0] != self.here  # what all ranks see alike
-        if not shape or not shape[0] or shape[0] % self.here or uneven:
-            found: Tensor = func(shape, *args, **kwargs)
-            return found
-        each = shape[0] // self.here
-        start = self.ranks.rows(self.whole).start
-        whole: Tensor = func((each * self.whole, *shape[1:]), *args, **kwargs)
-        return whole[each * start : each * (start + self.here)]
-
-
-def _batch_norm(
-    mode: _AsOne,
-    func: Any,
-    x: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Batch norm whose moments are those of all ranks, combined without cancellation.
-
-    With n_r, m_r, v_r of a rank: m = Σ (n_r/n) m_r and v = Σ (n_r/n) (v_r + (m_r - m)²).
-    """
-    if not training or mode.ranks.batch_norm != "synchronised":
-        result: Tensor = func(x, mean, variance, weight, bias, training, momentum, eps)
-        return result
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    shape = [1 if axis != 1 else -1 for axis in range(x.dim())]
-    share, values = mode.here / mode.whole, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-    own_variance, own_mean = torch.var_mean(values, axes, correction=0)
-    center = _added_up(mode.ranks, share * own_mean)
-    spread = _added_up(mode.ranks, share * (own_variance + (own_mean - center).square()))
-    y = (values - center.view(shape)) * (spread + eps).rsqrt().view(shape)
-    y = y if weight is None else y * weight.view(shape)
-    y = y if bias is None else y + bias.view(shape)
-    if mean is not None and variance is not None:
-        count = mode.whole * math.prod(x.shape[2:])
-        with torch.no_grad():
-            mean.lerp_(center.detach().to(mean.dtype), momentum)
-            variance.lerp_((spread.detach() * (count / max(1, count - 1))).to(variance.dtype), momentum)
-    return y.to(x.dtype)
-
-
-def _dropout(
-    mode: _AsOne, func: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """A mask that is drawn for all rows."""
-    if not training or not p:
-        result: Tensor = func(x, p, training, inplace)
-        return result
-    return x * mode.drawn(lambda shape: func(_like_in_memory(x, shape), p, True), x.shape)
-
-
-def _like_in_memory(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Ones in the memory format of a tensor, in whose order numbers are drawn."""
-    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    return x.new_ones(shape).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _rand(mode: _AsOne, func: Any, *size: Any, **kwargs: Any) -> Tensor:
-    size = kwargs.pop("size", size)
-    shape = size[0] if size and isinstance(size[0], Sequence) else size
-    return mode.drawn(func, tuple(shape), **kwargs)
-
-
-def _like(mode: _AsOne, func: Any, x: Tensor, **kwargs: Any) -> Tensor:
-    return mode.drawn(lambda shape: func(_like_in_memory(x, shape), **kwargs), x.shape)
-
-
-_REPLACED: Mapping[Any, Any] = {  # functions of Python, which call no other one of these
-    F.batch_norm: _batch_norm,
-    F.dropout: _dropout,
-    F.dropout1d: _dropout,
-    F.dropout2d: _dropout,
-    F.dropout3d: _dropout,
-    torch.rand: _rand,
-    torch.randn: _rand,
-    torch.rand_like: _like,
-    torch.randn_like: _like,
-}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -24,7 +23,7 @@ from sharewise.supernet.scored import scored_alone, watched
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["ScoreGates", "Scorer", "evaluate_gates", "fitness", "require_examples", "selection_scorer"]
+__all__ = ["Opened", "ScoreGates", "Scorer", "evaluate_gates", "fitness", "require_examples", "selection_scorer"]
 
 ScoreGates = Callable[[Gates], dict[str, float]]
 """Loss, metrics and number of examples under fixed gates, which are on the host; their graph is ignored."""
@@ -67,8 +66,8 @@ class Scorer:
     ledger: Ledger | None = None
 
     @contextmanager
-    def opened(self, *, still: bool = True) -> Iterator[ScoreGates]:
-        """Give a function that scores; until the block ends the supernet is not to be trained.
+    def opened(self, *, still: bool = True) -> Iterator[Opened]:
+        """Give what scores, one architecture or many; until the block ends the supernet is not to be trained.
 
         Architectures that compute the same, since they differ where nothing is read, are evaluated once. Each is
         charged what its plain network would cost.
@@ -86,14 +85,13 @@ class Scorer:
                     return evaluate(forward, self.batches, state.task)
 
             def score(gates: Gates) -> dict[str, float]:
-                self._charge_all(gates)
                 with torch.no_grad(), scored_alone(self.policy.own):
                     return dict(alike.once(gates, lambda: evaluated(gates)) if still else evaluated(gates))
 
-            yield score if state.instead is None else partial(state.instead, self, score)
+            yield Opened(self, score)
 
-    def _charge_all(self, gates: Gates) -> None:
-        """Every pass of an evaluation."""
+    def charge_all(self, gates: Gates) -> None:
+        """Enter every pass of an evaluation into the ledger."""
         for batch in (*self.calibration, *self.batches):
             self.charge(gates, len(batch.inputs), EVALUATION)
 
@@ -116,6 +114,57 @@ class Scorer:
             return outputs
 
         return forward
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A scorer at work: a function of gates, which also answers for many of them at once.
+
+    Args:
+        scorer: what it is of.
+        evaluated: scores under gates, which nobody is charged for.
+    """
+
+    scorer: Scorer
+    evaluated: ScoreGates
+
+    def __call__(self, gates: Gates) -> dict[str, float]:
+        """Loss, metrics and number of examples under some gates."""
+        instead = self.scorer.state.instead
+        return self._charged(gates) if instead is None else instead(self.scorer, self._charged, gates)
+
+    def each(
+        self, candidates: Sequence[Gates], told: Callable[[int], None] = lambda done: None
+    ) -> list[dict[str, float]]:
+        """Scores of candidates that do not depend on each other's, in their order.
+
+        Several processes that share a search divide them, and all get all answers: those of one process to the bit,
+        since whoever scores a candidate sees every example, and recalibrates on every mini-batch. All are charged for
+        all.
+
+        Args:
+            candidates: gates; the same for all processes.
+            told: how many are done, now and then.
+        """
+        state, ranks = self.scorer.state, self.scorer.state.numerics.ranks
+        if state.instead is not None:
+            return [self(gates) for gates in candidates]
+        for gates in candidates:
+            self.scorer.charge_all(gates)
+        names = ("loss", *state.task.metrics, "examples")
+
+        def scored(index: int) -> list[float]:
+            found = self.evaluated(candidates[index])
+            told(min(index + ranks.world, len(candidates)))
+            return [found[name] for name in names]
+
+        rows = ranks.divided(len(candidates), len(names), scored)
+        return [{**dict(zip(names, row, strict=True)), "examples": int(row[-1])} for row in rows]
+
+    def _charged(self, gates: Gates) -> dict[str, float]:
+        self.scorer.charge_all(gates)
+        return self.evaluated(gates)
 
 
 def selection_scorer(

@@ -310,9 +310,10 @@ class Evolution(Selection):
         scores: dict[Architecture, dict[str, float]] = {}
         with scorer.opened() as score:
 
-            def scored(architecture: Architecture) -> float:
-                scores[architecture] = found = score(scorer.gates(architecture))
-                return fitness(state.task, found)
+            def scored(born: Sequence[Architecture]) -> list[float]:
+                found = score.each([scorer.gates(architecture) for architecture in born])
+                scores.update(zip(born, found, strict=True))
+                return [fitness(state.task, one) for one in found]
 
             populations = self._generations.populations(
                 Plain(state.distribution.space),
@@ -351,12 +352,12 @@ def _different(
 
 def _scored(scorer: Scorer, chosen: Sequence[Architecture], verb: str) -> list[Scored]:
     """Architectures with their scores, best first."""
-    scored = []
     with scorer.opened() as score:
-        for index, architecture in enumerate(chosen):
-            scored.append((architecture, score(scorer.gates(architecture))))
-            scorer.state.announce(f"{verb} {index + 1} of {len(chosen)} candidates")
-    return _ranked(scorer.state, scored)
+        found = score.each(
+            [scorer.gates(architecture) for architecture in chosen],
+            lambda done: scorer.state.announce(f"{verb} {done} of {len(chosen)} candidates"),
+        )
+    return _ranked(scorer.state, list(zip(chosen, found, strict=True)))
 
 
 def _ranked(state: SearchState, scored: Sequence[Scored]) -> list[Scored]:

@@ -21,6 +21,7 @@ from sharewise.engine.course import Course, Period
 from sharewise.engine.extension import Extension, extended
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
+from sharewise.engine.rows import Layouts
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.engine.teacher import Teacher
@@ -110,6 +111,7 @@ class SearchState:
         self.extensions: tuple[Extension, ...] = ()
         self.callbacks: tuple[Callback, ...] = ()
         self.instead: Instead | None = None
+        self.layouts = Layouts()  # of what several processes draw
         self._clock = time.perf_counter()
 
     def _price(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,9 +16,10 @@ from torch.func import functional_call
 
 from sharewise.data import Batch
 from sharewise.distribution import Factored
+from sharewise.engine.rows import Layout
 from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
-from sharewise.supernet import Gates, cut, frozen_statistics, to_device
+from sharewise.supernet import Gate, Gates, cut, frozen_statistics, to_device
 from sharewise.supernet.recomputation import kept
 from sharewise.supernet.twice import differentiated_twice
 
@@ -257,8 +259,8 @@ def reward_step(
             for gates in paths:
                 batch = state.next_batch("architecture")
                 leaves = leaves_of(state, gates, differentiable=False)
-                with state.numerics.autocast(), ranks.forward(batch):
-                    outputs = state.supernet(batch.inputs, leaves)
+                with state.numerics.autocast():
+                    outputs = _forward(state, batch, leaves, state.supernet)
                 value = ranks.metric(metric, outputs, batch.targets)
                 host.append(value * (1.0 if task.higher_is_better else -1.0))
                 state.charge("architecture", leaves, batch.examples, EVALUATION)
@@ -324,14 +326,37 @@ def _passed(
     """What this process adds to a loss, towards the targets or as it is told, and the outputs."""
     ranks = state.numerics.ranks
     whole = weights is None and ranks.alone  # or a second computation would not see what the first one saw
+    network = state.supernet if weights is None else partial(_called, state.supernet, weights)
     with state.numerics.autocast(), nullcontext() if whole else kept():
-        with ranks.forward(batch):
-            if weights is None:
-                outputs = state.supernet(batch.inputs, leaves)
-            else:
-                outputs = functional_call(state.supernet, dict(weights), (batch.inputs, leaves))
+        outputs = _forward(state, batch, leaves, network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
     return loss if ranks.alone else loss * ranks.share(batch), outputs
+
+
+def _called(network: nn.Module, weights: Mapping[str, Tensor], *arguments: Any) -> Any:
+    """A network at other weights than its own."""
+    return functional_call(network, dict(weights), arguments)
+
+
+def _forward(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[Any, Gates], Any]) -> Any:
+    """The outputs for the rows of this process, as they would be among all."""
+    ranks = state.numerics.ranks
+    layout = () if ranks.alone else _layout(state, batch, leaves, network)
+    with ranks.forward(batch, layout):
+        return network(batch.inputs, leaves)
+
+
+def _layout(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[Any, Gates], Any]) -> Layout:
+    """Where examples are in what a forward pass draws; most networks draw nothing along any path."""
+    decisions = state.supernet.relaxation.decisions
+    mixture = {d.name: Gate(torch.full((d.size,), 1 / d.size), tuple(range(d.size))) for d in decisions}
+    everything = leaves_of(state, mixture, differentiable=False)
+
+    def of(gates: Gates) -> Layout:
+        key = tuple((name, gate.active) for name, gate in gates.items())
+        return state.layouts.of(key, state.supernet, lambda inputs: network(inputs, gates), batch.inputs)
+
+    return of(leaves) if of(everything) else ()
 
 
 def move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:

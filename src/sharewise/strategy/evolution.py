@@ -107,7 +107,9 @@ class Generations:
         >>> space = Space("toy", tuple(Choice(name, tuple(range(9))) for name in "abcdef"))
         >>> evolution = Generations(10, 20, Best(5), ((OneChoice(), 10), (Crossover(), 10)))
         >>> plain, rng = Plain(space), np.random.default_rng(0)
-        >>> *_, last = evolution.populations(plain, lambda a: float(sum(a.values())), by_chance(plain, rng), rng)
+        >>> def fitness(born):
+        ...     return [float(sum(architecture.values())) for architecture in born]
+        >>> *_, last = evolution.populations(plain, fitness, by_chance(plain, rng), rng)
         >>> len(last), list(last[0][0].values())
         (200, [8, 8, 8, 8, 8, 8])
     """
@@ -132,7 +134,7 @@ class Generations:
     def populations(
         self,
         representation: Representation,
-        fitness: Callable[[Genotype], Fitness],
+        fitness: Callable[[Sequence[Genotype]], Sequence[Fitness]],
         newcomers: Newcomers,
         rng: np.random.Generator,
         admits: Callable[[Genotype], bool] = lambda genotype: True,
@@ -141,7 +143,7 @@ class Generations:
 
         Args:
             representation: of the space.
-            fitness: of a genotype; asked once for each in the order of their birth.
+            fitness: of those who are born in a generation, in the order of their birth; asked once for each.
             newcomers: members without parents.
             rng: source of randomness for parents and children.
             admits: whether a child may be born; one that may not is never scored.
@@ -152,7 +154,7 @@ class Generations:
             taken = {genotype for genotype, _ in population}
             born = self._children(representation, population, rng, taken, admits) if population else []
             born += newcomers(self.population - len(born), taken)
-            population = self.survival.survivors(population + tuple((genotype, fitness(genotype)) for genotype in born))
+            population = self.survival.survivors(population + tuple(zip(born, fitness(born), strict=True)))
             yield population
 
     def _children(
