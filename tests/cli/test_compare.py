@@ -175,6 +175,21 @@ def test_finished_searches_are_points_in_the_same_unit(
     assert "seconds of the benchmark's machine are not seconds of this one" in error["error"]
 
 
+def test_workers_share_the_wall_clock(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--oracle", table, "--dataset", "cifar10", "--strategies", "random,local", "--cost-seconds", 20000]
+    words += ["--signal-epochs", 12, "--repeats", 4]
+    found = {}
+    for workers in (1, 8):
+        code, results = run(capsys, *words, "--workers", workers, "--out", tmp_path / str(workers))
+        assert code == 0
+        found[workers] = results["datasets"]["cifar10"]["strategies"]
+    assert "8 workers" in results["datasets"]["cifar10"]["unit_shown"]
+    assert results["plan"]["workers"] == 8
+    evaluations = {w: {s: curve["evaluations"]["mean"] for s, curve in found[w].items()} for w in found}
+    assert evaluations[8]["random"] / evaluations[1]["random"] == pytest.approx(8, rel=0.03)
+    assert evaluations[1]["local"] * 4 < evaluations[8]["local"] < evaluations[8]["random"]  # waits for neighbours
+
+
 def _macs(parameters: np.ndarray) -> np.ndarray:
     """Multiply-accumulates from parameters, through the counts of 1×1 and 3×3 convolutions of a cell.
 
@@ -196,6 +211,8 @@ def _macs(parameters: np.ndarray) -> np.ndarray:
         (["--evaluations", "0"], "must be positive"),
         (["--evaluations", "5", "--cost-seconds", "5"], "give one budget"),
         ([], "give one budget"),
+        (["--evaluations", "5", "--workers", "4"], "give the budget as --cost-seconds"),
+        (["--cost-seconds", "5", "--workers", "0"], "--workers must be a whole number of at least 1"),
         (["--evaluations", "5", "--jobs", "0"], "at least 1"),
         (["--evaluations", "5", "--strategies", "hyperband"], "at least two lengths"),
         (["--evaluations", "5", "--space", "nasbench101:A_4"], "no part"),

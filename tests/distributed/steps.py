@@ -22,6 +22,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8, "dropout": 0.3},
     "darts": {"channels": 4, "layers": 3},
     "toy-separable-cell": {"channels": 4, "dropout": 0.2},
+    "vision-transformer-tiny": {"patch_size": 2, "stochastic_depth": 0.2},
 }
 
 
@@ -41,7 +42,7 @@ def state_of(space: str, method: str, place: Place) -> SearchState:
     method, _, taught = method.partition("+")
     searched = own().space if space == "own" else sw.spaces.load(space)
     recipe = sw.methods.build(method, small_arguments(method, batch_size=15))
-    network = NETWORKS.get(space, {})
+    network = NETWORKS.get(space.partition(":")[0], {})
     data = sw.data.digits().limited(100, seed=0)
     if space == "conv-macro":
         data = data.resized(12)
@@ -55,7 +56,7 @@ def state_of(space: str, method: str, place: Place) -> SearchState:
 
 
 def chosen(state: SearchState) -> dict[str, Any]:
-    """What the selection says of untrained weights, which are those of one process to the bit, and who worked for it."""
+    """What the selection says of untrained weights, which are those of one process to the bit, and who worked."""
     passes: list[int] = []
     state.supernet.register_forward_pre_hook(lambda module, arguments: passes.append(len(arguments[0])))
     torch.manual_seed(4)

@@ -41,13 +41,19 @@ ALL = [
     *(("conv-macro", method, 2) for method in ("spos", "tanglenas-gdas", "tanglenas-gaea", "tanglenas-drnas", "darts")),
     *(("darts", method, 2) for method in ("darts", "sdarts", "darts-second-order", "pc-darts")),
     *(("own", method, 2) for method in ("spos", "tanglenas-gaea", "tanglenas-drnas")),
+    ("toy-separable-cell", "gdas", 2),
+]
+
+
+TRANSFORMER = "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2"
+TAUGHT = [  # the sandwich rule, attentive sampling, and teachers from elsewhere and of its own
     *(
-        (space, method, 20 if method == "sandwich" else 2)
+        (space, method, 20 if method == "sandwich" and space == "own" else 2)
         for method in ("sandwich", "attentive-nas", "alphanet", "progressive-shrinking", "spos+teacher")
-        for space in ("own", "conv-macro", "vision-transformer-tiny")
+        for space in ("own", "conv-macro", TRANSFORMER)
     ),
     ("nasbench201", "gaea-erm+teacher", 2),
-    ("toy-separable-cell", "gdas", 2),
+    ("darts", "darts+teacher", 2),
 ]
 
 
@@ -70,7 +76,14 @@ def away(one: dict[str, Any], other: dict[str, Any]) -> float:
     return max(float((one[n].double() - other[n].double()).abs().max()) for n in one if one[n].numel()) / scale
 
 
-@pytest.mark.parametrize("tasks", [pytest.param(FEW, id="few"), pytest.param(ALL, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param(FEW, id="few"),
+        pytest.param(ALL, id="all", marks=pytest.mark.slow),
+        pytest.param(TAUGHT, id="taught", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], tmp_path: Path) -> None:
     words = torchrun(str(HERE / "steps.py"), str(tmp_path), json.dumps(tasks), "synchronised")
     said, _ = (process := launch(words)).communicate()
@@ -89,7 +102,7 @@ def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], 
             assert mine == pytest.approx(theirs, rel=1e-9), where
 
 
-CHOOSING = [("toy-tied-width", "spos", 0), ("nasbench201", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
+CHOOSING = [("toy-tied-width", "spos", 0), ("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
 
 
 def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_trial_leaves_nothing_behind() -> None:
     [
         (lambda x, own: x * torch.rand(len(x), len(x)).sum(), r"shape \(2, 2\) for 2 examples and \(3, 3\) for 3"),
         (lambda x, own: x * torch.rand(len(x) + 1)[:1], r"no axis is that of the examples"),
-        (lambda x, own: [torch.rand(1) for _ in x][0] * x, "2 times for 2 examples and 3 times for 3"),
+        (lambda x, own: sum(torch.rand(1) for _ in x) * x, "2 times for 2 examples and 3 times for 3"),
     ],
 )
 def test_what_cannot_be_shared_out_is_said(inner: Any, words: str) -> None:

@@ -48,6 +48,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--cost-seconds", type=float, metavar="X", help="budget of a repeat in seconds of the benchmark's trainings")
     add("--cost-trainings", type=float, metavar="X", help="budget in passes × multiply-accumulates of mean trainings")
     add("--evaluations", type=int, metavar="N", help="budget in evaluations")
+    add("--workers", type=int, default=1, metavar="W", help="simulated ones, which evaluate at the same time by the "
+        "table's recorded training times; --cost-seconds is then wall-clock (default: 1)")  # fmt: skip
     add("--latency", metavar="DEVICE", help="of the table: a further objective, lower is better, for nsga2 and tpe")
     add("--runs", nargs="+", default=[], metavar="RUN", help="folders of finished searches, shown as points")
     add("--repeats", type=int, default=500, metavar="N", help="of every strategy (default: 500)")
@@ -77,6 +79,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         latency=options.latency,
         repeats=options.repeats,
         seed=options.seed,
+        workers=options.workers,
     )
     with repeatable("compare", words):
         found = compare(

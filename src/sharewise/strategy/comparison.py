@@ -77,7 +77,7 @@ class Arena:
     def note(self, budget: Budget) -> str | None:
         """A sentence where the budget is too small to tell strategies apart."""
         oracle = self.oracle
-        allowed = np.inf if budget.cost is None else budget.cost / self.mean_cost
+        allowed = np.inf if budget.cost is None else budget.workers * budget.cost / self.mean_cost
         allowed = min(allowed, np.inf if budget.evaluations is None else budget.evaluations)
         if allowed >= FEWEST:
             return None

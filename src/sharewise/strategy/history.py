@@ -23,22 +23,24 @@ __all__ = ["Budget", "History"]
 @final
 @dataclass(frozen=True)
 class Budget:
-    """How much may be spent; whichever limit is met first ends a run.
+    """How much may be spent, and by how many at once; whichever limit is met first ends a run.
 
     Args:
-        cost: in the oracle's unit.
-        evaluations: questions.
+        cost: in the oracle's unit; with several workers that of each of them, which for seconds is wall-clock.
+        evaluations: questions, of all workers together.
+        workers: how many evaluate at the same time, at least 1.
 
     Raises:
-        ConfigurationError: when there is no limit, or one is not positive.
+        ConfigurationError: when there is no limit, or a number is not positive.
 
     Example:
         >>> Budget(evaluations=100)
-        Budget(cost=None, evaluations=100)
+        Budget(cost=None, evaluations=100, workers=1)
     """
 
     cost: float | None = None
     evaluations: int | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.cost is None and self.evaluations is None:
@@ -47,6 +49,8 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and limit > 0):
                 raise ConfigurationError(f"the budget's {name} must be positive and finite, got {limit}")
+        if self.workers < 1:
+            raise ConfigurationError(f"a run needs at least 1 worker, got workers={self.workers}")
 
 
 @final
@@ -56,13 +60,15 @@ class History(Sequence[Evaluation]):
 
     Args:
         representation: of the space.
-        trials: what was asked and answered.
+        trials: what was asked and answered, in the order of the answers.
         unit: of the costs.
+        ended: when each was answered, on a clock that counts in that unit; `None` where one was asked after the other.
     """
 
     representation: Representation
     trials: tuple[Trial, ...]
     unit: str
+    ended: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -81,7 +87,9 @@ class History(Sequence[Evaluation]):
 
     @cached_property
     def spent(self) -> NDArray[np.float64]:
-        """The cost up to and including each evaluation; the ledger of the run."""
+        """The cost up to and including each evaluation, the ledger of the run; with several workers the wall-clock."""
+        if self.ended is not None:
+            return np.array(self.ended, dtype=np.float64)
         return np.array(list(accumulate(trial.cost for trial in self.trials)), dtype=np.float64)
 
     @cached_property

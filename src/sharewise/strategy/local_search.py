@@ -73,6 +73,12 @@ class LocalSearch(Strategy[_Walk]):
             return self._moved(representation, *best, state.known.difference(pending))
         return state._replace(pending=pending, best=best) if pending else _Walk()
 
+    def assume(self, representation: Representation, state: _Walk, proposal: Proposal) -> _Walk | None:
+        """See `Strategy.assume`: neighbours of one centre are asked about together, unless the first better one ends
+        it; where a walk begins, and where it goes on when all are known, waits for answers."""
+        pending = tuple(genotype for genotype in state.pending if genotype != proposal.genotype)
+        return state._replace(pending=pending) if pending and not self.first else None
+
     def _moved(
         self, representation: Representation, centre: Genotype, value: float, seen: frozenset[Genotype]
     ) -> _Walk:

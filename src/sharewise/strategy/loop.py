@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from sharewise.strategy.array_oracle import ArrayOracle
 from sharewise.strategy.history import Budget, History
 from sharewise.strategy.oracle import Oracle
 from sharewise.strategy.representation import Genotype, Representation, represent
-from sharewise.strategy.strategy import Strategy, Trial
+from sharewise.strategy.strategy import Proposal, Strategy, Trial
 
 __all__ = ["run_strategy"]
 
@@ -28,6 +30,11 @@ def run_strategy(
 
     Every evaluation is charged in full, also one that was made before, as the benchmarks' own programs do. The first
     evaluation that does not fit into the budget is not part of the history.
+
+    With several workers this simulates them: a clock counts in the oracle's unit, an evaluation takes as long as it
+    costs, and whoever is free is given the next proposal at once, made from the answers of that moment
+    (`Strategy.assume` says what a strategy makes of those that are still to come). Proposals themselves take no time.
+    The answer that comes first is learnt from first, of equally early ones that which was asked for first.
 
     Args:
         strategy: what to ask.
@@ -51,6 +58,11 @@ def run_strategy(
         >>> history = run_strategy(RandomSearch(replacement=False), oracle, Budget(cost=3), np.random.default_rng(0))
         >>> len(history), history.best.architecture["width"]
         (3, 3)
+        >>> run_strategy(RandomSearch(), oracle, Budget(cost=3, workers=2), np.random.default_rng(0)).spent.tolist()
+        [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+
+    References:
+        D. Salinas et al., *Syne Tune*, AutoML-Conf 2022, section 4 (the simulator back-end).
 
     Deviations:
         The programs of NAS-Bench-101 and NATS-Bench keep the evaluation that exceeds the budget.
@@ -61,20 +73,52 @@ def run_strategy(
     limit = np.inf if budget.cost is None else budget.cost
     count = np.inf if budget.evaluations is None else budget.evaluations
     trials: list[Trial] = []
-    spent = 0.0
+    ended: list[float] = []
+    running: list[_Running] = []  # a heap: who will answer first comes first
+    now, asked = 0.0, 0
     state = strategy.start(representation, oracle.fidelities, rng)
-    while len(trials) < count:
-        proposal = strategy.propose(representation, state, rng)
-        if proposal is None:
+    while True:
+        while len(running) < budget.workers and asked < count:
+            proposal = _proposed(strategy, representation, state, running, rng)
+            if proposal is None:
+                break
+            fidelity = oracle.fidelities[-1] if proposal.fidelity is None else proposal.fidelity
+            trial = ask(proposal.genotype, fidelity, proposal.note)
+            heappush(running, _Running(now + trial.cost, asked, proposal, trial))
+            asked += 1
+        if not running:
             break
-        fidelity = oracle.fidelities[-1] if proposal.fidelity is None else proposal.fidelity
-        trial = ask(proposal.genotype, fidelity, proposal.note)
-        spent += trial.cost
-        if spent > limit:
+        now, _, _, trial = heappop(running)
+        if now > limit:
             break
         trials.append(trial)
+        ended.append(now)
         state = strategy.update(representation, state, trial)
-    return History(representation, tuple(trials), oracle.unit)
+    return History(representation, tuple(trials), oracle.unit, tuple(ended))
+
+
+class _Running(NamedTuple):
+    """An evaluation that is being made; the earlier it ends, the less it is."""
+
+    end: float
+    number: int
+    proposal: Proposal
+    trial: Trial
+
+
+def _proposed(
+    strategy: Strategy[Any],
+    representation: Representation,
+    state: Any,
+    running: Sequence[_Running],
+    rng: np.random.Generator,
+) -> Proposal | None:
+    """What to ask beside what is being asked; `None` when a worker has to wait."""
+    for one in sorted(running, key=attrgetter("number")):
+        state = strategy.assume(representation, state, one.proposal)
+        if state is None:
+            return None
+    return strategy.propose(representation, state, rng)
 
 
 def _asker(

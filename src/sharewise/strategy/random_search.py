@@ -58,3 +58,7 @@ class RandomSearch(Strategy[_Order]):
     def update(self, representation: Representation, state: _Order, trial: Trial) -> _Order:
         """See `Strategy.update`."""
         return state if state.indices is None else _Order(state.indices, state.place + 1)
+
+    def assume(self, representation: Representation, state: _Order, proposal: Proposal) -> _Order:
+        """See `Strategy.assume`."""
+        return state if state.indices is None else _Order(state.indices, state.place + 1)

@@ -81,6 +81,20 @@ class Strategy(ABC, Generic[State]):
     def update(self, representation: Representation, state: State, trial: Trial) -> State:
         """The state after an answer; the given one is left as it was."""
 
+    def assume(self, representation: Representation, state: State, proposal: Proposal) -> State | None:
+        """The state from which to propose more while a proposal has no answer yet; `None` to wait for it.
+
+        Whoever proposes at random, from a population or by a policy, can go on as if nothing had been asked, which is
+        what this does. A strategy that goes through a list takes the proposal off it, and waits where all that follows
+        depends on the answer. Answers come in any order.
+
+        Args:
+            representation: of the space.
+            state: without the proposal, but with those that were made before it.
+            proposal: that a worker is busy with.
+        """
+        return state
+
     def replay(
         self,
         representation: Representation,

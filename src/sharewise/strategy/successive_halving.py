@@ -71,6 +71,10 @@ class SuccessiveHalving(Strategy[_Bracket]):
         after = _answered(state, trial, self.reduction)
         return after or _opened(state.fidelities, 0, self.width, self.reduction)
 
+    def assume(self, representation: Representation, state: _Bracket, proposal: Proposal) -> _Bracket | None:
+        """See `Strategy.assume`: a rung is asked about together, and the next one waits for it."""
+        return _assumed(state, proposal)
+
 
 @final
 @dataclass(frozen=True)
@@ -112,6 +116,10 @@ class Hyperband(Strategy[_Bracket]):
         after = _answered(state, trial, self.reduction)
         return after or self._open(state.fidelities, (state.first + 1) % len(state.fidelities))
 
+    def assume(self, representation: Representation, state: _Bracket, proposal: Proposal) -> _Bracket | None:
+        """See `Strategy.assume`: as for `SuccessiveHalving`."""
+        return _assumed(state, proposal)
+
     def _open(self, fidelities: tuple[int, ...], first: int) -> _Bracket:
         rungs = len(fidelities) - first
         width = -(-len(fidelities) * self.reduction ** (rungs - 1) // rungs)
@@ -132,12 +140,25 @@ def _answered(state: _Bracket, trial: Trial, reduction: int) -> _Bracket | None:
     """The bracket after an answer; `None` when it has come to its end."""
     done = (*state.done, (trial.genotype, trial.value))
     if len(done) < state.size:
-        return state._replace(done=done, waiting=state.waiting[1:])
+        return state._replace(done=done, waiting=_without(state.waiting, trial.genotype))
     if state.rung == len(state.fidelities) - 1:
         return None
     ranked = sorted(done, key=lambda pair: -pair[1])  # stable: the earlier of equal ones is promoted
     kept = max(1, len(done) // reduction)
     return state._replace(rung=state.rung + 1, waiting=tuple(g for g, _ in ranked[:kept]), done=(), size=kept)
+
+
+def _assumed(state: _Bracket, proposal: Proposal) -> _Bracket | None:
+    """The rung with one answer fewer to ask for; `None` where that leaves none."""
+    if state.size - 1 == len(state.done):
+        return None
+    return state._replace(size=state.size - 1, waiting=_without(state.waiting, proposal.genotype))
+
+
+def _without(waiting: tuple[Genotype, ...], genotype: Genotype) -> tuple[Genotype, ...]:
+    """All but the first of what equals it; on the first rung nothing waits."""
+    place = waiting.index(genotype) if waiting else 0
+    return waiting[:place] + waiting[place + 1 :]
 
 
 def _check(width: int, reduction: int) -> None:

@@ -60,6 +60,7 @@ class Contest:
         latency: device of the table whose latency is a further objective for `nsga2` and `tpe`.
         repeats: of every strategy.
         seed: of all random numbers.
+        workers: simulated ones, which evaluate at the same time; the budget in seconds is then wall-clock.
 
     Raises:
         ConfigurationError: when a number is out of range, or several budgets are given.
@@ -79,6 +80,7 @@ class Contest:
     latency: str | None = None
     repeats: int = 500
     seed: int = 0
+    workers: int = 1
 
     def __post_init__(self) -> None:
         self._read()
@@ -89,6 +91,11 @@ class Contest:
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be positive and finite, got {value}")
         if self.repeats < 1 or self.seed < 0:
             raise ConfigurationError("--repeats must be at least 1, and --seed not negative")
+        if self.workers > 1 and self.cost_seconds is None:
+            raise ConfigurationError(
+                f"--workers {self.workers} simulates wall-clock by the recorded durations of trainings: give the "
+                "budget as --cost-seconds"
+            )
         if not self.strategies or len(set(self.strategies)) != len(self.strategies):
             raise ConfigurationError(f"--strategies needs different names, got {','.join(self.strategies)!r}")
 
@@ -104,6 +111,7 @@ class Contest:
         object.__setattr__(self, "signal_epochs", given.wholes("signal_epochs", epochs))
         for name in _BUDGETS:
             given.optional(given.number, name, getattr(self, name))
+        object.__setattr__(self, "workers", given.whole("--workers", self.workers))
         for name in ("repeats", "seed"):
             object.__setattr__(self, name, given.whole(name, getattr(self, name), least=0))
 
@@ -176,13 +184,16 @@ class Contest:
         )
         scale = mean_epoch * epochs[-1] if costs is not None else 1.0
         arena = Arena(dataset, oracle, final_accuracies(table, dataset, space))
-        return Field(arena, self._budget(scale, points), scale, _SHOWN[self.unit].format(epochs=epochs[-1]))
+        shown = _SHOWN[self.unit].format(epochs=epochs[-1])
+        if self.workers > 1:
+            shown = f"seconds of wall-clock, {self.workers} workers on the benchmark's machine"
+        return Field(arena, self._budget(scale, points), scale, shown)
 
     def _budget(self, scale: float, points: Sequence[Point]) -> Budget:
         if self.evaluations is not None:
             return Budget(cost=float(self.evaluations), evaluations=self.evaluations)
         if self.cost_seconds is not None:
-            return Budget(cost=self.cost_seconds)
+            return Budget(cost=self.cost_seconds, workers=self.workers)
         if self.cost_trainings is not None:
             return Budget(cost=self.cost_trainings * scale)
         return Budget(cost=max(1.5 * max(point.cost for point in points), 100 * scale))
@@ -200,6 +211,7 @@ class Contest:
             "strategies": list(self.strategies),
             "repeats": self.repeats,
             "seed": self.seed,
+            **({"workers": self.workers} if self.workers > 1 else {}),
         }
 
 

@@ -48,7 +48,8 @@ def check_strategy(
     *Blind*: the strategy can be sent to another process and holds no table, oracle or reporter, so that answers are all
     it knows. *Upwards*: higher is better, hence what it proposes late is not clearly worse than at random, and clearly
     better where it learns. *Curious*: it does not ask about one architecture all the time. *Steady*: an
-    answer of -∞ (a training that failed) does not stop it.
+    answer of -∞ (a training that failed) does not stop it. *Together*: it proposes for three workers, whose answers
+    come in any order.
 
     Args:
         strategy: to be checked.
@@ -96,6 +97,7 @@ def check_strategy(
     _check_fold(untouched, problem, run, seed, " of a copy that never ran")
     failing = np.where(np.arange(len(values)) % 3 == 0, -np.inf, values)
     _run(strategy, _Problem(represent(space), failing, fidelities, objectives), evaluations, seed)
+    _check_together(strategy, problem, evaluations, seed)
     late = _late(strategy, space, fidelities, objectives, evaluations, seed)
     _check_upwards(strategy, late, learns)
 
@@ -150,6 +152,33 @@ def _run(strategy: Strategy[Any], problem: _Problem, evaluations: int, seed: int
         state = strategy.update(representation, state, run.answers[-1])
     expect(bool(run.trials), f"{_name(strategy)} has nothing to ask although nothing was asked yet")
     return run
+
+
+def _check_together(strategy: Strategy[Any], problem: _Problem, evaluations: int, seed: int, workers: int = 3) -> None:
+    """Some workers ask, and answer in a random order."""
+    rng, order, representation = np.random.default_rng(seed), np.random.default_rng(seed + 1), problem.representation
+    legal, asking = set(representation.indices.tolist()), list[Proposal]()
+    state = strategy.start(representation, problem.fidelities, rng)
+    for _ in range(evaluations):
+        while len(asking) < workers:
+            assumed = state
+            for proposal in asking:
+                assumed = strategy.assume(representation, assumed, proposal) if assumed is not None else None
+            found = None if assumed is None else strategy.propose(representation, assumed, rng)
+            if found is None:
+                break
+            _check_legal(strategy, problem, found, legal)
+            asking.append(found)
+        if not asking:
+            return
+        answer = problem.trial(asking.pop(int(order.integers(len(asking)))))
+        try:
+            state = strategy.update(representation, state, answer)
+        except Exception as error:  # whatever a foreign strategy raises
+            raise AssertionError(
+                f"{_name(strategy)} cannot take the answers of {workers} workers in the order in which they come "
+                f"({type(error).__name__}: {error}); its `assume` returns `None` where an answer has to be waited for"
+            ) from error
 
 
 def _check_legal(strategy: Strategy[Any], problem: _Problem, proposal: Proposal, legal: set[int]) -> None:
