@@ -80,8 +80,8 @@ def away(one: dict[str, Any], other: dict[str, Any]) -> float:
     "tasks",
     [
         pytest.param(FEW, id="few"),
-        pytest.param(ALL, id="all", marks=pytest.mark.slow),
-        pytest.param(TAUGHT, id="taught", marks=pytest.mark.slow),
+        pytest.param(ALL, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+        pytest.param(TAUGHT, id="taught", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
 def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], tmp_path: Path) -> None:
