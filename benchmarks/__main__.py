@@ -16,6 +16,8 @@ NAMES = (
     "partial_memory",
     "threads",
     "growth",
+    "bytes_sent",
+    "scale",
 )
 
 if __name__ == "__main__":

@@ -86,3 +86,20 @@ def test_training_free_scores_rank_as_the_published_columns_and_go_on(tmp_path: 
     store.write_bytes(content[: len(content) * 2 // 3])  # cut off within a line
     assert lines() == first
     assert store.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_bytes_are_counted_beside_a_wrapper() -> None:
+    command = [sys.executable, "-m", "benchmarks", "bytes_sent", "--batch", "8"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["processes"] == 2
+    for row in result["rows"]:
+        assert row["away"] == 0, f"{row['method']}: the same bits as the wrapper's"
+        assert row["wrapper"]["bytes"] > row["wrapper"]["weights"], "whatever the path is"
+        ours = row["per-rank"]
+        assert ours["bytes"] >= ours["gradients"] + 4  # the loss, and running statistics
+        assert ours["calls"] <= 2
+    path, mixture = result["rows"][:2]
+    assert path["per-rank"]["gradients"] < 0.7 * mixture["per-rank"]["gradients"]
+    assert path["wrapper"]["bytes"] == mixture["wrapper"]["bytes"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["rank_here"]
+__all__ = ["by_itself", "rank_here"]
 
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -29,3 +31,19 @@ def rank_here() -> tuple[int, int]:
             "them, or start with torchrun"
         )
     return rank, world
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within the block this process, and what it starts, belongs to no group.
+
+    Example:
+        >>> with by_itself():
+        ...     rank_here()
+        (0, 1)
+    """
+    told = {name: os.environ.pop(name) for name in _TOLD if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(told)

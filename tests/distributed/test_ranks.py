@@ -154,6 +154,36 @@ def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(tmp_path
     assert process.returncode == 0
 
 
+@pytest.mark.slow
+def test_supernets_of_an_appraisal_are_trained_by_all_processes(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [*SEARCH[:-2], "--precision", "float64", "--seed", "3", "--out", str(run)]
+    process = launch([sys.executable, "-m", "sharewise", *words])
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    words = ["appraise", str(run), "--seeds", "2", "--oracle", "standalone", "--architectures", "4", "--epochs", "1"]
+    words += ["--resamples", "50", "--repeats", "5", "--jobs", "2", "--out", str(tmp_path / "out")]
+    process = launch(torchrun("-m", "sharewise", *words))
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert said.count("report.html") == 1  # the first process speaks
+    home = tmp_path / "out" / "supernets" / "seed-4"
+    assert json.loads((home / "environment.json").read_text(encoding="utf-8"))["processes"] == 2
+    assert (tmp_path / "out" / "appraisal.json").exists()
+    # beside the one that a single process trains
+    process = launch([sys.executable, "-m", "sharewise", *words[:-1], str(tmp_path / "alone")])
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    one = tmp_path / "alone" / "supernets" / "seed-4"
+    for part in ("supernet", "distribution"):
+        states = [torch.load(h / "checkpoint.pt", weights_only=True)["state"][part] for h in (one, home)]
+        assert away(*states) < 1e-9
+    process = launch(torchrun("-m", "sharewise", *words[:2], "--out", str(tmp_path / "other")))
+    said, _ = process.communicate()
+    assert process.returncode != 0
+    assert said.count("error: several processes share the supernets that --seeds N asks for") == 1
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 

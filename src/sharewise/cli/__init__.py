@@ -138,7 +138,7 @@ def _show(
     (file or sys.stderr).write(text)
 
 
-_TOGETHER = ("search", "train")
+_TOGETHER = ("search", "train", "appraise")
 """Verbs that several processes share, as `torchrun` starts them."""
 
 

@@ -58,6 +58,8 @@ def execute(parser: Parser, words: list[str]) -> int:
             progress=Lines(),
             own=own,
         )
+    if not found.document:
+        return 0  # the first process of several has it
     if options.json:
         print_json(dict(found.document))
     else:

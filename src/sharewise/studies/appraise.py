@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,14 @@ from sharewise.errors import ConfigurationError
 from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
 from sharewise.own_file import OwnFile, own_of
+from sharewise.processes import by_itself
 from sharewise.report.appraisal_page import write_appraisal
 from sharewise.run.arguments import training_of
 from sharewise.run.environment import environment
 from sharewise.run.finished import Finished, finished
 from sharewise.run.folder import RunFolder
+from sharewise.run.joining import ranks_here
+from sharewise.run.place import Place
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
 from sharewise.studies.executors import PROCESSES, require_executor
@@ -33,7 +36,7 @@ from sharewise.studies.judgement import Supernets, judge
 from sharewise.studies.results import ResultFolder
 from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
 from sharewise.studies.scoring import Score, Scoring, score
-from sharewise.studies.siblings import by_seed, missing_siblings
+from sharewise.studies.siblings import by_seed, missing_siblings, train_together
 from sharewise.studies.training_free import TrainingFreeOracle, against_truth, known_scores
 from sharewise.studies.trainings import train_each
 from sharewise.studies.truth import Truth, require_enough
@@ -123,7 +126,8 @@ def appraise(
             code.
 
     Returns:
-        The verdict with its evidence.
+        The verdict with its evidence. Where `torchrun` starts several processes, they train the missing supernets
+        together, and the first one has the answer; the others return one without a document.
 
     Raises:
         ConfigurationError: when runs differ in more than the seed, the table is of another space, or a number is out of
@@ -272,13 +276,43 @@ class _Appraising:
 
     def run(self, began: float) -> Appraisal:
         """From the sample to the verdict."""
-        first = self.runs[0].open()
+        with by_itself():
+            first = self.runs[0].open()
+        if not ranks_here().alone:
+            return self._shared(first, began)
         if self.folder is None:
             return self._answered(first, began)
-        results = ResultFolder(self.folder, "appraisal")
+        with self._kept(first, self.folder):
+            return self._answered(first, began)
+
+    @contextmanager
+    def _kept(self, first: SearchState, folder: Path) -> Iterator[None]:
+        results = ResultFolder(folder, "appraisal")
         results.begin(self.design.plan(first))
         with results.locked():
-            return self._answered(first, began)
+            yield
+
+    def _shared(self, first: SearchState, began: float) -> Appraisal:
+        """Several processes train the missing supernets together; the first one goes on by itself."""
+        if self.folder is None or self.design.seeds is None:
+            raise ConfigurationError(
+                "several processes share the supernets that --seeds N asks for beside those given, and nothing "
+                "else of an appraisal: give --seeds and --out, or start it without torchrun, with --jobs"
+            )
+        ranks = ranks_here()
+        with ExitStack() as kept:
+            with Place(first.numerics.device.type).entered():
+                if ranks.first:
+                    with ranks.leading():
+                        kept.enter_context(self._kept(first, self.folder))
+                else:
+                    ranks.led()
+                told = self.workers.progress if ranks.first else silent
+                train_together(self.runs, self.design.seeds, self.folder, self.device, told)
+            if not ranks.first:
+                return Appraisal("", {}, self.folder)
+            with by_itself():
+                return self._answered(first, began)
 
     def _answered(self, first: SearchState, began: float) -> Appraisal:
         design, sample = self.design, self._sample(first)

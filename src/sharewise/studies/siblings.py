@@ -12,9 +12,10 @@ from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.finished import Finished, InFolder
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
-from sharewise.studies.workers import Workers
+from sharewise.run.joining import ranks_here
+from sharewise.studies.workers import Progress, Workers, one_thread
 
-__all__ = ["by_seed", "missing_siblings"]
+__all__ = ["by_seed", "missing_siblings", "train_together"]
 
 _IGNORED = ("seed", "device", "threads", "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
 """Settings in which siblings may differ: none of them changes what is learned, but for the seed."""
@@ -86,6 +87,42 @@ def missing_siblings(
     Raises:
         ConfigurationError: when the first run cannot be repeated, or there is no folder.
     """
+    missing = _missing(runs, seeds, folder, device)
+    tasks = [(configuration, home) for configuration, home in missing if not RunFolder(home).result.exists()]
+    for _ in workers.do("trained sibling supernets:", _search, tasks, done=len(missing) - len(tasks)):
+        pass
+    return [InFolder(home, device, configuration.own) for configuration, home in missing]
+
+
+def train_together(
+    runs: Sequence[Finished], seeds: int | None, folder: Path | None, device: str | None, progress: Progress
+) -> None:
+    """Train the siblings that `missing_siblings` would, one after the other, each by all processes that share this.
+
+    Args:
+        runs: that are finished.
+        seeds: how many there shall be in all.
+        folder: of the results.
+        device: overrides that of the first run.
+        progress: told how many are finished.
+
+    Raises:
+        ConfigurationError: as for `missing_siblings`.
+    """
+    missing = _missing(runs, seeds, folder, device)
+    tasks = [(configuration, home) for configuration, home in missing if not RunFolder(home).result.exists()]
+    begun = [RunFolder(home).config.exists() for _, home in tasks]
+    ranks_here().any(False)  # all have looked before the first one writes
+    with one_thread():
+        for number, ((configuration, home), resume) in enumerate(zip(tasks, begun, strict=True)):
+            progress("trained sibling supernets:", len(missing) - len(tasks) + number, len(missing))
+            configuration.execute(home, resume=resume)
+
+
+def _missing(
+    runs: Sequence[Finished], seeds: int | None, folder: Path | None, device: str | None
+) -> list[tuple[SearchConfiguration, Path]]:
+    """The searches that make up the number of seeds, and where they are kept."""
     if seeds is None or seeds <= len(runs):
         return []
     configuration = runs[0].configuration()
@@ -104,11 +141,7 @@ def missing_siblings(
         if seed not in taken:
             wanted.append(seed)
     like = replace(configuration, device=device or configuration.device)
-    homes = {seed: folder / "supernets" / f"seed-{seed}" for seed in wanted}
-    tasks = [(replace(like, seed=s), home) for s, home in homes.items() if not RunFolder(home).result.exists()]
-    for _ in workers.do("trained sibling supernets:", _search, tasks, done=len(homes) - len(tasks)):
-        pass
-    return [InFolder(home, device, configuration.own) for home in homes.values()]
+    return [(replace(like, seed=seed), folder / "supernets" / f"seed-{seed}") for seed in wanted]
 
 
 def _search(task: tuple[SearchConfiguration, Path]) -> None:
