@@ -34,6 +34,7 @@ from sharewise.engine import (
     stream,
     train,
 )
+from sharewise.engine.score import Opened
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import Ledger
 from sharewise.methods import build
