@@ -82,6 +82,7 @@ class Request:
         dry_run: whether to say what the search will need, and stop.
         extension: what a run that has ended shall go on by.
         many: several seeds, and how what they find is retrained; `None` for one search or training.
+        jobs: of one search, candidates of its selection at a time; `None` for one per core.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class Request:
         dry_run: bool = False,
         extension: Extension | None = None,
         many: Many | None = None,
+        jobs: int | None = None,
     ) -> None:
         self.configuration, self.out, self.dry_run = configuration, out, dry_run
-        self.extension, self.many = extension, many
+        self.extension, self.many, self.jobs = extension, many, jobs
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -189,6 +191,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
         many=_many(namespace, asked, own) if command == "search" else None,
+        jobs=namespace.jobs if command == "search" else None,
     )
 
 
@@ -235,8 +238,8 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile
     """
     seeds, retrain = namespace.seeds, tuple(namespace.retrain or ())
     if seeds is None and not retrain:
-        if namespace.jobs is not None or namespace.executor != PROCESSES:
-            raise ConfigurationError("--jobs and --executor spread several searches over workers: give --seeds")
+        if namespace.executor != PROCESSES:
+            raise ConfigurationError("--executor spreads several searches over workers: give --seeds")
         return None
     if own is not None:
         raise ConfigurationError(
@@ -348,7 +351,13 @@ def _add_run(parser: Parser, command: str) -> None:
             help="train what every seed found by a recipe (see `sharewise list recipes`); options of the training or "
             "of its network may follow, such as epochs=3 channels=8",
         )
-        many.add_argument("--jobs", type=int, metavar="N", help="workers; results do not depend on them (default: 1)")
+        many.add_argument(
+            "--jobs",
+            type=int,
+            metavar="N",
+            help="workers (default: 1), or candidates that the selection of one search scores at a time (default: one "
+            "per core); results do not depend on them",
+        )
         add_executor(many)
         run.add_argument(
             "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"

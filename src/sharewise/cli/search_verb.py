@@ -75,7 +75,9 @@ def execute(parser: Parser, words: list[str]) -> int:
     from rich.markup import escape
 
     from sharewise.cli.display import console, progress, show_course, show_picture, show_remarks
+    from sharewise.engine import candidates_at_once
     from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
+    from sharewise.studies.workers import cores
 
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
@@ -89,7 +91,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"[bold]{escape(configuration.data)}[/bold]: {escape(configuration.build_recipe().describe())}"
     )
     extra = [tensorboard(folder.path / "tensorboard")] if request.tensorboard else []
-    with progress(screen) as display:
+    with candidates_at_once(cores() if request.jobs is None else request.jobs), progress(screen) as display:
         configuration.execute(
             request.out, resume=request.resume, callbacks=[display, *extra], extension=request.extension
         )

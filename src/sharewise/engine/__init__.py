@@ -17,6 +17,7 @@ from sharewise.engine.callback import (
     Started,
     Stepped,
 )
+from sharewise.engine.candidates import candidates_at_once
 from sharewise.engine.course import Course, Period
 from sharewise.engine.curvature import architecture_hessian, curvature, require_curvature
 from sharewise.engine.evaluate import evaluate
@@ -160,6 +161,7 @@ __all__ = [
     "ZeroOnePenalty",
     "architecture_hessian",
     "architecture_step",
+    "candidates_at_once",
     "curvature",
     "evaluate",
     "evaluate_gates",

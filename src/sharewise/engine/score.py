@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sharewise.data import Batch, Task
+from sharewise.engine.candidates import scores_in_order
 from sharewise.engine.evaluate import evaluate
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION, Ledger
@@ -141,7 +142,7 @@ class Opened:
 
         Several processes that share a search divide them, and all get all answers: those of one process to the bit,
         since whoever scores a candidate sees every example, and recalibrates on every mini-batch. All are charged for
-        all.
+        all. One process forks others for them where `candidates_at_once` allows it.
 
         Args:
             candidates: gates; the same for all processes.
@@ -152,6 +153,12 @@ class Opened:
             return [self(gates) for gates in candidates]
         for gates in candidates:
             self.scorer.charge_all(gates)
+        if ranks.alone:
+            scores: list[dict[str, float]] = []
+            for found in scores_in_order(self.evaluated, candidates, state.numerics):
+                scores.append(found)
+                told(len(scores))
+            return scores
         names = ("loss", *state.task.metrics, "examples")
 
         def scored(index: int) -> list[float]:

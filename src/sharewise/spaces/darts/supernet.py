@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
@@ -22,19 +21,17 @@ from sharewise.supernet import (
     MixedOperation,
     Mixture,
     Networks,
-    SlicedConv2d,
     Supernet,
     Wiring,
     cell_edge,
     execute,
     separable_layers,
 )
-from sharewise.supernet.execution import terms_of
+from sharewise.supernet.executed import weights_executed, weights_of_edges
 from sharewise.supernet.recomputation import recomputed
 
 __all__ = ["NETWORKS", "DartsOptions", "DartsSupernet", "Macro", "SharedCell", "check_macro", "plain_network"]
 
-_NO_GATES: Gates = MappingProxyType({})
 _STEMS = ("cifar", "imagenet")
 _SHARINGS = ("disjoint", "entangled")
 
@@ -178,17 +175,6 @@ _WIRING = Wiring(INPUTS, {f"{source}_{target}": (source, target) for source, tar
 _INPUTS = {name: edges for kind in KINDS for name, edges in _WIRING.inputs_of_nodes(f"{kind}_").items()}
 
 
-def _weights(module: nn.Module, gates: Gates = _NO_GATES) -> int:
-    """Weights of all convolutions of a module, of entangled kernels those that are executed."""
-    total = 0
-    for layer in module.modules():
-        if isinstance(layer, SlicedConv2d):
-            total += layer.weight.numel() * layer.kernel.size(gates) ** 2 // layer.kernel.largest**2
-        elif isinstance(layer, nn.Conv2d):
-            total += layer.weight.numel()
-    return total
-
-
 @final
 class SharedCell(nn.Module):
     """A cell that consumes the gates of its 14 edges.
@@ -236,9 +222,8 @@ class SharedCell(nn.Module):
             area: pixels of the inputs, the first of which may be halved on entry.
             area_out: pixels of the output, at which every convolution of an edge works.
         """
-        entry = sum(_weights(layer) for layer in (self.preprocess0, self.preprocess1))
-        parts = [part for mixture in self.edges.values() for part in terms_of(mixture, gates)]
-        return entry * area + sum(_weights(layer, part.gates) for part in parts for layer in part.body) * area_out
+        entry = sum(weights_executed(layer) for layer in (self.preprocess0, self.preprocess1))
+        return entry * area + weights_of_edges(self.edges, gates) * area_out
 
     def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
         """Map the outputs of the cell before the last and of the last one to that of this cell."""

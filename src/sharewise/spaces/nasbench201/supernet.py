@@ -26,6 +26,7 @@ from sharewise.supernet import (
     convolution_layers,
     execute,
 )
+from sharewise.supernet.executed import weights_executed, weights_of_edges
 from sharewise.supernet.recomputation import recomputed
 
 __all__ = ["NETWORKS", "NasBench201Options", "NasBench201Supernet", "SharedCell"]
@@ -179,6 +180,19 @@ class NasBench201Supernet(Supernet):
                 x = recomputed(cell, x, gates=gates) if self.options.recompute else cell(x, gates)
         outputs: Tensor = self.head(x)
         return outputs
+
+    def multiply_accumulates(self, gates: Gates) -> int:
+        """See `Supernet.multiply_accumulates`: in closed form, since nearly every draw is a cell not met before."""
+        _, height, width = self.input_shape
+        total = weights_executed(self.stem) * height * width
+        for index, stage in enumerate(self.stages):
+            if index > 0:
+                height, width = -(-height // 2), -(-width // 2)
+                total += weights_executed(self.reductions[index - 1]) * height * width
+            one, *others = (cell.edges for cell in stage)  # type: ignore[attr-defined]
+            total += (1 + len(others)) * weights_of_edges(one, gates) * height * width
+        classify = self.head[-1]
+        return total + sum(parameter.numel() for parameter in classify.parameters())
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options."""
