@@ -5,7 +5,8 @@ images; 8 layers of the DARTS cells); `--quick` at reduced ones, where a row fai
 of a row run in turn within each round, on one thread, in process CPU seconds; ratios are taken within rounds. Lines are
 medians [quartiles]. A line that falls short begins with FAIL, and the exit code is then 1.
 
-A peer stands here as it is written (`benchmarks/plain`), and once more with channels last.
+A peer stands here as it is written (`benchmarks/plain`), and once more with channels last. With `PEERS=FOLDER` the real
+ones stand beside it, for which the folder has a checkout (`benchmarks/checkouts.py`).
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.checkouts import checkouts, real
 from benchmarks.plain import Peer, darts
 from benchmarks.search_step import images, resident
 from benchmarks.table.exact import same_gradients
 from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
-from benchmarks.table.steps import LAST, OURS, WRITTEN
+from benchmarks.table.steps import FORMATS, LAST, OURS, WRITTEN
 from sharewise.engine import SearchState, numerics, prepare, stream, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -25,7 +26,7 @@ from sharewise.spaces import load
 __all__ = ["ROWS"]
 
 PARTS = {"darts": 1, "pc-darts": 4}
-LAYOUTS = {WRITTEN: torch.contiguous_format, LAST: torch.channels_last}
+REPOSITORIES = {"darts": "darts", "pc-darts": "PC-DARTS"}
 
 
 def _state(method: str, channels: int, layers: int, batch: int, side: int) -> SearchState:
@@ -43,15 +44,22 @@ def _side(method: str, side: str, size: Size) -> Step:
     state = _state(method, size.channels, size.layers, batch, size.side)
     if side == OURS:
         return lambda: weight_step(state)
-    peer = darts.peer(size.channels, size.layers, PARTS[method])
-    peer.network.to(memory_format=LAYOUTS[side])  # type: ignore[call-overload]
+    others = real(side, size.channels, size.layers)
+    peer = others[side] if others else darts.peer(size.channels, size.layers, PARTS[method])
+    layout = FORMATS.get(side, torch.contiguous_format)
+    peer.network.to(memory_format=layout)  # type: ignore[call-overload]
     one = state.next_batch("weights")
-    x = one.inputs.contiguous(memory_format=LAYOUTS[side])
+    x = one.inputs.contiguous(memory_format=layout)
     return lambda: peer.weight_step(x, one.targets)
 
 
 def _steps(method: str, size: Size) -> Mapping[str, Step]:
-    return {side: _side(method, side, size) for side in (OURS, WRITTEN, LAST)}
+    return {side: _side(method, side, size) for side in (OURS, WRITTEN, LAST, *_real(method))}
+
+
+def _real(method: str) -> list[str]:
+    """The repository of a method, where there is a checkout."""
+    return [name for name in checkouts() if name == REPOSITORIES[method]]
 
 
 def _rows(peer: Peer) -> Sequence[Tensor]:
@@ -59,10 +67,12 @@ def _rows(peer: Peer) -> Sequence[Tensor]:
     return found + [torch.softmax(part, -1) for inputs in peer.theta[2:] for part in inputs.split([2, 3, 4, 5])]
 
 
-def _same(parts: int) -> float:
+def _same(method: str) -> float:
+    parts = PARTS[method]
     options = {"channels": 4, "layers": 3, "partial": parts, "edge_weights": parts > 1}
     supernet = build_supernet(load("darts"), (3, 8, 8), 10, network=options)
-    return same_gradients(darts.peer(4, 3, parts), supernet, _rows)
+    peers = [darts.peer(4, 3, parts), *(real(name, 4, 3)[name] for name in _real(method))]
+    return max(same_gradients(peer, supernet, _rows) for peer in peers)
 
 
 def added(method: str, side: str, numbers: Sequence[int]) -> int:
@@ -93,11 +103,13 @@ def _memory(method: str) -> Callable[[Size, int], Mapping[str, list[float]]]:
 
 def _pair(method: str, title: str, goals: tuple[float, float | None]) -> tuple[Row, Row]:
     written, last = goals
-    claims = [AtLeast(WRITTEN, written)] + ([] if last is None else [AtLeast(LAST, last)])
+    claims = [AtLeast(side, written) for side in (WRITTEN, REPOSITORIES[method])] + (
+        [] if last is None else [AtLeast(LAST, last)]
+    )
     time = alternating(partial(_steps, method))
     memory = _memory(method)
     return (
-        Row(f"{title}, weight step", time, claims, partial(_same, PARTS[method])),
+        Row(f"{title}, weight step", time, claims, partial(_same, method)),
         Row(f"{title}, memory of a weight step", memory, [AtMost(0.6, WRITTEN)], unit="MiB", factor=2**-20),
     )
 

@@ -1,0 +1,114 @@
+"""Real peers beside their stand-ins, where a folder of checkouts is given: `PEERS=FOLDER make bench`.
+
+A checkout lies in the folder under its repository's name: AutoDL-Projects (D-X-Y), darts (quark0), PC-DARTS
+(yuhuixu1993). Their search networks are built as their scripts build them, on the CPU, and stepped by the loop of the
+stand-ins, so that a row compares networks, not loops. Their code is imported, thus executed: give none that you would
+not run yourself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.plain import Peer
+
+__all__ = ["PEERS", "checkouts", "real"]
+
+PEERS = "PEERS"
+"""The variable of the environment that names the folder."""
+
+_OPTIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+
+
+class _Answering(nn.Module):
+    """A search network that holds its architecture parameters beside its weights, as a stand-in does."""
+
+    def __init__(self, network: nn.Module, scores: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.network, self.scores = network, scores
+
+    def forward(self, x: Tensor, *theta: Tensor) -> Tensor:
+        """Class scores; θ is what the network holds itself."""
+        return self.scores(self.network(x))
+
+
+def _autodl(folder: Path, channels: int, cells: int) -> Peer:
+    with _imported(folder, "xautodl.models.cell_searchs.search_model_darts") as module:
+        network = module.TinyNetworkDarts(channels, cells, 4, 10, _OPTIONS, False, False)
+    theta = network._parameters.pop("arch_parameters")
+    network.__dict__["arch_parameters"] = theta  # which its script gives to an optimiser of its own
+    inner = [cell for index, cell in enumerate(network.cells) if index not in (cells, 2 * cells + 1)]
+    between = [network.cells[index] for index in (cells, 2 * cells + 1)]
+    own = [p for part in (network.stem, network.lastact, network.classifier) for p in part.parameters()]
+    own += [p for cell in inner for name, p in cell.named_parameters() if not name.endswith("bias")]
+    own += [p for block in between for p in block.parameters()]
+    return Peer(_Answering(network, lambda answer: answer[1]), [theta], own)
+
+
+def _darts(folder: Path, channels: int, layers: int) -> Peer:
+    where = folder / "cnn" if (folder / "cnn").is_dir() else folder
+    with _imported(where, "model_search") as module:
+        network = module.Network(channels, 10, layers, nn.CrossEntropyLoss())
+    return Peer(_Answering(network, lambda scores: scores), network.arch_parameters())
+
+
+_REPOSITORIES: Mapping[str, Callable[[Path, int, int], Peer]] = {
+    "AutoDL-Projects": _autodl,
+    "darts": _darts,
+    "PC-DARTS": _darts,
+}
+
+
+def checkouts() -> dict[str, Path]:
+    """The repositories of the folder that are known here, by name; none without the variable.
+
+    Raises:
+        SystemExit: when the folder holds none of them.
+    """
+    given = os.environ.get(PEERS)
+    if not given:
+        return {}
+    found = {name: Path(given) / name for name in _REPOSITORIES if (Path(given) / name).is_dir()}
+    if not found:
+        raise SystemExit(f"{PEERS}={given} holds no checkout of {', '.join(_REPOSITORIES)}")
+    return found
+
+
+def real(name: str, channels: int, depth: int) -> dict[str, Peer]:
+    """The peer of a checkout under its name, if there is one.
+
+    Args:
+        name: of the repository.
+        channels: C.
+        depth: cells a stage, or layers.
+    """
+    folder = checkouts().get(name)
+    return {} if folder is None else {name: _REPOSITORIES[name](folder, channels, depth)}
+
+
+@contextmanager
+def _imported(folder: Path, module: str) -> Iterator[Any]:
+    """A module of a checkout, whose other modules are forgotten afterwards, since two have the same names.
+
+    Within the block nothing is moved to a CUDA device: these networks put their architecture parameters there.
+    """
+    before, cuda = set(sys.modules), torch.Tensor.cuda
+    sys.path.insert(0, str(folder.resolve()))
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    try:
+        yield import_module(module)
+    finally:
+        torch.Tensor.cuda = cuda  # type: ignore[method-assign]
+        sys.path.remove(str(folder.resolve()))
+        for name in set(sys.modules) - before:
+            if str(folder.resolve()) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
