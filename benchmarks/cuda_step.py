@@ -1,8 +1,10 @@
 """What one search step costs on a CUDA device: darts, gdas and spos on the full-size NAS-Bench-201 supernet.
 
 Supernet of 16 channels and 5 cells a stage, random 32×32 images, beside the weight step of the extracted plain network
-and its largest one (all 3×3 convolutions). All sides run in turn within each round; times are wall milliseconds between
-two synchronisations around a block of steps, medians over rounds with the quartiles, in float32 and in bfloat16.
+and its largest one (all 3×3 convolutions). Weight steps whose active options never change are measured once more with
+forward and backward pass as one CUDA graph, after a check in float64 that both leave the same weights. All sides run in
+turn within each round; times are wall milliseconds between two synchronisations around a block of steps, medians over
+rounds with the quartiles, in float32 and in bfloat16.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import json
 import platform
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
+from benchmarks.captured import CapturedPass, captured_step, largest_difference
 from benchmarks.search_step import images
 from sharewise.data import Dataset
 from sharewise.engine import SearchState, architecture_step, numerics, prepare, stream, weight_step
@@ -57,6 +61,11 @@ def measure(rounds: int, steps: int, batch: int, network: dict[str, int], precis
         sides[f"{method}: weight step"] = (state, weight_step)
         if state.recipe.level.learns:
             sides[f"{method}: architecture step"] = (state, architecture_step)
+    passes: dict[int, CapturedPass] = {}
+    captured = partial(captured_step, passes=passes)
+    whole = plain_state(precision, data, batch, network)
+    sides["largest plain network: weight step, captured"] = (whole, captured)
+    sides["darts: weight step, captured"] = (search_state("darts", precision, data, batch, network), captured)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for index in range(rounds + 1):
         for name, (state, step) in sides.items():
@@ -95,13 +104,18 @@ def main(arguments: list[str] | None = None) -> int:
         "python": platform.python_version(),
         **vars(options),
     }
+    torch.backends.cudnn.deterministic = True
+    one, two = (search_state("darts", "float64", images(64), 16, {"channels": 4, "cells": 1}) for _ in range(2))
+    result["largest difference of captured steps in float64"] = difference = largest_difference(one, two)
+    print(f"captured and plain steps of darts in float64 differ by at most {difference:.1e} in any weight")
+    torch.backends.cudnn.deterministic = False
     for precision in ("float32", "bfloat16"):
         result[precision] = measure(options.rounds, options.steps, options.batch, network, precision)
         print(f"{precision}, n = {options.rounds} rounds of {options.steps} steps of {options.batch} images")
         for name, row in result[precision].items():
             low, high = row["quartiles"]
             rate = row["images per second"]
-            print(f"  {name:40s} {row['milliseconds']:8.2f} ms [{low:.2f}, {high:.2f}]  {rate:9.0f} images/s")
+            print(f"  {name:46s} {row['milliseconds']:8.2f} ms [{low:.2f}, {high:.2f}]  {rate:9.0f} images/s")
     print(json.dumps(result))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,15 @@ def test_what_a_thread_of_the_device_computes_again_sees_the_gates_of_its_forwar
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=1e-12, atol=1e-12)
+
+
+def test_a_captured_step_moves_weights_as_a_plain_one() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    try:
+        from benchmarks.captured import largest_difference
+    finally:
+        sys.path.pop(0)
+    plain, captured = (state_of("darts", "cuda", "float64") for _ in range(2))
+    for state in (plain, captured):
+        state.supernet.train()
+    assert largest_difference(plain, captured) < 1e-10

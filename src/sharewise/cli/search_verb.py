@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from sharewise.cli.going_on import repeatable
@@ -112,6 +113,9 @@ def execute(parser: Parser, words: list[str]) -> int:
         screen.print(_in_table(result["table"]), markup=False)
     show_course(screen, result)
     show_remarks(screen, result.get("remarks", []))
+    offer = json.loads(folder.environment.read_text(encoding="utf-8")).get("bfloat16", "")
+    if "--precision" in offer:
+        screen.print(offer, markup=False)
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from sharewise.data.sources import SOURCES, locate
 from sharewise.errors import SharewiseError
 from sharewise.run.environment import environment
+from sharewise.run.precision import measured
 
 __all__ = ["EXTRAS", "examine"]
 
@@ -60,7 +61,7 @@ def _threads() -> dict[str, Any]:
     before = torch.get_num_threads()
     try:
         cores = os.cpu_count() or 1
-        times = {count: _milliseconds(count, torch.float32) for count in dict.fromkeys((1, cores))}
+        times = {count: _milliseconds(count) for count in dict.fromkeys((1, cores))}
     finally:
         torch.set_num_threads(before)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -68,19 +69,15 @@ def _threads() -> dict[str, Any]:
 
 
 def _precision() -> dict[str, Any]:
-    """The same convolution in float32 and in bfloat16, which pays on some processors and loses fourfold on others."""
-    before = torch.get_num_threads()
-    try:
-        plain, mixed = (_milliseconds(1, dtype) for dtype in (torch.float32, torch.bfloat16))
-    finally:
-        torch.set_num_threads(before)
-    return {"float32": plain, "bfloat16": mixed, "pays": "bfloat16" if mixed < 0.9 * plain else "float32"}
+    """A small block in float32 and in bfloat16, which pays on some processors and loses fourfold on others."""
+    found = measured()
+    return {**found, "pays": "bfloat16" if found["bfloat16"] < 0.9 * found["float32"] else "float32"}
 
 
-def _milliseconds(threads: int, dtype: torch.dtype) -> float:
+def _milliseconds(threads: int) -> float:
     torch.set_num_threads(threads)
-    x = torch.ones(32, 16, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    weight, taken = torch.ones(16, 16, 3, 3, dtype=dtype), []
+    x = torch.ones(32, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    weight, taken = torch.ones(16, 16, 3, 3), []
     for _ in range(_ROUNDS):
         began = time.perf_counter()
         F.conv2d(x, weight, padding=1)

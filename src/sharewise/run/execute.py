@@ -21,6 +21,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import record_to, stopping_together
 from sharewise.run.place import Keep
+from sharewise.run.precision import offered
 from sharewise.run.threads import Threads, on_threads
 
 __all__ = ["Record", "described", "execute"]
@@ -110,6 +111,7 @@ def _facts(state: SearchState, record: Record) -> dict[str, Any]:
     return {
         **environment(state.numerics.device),
         "threads chosen": record.threads.why,
+        **offered(state),
         "processes": state.numerics.ranks.world,
         **{f"data {key}": value for key, value in state.data.dataset.provenance.items()},
     }
