@@ -1,7 +1,7 @@
 """The forward and backward pass of a weight step as one CUDA graph, where the active options never change.
 
-A graph is launched at once, where a step of a small network waits for the launches of thousands of kernels. Gates, images
-and targets are copied into the tensors that the graph reads; the draw, clipping and the optimiser stay outside of it.
+A graph is launched at once, where a step of a small network waits for the launches of thousands of kernels. Gates,
+images and targets are copied into the tensors that the graph reads; the draw, clipping and the optimiser stay outside.
 """
 
 from __future__ import annotations

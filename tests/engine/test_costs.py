@@ -182,3 +182,20 @@ def test_latency_is_measured() -> None:
 def test_the_price_list_is_found_for_every_mixture() -> None:
     supernet = make(*NETWORKS[0])
     assert sum(isinstance(m, MixedOperation) for m in supernet.modules()) == 6 * 3 * 2
+
+
+@pytest.mark.parametrize("side", [8, 9])
+@pytest.mark.parametrize(
+    "network", [{}, {"sharing": "entangled"}, {"partial": 2}, {"edge_weights": True}], ids=lambda n: str([*n][:1])
+)
+def test_the_closed_form_of_nasbench201_is_what_a_trace_counts(network: dict[str, Any], side: int) -> None:
+    """Of a mixture, of any options, and where nothing is active."""
+    shape, rng = (3, side, side), np.random.default_rng(0)
+    supernet = make("nasbench201", shape, {"channels": 4, "cells": 2, **network})
+    costs, decisions = SupernetCost(supernet, shape), supernet.relaxation.decisions
+    some = {d.name: tuple(np.flatnonzero(rng.random(d.size) < 0.5).tolist()) for d in decisions}
+    everything = {d.name: tuple(range(d.size)) for d in decisions}
+    for active in (everything, some, dict.fromkeys(everything, (0,))):
+        gates = {d.name: Gate(torch.ones(d.size), active[d.name]) for d in decisions}
+        traced = sum(costs._traced(tuple(active[d.name] for d in decisions)).values())
+        assert supernet.multiply_accumulates(gates) == costs.of(gates) == traced
