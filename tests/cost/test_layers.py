@@ -181,12 +181,12 @@ def test_penalties_pull_the_expected_cost_on_conditional_and_entangled_spaces(sp
     assert abs(float(expected.detach()) + 1 - np.mean(total)) < 5 * error + 1e-6
 
 
-@pytest.mark.parametrize("space", ["elastic", "normed", "nasbench201", "conv-macro", "toy-two-inputs"])
+@pytest.mark.parametrize("space", ["elastic", "normed", "conv-macro", "toy-two-inputs"])
 def test_charging_traces_nothing_after_its_tables_are_built_and_remembers_little(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = (sw.data.load("digits", image_size=12) if space == "conv-macro" else sw.data.digits()).limited(64, seed=0)
-    network = {"nasbench201": {"channels": 2, "cells": 1}, "conv-macro": {"divisor": 8}}.get(space, {})
+    network = {"divisor": 8} if space == "conv-macro" else {}
     own = space in OWN
     supernet = OWN[space]() if own else build_supernet(load(space), data.input_shape, 10, network=network)
     costs, rng = SupernetCost(supernet, data.input_shape), np.random.default_rng(0)

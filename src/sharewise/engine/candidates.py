@@ -98,9 +98,7 @@ def _forked(score: _Score, shares: Sequence[Sequence[Gates]]) -> Iterator[list[C
     try:
         for share in shares:
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_score_all, args=(score, share, theirs, [ours, *ends]), daemon=True
-            )
+            process = context.Process(target=_score_all, args=(score, share, theirs, [ours, *ends]), daemon=True)
             with warnings.catch_warnings():
                 # Newer Pythons warn of locks of other threads: a child here takes none, and ends without cleaning up.
                 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
