@@ -242,7 +242,7 @@ ROWS = (
         _same_gradients,
     ),
     Row(
-        "DARTS, weight step beside the limit of the machine",
+        "limit of the machine, beside a weight step of DARTS",
         _limit,
         [AtMost(1 / 0.37, FASTEST)],
         unit="CPU ms for 10⁹ operations",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
 from sharewise.cli import main
+from sharewise.engine import SearchState, numerics
 from sharewise.run import precision
-from sharewise.run.precision import measured, words
+from sharewise.run.precision import measured, offered, words
 
 
 def test_a_run_of_large_steps_tells_what_it_measured_and_stays_as_it_was_asked_for(
@@ -29,8 +32,8 @@ def test_a_run_of_large_steps_tells_what_it_measured_and_stays_as_it_was_asked_f
     assert told in (tmp_path / "large/report.html").read_text()
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["state"] for name in ("small", "large")]
     assert str(states[0]["supernet"]) == str(states[1]["supernet"])
-    assert main([*asked, "--precision", "float64", "--out", str(tmp_path / "double")]) == 0
-    assert "bfloat16" not in json.loads((tmp_path / "double/environment.json").read_text())
+    double = cast("SearchState", SimpleNamespace(numerics=numerics("cpu", "float64")))
+    assert offered(double) == {}
 
 
 def test_bfloat16_is_advised_against_where_it_takes_longer() -> None:
