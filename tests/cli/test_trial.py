@@ -53,6 +53,8 @@ def test_a_trial_says_so_before_it_starts(tmp_path: Path, capsys: pytest.Capture
     words += ["--batch-size", "16", "--out", str(tmp_path / "run")]
     assert main(words) == 0
     first = " ".join(capsys.readouterr().out.split())
-    assert first.startswith("a trial of 2 steps chooses among few architectures: --candidates 10 (the method's own: 100)")
+    assert first.startswith(
+        "a trial of 2 steps chooses among few architectures: --candidates 10 (the method's own: 100)"
+    )
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert "of 10 sampled architectures" in result["selection"]["rule"]

@@ -47,5 +47,7 @@ def trial_in_words(max_steps: int, recipe: Sequence[Field], few: Mapping[str, in
         few: as `small_selection` found them.
     """
     own = {field.name: field.default for field in recipe}
-    told = ", ".join(f"--{name.replace('_', '-')} {value} (the method's own: {own[name]})" for name, value in few.items())
+    told = ", ".join(
+        f"--{name.replace('_', '-')} {value} (the method's own: {own[name]})" for name, value in few.items()
+    )
     return f"a trial of {max_steps} steps chooses among few architectures: {told}; what is said explicitly is kept"
