@@ -148,7 +148,9 @@ def test_blocks_of_a_model_of_ones_own_are_computed_again(block: bool) -> None:
     for flag in (False, True):
         supernet = own(recompute=flag)
         gates, calls = gates_of(supernet, single=False), list[int]()
-        supernet.executed()[0].get_submodule("1.0.linear").register_forward_hook(lambda *_: calls.append(0))
+        supernet.executed()[0].get_submodule("1.0.linear").register_forward_hook(
+            lambda *_, calls=calls: calls.append(0)
+        )
         torch.manual_seed(1)
         x = torch.randn(4, 5)
         if block:
