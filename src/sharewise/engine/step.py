@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,11 @@ __all__ = [
 ]
 
 
-Aim = Callable[[Any, slice], Tensor]
-"""From the outputs for some rows of a batch, and which rows these are, to their mean loss."""
+class Aim(Protocol):
+    """From the outputs for some rows of a batch, and which rows these are, to their mean loss."""
+
+    def __call__(self, outputs: Any, rows: slice) -> Tensor:
+        """The mean loss, with its graph."""
 
 
 def weight_step(
