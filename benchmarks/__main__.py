@@ -11,6 +11,7 @@ NAMES = (
     "table_formats",
     "entanglement",
     "elastic_step",
+    "macro_step",
     "charging",
     "forecast",
     "partial_memory",

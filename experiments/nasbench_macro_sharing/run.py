@@ -1,7 +1,7 @@
 """Supernets of NAS-Bench-Macro on CIFAR-10, appraised with the table of the benchmark.
 
-Every search is a run folder of sharewise below `--out`, and every appraisal a folder beside them: what is finished is
-skipped, what was cut off goes on. Usage, from anywhere; a part of the design is a balanced one (seed 0 first)::
+The searches are a study of sharewise below `--out`, whose seed 0 comes first, and every appraisal is a folder beside
+it: what is finished is skipped, what was cut off goes on. Usage, from anywhere::
 
     SHAREWISE_DATA=FOLDER nohup nice -n 19 python experiments/nasbench_macro_sharing/run.py >> queue.log 2>&1 &
 """
@@ -13,9 +13,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 import yaml
@@ -28,28 +27,20 @@ from sharewise.oracle.table import Table, open_table
 HERE = Path(__file__).resolve().parent
 
 
-@final
-@dataclass(frozen=True)
-class Plan:
-    """One supernet of the design.
-
-    Args:
-        method: key of `methods` in the configuration.
-        seed: of the run.
-    """
-
-    method: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Also the name of its folder."""
-        return f"{self.method}-seed{self.seed}"
-
-
-def all_plans(config: Mapping[str, Any]) -> list[Plan]:
-    """Every supernet: seed 0 of everything first, so that a part of them is balanced."""
-    return [Plan(method, seed) for seed in config["seeds"] for method in config["methods"]]
+def plan_of(config: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
+    """The plan of the study: every method for its own epochs, judged by nothing that the appraisal does not know."""
+    data = {name: value for name, value in config["data"].items() if name in ("image_size", "train_examples")}
+    data |= {"path": str(data_root / config["data"]["folder"])} if "folder" in config["data"] else {}
+    return {
+        "title": "supernets of NAS-Bench-Macro",
+        "methods": [{"method": name, "options": own} for name, own in config["methods"].items()],
+        "options": config["options"],
+        "spaces": [{"space": config["space"], "network": config["network"]}],
+        "data": [{"data": config["data"]["name"], **data}],
+        "seeds": config["seeds"],
+        "device": "cpu",
+        "checkpoint_every": config["checkpoint_every"],
+    }
 
 
 def table_of(config: Mapping[str, Any], out: Path, data_root: Path) -> Table:
@@ -59,32 +50,6 @@ def table_of(config: Mapping[str, Any], out: Path, data_root: Path) -> Table:
         out.mkdir(parents=True, exist_ok=True)
         import_benchmark(data_root / config["table"]["folder"], path)
     return open_table(path)
-
-
-def search(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> None:
-    """Train one supernet, or go on with it."""
-    from sharewise.run.configuration import SearchConfiguration, from_mapping
-
-    folder, data = out / "runs" / plan.name, config["data"]
-    if (folder / "result.json").exists():
-        return
-    values = {
-        "space": config["space"],
-        "method": plan.method,
-        "data": data["name"],
-        "data_path": str(data_root / data["folder"]) if "folder" in data else None,
-        "network": config["network"],
-        "recipe": {**config["options"], **config["methods"][plan.method]},
-        "seed": plan.seed,
-        "device": "cpu",
-        "gap_examples": 0,
-        "checkpoint_every": config["checkpoint_every"],
-        "threads": 1,
-        **{name: data[name] for name in ("image_size", "train_examples") if name in data},
-    }
-    chosen = from_mapping("search", values)
-    assert isinstance(chosen, SearchConfiguration)
-    chosen.execute(folder, resume=(folder / "config.yaml").exists())
 
 
 def appraise(config: Mapping[str, Any], method: str, runs: Sequence[Path], out: Path, table: Table) -> dict[str, Any]:
@@ -108,20 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         required=root is None,
         help="folder that holds cifar10 and nasbench_macro; by default $SHAREWISE_DATA",
     )
-    options.add_argument("--only", type=int, help="so many searches at most")
+    options.add_argument("--only", type=int, help="so many seeds at most")
+    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--results", type=Path, default=HERE / "results.json", help="file that is written")
     chosen = options.parse_args(arguments)
     torch.set_num_threads(1)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
-    for plan in all_plans(config)[: chosen.only]:
-        search(config, plan, chosen.out, chosen.data_root)
-        print(plan.name, flush=True)
+    config["seeds"] = config["seeds"][: chosen.only]
+    study = chosen.out / f"study-{len(config['seeds'])}"
+    print(sw.study(plan_of(config, chosen.data_root), out=study, jobs=chosen.jobs), flush=True)
     table, answers = table_of(config, chosen.out, chosen.data_root), {}
     for method in config["methods"]:
-        folders = [chosen.out / "runs" / p.name for p in all_plans(config)[: chosen.only] if p.method == method]
-        if folders:
-            answers[method] = appraise(config, method, folders, chosen.out, table)
-            print(f"{method}: {answers[method]['verdict']}", flush=True)
+        folders = [study / "runs" / f"{method}-seed{seed}" for seed in config["seeds"]]
+        answers[method] = appraise(config, method, folders, chosen.out, table)
+        print(f"{method}: {answers[method]['verdict']}", flush=True)
     with replacing(chosen.results) as temporary:
         temporary.write_text(json.dumps({"config": config, "answers": answers}, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -142,7 +142,7 @@ def test_attention_trains_the_extreme_of_its_bin(best: bool, pick: object) -> No
     attention = state.recipe.level.attention  # type: ignore[attr-defined]
     losses: dict[tuple[int, ...], float] = {}
 
-    def loss_of(outputs: Tensor) -> Tensor:
+    def aim(outputs: Tensor, rows: slice) -> Tensor:
         loss = outputs.square().mean() + target
         losses[key] = float(loss.detach())
         return loss
@@ -154,7 +154,7 @@ def test_attention_trains_the_extreme_of_its_bin(best: bool, pick: object) -> No
         key = tuple(options(given[1]).values())
 
     hook = state.supernet.register_forward_pre_hook(remember)
-    chosen = attention.chosen(state, batch, drawn(state)[1], loss_of)
+    chosen = attention.chosen(state, batch, drawn(state)[1], aim)
     hook.remove()
     assert len(losses) == 3
     assert losses[tuple(options(chosen).values())] == pick(losses.values())  # type: ignore[operator]

@@ -155,3 +155,25 @@ def test_weights_that_move_are_evaluated_every_time() -> None:
             for parameter in state.supernet.parameters():
                 parameter.mul_(1.5)
         assert score(gates) != first
+
+
+@pytest.mark.parametrize(("space", "normed"), [("conv-macro", False), ("nasbench201", True)])
+def test_statistics_are_estimated_again_where_there_are_some(
+    space: str, normed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = {"divisor": 8, "dropout": 0.0} if space == "conv-macro" else SMALL
+    data = sw.data.digits().limited(96, seed=0).resized(12)
+    recipe = sw.methods.spos(candidates=1, batch_size=32)
+    state = sw.search(space, recipe, data, network=network, max_steps=1, device="cpu", gap_examples=0).state
+    sizes, forward = list[int](), state.supernet.forward
+
+    def counted(inputs: torch.Tensor, gates: Any) -> Any:
+        sizes.append(len(inputs))
+        return forward(inputs, gates)
+
+    monkeypatch.setattr(state.supernet, "forward", counted)
+    before = state.ledger.entries["selection"].multiply_accumulates
+    [found] = scores(state, RecalibratedStatistics(1), [state.distribution.sample(torch.Generator())], still=True)
+    assert found["examples"] == sum(sizes[normed:])
+    assert len(sizes) == (2 if normed else 1), "batches"
+    assert state.ledger.entries["selection"].multiply_accumulates > before

@@ -13,6 +13,7 @@ import yaml
 from sharewise.methods import build
 from sharewise.oracle.draft import Draft, write_table
 from sharewise.oracle.quantity import Key
+from sharewise.studies.plan import StudyPlan
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "nasbench_macro_sharing"
 
@@ -37,9 +38,9 @@ def config() -> dict[str, Any]:
 
 
 def test_the_design_is_balanced(running: ModuleType, config: dict[str, Any]) -> None:
-    plans = running.all_plans(config)
-    assert len(plans) == len({plan.name for plan in plans}) == 10
-    assert [plan.seed for plan in plans] == sorted(plan.seed for plan in plans)
+    cells = StudyPlan.from_plain(running.plan_of(config, Path("data"))).cells()
+    assert len(cells) == 10
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     paths = {"fairnas": 3, "spos": 1}
     trained = {
         name: build(name, {**config["options"], **own}).epochs * paths[name] for name, own in config["methods"].items()
@@ -64,7 +65,7 @@ def test_it_runs_goes_on_and_is_appraised(running: ModuleType, config: dict[str,
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["answers"]) == {"fairnas", "spos"}
     assert results["answers"]["fairnas"]["document"]["n"] == 5
-    history = (tmp_path / "runs" / "spos-seed0" / "metrics.jsonl").read_bytes()
+    history = (tmp_path / "study-1" / "runs" / "spos-seed0" / "metrics.jsonl").read_bytes()
     assert running.main(words) == 0  # what is finished is skipped
-    assert (tmp_path / "runs" / "spos-seed0" / "metrics.jsonl").read_bytes() == history
+    assert (tmp_path / "study-1" / "runs" / "spos-seed0" / "metrics.jsonl").read_bytes() == history
     assert json.loads((tmp_path / "results.json").read_text())["answers"] == results["answers"]

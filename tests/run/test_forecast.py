@@ -53,6 +53,13 @@ def test_steps_enough_are_made_for_the_tables_of_prices_also_where_epochs_are_sh
     assert foresee(search).made == _MADE + 1, "one of them closes an epoch"
 
 
+def test_a_run_that_ends_within_an_epoch_is_foreseen() -> None:
+    data = sw.data.digits().limited(96, seed=0)
+    recipe = sw.methods.spos(epochs=1, batch_size=8, candidates=2)
+    found = foresee(Search(load("toy-separable-cell"), recipe, data, replace(SETTING, max_steps=3)))
+    assert (found.steps, found.made) == (3, 3), "the last one closes what there is of an epoch"
+
+
 def evolved(state: SearchState, target: Encoding) -> list[float]:
     """The likeness to a target of all architectures of an evolution for it, of which few are told how like they are."""
     alike, truth = _Alike([]), list[float]()

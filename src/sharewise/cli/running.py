@@ -23,6 +23,7 @@ from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.own import named as own_named
 from sharewise.cli.own import space_named
 from sharewise.cli.parser import Parser
+from sharewise.cli.trial import small_selection, trial_in_words
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name
 from sharewise.files import read_bytes
@@ -83,6 +84,7 @@ class Request:
         extension: what a run that has ended shall go on by.
         many: several seeds, and how what they find is retrained; `None` for one search or training.
         jobs: of one search, candidates of its selection at a time; `None` for one per core.
+        note: what the user should know before it starts, in one line, if anything.
     """
 
     def __init__(
@@ -98,9 +100,10 @@ class Request:
         extension: Extension | None = None,
         many: Many | None = None,
         jobs: int | None = None,
+        note: str = "",
     ) -> None:
         self.configuration, self.out, self.dry_run = configuration, out, dry_run
-        self.extension, self.many, self.jobs = extension, many, jobs
+        self.extension, self.many, self.jobs, self.note = extension, many, jobs, note
         self.resume, self.print_config, self.as_json, self.tensorboard = resume, print_config, as_json, tensorboard
 
     def show_config(self) -> None:
@@ -175,6 +178,9 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     elif chosen := given(namespace, sizes):
         asked["space"] = with_options(str(values["space"]), chosen)
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
+    few = small_selection(asked.get("max_steps"), recipe, asked.get("recipe") or {}) if command == "search" else {}
+    if few and folder is None:
+        asked["recipe"] = {**(asked.get("recipe") or {}), **few}
     from sharewise.run import from_mapping
 
     if folder is not None:
@@ -192,6 +198,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         extension=extension,
         many=_many(namespace, asked, own) if command == "search" else None,
         jobs=namespace.jobs if command == "search" else None,
+        note=trial_in_words(asked["max_steps"], recipe, few) if few and folder is None else "",
     )
 
 

@@ -83,6 +83,8 @@ def execute(parser: Parser, words: list[str]) -> int:
     configuration = request.configuration
     assert isinstance(configuration, SearchConfiguration)
     screen = console(quiet=request.as_json)
+    if request.note:
+        screen.print(request.note, markup=False)
     if request.dry_run:
         _show(foresee(configuration.with_latencies().search()), as_json=request.as_json)
         return 0

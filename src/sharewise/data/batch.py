@@ -38,6 +38,11 @@ class Batch(NamedTuple):
         """How many there are, also where this process holds only some of them."""
         return len(self.inputs)
 
+    @property
+    def together(self) -> int:
+        """How many are computed at once, by all processes."""
+        return len(self.inputs)
+
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """Move both tensors to `device`; inputs of floating point become `dtype` where one is given."""
         inputs: Inputs = self.inputs.to(device, non_blocking=True)

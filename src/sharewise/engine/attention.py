@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import torch
-from torch import Tensor
 
 from sharewise.data import Batch
-from sharewise.engine.step import gate_loss
+from sharewise.engine.step import Aim, gate_loss
 from sharewise.engine.widest import narrowest, widest
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
@@ -67,19 +65,19 @@ class Attention:
     def check(self, state: SearchState) -> None:
         """Nothing to refuse: where all networks cost the same there is one bin."""
 
-    def chosen(self, state: SearchState, batch: Batch, drawn: Gates, loss_of: Callable[[Any], Tensor]) -> Gates:
+    def chosen(self, state: SearchState, batch: Batch, drawn: Gates, aim: Aim) -> Gates:
         """The architecture to be trained in place of one that was drawn.
 
         Args:
             state: the search; its weight stream is the source of randomness.
             batch: of the step.
             drawn: gates of a uniformly drawn architecture.
-            loss_of: from outputs to the loss.
+            aim: of the outputs.
         """
         found = self._like(state, drawn)
         if len(found) == 1:
             return found[0]
-        losses = torch.stack([gate_loss(state, batch, gates, "attention", loss_of) for gates in found])
+        losses = torch.stack([gate_loss(state, batch, gates, "attention", aim) for gates in found])
         return found[int(losses.argmin() if self.best else losses.argmax())]
 
     def _like(self, state: SearchState, drawn: Gates) -> list[Gates]:

@@ -126,12 +126,20 @@ class Level(Part):
             )
 
     def check(self, state: SearchState) -> None:
-        """Refuse batches that are too small for a batch norm, and a perturbation of nothing."""
+        """Refuse batches that are too small for a batch norm or for micro-batches, and a perturbation of nothing."""
         if self.perturbation is not None:
             self.perturbation.check(state)
-        for role in self.roles if norms(state.supernet) else ():
+        parts = state.numerics.accumulate
+        for role in self.roles:
             size = state.data.size(role)
-            if min(state.recipe.batch_size, size) < 2:
+            least = 2 if norms(state.supernet) else 1
+            if parts > 1 and min(state.recipe.batch_size, size) < least * parts:
+                raise ConfigurationError(
+                    f"accumulate={parts} cuts a batch of {min(state.recipe.batch_size, size)} examples into micro-"
+                    f"batches of fewer than {least}{', which batch norm needs' if least > 1 else ''}; take fewer of "
+                    "them or a larger batch_size"
+                )
+            if min(state.recipe.batch_size, size) < least:
                 raise ConfigurationError(
                     f"batch norm needs at least 2 examples per batch, but batch_size is {state.recipe.batch_size} and "
                     f"role {role!r} has {size} examples; raise the smaller one"
@@ -267,6 +275,15 @@ class Unrolled(Level):
             raise ConfigurationError(
                 f"level {type(self).__name__} looks one step of stochastic gradient descent ahead, but the weights "
                 f"move by {type(recipe.weights).__name__}; use WeightOptimization"
+            )
+
+    def check(self, state: SearchState) -> None:
+        """As every level; the step that is looked ahead is one of a whole batch."""
+        super().check(state)
+        if state.numerics.accumulate > 1:
+            raise ConfigurationError(
+                f"level {type(self).__name__} differentiates through a step on a whole batch, which micro-batches "
+                f"cannot replace, got accumulate={state.numerics.accumulate}; leave it out, or use level Alternating"
             )
 
     def architecture_step(self, state: SearchState) -> Losses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import final
@@ -30,12 +31,27 @@ class Numerics:
         channels_last: whether image networks store channels innermost, which is faster on tensor cores and
             not slower on CPUs.
         ranks: the processes that share the run.
+        accumulate: micro-batches in which every batch of a step is computed, one after the other, at least 1. Their
+            gradients add up to those of the batch, but for the order of sums; batch norm takes the moments of each
+            micro-batch, and its running statistics move once for each.
     """
 
     device: torch.device
     precision: str = "float32"
     channels_last: bool = True
     ranks: Ranks = ALONE
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ConfigurationError(
+                f"accumulate is a number of micro-batches in which a batch is computed, at least 1, got "
+                f"{self.accumulate}"
+            )
+
+    def micro_batches(self, batch: Batch) -> Iterator[tuple[slice, Batch]]:
+        """What of a batch is computed at once, with the rows that it is of the batch of this process."""
+        return self.ranks.micro_batches(batch, self.accumulate)
 
     @property
     def dtype(self) -> torch.dtype:

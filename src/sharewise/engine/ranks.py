@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from sharewise.data import Batch
+from sharewise.data.columns import Inputs
 from sharewise.data.task import Objective, pooled
 from sharewise.engine.rows import AsOne, Layout, RanksError
 from sharewise.errors import SharewiseError
 
-__all__ = ["ALONE", "BATCH_NORMS", "LedError", "Ranks", "RanksError", "Rows"]
+__all__ = ["ALONE", "BATCH_NORMS", "LedError", "Ranks", "RanksError", "Rows", "split"]
 
 BATCH_NORMS = ("synchronised", "per-rank")
 """Whose moments batch norm takes where several processes share a run."""
@@ -32,21 +33,28 @@ class LedError(SharewiseError):
 
 @final
 class Rows(Batch):
-    """Some examples of a batch, in one of several processes.
+    """Some examples of a batch: those of one of several processes, or of one of several micro-batches.
 
     Args:
         inputs: of these examples.
         targets: likewise.
         whole: examples of the batch.
+        together: examples that all processes compute at once; the whole batch if not given.
     """
 
-    def __new__(cls, inputs: Tensor, targets: Tensor, whole: int) -> Rows:
+    def __new__(cls, inputs: Inputs, targets: Tensor, whole: int, together: int | None = None) -> Rows:
         """Inputs and targets, and how many examples there are elsewhere as well."""
         rows = super().__new__(cls, inputs, targets)
-        rows._whole = whole
+        rows._whole, rows._together = whole, whole if together is None else together
         return rows
 
     _whole: int
+    _together: int
+
+    @property
+    def together(self) -> int:
+        """Of the micro-batch."""
+        return self._together
 
     @property
     def examples(self) -> int:
@@ -90,21 +98,50 @@ class Ranks:
             >>> [Ranks(rank, 2).rows(5) for rank in (0, 1)]
             [slice(0, 2, None), slice(2, 5, None)]
         """
-        return slice(self.rank * size // self.world, (self.rank + 1) * size // self.world)
+        return split(size, self.world)[self.rank]
 
-    def part(self, batch: Batch) -> Batch:
-        """This rank's rows of a batch.
+    def part(self, batch: Batch, parts: int = 1) -> Batch:
+        """This rank's rows of a batch: its rows of every micro-batch, one after the other.
+
+        Args:
+            batch: as one process would see it.
+            parts: micro-batches that it is computed in.
 
         Raises:
-            RanksError: when there are fewer examples than ranks.
+            RanksError: when there are fewer examples in a micro-batch than ranks.
         """
         if self.alone:
             return batch
         whole = len(batch.inputs)
-        if whole < self.world:
-            raise RanksError(f"a batch of {whole} cannot be shared by {self.world} processes; start fewer of them")
-        rows = self.rows(whole)
-        return Rows(batch.inputs[rows], batch.targets[rows], whole)
+        if whole < self.world * parts:
+            shared = f"a batch of {whole}" if parts == 1 else f"a micro-batch of {whole // parts}"
+            raise RanksError(f"{shared} cannot be shared by {self.world} processes; start fewer of them")
+        own = []
+        for some in split(whole, parts):
+            rows = self.rows(some.stop - some.start)
+            place = slice(some.start + rows.start, some.start + rows.stop)
+            own.append(Batch(batch.inputs[place], batch.targets[place]))
+        found = own[0] if parts == 1 else Batch.joined(own)
+        return Rows(found.inputs, found.targets, whole)
+
+    def micro_batches(self, batch: Batch, parts: int) -> Iterator[tuple[slice, Batch]]:
+        """The micro-batches of a batch, each with the rows that it is of what `part` gave.
+
+        Example:
+            >>> batch = Batch(torch.zeros(5, 1), torch.zeros(5))
+            >>> [(rows.start, rows.stop, some.examples) for rows, some in ALONE.micro_batches(batch, 2)]
+            [(0, 2, 5), (2, 5, 5)]
+        """
+        if parts == 1:
+            yield slice(None), batch
+            return
+        start = 0
+        for some in split(batch.examples, parts):
+            together = some.stop - some.start
+            own = self.rows(together)
+            rows = slice(start, start + own.stop - own.start)
+            yield rows, Rows(batch.inputs[rows], batch.targets[rows], batch.examples, together)
+            start = rows.stop
 
     def share(self, batch: Batch) -> float:
         """The fraction of a batch that its rows here are."""
@@ -117,7 +154,7 @@ class Ranks:
             batch: the rows.
             layout: of what the pass draws; see `Layouts`.
         """
-        return nullcontext() if self.alone else AsOne(self, len(batch.inputs), batch.examples, layout)
+        return nullcontext() if self.alone else AsOne(self, len(batch.inputs), batch.together, layout)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over ranks, in place; one message for each type.
@@ -232,6 +269,16 @@ class Ranks:
                 f"process {self.rank} of {self.world} cannot reach the others, of which one has ended ({reason}); "
                 "start all of them again with --resume and the run folder"
             ) from None
+
+
+def split(size: int, parts: int) -> list[slice]:
+    """Rows of micro-batches in order, whose sizes differ by one at most.
+
+    Example:
+        >>> split(5, 2)
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    return [slice(part * size // parts, (part + 1) * size // parts) for part in range(parts)]
 
 
 ALONE = Ranks()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from sharewise.data import Batch, Role
 from sharewise.distribution import Gradient
 from sharewise.engine.attention import Attention
 from sharewise.engine.level import Level, Losses
-from sharewise.engine.step import added, move_weights, taught, weight_draws
+from sharewise.engine.step import Aim, added, move_weights, taught, weight_draws
 from sharewise.engine.teacher import soft_loss
 from sharewise.engine.widest import narrowest, widest
 from sharewise.errors import ConfigurationError
@@ -93,12 +93,12 @@ class Sandwich(Level):
         batch = state.next_batch("weights") if batch is None else batch
         paths = weight_draws(state)
         largest = self._first(state, paths)
-        loss_of = taught(state, batch, [largest])
-        loss, outputs = added(state, batch, largest, loss_of)
+        aim = taught(state, batch, [largest])
+        loss, outputs = added(state, batch, largest, aim)
         if self.distil:
-            loss_of = partial(self._soft, state, outputs.detach())
-        for gates in self._others(state, batch, paths, loss_of):
-            added(state, batch, gates, loss_of)
+            aim = partial(self._softly, state, torch.cat([some.detach() for some in outputs]))
+        for gates in self._others(state, batch, paths, aim):
+            added(state, batch, gates, aim)
         return {"weights_loss": move_weights(state, [loss])}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
@@ -115,17 +115,15 @@ class Sandwich(Level):
     def _last(self, state: SearchState, paths: Sequence[Gates]) -> Gates:
         return narrowest(state.distribution, paths[-1])
 
-    def _others(
-        self, state: SearchState, batch: Batch, paths: Sequence[Gates], loss_of: Callable[[Any], Tensor]
-    ) -> list[Gates]:
+    def _others(self, state: SearchState, batch: Batch, paths: Sequence[Gates], aim: Aim) -> list[Gates]:
         """Those in between, then the smallest."""
         between = list(paths[1:-1])
         if self.attention is not None:
-            between = [self.attention.chosen(state, batch, gates, loss_of) for gates in between]
+            between = [self.attention.chosen(state, batch, gates, aim) for gates in between]
         return [*between, self._last(state, paths)]
 
-    def _soft(self, state: SearchState, teacher: Tensor, outputs: Tensor) -> Tensor:
-        return (_towards if self.soft is None else self.soft)(state, outputs, teacher)
+    def _softly(self, state: SearchState, teacher: Tensor, outputs: Tensor, rows: slice) -> Tensor:
+        return (_towards if self.soft is None else self.soft)(state, outputs, teacher[rows])
 
 
 @final
@@ -144,8 +142,8 @@ class Summed(Level):
         """One step along all drawn paths."""
         batch = state.next_batch("weights") if batch is None else batch
         paths = weight_draws(state)
-        loss_of = taught(state, batch, paths)
-        losses = [added(state, batch, gates, loss_of)[0] for gates in paths]
+        aim = taught(state, batch, paths)
+        losses = [added(state, batch, gates, aim)[0] for gates in paths]
         return {"weights_loss": move_weights(state, losses)}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:

@@ -43,7 +43,8 @@ class Scorer:
         state: of the search.
         policy: which batch-norm statistics to use.
         batches: what to evaluate on.
-        calibration: training batches for the policy, as many as it asks for.
+        calibration: training batches for the policy, as many as it asks for; a supernet without batch norm is not run
+            on them.
         part: of the run to which the cost is charged.
         ledger: which is charged; by default the search's.
 
@@ -77,7 +78,7 @@ class Scorer:
             still: whether the shared weights stand still within the block; if not, every evaluation is made.
         """
         state, alike = self.state, Alike[dict[str, float]]()
-        inputs = [batch.inputs for batch in self.calibration]
+        inputs = [batch.inputs for batch in self._calibration]
         with self.policy.opened(state.supernet) as applied:
 
             def evaluated(gates: Gates) -> dict[str, float]:
@@ -91,9 +92,14 @@ class Scorer:
 
             yield Opened(self, score)
 
+    @property
+    def _calibration(self) -> Sequence[Batch]:
+        """None where there are no statistics that they could move."""
+        return self.calibration if norms(self.state.supernet) else ()
+
     def charge_all(self, gates: Gates) -> None:
         """Enter every pass of an evaluation into the ledger."""
-        for batch in (*self.calibration, *self.batches):
+        for batch in (*self._calibration, *self.batches):
             self.charge(gates, len(batch.inputs), EVALUATION)
 
     def gates(self, architecture: Architecture) -> Gates:

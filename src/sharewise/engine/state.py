@@ -189,7 +189,8 @@ class SearchState:
 
     def next_batch(self, role: Role) -> Batch:
         """The next training batch of a role: this process's rows of it."""
-        return self.numerics.ranks.part(self.numerics.arrange(next(self.streams[role])))
+        batch = self.numerics.arrange(next(self.streams[role]))
+        return self.numerics.ranks.part(batch, self.numerics.accumulate)
 
     def evaluation_batches(self, role: Role, limit: int | None = None) -> list[Batch]:
         """The same examples in the same order at every call.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
 __all__ = [
+    "Aim",
     "added",
     "architecture_draws",
     "architecture_step",
@@ -45,6 +46,13 @@ __all__ = [
 ]
 
 
+class Aim(Protocol):
+    """From the outputs for some rows of a batch, and which rows these are, to their mean loss."""
+
+    def __call__(self, outputs: Any, rows: slice) -> Tensor:
+        """The mean loss, with its graph."""
+
+
 def weight_step(
     state: SearchState, batch: Batch | None = None, *, altered: Callable[[Gates, Batch], Gates] | None = None
 ) -> Tensor:
@@ -60,10 +68,9 @@ def weight_step(
     """
     batch = state.next_batch("weights") if batch is None else batch
     paths = weight_draws(state)
-    parts, loss_of = 1 if state.distribution.summed else len(paths), taught(state, batch, paths)
+    parts, aim = 1 if state.distribution.summed else len(paths), taught(state, batch, paths)
     losses = [
-        added(state, batch, gates if altered is None else altered(gates, batch), loss_of, parts=parts)[0]
-        for gates in paths
+        added(state, batch, gates if altered is None else altered(gates, batch), aim, parts=parts)[0] for gates in paths
     ]
     return move_weights(state, losses)
 
@@ -76,29 +83,31 @@ def weight_draws(state: SearchState) -> Sequence[Gates]:
     return paths
 
 
-def added(
-    state: SearchState, batch: Batch, gates: Gates, loss_of: Callable[[Any], Tensor], *, parts: int = 1
-) -> tuple[Tensor, Any]:
-    """Add the gradient of one path to those of w.
+def added(state: SearchState, batch: Batch, gates: Gates, aim: Aim, *, parts: int = 1) -> tuple[Tensor, list[Any]]:
+    """Add the gradient of one path to those of w, micro-batch by micro-batch.
 
     Args:
         state: the search, between `weight_draws` and `move_weights`.
         batch: of examples.
         gates: of the path.
-        loss_of: from the outputs of the supernet to the loss.
+        aim: of the outputs of the supernet.
         parts: of which the gradient is a mean, and this is one.
 
     Returns:
-        What this process adds to the loss, detached, and the outputs.
+        What this process adds to the loss, detached, and the outputs of every micro-batch.
     """
     leaves = leaves_of(state, gates, differentiable=False)
-    loss, outputs = _passed(state, batch, leaves, loss_of)
-    torch.autograd.backward(loss if parts == 1 else loss / parts)
+    losses, outputs = [], []
+    for rows, some in state.numerics.micro_batches(batch):
+        loss, found = _passed(state, some, leaves, partial(aim, rows=rows))
+        torch.autograd.backward(loss if parts == 1 else loss / parts)
+        losses.append(loss.detach())
+        outputs.append(found)
     state.charge("weights", leaves, batch.examples, TRAINING)
-    return loss.detach(), outputs
+    return _sum(losses), outputs
 
 
-def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Callable[[Any], Tensor]:
+def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Aim:
     """The loss of a weight step: towards the targets, and towards a teacher where there is one.
 
     Args:
@@ -107,9 +116,9 @@ def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Callable
         paths: as they were drawn.
     """
     if state.teacher is None:
-        return lambda outputs: state.loss(outputs, batch.targets)
+        return lambda outputs, rows: state.loss(outputs, batch.targets[rows])
     towards = state.teacher.towards(state, batch, widest(state.distribution, paths[0]))
-    return lambda outputs: state.loss(outputs, batch.targets) + towards(outputs)
+    return lambda outputs, rows: state.loss(outputs, batch.targets[rows]) + towards(outputs, rows)
 
 
 def architecture_step(state: SearchState) -> Tensor:
@@ -136,15 +145,16 @@ def architecture_step(state: SearchState) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def gate_loss(
-    state: SearchState, batch: Batch, gates: Gates, part: str, loss_of: Callable[[Any], Tensor] | None = None
-) -> Tensor:
+def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str, aim: Aim | None = None) -> Tensor:
     """The loss of a batch under gates, detached; nothing is touched. Arguments as for `gate_slopes` and `added`."""
     leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
-        loss = _passed(state, batch, leaves, loss_of)[0]
+        losses = [
+            _passed(state, some, leaves, None if aim is None else partial(aim, rows=rows))[0]
+            for rows, some in state.numerics.micro_batches(batch)
+        ]
     state.charge(part, leaves, batch.examples, EVALUATION)
-    return state.numerics.ranks.slopes(loss, {})[0]
+    return state.numerics.ranks.slopes(_sum(losses), {})[0]
 
 
 def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -160,11 +170,15 @@ def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tu
         The loss, detached, and the gradients of those gates that had an effect, by decision name.
     """
     leaves = leaves_of(state, gates, differentiable=True)
-    with frozen_statistics(state.supernet):
-        loss = _loss(state, batch, leaves)
-    slopes = gate_gradients(loss, leaves)
+    losses, slopes = [], dict[str, Tensor]()
+    for _, some in state.numerics.micro_batches(batch):
+        with frozen_statistics(state.supernet):
+            loss = _loss(state, some, leaves)
+        for name, slope in gate_gradients(loss, leaves).items():
+            slopes[name] = slopes[name] + slope if name in slopes else slope
+        losses.append(loss.detach())
     state.charge(part, leaves, batch.examples, state.costs.gate_passes)
-    return state.numerics.ranks.slopes(loss, slopes)
+    return state.numerics.ranks.slopes(_sum(losses), slopes)
 
 
 def joint_step(state: SearchState) -> Tensor:
@@ -180,15 +194,18 @@ def joint_step(state: SearchState) -> Tensor:
     state.weight_optimizer.zero_grad(set_to_none=True)
     losses = []
     with _moving_architecture(state) as paths:
-        loss_of = taught(state, batch, paths)
+        aim = taught(state, batch, paths)
         for gates in paths:
             leaves = leaves_of(state, gates, differentiable=True)
-            loss = _passed(state, batch, leaves, loss_of)[0]
-            torch.autograd.backward(loss / len(paths))
+            parts = []
+            for rows, some in state.numerics.micro_batches(batch):
+                loss = _passed(state, some, leaves, partial(aim, rows=rows))[0]
+                torch.autograd.backward(loss / len(paths))
+                parts.append(loss.detach())
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
             state.numerics.ranks.add_up(list(cotangents.values()))
             state.distribution.pullback(gates, cotangents)
-            losses.append(loss.detach())
+            losses.append(_sum(parts))
             state.charge("weights", leaves, batch.examples, TRAINING)
     return move_weights(state, losses)
 
@@ -330,7 +347,13 @@ def _passed(
     with state.numerics.autocast(), nullcontext() if whole else kept():
         outputs = _forward(state, batch, leaves, network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
-    return loss if ranks.alone else loss * ranks.share(batch), outputs
+    share = ranks.share(batch)
+    return loss if share == 1 else loss * share, outputs
+
+
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    """Of the losses of micro-batches, each of which is its share of the whole."""
+    return losses[0] if len(losses) == 1 else torch.stack(list(losses)).sum()
 
 
 def _called(network: nn.Module, weights: Mapping[str, Tensor], *arguments: Any) -> Any:

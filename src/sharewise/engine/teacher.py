@@ -161,8 +161,8 @@ class Teacher:
                 "level Alternating (darts, gaea-darts, …)"
             )
 
-    def towards(self, state: SearchState, batch: Batch, gates: Gates) -> Callable[[Tensor], Tensor]:
-        """From outputs to λ T² L_soft for one batch, for which the teacher runs once.
+    def towards(self, state: SearchState, batch: Batch, gates: Gates) -> Callable[[Any, slice], Tensor]:
+        """From outputs for some rows to λ T² L_soft, for one batch, for which the teacher runs once.
 
         Args:
             state: the search.
@@ -176,9 +176,9 @@ class Teacher:
         price = state.costs.of(gates) if shared else self._price(batch.inputs)
         state.ledger.charge("teacher", examples=batch.examples, multiply_accumulates=price, passes=EVALUATION)
 
-        def soft(own: Any) -> Tensor:
+        def soft(own: Any, rows: slice) -> Tensor:
             plain = own[0] if isinstance(own, tuple) else own  # beside the answer of an auxiliary head
-            return self.weight * soft_loss(state.task, plain, outputs, self.temperature)
+            return self.weight * soft_loss(state.task, plain, outputs[rows], self.temperature)
 
         return soft
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from sharewise.data import held_out
 from sharewise.distribution import Uniform
 from sharewise.engine import (
+    AdamOptimization,
     Cosine,
+    Optimization,
     Recipe,
     Sandwich,
     WarmUp,
     WeightOptimization,
 )
 from sharewise.errors import ConfigurationError
-from sharewise.methods.registry import method
+from sharewise.methods.registry import method, named
 from sharewise.methods.spos import ranked
 
 __all__ = ["sandwich"]
@@ -26,6 +31,7 @@ def sandwich(
     learning_rate: float = 0.025,
     warm_up: float = 0.014,
     weight_decay: float = 1e-5,
+    optimizer: str = "sgd",
     train_fraction: float = 0.8,
     random_paths: int = 2,
     distillation: bool = True,
@@ -48,6 +54,7 @@ def sandwich(
         learning_rate: of w, at the start of the cosine to zero; 0.1 per 256 examples of a batch.
         warm_up: part of the epochs in which the learning rate rises to it.
         weight_decay: of w.
+        optimizer: of w, `"sgd"` with Nesterov momentum, or `"adam"` and `"adamw"` for transformers.
         train_fraction: of the training examples that train w, in (0, 1); the others rank architectures.
         random_paths: architectures between the largest and the smallest, at least 0.
         distillation: whether they and the smallest learn from the largest; else from the targets (HW-GPT-Bench).
@@ -81,15 +88,19 @@ def sandwich(
     """
     if random_paths < 0:
         raise ConfigurationError(f"random_paths must not be negative, got {random_paths}")
+    movers: dict[str, Callable[..., Optimization]] = {
+        "sgd": partial(WeightOptimization, nesterov=True, gradient_clip=5.0),
+        "adam": AdamOptimization,
+        "adamw": partial(AdamOptimization, decoupled=True),
+    }
+    mover = named("optimizer", optimizer, **movers)
     return Recipe(
         name="sandwich",
         distribution=Uniform(random_paths + 2),
         level=Sandwich(distil=distillation),
         roles=held_out(train_fraction),
         selection=ranked(selection, candidates, population, recalibration_batches, selection_examples),
-        weights=WeightOptimization(
-            WarmUp(Cosine(learning_rate), warm_up), weight_decay=weight_decay, nesterov=True, gradient_clip=5.0
-        ),
+        weights=mover(WarmUp(Cosine(learning_rate), warm_up), weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
         exclude=exclude,

@@ -193,6 +193,7 @@ def setting_of(
     precision: str | torch.dtype = "float32",
     max_steps: int | None = None,
     threads: int | None = None,
+    accumulate: int = 1,
 ) -> Setting:
     """What a run starts from; numbers of numpy are numbers, and torch's devices and types are their names.
 
@@ -205,6 +206,7 @@ def setting_of(
             "precision", str, str(precision).removeprefix("torch.") if isinstance(precision, torch.dtype) else precision
         ),
         optional(whole, "threads", threads),
+        accumulate=whole("accumulate", accumulate),
     )
     steps = None if max_steps is None else whole("max_steps", max_steps)
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)

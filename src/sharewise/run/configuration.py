@@ -75,6 +75,8 @@ class Configuration:
         teacher_temperature: by which its outputs and those that learn are divided.
         batch_norm: of several processes that share a run (torchrun): synchronised, by the moments of the whole batch,
             or per-rank, by those of each process's rows.
+        accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
+            gradients add up to those of the batch, and batch norm takes the moments of each.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
         own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
@@ -97,6 +99,7 @@ class Configuration:
     teacher_weight: float = 1.0
     teacher_temperature: float = 1.0
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    accumulate: int = 1
     space_checksum: str | None = None
     own: OwnFile | None = None
 
@@ -139,7 +142,7 @@ class Configuration:
     @property
     def place(self) -> Place:
         """Where the run computes."""
-        return Place(self.device, self.precision, self.threads, self.batch_norm)
+        return Place(self.device, self.precision, self.threads, self.batch_norm, self.accumulate)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

@@ -38,18 +38,18 @@ def require_step_fits(state: SearchState) -> None:
         ConfigurationError: when what a step keeps is by itself more than there is.
     """
     free = _free(state)
-    inputs = 4 * state.recipe.batch_size * _numbers(state.data.dataset.input_shape)
+    inputs = 4 * _examples(state) * _numbers(state.data.dataset.input_shape)
     if free is None or _HARMLESS * inputs < free:
         return
     needed = step_memory(state)
     if needed is None or _MOST * needed.total <= free:
         return
-    examples, shape = state.recipe.batch_size, state.data.dataset.input_shape
+    examples, shape = _examples(state), state.data.dataset.input_shape
     said = (
         f"a training step needs {needed.total / 1e9:.3g} to {_MOST * needed.total / 1e9:.3g} GB of memory "
         f"({needed.activations / 1e9:.3g} GB at least for activations of {examples} examples of shape {shape}), and "
-        f"{free / 1e9:.3g} GB are free; choose smaller images (--image-size), batches (--batch-size) or networks "
-        "(--channels, --cells)"
+        f"{free / 1e9:.3g} GB are free; choose smaller images (--image-size), batches (--batch-size), "
+        "parts of them (--accumulate) or networks (--channels, --cells)"
     )
     if needed.total > free:
         raise ConfigurationError(said)
@@ -67,11 +67,16 @@ def step_memory(state: SearchState) -> TrainingMemory | None:
     dataset = state.data.dataset
     network = _AtGates(state.supernet, to_device(draws[0], torch.device("meta")))
     try:
-        found = training_memory(network, dataset.input_shape, state.recipe.batch_size, integers=dataset.integers)
+        found = training_memory(network, dataset.input_shape, _examples(state), integers=dataset.integers)
     except (RuntimeError, NotImplementedError):  # what asks a tensor without values for one
         return None
     mixed = state.numerics.precision == "bfloat16"  # which keeps activations in half as many bytes
     return replace(found, activations=found.activations // 2) if mixed else found
+
+
+def _examples(state: SearchState) -> int:
+    """Of a step that are computed at once."""
+    return -(-state.recipe.batch_size // state.numerics.accumulate)
 
 
 def _numbers(shape: Any) -> int:

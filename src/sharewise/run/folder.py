@@ -228,6 +228,12 @@ class RunFolder:
                 f"{self.checkpoint} belongs to a run that learns from a teacher, {content['fingerprint']['teacher']}; "
                 "give that teacher again"
             )
+        if "accumulate" in content["fingerprint"].keys() - identity.fingerprint.keys():
+            parts = content["fingerprint"]["accumulate"]
+            raise CheckpointError(
+                f"{self.checkpoint} belongs to a run that computes a batch in {parts} micro-batches; give accumulate="
+                f"{parts} again"
+            )
         differs = difference(content.get("configuration", {}), asked, edited=False)
         if differs is not None:
             raise CheckpointError(f"{self.checkpoint} belongs to another run: {differs}")

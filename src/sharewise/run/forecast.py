@@ -200,7 +200,9 @@ def _times(state: SearchState, *, architecture: bool, closing: bool, most: int) 
         charges.append(time.perf_counter() - start)
 
     state.charge = timed  # type: ignore[method-assign]
-    wanted = (step for step in range(state.total_steps) if ((step + 1) % state.steps_per_epoch == 0) == closing)
+    last = state.total_steps - 1  # closes an epoch as well, which may be a part of one
+    ends = (step == last or (step + 1) % state.steps_per_epoch == 0 for step in range(state.total_steps))
+    wanted = (step for step, end in enumerate(ends) if end == closing)
     for state.step in islice(wanted, min(most, _MADE)):
         if len(times) >= 2 and sum(times) >= _SECONDS:
             break

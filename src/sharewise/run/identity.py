@@ -89,6 +89,7 @@ def fingerprint(state: SearchState) -> dict[str, str]:
         "seed": str(state.seed),
         "precision": state.numerics.precision,
         "max_steps": str(state.max_steps),
+        **({} if state.numerics.accumulate == 1 else {"accumulate": str(state.numerics.accumulate)}),
         **({} if state.teacher is None or state.teacher.made else {"teacher": state.teacher.describe()}),
     }
 

@@ -32,6 +32,7 @@ class Place:
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         threads: of the CPU; `None` to choose them by the size of a step (`sharewise.run.threads`).
         batch_norm: of several processes that share a run; see `Ranks`.
+        accumulate: micro-batches in which every batch is computed; see `Numerics`.
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -45,6 +46,7 @@ class Place:
     precision: str = "float32"
     threads: int | None = None
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
@@ -60,7 +62,7 @@ class Place:
         device = self.device
         if not ranks.alone and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
             device = f"cuda:{os.environ.get('LOCAL_RANK', ranks.rank)}"
-        return replace(numerics(device, self.precision), ranks=ranks)
+        return replace(numerics(device, self.precision), ranks=ranks, accumulate=self.accumulate)
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -62,6 +62,7 @@ def search(
     device: str = "auto",
     precision: str = "float32",
     threads: int | None = None,
+    accumulate: int = 1,
     max_steps: int | None = None,
     gap_examples: int = 256,
     eigenvalue_every: int = 0,
@@ -88,6 +89,8 @@ def search(
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         threads: of the CPU; by default one, or as many as torch takes where a step is large.
+        accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
+            gradients add up to those of the batch. Batch norm takes the moments of each.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
@@ -127,7 +130,7 @@ def search(
         searched,
         recipe_of(recipe, epochs if begun is None else begun),
         data,
-        setting_of(searched, network, seed, device, precision, max_steps, threads),
+        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),

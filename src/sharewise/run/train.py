@@ -92,6 +92,7 @@ def train(
     device: str = "auto",
     precision: str = "float32",
     threads: int | None = None,
+    accumulate: int = 1,
     max_steps: int | None = None,
     evaluate_on_test: bool = True,
     out: str | Path | None = None,
@@ -119,6 +120,8 @@ def train(
         device: `"auto"`, `"cpu"`, `"cuda"`, …
         precision: `"float32"`, `"float64"` or `"bfloat16"`.
         threads: of the CPU; by default one, or as many as torch takes where a step is large.
+        accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
+            gradients add up to those of the batch. Batch norm takes the moments of each.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.
@@ -156,7 +159,16 @@ def train(
         architecture_of(architecture, searched),
         dataset_of(dataset),
         training_of(training, epochs if begun is None else begun),
-        setting_of(searched, {**wanted, **network_of(searched, network)}, seed, device, precision, max_steps, threads),
+        setting_of(
+            searched,
+            {**wanted, **network_of(searched, network)},
+            seed,
+            device,
+            precision,
+            max_steps,
+            threads,
+            accumulate,
+        ),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),
         partial(teacher_of, teacher),

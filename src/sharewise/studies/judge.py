@@ -238,6 +238,7 @@ class _Trained(Judge):
     def _home(self, configuration: TrainConfiguration) -> Path:
         plain = replace(configuration, device="auto", checkpoint_every=None)
         text = repr(plain).replace(", from_search=None, start='scratch'", "")  # as folders of before were named
+        text = text.replace(", accumulate=1", "")
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _valued(self, trail: Trail, steps: Sequence[Step], failed: Mapping[Path, str]) -> Judged:

@@ -249,7 +249,8 @@ class RecalibratedStatistics(NormPolicy):
         @contextmanager
         def applied(forward: Forward, inputs: Iterable[Tensor]) -> Iterator[None]:
             try:
-                _estimate(layers, forward, inputs)
+                if layers:
+                    _estimate(layers, forward, inputs)
                 yield
             finally:
                 _restore(saved)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, final
@@ -25,7 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
 
-__all__ = ["block", "called_in_block", "follow_again", "host_rng"]
+__all__ = ["block", "called_in_block", "follow_again", "host_rng", "in_present_call"]
 
 _BLOCKS: ContextVar[Mapping[int, Gates]] = ContextVar("gates of open blocks by supernet", default=MappingProxyType({}))
 _PRESENT: ContextVar[_Call | None] = ContextVar("the call that is being executed", default=None)
@@ -59,6 +59,21 @@ def block(supernet: nn.Module, gates: Gates) -> Iterator[None]:
         yield
     finally:
         _BLOCKS.reset(token)
+
+
+def in_present_call() -> Callable[[], AbstractContextManager[None]]:
+    """Makes blocks that belong to the call that is being executed now, for what is executed again after it."""
+    call = _PRESENT.get()
+
+    @contextmanager
+    def present() -> Iterator[None]:
+        token = _PRESENT.set(call)
+        try:
+            yield
+        finally:
+            _PRESENT.reset(token)
+
+    return present
 
 
 @final

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from sharewise.supernet.calibrate import norms
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.twice import expects_second
 
-__all__ = ["recomputed"]
+__all__ = ["again", "recomputed"]
 
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)
@@ -48,16 +50,42 @@ def recomputed(cell: nn.Module, *inputs: Tensor, gates: Gates) -> Tensor:
     References:
         T. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016 (arXiv 1604.06174).
     """
+    y: Tensor = again(cell, cell, *inputs, gates)
+    return y
+
+
+def again(
+    module: nn.Module,
+    run: Callable[..., Any],
+    /,
+    *args: Any,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    **kwargs: Any,
+) -> Any:
+    """What a module computes by a function of its own, as `recomputed`.
+
+    Args:
+        module: whose norms the function moves.
+        run: the function.
+        args: of the function.
+        around: a context for the second computation alone, in which everything is as it is now.
+        kwargs: of the function.
+    """
     if not torch.is_grad_enabled() or expects_second() or _KEPT.get():
-        value: Tensor = cell(*inputs, gates)
-        return value
-    tracking = [layer.track_running_stats for layer in norms(cell)]
+        return run(*args, **kwargs)
+    tracking = [layer.track_running_stats for layer in norms(module)]
+
+    @contextmanager
+    def second() -> Iterator[None]:
+        with ExitStack() as entered:
+            entered.enter_context(around())
+            entered.enter_context(_as_before(module, tracking))
+            yield
 
     def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        return nullcontext(), _as_before(cell, tracking)
+        return nullcontext(), second()
 
-    y: Tensor = checkpoint(cell, *inputs, gates, use_reentrant=False, preserve_rng_state=True, context_fn=contexts)
-    return y
+    return checkpoint(partial(run, **kwargs), *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts)
 
 
 @contextmanager

@@ -36,11 +36,13 @@ class HwGptOptions:
         dropout: probability with which weights of attention are zeroed, in [0, 1).
         published: whether the shared weights are superposed as the authors of TangleNAS do, who scale a dimension where
             it is written and where it is read, or once (default).
+        recompute: whether layers are computed a second time in the backward pass instead of kept, for less memory.
     """
 
     head_size: int = 64
     dropout: float = 0.0
     published: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.head_size < 4 or self.head_size % 4:

@@ -38,10 +38,12 @@ class LanguageModelOptions:
         dropout: probability with which weights of attention, outputs of layers and embeddings are zeroed, in [0, 1);
             0.2 in the paper.
         bias: whether linear layers and norms have biases, as GPT-2 has and the authors' networks have not.
+        recompute: whether layers are computed a second time in the backward pass instead of kept, for less memory.
     """
 
     dropout: float = 0.2
     bias: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:

@@ -35,12 +35,14 @@ class MobileNetOptions:
             as the authors have it, or the centre alone.
         published: whether the shared weights are superposed as in TangleNAS, which scales a channel where it is written
             and where it is read, or once (default).
+        recompute: whether blocks are computed a second time in the backward pass instead of kept, for less memory.
     """
 
     width_multiplier: float = 1.0
     dropout: float = 0.1
     kernel_transforms: bool = True
     published: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.width_multiplier <= 8:

@@ -34,12 +34,14 @@ class ResNetOptions:
         dropout: probability before the classifier, in [0, 1).
         published: whether the shared weights are superposed as in TangleNAS, which scales a channel where it is written
             and where it is read, or once (default).
+        recompute: whether blocks are computed a second time in the backward pass instead of kept, for less memory.
     """
 
     width_multiplier: float = 1.0
     multiple: int = 8
     dropout: float = 0.0
     published: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.width_multiplier <= 8:

@@ -44,6 +44,7 @@ class VisionTransformerOptions:
             rises linearly from 0 in the first layer of the deepest network.
         published: whether the shared weights are superposed as the authors of TangleNAS do, who scale a dimension where
             it is written and where it is read, or once (default).
+        recompute: whether layers are computed a second time in the backward pass instead of kept, for less memory.
     """
 
     patch_size: int | None = None
@@ -51,6 +52,7 @@ class VisionTransformerOptions:
     attention_dropout: float = 0.0
     stochastic_depth: float = 0.1
     published: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dropout", "attention_dropout", "stochastic_depth"):

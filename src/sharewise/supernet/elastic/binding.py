@@ -42,6 +42,15 @@ class Bindings:
         for own, name, value, _ in self._put:
             own[name] = value
 
+    @contextmanager
+    def once_more(self) -> Iterator[None]:
+        """A context in which everything is in place once more."""
+        self.redo()
+        try:
+            yield
+        finally:
+            self.undo()
+
 
 @contextmanager
 def bound() -> Iterator[Bindings]:

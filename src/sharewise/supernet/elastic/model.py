@@ -8,15 +8,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.analysis import analyse
 from sharewise.supernet.elastic.binding import bound
 from sharewise.supernet.elastic.extraction import extracted
-from sharewise.supernet.elastic.places import Place
+from sharewise.supernet.elastic.places import Place, outermost
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.settling import dtype_of, settled
-from sharewise.supernet.elastic.sliced_execution import Execution, bind_places
+from sharewise.supernet.elastic.sliced_execution import Execution, bind_places, bind_rows
 from sharewise.supernet.elastic.trace import trace
 from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.structures import Inputs
@@ -159,6 +160,7 @@ def traced(model: nn.Module, places: Sequence[Place], example: Inputs) -> Record
     everything = {name: Gate(torch.ones(n), tuple(range(n)), unit=True) for name, n in sizes.items()}
     with evaluating(model), torch.no_grad(), bound() as bindings:
         bind_places(bindings, model, places, everything)
+        bind_rows(bindings, model, places, everything)
         return trace(model, example)
 
 
@@ -170,6 +172,7 @@ def examined(
     record: Record,
     *,
     published: bool = False,
+    recompute: bool = False,
 ) -> Execution:
     """Find out how a model is executed under gates: analyse its record, settle its attributes.
 
@@ -180,12 +183,19 @@ def examined(
         example: a batch of inputs.
         record: of the model's graph, by `traced`.
         published: see `elastic`.
+        recompute: see `elastic`.
 
     Raises:
-        ConfigurationError: when something cannot be followed.
+        ConfigurationError: when something cannot be followed, or nothing could be computed again.
     """
+    blocks = outermost([path for place in places for path in place.blocks]) if recompute else ()
+    if recompute and not blocks:
+        raise ConfigurationError(
+            "recompute computes the blocks again whose number is chosen, and here none is: choose a depth, or leave "
+            "recompute out"
+        )
     relaxation = space.relaxation
     with evaluating(model), torch.no_grad():
         analysis = analyse(model, places, relaxation.decisions, record)
         attributes = settled(model, analysis, record, relaxation, example)
-    return Execution(analysis, attributes, published=published)
+    return Execution(analysis, attributes, published=published, recompute=blocks)

@@ -59,7 +59,8 @@ def elastic_networks(
         shared: builds the network that all architectures share where it is not the plain network of the last options:
             where these differ by whole modules, it holds a `Choose` in their place, which is named after a choice of
             the space and has its options in their order.
-        options: a frozen dataclass of network options; a field `published` asks for the authors' form of superposition.
+        options: a frozen dataclass of network options; a field `published` asks for the authors' form of superposition,
+            a field `recompute` for blocks of searched depth that the backward pass computes a second time.
         input_kinds: which kinds of input the networks take.
         example: makes a batch of inputs from the shape of one, with which the network is traced; normal numbers if not
             given.
@@ -122,7 +123,10 @@ class _Builder:
             published = bool(getattr(options, "published", False))
             example = self.example(input_shape)
             record = traced(network, places, example)
-            self._known[key] = examined(network, places, space, example, record, published=published)
+            recompute = bool(getattr(options, "recompute", False))
+            self._known[key] = examined(
+                network, places, space, example, record, published=published, recompute=recompute
+            )
         return ElasticSupernet(network, space, self._known[key], plain)
 
 

@@ -50,6 +50,7 @@ def elastic(
     example: Inputs,
     published: bool = False,
     strict: bool = True,
+    recompute: bool = False,
 ) -> ElasticModel:
     """Make a search space of a model of one's own: smaller versions of it that share its weights.
 
@@ -70,6 +71,8 @@ def elastic(
             that what is written scaled is scaled again where it is read, and norms see scaled inputs.
         strict: refuse, where one of the choices cannot be followed. Otherwise the others are taken, and `left` of the
             result says for each of the rest why.
+        recompute: whether blocks whose number is chosen (`depth`) are computed a second time in the backward pass
+            instead of being kept, for less memory; the numbers are the same in every bit.
 
     Returns:
         A supernet with a space of its own. `sharewise.search` takes it in place of a space; `supernet(inputs, gates)`
@@ -98,7 +101,7 @@ def elastic(
     """
     shared, example = _copied(model, example)
     published = truth("published", published)
-    strict, left = truth("strict", strict), dict[str, str]()
+    strict, left, recompute = truth("strict", strict), dict[str, str](), truth("recompute", recompute)
     if choices is None and not _of_modules(shared):
         record = traced(shared, (), example)
         with evaluating(shared):
@@ -108,7 +111,7 @@ def elastic(
     if not strict:
         choices, more = _possible(shared, choices, example, published)
         left |= more
-    _, space, execution = _followed(shared, choices, example, published, stacklevel=3)
+    _, space, execution = _followed(shared, choices, example, published, recompute=recompute, stacklevel=3)
     supernet = ElasticModel(shared, space, execution, example, left)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
@@ -122,7 +125,13 @@ def _of_modules(model: nn.Module) -> bool:
 
 
 def _followed(
-    model: nn.Module, choices: Chosen, example: Inputs, published: bool, *, stacklevel: int = 1
+    model: nn.Module,
+    choices: Chosen,
+    example: Inputs,
+    published: bool,
+    *,
+    recompute: bool = False,
+    stacklevel: int = 1,
 ) -> tuple[tuple[Place, ...], Space, Execution]:
     """The places of choices, their space, and how the model is executed under its gates."""
     places = expanded(model, choices)
@@ -132,7 +141,8 @@ def _followed(
     for change in changes:
         warnings.warn(change, SharewiseWarning, stacklevel=stacklevel)
     space = space_of(type(model).__name__, places, published=published)
-    return places, space, examined(model, places, space, example, record, published=published)
+    execution = examined(model, places, space, example, record, published=published, recompute=recompute)
+    return places, space, execution
 
 
 def _possible(

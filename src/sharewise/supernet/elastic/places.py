@@ -23,7 +23,7 @@ from sharewise.supernet.elastic.choices import (
     Setting,
 )
 
-__all__ = ["Chosen", "Place", "expanded", "within"]
+__all__ = ["Chosen", "Place", "expanded", "outermost", "within"]
 
 
 @final
@@ -95,6 +95,17 @@ class Place:
 def within(path: str, root: str) -> bool:
     """Whether a module is another one or a part of it."""
     return path == root or path.startswith(f"{root}.") or not root
+
+
+def outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    """Those modules of some that are no part of another one, each once.
+
+    Example:
+        >>> outermost(["a.0", "a.1.b.0", "a.1", "a.0"])
+        ('a.0', 'a.1')
+    """
+    once = tuple(dict.fromkeys(paths))
+    return tuple(path for path in once if not any(within(path, root) for root in once if root != path))
 
 
 Chosen = Mapping[str, Choices | Sequence[Choices]]

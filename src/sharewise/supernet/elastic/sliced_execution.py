@@ -32,13 +32,14 @@ from sharewise.supernet.elastic.plan import (
 )
 from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
-from sharewise.supernet.own_loop import follow_again
+from sharewise.supernet.own_loop import follow_again, in_present_call
+from sharewise.supernet.recomputation import again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
 from sharewise.supernet.structures import Inputs, call
 
-__all__ = ["Execution", "bind_places"]
+__all__ = ["Execution", "bind_places", "bind_rows"]
 
 T = TypeVar("T")
 
@@ -57,10 +58,19 @@ class Execution:
         analysis: of the model.
         attributes: of the user's modules that hold sizes.
         published: see `elastic`.
+        recompute: paths of modules that the backward pass computes a second time.
     """
 
-    def __init__(self, analysis: Analysis, attributes: Attributes, *, published: bool = False) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        attributes: Attributes,
+        *,
+        published: bool = False,
+        recompute: Sequence[str] = (),
+    ) -> None:
         self.analysis, self.attributes, self.published = analysis, dict(attributes), published
+        self.recompute = tuple(recompute)
         self._decisions = {decision.name: decision for decision in analysis.decisions}
         self._followers = followers(analysis, attributes)
         order = {decision.name: place for place, decision in enumerate(analysis.decisions)}
@@ -103,6 +113,9 @@ class Execution:
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
             bind_parameters(bindings, model, self.analysis.places, gates)
             with self._weighing(bindings, model, scales):
+                for path in self.recompute:
+                    _bind_again(bindings, model.get_submodule(path))
+                bind_rows(bindings, model, self.analysis.places, gates)
                 follow_again(model, bindings)
                 outputs = call(model, inputs)
             with torch.no_grad():
@@ -233,6 +246,18 @@ class _Scales:
         return tensor * centre(covered, portion.size, kernel.axes).to(tensor.dtype)
 
 
+def _bind_again(bindings: Bindings, module: nn.Module) -> None:
+    """Let a module be computed a second time in the backward pass, when all that is bound now is bound once more."""
+    call = in_present_call()
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with bindings.once_more(), call():
+            yield
+
+    bindings.set(module, "forward", partial(again, module, module.forward, around=around))
+
+
 def _remember(known: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
     if len(known) >= _REMEMBERED:
         known.pop(next(iter(known)))
@@ -307,7 +332,7 @@ def _module(model: nn.Module, path: Sequence[str]) -> nn.Module:
 
 
 def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
-    """Let rows of blocks, `Choose` modules and attributes follow their gates.
+    """Let `Choose` modules and attributes follow their gates.
 
     Args:
         bindings: take what is put in place.
@@ -318,11 +343,16 @@ def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], g
     for place in places:
         if place.kind == "module":
             bindings.set(model.get_submodule(place.path), "gate", gates[place.decision])
-        elif place.kind == "depth":
-            blocks = [model.get_submodule(path) for path in place.blocks]
-            skip_and_mix(bindings, blocks, place.sizes, gates[place.decision], place.path)
         elif place.kind == "setting":
             set_and_mix(bindings, model.get_submodule(place.path), place.name, place.sizes, gates[place.decision])
+
+
+def bind_rows(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
+    """Let rows of blocks follow their gates, around all else that is bound to a block."""
+    for place in places:
+        if place.kind == "depth":
+            blocks = [model.get_submodule(path) for path in place.blocks]
+            skip_and_mix(bindings, blocks, place.sizes, gates[place.decision], place.path)
 
 
 def bind_parameters(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from sharewise.studies.plan import StudyPlan
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "language_model"
+
+
+@pytest.fixture
+def running() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("language_model_run", FOLDER / "run.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((FOLDER / "plan.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def text(folder: Path) -> Path:
+    path = folder / "text" / "tinyshakespeare.txt"
+    path.parent.mkdir()
+    path.write_text("the quick brown fox jumps over the lazy dog, and the dog sleeps on.\n" * 60)
+    return path
+
+
+def test_the_plan_compares_four_arms_on_equal_terms(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
+    text(tmp_path)
+    cells = StudyPlan.from_plain(running.plan_of(FOLDER / "plan.yaml", tmp_path)).cells()
+    assert len(cells) == 20
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    shared = {(cell.configuration.recipe["optimizer"], cell.configuration.recipe["batch_size"]) for cell in cells}
+    assert shared == {("adam", 32)}
+    assert plan["judge"]["by"] == "training"
+    assert cells[0].configuration.load_space().size == 774
+
+
+def test_it_is_said_that_nothing_is_claimed_until_it_is_finished() -> None:
+    results, page = FOLDER / "results.json", (FOLDER / "README.md").read_text(encoding="utf-8")
+    finished = results.exists() and json.loads(results.read_text())["searches"] == 20
+    assert finished != ("nothing is claimed" in page)
+
+
+@pytest.mark.slow
+def test_it_runs_and_goes_on(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
+    text(tmp_path)
+    plan["spaces"] = ["language-model:embedding=8,16:layers=1,2:heads=2:mlp_ratio=1,2"]
+    plan["data"][0] |= {"text_length": 8, "train_examples": 256}
+    plan["seeds"], plan["budget"] = [0], {"steps": 3}
+    small = {"selection": "evolution", "candidates": 4, "population": 2, "selection_examples": 32}
+    plan["methods"] = ["tanglenas-gaea", {"method": "sandwich", "options": small}]
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    words = ["--plan", str(path), "--out", str(tmp_path / "study"), "--data-root", str(tmp_path)]
+    words += ["--results", str(tmp_path / "results.json")]
+    assert running.main([*words, "--run"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["searches"] == 2
+    assert set(results["arms"]) == {"tanglenas-gaea", "sandwich"}
+    assert all(cell["parameters"] > 0 for cell in results["cells"])
+    assert running.main(words) == 0
+    assert json.loads((tmp_path / "results.json").read_text()) == results
