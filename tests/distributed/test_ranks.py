@@ -102,14 +102,20 @@ def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], 
             assert mine == pytest.approx(theirs, rel=1e-9), where
 
 
-CHOOSING = [("toy-tied-width", "spos", 0), ("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
+CHOOSING = [("toy-tied-width", "spos", 0)]
+MORE = [("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
 
 
-def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(tmp_path: Path) -> None:
-    words = torchrun(str(HERE / "steps.py"), str(tmp_path), json.dumps(CHOOSING), "synchronised")
+@pytest.mark.parametrize(
+    "tasks", [pytest.param(CHOOSING, id="few"), pytest.param(MORE, id="more", marks=pytest.mark.slow)]
+)
+def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(
+    tasks: list[tuple[str, str, int]], tmp_path: Path
+) -> None:
+    words = torchrun(str(HERE / "steps.py"), str(tmp_path), json.dumps(tasks), "synchronised")
     said, _ = (process := launch(words)).communicate()
     assert process.returncode == 0, said[-3000:]
-    for number, (space, method, _) in enumerate(CHOOSING):
+    for number, (space, method, _) in enumerate(tasks):
         one = steps.chosen(steps.state_of(space, method, Place("cpu", "float64", 1)))
         both = [torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=True) for rank in (0, 1)]
         for found in both:

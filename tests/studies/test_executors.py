@@ -95,7 +95,7 @@ def test_no_task_is_lost_or_done_twice_where_workers_are_killed(
         # A worker is given the time to begin now and then, since a task whose workers die five times is given up.
         while not over.wait(rng.uniform(0.5, 3.0) if deaths == 3 else rng.uniform(1, 20)) and len(kills) < deaths:
             workers = children_at_work(executor)
-            if workers:
+            if workers and any(out.glob("runs/*/config.yaml")):  # a cluster is let begin
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 kills.append(time.monotonic())
 
@@ -144,6 +144,17 @@ def test_strangers_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with pytest.raises(ConfigurationError, match=r"sharewise\[ray\]"), opened("ray", 1):
         pass
     with locked(tmp_path, "first"), pytest.raises(CheckpointError, match="another process"), locked(tmp_path, "first"):
+        pass
+
+
+def test_a_cluster_that_does_not_begin_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    dask = pytest.importorskip("distributed")
+
+    def broken(**options: Any) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(dask, "LocalCluster", broken)
+    with pytest.raises(ConfigurationError, match="no Dask scheduler answers at this machine: Nanny"), opened("dask", 1):
         pass
 
 

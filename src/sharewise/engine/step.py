@@ -371,15 +371,18 @@ def _forward(state: SearchState, batch: Batch, leaves: Gates, network: Callable[
 
 def _layout(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[Any, Gates], Any]) -> Layout:
     """Where examples are in what a forward pass draws; most networks draw nothing along any path."""
-    decisions = state.supernet.relaxation.decisions
-    mixture = {d.name: Gate(torch.full((d.size,), 1 / d.size), tuple(range(d.size))) for d in decisions}
-    everything = leaves_of(state, mixture, differentiable=False)
 
-    def of(gates: Gates) -> Layout:
-        key = tuple((name, gate.active) for name, gate in gates.items())
-        return state.layouts.of(key, state.supernet, lambda inputs: network(inputs, gates), batch.inputs)
+    def whole(inputs: Any) -> Any:
+        decisions = state.supernet.relaxation.decisions
+        mixture = {d.name: Gate(torch.full((d.size,), 1 / d.size), tuple(range(d.size))) for d in decisions}
+        return network(inputs, leaves_of(state, mixture, differentiable=False))
 
-    return of(leaves) if of(everything) else ()
+    def tried(key: Any, run: Callable[[Any], Any]) -> Layout:
+        return state.layouts.of(key, state.supernet, run, batch.inputs)
+
+    if not tried("all options", whole):
+        return ()
+    return tried(tuple(gate.active for gate in leaves.values()), lambda inputs: network(inputs, leaves))
 
 
 def move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:

@@ -282,7 +282,7 @@ def _dask(address: str, jobs: int) -> Iterator[_Engine]:
         local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
         place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
         client = dask.Client(place, set_as_default=False)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, RuntimeError) as error:
         raise _unreachable("Dask scheduler", address, error) from None
     try:
         yield _Engine(client.get_executor(pure=False).submit, (dask.KilledWorker,))
