@@ -160,7 +160,10 @@ ROWS: Mapping[str, Row] = {
         forms={
             "finite difference": Form(
                 Rule(plain.unrolled(0.01), plain.mixture, move=plain.adam, l2=1e-3), {"finite_difference": 0.01}
-            )
+            ),
+            _CELLS: Form(
+                Rule(plain.unrolled(None), cells.mixture, move=plain.adam, l2=1e-3, **_THERE), {}, "darts"
+            ),
         },
     ),
     "beta-darts": Row(

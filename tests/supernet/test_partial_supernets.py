@@ -23,6 +23,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, Any]]] = {
     "toy-two-inputs": ("toy-two-inputs", (4,), {"width": 8}),
     "toy-separable-cell": ("toy-separable-cell", (3, 8, 8), {"channels": 16}),
     "planted": (planted_space(), (16,), {}),
+    **{f"nasbench1shot1:{name}": (f"nasbench1shot1:{name}", (3, 8, 8), {"channels": 4, "cells": 1}) for name in "13"},
 }
 FORMS = ({"edge_weights": True}, {"edge_weights": True, "partial": 4}, {"partial": 2})
 
