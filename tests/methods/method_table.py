@@ -161,9 +161,7 @@ ROWS: Mapping[str, Row] = {
             "finite difference": Form(
                 Rule(plain.unrolled(0.01), plain.mixture, move=plain.adam, l2=1e-3), {"finite_difference": 0.01}
             ),
-            _CELLS: Form(
-                Rule(plain.unrolled(None), cells.mixture, move=plain.adam, l2=1e-3, **_THERE), {}, "darts"
-            ),
+            _CELLS: Form(Rule(plain.unrolled(None), cells.mixture, move=plain.adam, l2=1e-3, **_THERE), {}, "darts"),
         },
     ),
     "beta-darts": Row(

@@ -45,8 +45,8 @@ class NasBench1Shot1Options:
             the decay of NAS-Bench-101, leaves next to nothing but the last batch.
         fused: whether cells leave out what makes no difference (default), or run edge by edge, the readable oracle.
         partial: K: the operation of a block sees 1/K of its channels, a divisor of `channels`; 1 for all of them.
-        edge_weights: always true: inputs are weighed by decisions of the space, as methods on partial channels ask. They
-            pick, so that their rate and their floor are those of operations.
+        edge_weights: always true: inputs are weighed by decisions of the space, as methods on partial channels ask.
+            They pick, so that their rate and their floor are those of operations.
     """
 
     channels: int = 16
