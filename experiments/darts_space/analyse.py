@@ -165,8 +165,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
         cost = summary["seconds"] / max(finished, 1)
         lines += [
             "",
-            f"**What is open.** {planned - finished} searches, of {cost:.0f} seconds each as they ran here, beside",
-            "other work; below n = 5 an arm says nothing about a difference. The command above goes on where this stands.",
+            f"**What is open.** {planned - finished} searches, of {cost:.0f} seconds each as they ran here",
+            "beside other work; below n = 5 an arm says nothing about a difference. The command above goes on.",
         ]
     return "\n".join(lines)
 

@@ -254,7 +254,7 @@ ROWS: Mapping[str, Row] = {
     "pc-darts": Row(
         {"epochs": 20, "batch_size": 64, **_SLOW_LOGITS},
         _PC,
-        forms={_CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts")},
+        forms={_CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts"), **_entangled(_PC)},
         network=_ALL_CHANNELS,
     ),
     "gaea-pc-darts": Row(

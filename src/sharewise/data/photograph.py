@@ -217,7 +217,7 @@ def _turned(images: Tensor, change: Tensor) -> Tensor:
     """
     value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     chroma = value - least
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
     sixths = torch.where(
         value == red,
