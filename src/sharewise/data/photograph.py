@@ -15,7 +15,6 @@ from sharewise.errors import ConfigurationError
 __all__ = ["ColourJitter", "ResizedCrop", "imagenet_augmentation"]
 
 _ATTEMPTS = 10
-_GREY = (0.299, 0.587, 0.114)
 
 
 @final
@@ -189,7 +188,8 @@ class ColourJitter:
 
 
 def _grey(images: Tensor) -> Tensor:
-    return (images * images.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = images.unsqueeze(2).unbind(1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _blended(images: Tensor, other: Tensor | float, change: Tensor) -> Tensor:
@@ -217,15 +217,15 @@ def _turned(images: Tensor, change: Tensor) -> Tensor:
     """
     value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     chroma = value - least
-    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
+    red, green, blue = images.unsqueeze(2).unbind(1)
     safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
     sixths = torch.where(
         value == red,
         (green - blue) / safe,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    places = images.new_tensor((5.0, 3.0, 1.0))[:, None, None]
-    q = (places + sixths + 6 * change).remainder(6)
+    turned = sixths + 6 * change
+    q = torch.cat([(k + turned).remainder(6) for k in (5, 3, 1)], dim=1)
     return value - chroma * torch.minimum(torch.minimum(q, 4 - q), torch.ones_like(q)).clamp_min(0)
 
 
