@@ -166,7 +166,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"**What is open.** {planned - finished} searches, of {cost:.0f} seconds each as they ran here",
-            "beside other work; below n = 5 an arm says nothing about a difference. The command above goes on.",
+            "beside other work; below n = 5 an arm says nothing about a difference. The command above runs them.",
         ]
     return "\n".join(lines)
 
