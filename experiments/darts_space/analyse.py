@@ -1,6 +1,6 @@
 """What the searches of `run.py` say about the entropy of θ; works at any time on those that are finished.
 
-Writes `results.json`, `figure.png` and `figure.svg`, and prints a table. Usage, from anywhere::
+Writes `results.json`, `figure.png`, `figure.svg` and a part of `README.md`, and prints that. Usage, from anywhere::
 
     python experiments/darts_space/analyse.py [--results DIRECTORY]
 """
@@ -23,9 +23,11 @@ import yaml
 
 from run import HERE, parser
 from sharewise.appraisal import difference_interval, mean_interval
+from sharewise.atomic import replacing
 
 PAIRS = (("darts", "gaea-darts"), ("pc-darts", "gaea-pc-darts"))
 """Softmax with Adam, and the simplex with exponentiated gradient."""
+MARKS = "<!-- written by analyse.py: begin -->", "<!-- written by analyse.py: end -->"
 UNIFORM = math.log(8)
 """The entropy of a decision over eight operations that has not begun to decide."""
 COLOURS = {"darts": "#4c72b0", "gaea-darts": "#c44e52", "pc-darts": "#4c72b0", "gaea-pc-darts": "#c44e52"}
@@ -68,8 +70,19 @@ def read_study(config: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]
     return runs
 
 
-def summarise(config: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Entropy at the end by arm, and its difference within each pair, with 95 % t intervals."""
+def read_accuracies(out: Path) -> dict[str, dict[str, float]]:
+    """By arm and seed the test accuracy of what was found, trained from scratch; none before the study has ended."""
+    page = out / "study.json"
+    if not page.exists():
+        return {}
+    (panel,) = json.loads(page.read_text(encoding="utf-8"))["panels"].values()
+    return {arm: found["values"] for arm, found in panel["arms"].items() if found["n"]}
+
+
+def summarise(
+    config: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]], accuracies: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Entropy at the end by arm, and its difference within each pair, and accuracies, with 95 % t intervals."""
     last = {
         arm: [run["operations"][-1] for run in runs.values() if run["arm"] == arm] for pair in PAIRS for arm in pair
     }
@@ -80,12 +93,23 @@ def summarise(config: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) 
         if min(len(last[simplex]), len(last[softmax])) > 1
     }
     planned = sum(arm["name"] in last for arm in config["methods"]) * len(config["seeds"])
-    return {"planned": planned, "finished": len(runs), "final_entropy": arms, "difference": pairs}
+    trained = {
+        arm: interval(mean_interval(list(values.values()))) for arm, values in accuracies.items() if len(values) > 1
+    }
+    return {
+        "planned": planned,
+        "finished": len(runs),
+        "seconds": sum(run["seconds"] for run in runs.values()),
+        "single": {arm: [round(value, 4) for value in values] for arm, values in last.items() if len(values) == 1},
+        "final_entropy": arms,
+        "difference": pairs,
+        "accuracy": trained,
+    }
 
 
 def interval(found: Any) -> dict[str, float]:
     """An interval as plain numbers."""
-    return {name: round(float(getattr(found, name)), 4) for name in ("mean", "low", "high")}
+    return {**{name: round(float(getattr(found, name)), 4) for name in ("mean", "low", "high")}, "n": found.n}
 
 
 def draw(runs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
@@ -116,12 +140,44 @@ def draw(runs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The table of the README."""
-    lines = [f"{summary['finished']} of {summary['planned']} searches are finished.", ""]
-    lines += ["| arm, or difference of two | entropy of the operations at the end, nats |", "| --- | --- |"]
+    """The generated part of the README: what was measured, with n, and what it would take to settle the rest."""
+    finished, planned = summary["finished"], summary["planned"]
+    lines = [f"{finished} of {planned} searches are finished.", ""]
+    lines += ["| arm, or difference of two | entropy of the operations at the end, nats | n |", "| --- | --- | --- |"]
+    for name, values in summary["single"].items():
+        lines.append(f"| {name} | {values[0]:.4f}, without an interval | 1 |")
     for name, found in {**summary["final_entropy"], **summary["difference"]}.items():
-        lines.append(f"| {name} | {found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}] |")
+        lines.append(f"| {name} | {found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}] | {found['n']} |")
+    lines += [
+        "",
+        f"Undecided is {UNIFORM:.4f}, the entropy of eight equal operations. Intervals: 95 % t intervals over seeds.",
+        "",
+    ]
+    if summary["accuracy"]:
+        lines += ["| arm | test accuracy of found cells, trained from scratch | n |", "| --- | --- | --- |"]
+        for name, found in summary["accuracy"].items():
+            lines.append(f"| {name} | {found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}] | {found['n']} |")
+    else:
+        lines.append(
+            "Found cells are trained from scratch once all searches are finished: nothing is said of them yet."
+        )
+    if finished < planned:
+        cost = summary["seconds"] / max(finished, 1)
+        lines += [
+            "",
+            f"**What is open.** {planned - finished} searches, of {cost:.0f} seconds each as they ran here",
+            "beside other work; below n = 5 an arm says nothing about a difference. The command above runs them.",
+        ]
     return "\n".join(lines)
+
+
+def insert(page: Path, text: str) -> None:
+    """Replace the generated part of a page, where it has one."""
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    if MARKS[0] in old:
+        head, rest = old.split(MARKS[0])
+        with replacing(page) as temporary:
+            temporary.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,12 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = read_study(config, chosen.out)
     if not runs:
         raise SystemExit(f"no search in {chosen.out} is finished")
-    summary = summarise(config, runs)
+    summary = summarise(config, runs, read_accuracies(chosen.out))
     chosen.results.mkdir(parents=True, exist_ok=True)
     results = {"config": config, "summary": summary, "runs": runs}
     (chosen.results / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(runs, chosen.results)
-    print(markdown(summary))
+    text = markdown(summary)
+    insert(chosen.results / "README.md", text)
+    print(text)
     return 0
 
 

@@ -81,6 +81,7 @@ _MOBILE: Mapping[str, Any] = {
     "label_smoothing": 0.1,
     "drop_path": 0.0,
     "auxiliary_weight": 0.4,
+    "transforms": "imagenet",
 }
 
 _LARGE_BATCH: Mapping[str, Any] = {

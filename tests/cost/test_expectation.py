@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,47 @@ def interacting(a: Architecture) -> float:
     """Reads an operation together with the input that it reads, as a stride does, and two nodes together."""
     strided = 3.0 if a["inputs_3"] == (1, 2) else 1.0
     return 10.0 + strided * (a["first_3"] == "tanh") + 5.0 * (a["first_2"] == "tanh") * (a["inputs_3"] == (1, 2))
+
+
+def weighed() -> tuple[SupernetCost, Tensor]:
+    """The cell with weights of edges β: two more decisions, over the inputs of its nodes; and random probabilities."""
+    costs = SupernetCost(build_supernet(CELL, (6,), 3, network={"edge_weights": True}), (6,))
+    p = torch.zeros(7, 4, dtype=torch.float64)
+    for row, size in zip(p, (4, 4, 4, 4, 4, 2, 3), strict=True):
+        row[:size] = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(size)).softmax(0)
+    return costs, p
+
+
+def test_a_step_is_expected_to_cost_what_the_mixture_weighs() -> None:
+    """Σ_o Π_e p_{e,o_e} Σ_e β_e c_{e,o_e} over all operations on all edges: β scales what an edge costs."""
+    costs, p = weighed()
+    prices = SupernetCost(build_supernet(CELL, (6,), 3), (6,)).prices
+    betas = [p[5, 0], p[5, 1], p[6, 0], p[6, 1], p[6, 2]]
+    assert [d.name for d in CELL.relaxation.decisions] == list(prices)
+    brute = torch.zeros((), dtype=torch.float64)
+    for chosen in itertools.product(range(4), repeat=5):
+        share = torch.stack([p[edge, option] for edge, option in enumerate(chosen)]).prod()
+        parts = zip(betas, prices.values(), chosen, strict=True)
+        brute += share * torch.stack([beta * row[option] for beta, row, option in parts]).sum()
+    found = costs.paths.expected(p) - costs.paths.fixed
+    assert float(brute) > 1
+    assert float(found) == pytest.approx(float(brute), rel=1e-12)
+    assert costs.paths.largest(p > 0) == sum(map(max, prices.values())), "nothing but edges counts beside them"
+
+
+def test_an_architecture_is_drawn_by_the_weights_of_its_edges_as_well() -> None:
+    """q(a) in proportion to Π β_e p_{e,o} over the two edges that each node keeps, which the projection compares."""
+    costs, p = weighed()
+    betas = {"edge_0_2": p[5, 0], "edge_1_2": p[5, 1], **{f"edge_{s}_3": p[6, s] for s in range(3)}}
+    total, weight = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for architecture in enumerate_architectures(CELL):
+        encoding = CELL.relaxation.encode(architecture)
+        q = torch.ones((), dtype=torch.float64)
+        for row, decision in enumerate(CELL.relaxation.decisions):
+            if 1.0 in encoding[decision.name]:
+                q = q * betas[decision.name] * p[row, encoding[decision.name].index(1.0)]
+        total, weight = total + q * costs.parameters(architecture), weight + q
+    assert float(costs.expected(Parameters(), p)) == pytest.approx(float(total / weight), rel=1e-12)
 
 
 @pytest.mark.parametrize("quantity", [Parameters(), MultiplyAccumulates()], ids=lambda q: q.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,16 @@ from sharewise.engine import (
     EarlyStop,
     EpochEnded,
     Event,
+    OwnTeacher,
     Reacted,
+    Reaction,
     SearchState,
     Stage,
     Started,
     Stepped,
+    go_back,
     run,
+    set_aside,
 )
 from sharewise.errors import ConfigurationError
 from sharewise.methods import darts, r_darts
@@ -242,3 +246,38 @@ def test_a_selection_that_settles_decisions_has_no_way_back() -> None:
     recipe = replace(darts(epochs=2, batch_size=16), reactions=(EarlyStop(ALWAYS, 16),), selection=ByPerturbation(1))
     with pytest.raises(ConfigurationError, match="not possible across a stage that prunes or changes weights"):
         search(recipe)
+
+
+@dataclass(frozen=True)
+class Return(Reaction):
+    """Goes back once to the end of the first epoch, after an epoch of the second stage."""
+
+    def observe(self, state: SearchState, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        if state.epoch == 0:
+            set_aside(state, most=1)
+        return {}
+
+    def decide(self, state: SearchState) -> Mapping[str, Any] | None:
+        answered = any(record["event"] == "back" for record in state.history)
+        due = not answered and state.history[-1]["epoch"] == 2
+        return {"to": 0, "note": "once more"} if due else None
+
+    def apply(self, state: SearchState, record: Mapping[str, Any]) -> None:
+        go_back(state, record["to"])
+
+
+@pytest.mark.parametrize("first", [(), (OwnTeacher(0.25, 2.0),)], ids=["before any teacher", "with an earlier teacher"])
+def test_a_teacher_of_the_search_itself_goes_back_with_it(first: tuple[OwnTeacher, ...]) -> None:
+    """The second stage makes its teacher anew; until then it is that of the moment that the search went back to."""
+    stages = (Stage(0.5, operations=first), Stage(0.5, operations=(OwnTeacher(0.5),)))
+    recipe = replace(darts(epochs=4, batch_size=16), stages=stages)
+    taught: list[tuple[int, float | None]] = []
+
+    def listen(state: SearchState, event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            taught.append((event.record["epoch"], None if state.teacher is None else state.teacher.weight))
+
+    search(replace(recipe, reactions=(Return(),)), callbacks=[listen])
+    early = first[0].weight if first else None
+    assert taught == [(0, early), (1, early), (2, 0.5), (1, early), (2, 0.5), (3, 0.5)]
+    check_reaction(Return(), recipe)

@@ -51,7 +51,7 @@ def test_the_plan_is_legal_and_takes_the_published_rates(
             for name in ("learning_rate", "architecture_learning_rate", "warm_up"):
                 assert arguments[name] == parameters(arm)[name][1]
             assert (networks[arm]["partial"], networks[arm]["edge_weights"]) == ((4, True) if partial else (1, False))
-            assert networks[arm]["channels"] == 8
+            assert networks[arm]["channels"] == 4
         assert len({recipes[arm].weights for arm in pair}) == 1, "a pair differs in its geometry alone"
         assert len({recipes[arm].exclude for arm in pair}) == 1
 

@@ -160,7 +160,8 @@ ROWS: Mapping[str, Row] = {
         forms={
             "finite difference": Form(
                 Rule(plain.unrolled(0.01), plain.mixture, move=plain.adam, l2=1e-3), {"finite_difference": 0.01}
-            )
+            ),
+            _CELLS: Form(Rule(plain.unrolled(None), cells.mixture, move=plain.adam, l2=1e-3, **_THERE), {}, "darts"),
         },
     ),
     "beta-darts": Row(
@@ -253,7 +254,7 @@ ROWS: Mapping[str, Row] = {
     "pc-darts": Row(
         {"epochs": 20, "batch_size": 64, **_SLOW_LOGITS},
         _PC,
-        forms={_CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts")},
+        forms={_CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts"), **_entangled(_PC)},
         network=_ALL_CHANNELS,
     ),
     "gaea-pc-darts": Row(

@@ -18,7 +18,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
     "darts": {"channels": 4, "layers": 3},
     "darts:S4": {"channels": 2, "layers": 3},
-    "nasbench1shot1:1": {"channels": 2, "cells": 1},
+    "nasbench1shot1:1": {"channels": 4, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "toy-separable-cell": {"channels": 4},
 }

@@ -90,6 +90,24 @@ def test_an_alarm_is_printed_once_and_kept_everywhere(tmp_path: Path, capsys: py
     assert asked["alarms"] == result["alarms"]
 
 
+def test_the_alarm_believes_no_history_that_was_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Held against the digest in the result, or in the checkpoint of a run that goes on."""
+    run = tmp_path / "RUN"
+    assert main(["search", *SMALL, "--method", "darts", "--epochs", "2", "--gap-examples", "0", "--out", str(run)]) == 0
+    metrics, told = run / "metrics.jsonl", (run / "metrics.jsonl").read_bytes()
+    changed = told.replace(b'"weights_loss": ', b'"weights_loss": 1', 1)
+    assert changed != told
+    for content, code in ((changed, 2), (told, 0)):
+        metrics.write_bytes(content)
+        assert main(["alarm", str(run)]) == code
+    (run / "result.json").unlink()
+    for content, code in ((changed, 2), (told + b'{"event": "ep', 0)):  # a line that is being written is no change
+        metrics.write_bytes(content)
+        capsys.readouterr()
+        assert main(["alarm", str(run)]) == code
+        assert capsys.readouterr().err.count("\n") == code // 2
+
+
 def test_a_collapse_that_was_heard_is_said_again_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     result = searched("darts")
     line = {"event": "epoch", "weights_loss": 1.0, "held_out_loss": 1.3, "skips": {"cell": 0.5}}

@@ -142,6 +142,15 @@ def test_a_network_of_its_own_is_not_normalised() -> None:
     assert plain.frame.decoder.weight is plain.frame.embedding.weight
 
 
+def test_a_single_cell_is_normalised_by_its_own_statistics() -> None:
+    """In evaluation too: those of the mixture that was trained would let a cell grow from one time step to the next."""
+    supernet = supernet_of().train()
+    supernet(tokens(), gates_of(torch.Generator().manual_seed(0)))
+    network = extract(supernet, "DARTS_V2")
+    assert torch.equal(network.eval()(tokens()), network.train()(tokens()))
+    assert not [name for name in network.state_dict() if "norm" in name]
+
+
 def test_masks_are_the_same_at_all_times() -> None:
     """With every word the same and no other dropout, only the mask of the embedding tells examples apart."""
     supernet = supernet_of(output_dropout=0.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import sharewise as sw
@@ -47,6 +48,18 @@ def test_a_program_of_torch_export_equals_the_network(network: nn.Module, tmp_pa
     for n in (1, 5):
         x = torch.randn(n, 1, 8, 8)
         torch.testing.assert_close(program(x), network(x))
+
+
+def test_weights_that_are_shared_stand_under_both_names(tmp_path: Path) -> None:
+    """The decoder of a recurrent cell is its embedding."""
+    supernet = sw.build_supernet("darts-rnn", (4,), 11, network={"width": 3})
+    cell, tokens = extract(supernet, "DARTS_V2").eval(), torch.randint(11, (3, 4))
+    export(cell, tmp_path, format="source")
+    state = load_file(tmp_path / "weights.safetensors")
+    assert torch.equal(state["frame.decoder.weight"], state["frame.embedding.weight"])
+    again = type(cell)(**cell.configuration).eval()
+    again.load_state_dict(state)
+    assert torch.equal(again(tokens), cell(tokens))
 
 
 def test_an_onnx_file_equals_the_network(network: nn.Module, tmp_path: Path) -> None:

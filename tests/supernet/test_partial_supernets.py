@@ -15,7 +15,7 @@ from sharewise.run import build_supernet, from_mapping, restore
 from sharewise.run.folder import RunFolder
 from sharewise.space import Space
 from sharewise.spaces import load
-from sharewise.supernet import discrete, extract
+from sharewise.supernet import Gate, discrete, extract
 from sharewise.testing import check_supernet, planted_space
 
 CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, Any]]] = {
@@ -23,6 +23,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, Any]]] = {
     "toy-two-inputs": ("toy-two-inputs", (4,), {"width": 8}),
     "toy-separable-cell": ("toy-separable-cell", (3, 8, 8), {"channels": 16}),
     "planted": (planted_space(), (16,), {}),
+    **{f"nasbench1shot1:{name}": (f"nasbench1shot1:{name}", (3, 8, 8), {"channels": 4, "cells": 1}) for name in "13"},
 }
 FORMS = ({"edge_weights": True}, {"edge_weights": True, "partial": 4}, {"partial": 2})
 
@@ -79,3 +80,25 @@ def test_edge_weights_alone_are_inherited() -> None:
     gates = discrete(supernet.relaxation.encode(found))
     assert gates["inputs_of_3"].active == (0, 1, 2)
     assert torch.equal(supernet(inputs, gates), extract(supernet, found)(inputs))
+
+
+def test_entangled_cells_of_darts_under_a_sixth_of_the_channels() -> None:
+    """As TangleNAS searches: fused cells equal edges one by one, in outputs, gates and every weight."""
+    options = {"channels": 6, "layers": 3, "sharing": "entangled", "partial": 6, "edge_weights": True}
+    fused, plain = (
+        build_supernet(load("darts"), (3, 8, 8), 3, network={**options, "fused": word}, seed=0).double()
+        for word in (True, False)
+    )
+    inputs = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for supernet in (fused, plain):
+        generator, gates = torch.Generator().manual_seed(1), {}
+        for decision in supernet.relaxation.decisions:
+            weights = torch.rand(decision.size, generator=generator, dtype=torch.float64).requires_grad_()
+            gates[decision.name] = Gate(weights, tuple(range(decision.size)))
+        outputs = supernet(inputs, gates)
+        of_gates = [gate.weights for gate in gates.values()]
+        gradients = torch.autograd.grad(outputs.square().sum(), [*of_gates, *supernet.parameters()])
+        found.append([outputs, *gradients])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)

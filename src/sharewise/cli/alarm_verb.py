@@ -40,11 +40,22 @@ def execute(parser: Parser, words: list[str]) -> int:
 def _asked(path: Path) -> Iterator[tuple[str, tuple[Alarm, ...]]]:
     if path.is_dir():
         require_run(str(path))
-        yield str(path), alarms(_lines(path / "metrics.jsonl"))
+        yield str(path), alarms(_history(path))
         return
     for log in read_search_logs(path):
         setting = f"weight decay {log.weight_decay:g}, drop path {log.drop_path:g}, seed {log.seed}"
         yield f"{log.space} {log.data}, {setting}", alarms(log.readings)
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The history of a run, held against the digest in its result or its checkpoint."""
+    from sharewise.run import RunFolder
+
+    folder = RunFolder(path)
+    if folder.result.exists():
+        return folder.read_history(folder.read_result())
+    folder.read_checkpoint()  # which vouches for the lines up to it; a run in progress has written more since
+    return _lines(folder.metrics)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

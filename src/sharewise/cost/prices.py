@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sharewise.cost.layers import Layer
 
-__all__ = ["Prices", "Terms", "from_layers", "matrix"]
+__all__ = ["Prices", "Terms", "folded", "from_layers", "matrix"]
 
 Terms = Mapping[tuple[int, ...], npt.NDArray[np.float64]]
 """Tables by group: indices of decisions, an axis for each."""
@@ -122,6 +122,33 @@ def from_layers(sizes: Sequence[int], layers: Sequence[Layer], scale: float = 1.
     }
     ordered = dict(sorted(terms.items(), key=lambda item: (len(item[0]), item[0])))
     return Prices(tuple(sizes), float(whole) * scale, ordered)
+
+
+def folded(prices: Prices, onto: Collection[int]) -> Prices:
+    """The same prices, with what a weight of an edge scales in one table: zero where another edge has the weight.
+
+    Tables of an edge alone, and of the edge with its weight, are differences that cancel; a price beyond what
+    everything costs would count what cancels.
+
+    Args:
+        prices: of passes with one option in every decision.
+        onto: decisions that weigh, by index.
+
+    Example:
+        >>> apart = Prices((2, 2), 0.0, {(0,): np.array([0.0, 4.0]), (0, 1): np.array([[4.0, 4.0], [4.0, 0.0]])})
+        >>> found = folded(apart, {1})
+        >>> found.fixed, found.terms[0, 1].tolist(), list(found.terms)
+        (4.0, [[0.0, 0.0], [4.0, 0.0]], [(0, 1)])
+    """
+    terms, fixed = dict(prices.terms), prices.fixed
+    for group in [group for group in terms if len(group) > 1 and any(d in onto for d in group)]:
+        rest, table = tuple(d for d in group if d not in onto), terms[group]
+        if rest in terms:
+            shape = [size if d in rest else 1 for d, size in zip(group, table.shape, strict=True)]
+            table = table + terms.pop(rest).reshape(shape)
+        least = float(table.min())
+        terms[group], fixed = table - least, fixed + least
+    return Prices(prices.sizes, fixed, terms)
 
 
 def _parts(reads: tuple[int, ...], table: npt.NDArray[np.int64]) -> list[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:

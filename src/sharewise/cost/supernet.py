@@ -15,7 +15,7 @@ from sharewise.cost.count import Tracer, Unit
 from sharewise.cost.expectation import expectation
 from sharewise.cost.layers import Layer, Pattern, decomposed
 from sharewise.cost.network import trainable
-from sharewise.cost.prices import Prices, from_layers
+from sharewise.cost.prices import Prices, folded, from_layers
 from sharewise.cost.replica import real_copy, shape_copy
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import GATES_ONLY, TRAINING
@@ -94,7 +94,12 @@ class SupernetCost:
                 "the expected cost needs layers that each read few decisions, which this supernet has not. Leave the "
                 "cost penalty out"
             )
-        return self._layers.prices
+        return self._weighed
+
+    @cached_property
+    def _weighed(self) -> Prices:
+        assert self._layers is not None
+        return folded(self._layers.prices, {place for place, d in enumerate(self._decisions) if d.weighs})
 
     @property
     def prices(self) -> Mapping[str, Sequence[int]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
+    from sharewise.engine.teacher import Teacher
 
 __all__ = ["go_back", "load_trained", "set_aside", "trained"]
 
@@ -24,8 +26,14 @@ def trained(state: SearchState) -> dict[str, Any]:
         "stage": state.stage,
         "moves": state.moves,
         "memory": state.memory,
-        **({} if state.teacher is None or not state.teacher.made else {"teacher": state.teacher.network.state_dict()}),
+        **({} if state.teacher is None or not state.teacher.made else _of_teacher(state.teacher)),
     }
+
+
+def _of_teacher(teacher: Teacher) -> dict[str, Any]:
+    """A teacher that the run has made: its weights, and how it teaches."""
+    teaching = {name: getattr(teacher, name) for name in ("weight", "temperature", "source")}
+    return {"teacher": teacher.network.state_dict(), "teaching": teaching}
 
 
 def load_trained(state: SearchState, content: Mapping[str, Any]) -> None:
@@ -41,8 +49,16 @@ def load_trained(state: SearchState, content: Mapping[str, Any]) -> None:
     if state.architecture_optimizer is not None:
         state.architecture_optimizer.load_state_dict(content["architecture_optimizer"])
     if state.teacher is not None and state.teacher.made:
-        state.teacher.network.load_state_dict(content["teacher"])
+        state.teacher = _teacher_at(state.teacher, content)
     state.stage, state.moves, state.memory = content["stage"], content["moves"], dict(content["memory"])
+
+
+def _teacher_at(teacher: Teacher, content: Mapping[str, Any]) -> Teacher | None:
+    """The teacher of that moment; none before the stage that makes it, which makes it anew when it comes again."""
+    if "teacher" not in content:
+        return None
+    teacher.network.load_state_dict(content["teacher"])
+    return replace(teacher, **content.get("teaching", {}))  # which older checkpoints do not say
 
 
 def set_aside(state: SearchState, *, most: int) -> None:

@@ -260,7 +260,8 @@ class ExpectedCost(Penalty):
     """λ · E_{a ~ p}[cost(a)] / largest cost, with the cost of an architecture in multiply-accumulates.
 
     With c_{d,o} the price of option o in decision d, E[cost] = Σ_d Σ_o p_{d,o} c_{d,o} where prices add; where a layer
-    reads several decisions S, its table adds Σ_{o_S} c_{S,o_S} Π_{d ∈ S} p_{d,o_d}, exactly (`SupernetCost.paths`).
+    reads several decisions S, its table adds Σ_{o_S} c_{S,o_S} Π_{d ∈ S} p_{d,o_d}, exactly (`SupernetCost.paths`). So
+    an edge with a weight β_e of its own (partial channels) adds β_e Σ_o p_{e,o} c_{e,o}, as the mixture weighs it.
     Layers that read no decision are left out of numerator and denominator, and the largest cost is the sum over groups
     of their largest entries among options which are not masked, so that the value lies in [0, λ].
 

@@ -13,6 +13,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from sharewise.data import Augmentation, Dataset, Objective, Roles, Task, held_out, single_level
+from sharewise.data.photograph import imagenet_augmentation
 from sharewise.distribution import Ending, Nothing, Schedule
 from sharewise.engine import (
     AdamOptimization,
@@ -107,6 +108,8 @@ class TrainingRecipe:
         decay: factor of the exponential schedule from one epoch to the next, in (0, 1].
         warm_up: part of the epochs, in [0, 1), in which the learning rate rises in equal steps to its start.
         nesterov: whether the momentum of `"sgd"` looks ahead.
+        transforms: of training images: `"data"`, what the data recommend; or `"imagenet"`, resized crops, mirror images
+            and jitter of colours, for photographs.
 
     Raises:
         ConfigurationError: when a value is out of range, or belongs to another schedule.
@@ -131,6 +134,7 @@ class TrainingRecipe:
     decay: float = 0.97
     warm_up: float = 0.0
     nesterov: bool = True
+    transforms: str = "data"
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
@@ -139,6 +143,8 @@ class TrainingRecipe:
             raise unknown_name("optimizer", self.optimizer, _OPTIMIZERS)
         if self.schedule not in _SCHEDULES:
             raise unknown_name("schedule", self.schedule, _SCHEDULES)
+        if self.transforms not in _TRANSFORMS:
+            raise unknown_name("transforms", self.transforms, _TRANSFORMS)
         if not 0 <= self.drop_path < 1:
             raise ConfigurationError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         for name in ("auxiliary_weight", "cutout", "gradient_clip"):
@@ -199,12 +205,13 @@ class TrainingRecipe:
         return combined
 
     def augmentation(self, dataset: Dataset) -> Augmentation:
-        """What the data recommend, with cutout where it is asked for.
+        """What the data recommend or `transforms` names, with cutout where it is asked for.
 
         Raises:
-            ConfigurationError: when cutout is asked for and inputs are no images, or smaller ones than the square.
+            ConfigurationError: when cutout is asked for and inputs are no images, or smaller ones than the square; or
+                when transforms of photographs are, and inputs are no images of three colours.
         """
-        recommended = dataset.augmentation
+        recommended = _TRANSFORMS[self.transforms](dataset)
         if not self.cutout:
             return recommended
         if dataset.input_kind != "image":
@@ -275,9 +282,24 @@ _SCHEDULES: Mapping[str, Callable[[TrainingRecipe], Ending]] = {
     "exponential": lambda training: Exponential(training.learning_rate, training.decay),
 }
 
+
+def _of_photographs(dataset: Dataset) -> Augmentation:
+    if dataset.input_kind != "image" or dataset.input_shape[0] != 3:
+        raise ConfigurationError(
+            f"transforms 'imagenet' need images of 3 colours, not inputs of kind {dataset.input_kind} and shape "
+            f"{tuple(dataset.input_shape)}; leave transforms out"
+        )
+    return imagenet_augmentation()
+
+
+_TRANSFORMS: Mapping[str, Callable[[Dataset], Augmentation]] = {
+    "data": lambda dataset: dataset.augmentation,
+    "imagenet": _of_photographs,
+}
+
 _LATER: Mapping[str, Any] = {
     field.name: field.default
     for field in fields(TrainingRecipe)
-    if field.name in ("schedule", "decay", "warm_up", "nesterov")
+    if field.name in ("schedule", "decay", "warm_up", "nesterov", "transforms")
 }
 """Options that came after the first run folders, with their defaults."""

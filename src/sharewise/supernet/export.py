@@ -146,7 +146,9 @@ def _write_source(network: nn.Module, folder: Path, example: Tensor | None) -> d
     source = model_source(network)
     with replacing(folder / "model.py") as place:
         place.write_text(source, encoding="utf-8")
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    # Copies: what two parameters share, as a decoder and its embedding do, stands under both names.
+    copies = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    state = {name: value.contiguous() for name, value in copies.items()}
     with replacing(folder / "weights.safetensors") as place:
         # As bytes: save_file leaves a file that nobody but its owner may read, whatever the umask says.
         place.write_bytes(save(state, metadata={"format": "pt"}))

@@ -47,7 +47,8 @@ class Cell(nn.Module):
     Args:
         recurrent: activation and predecessor of nodes 1, 2, …
         width: of input, state and nodes.
-        normalised: whether one batch norm without scale and shift follows node 0 and every other node, as in search.
+        normalised: whether one batch norm without scale and shift follows node 0 and every other node, as in search; by
+            the batch in evaluation too.
         input_dropout: of the input of the cell; the same mask for all time steps.
         hidden_dropout: of what a node reads; the same mask for all nodes and time steps.
     """
@@ -67,7 +68,7 @@ class Cell(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.empty(width, 2 * width).uniform_(-_RANGE, _RANGE)) for _ in self.recurrent
         )
-        self.norm = nn.BatchNorm1d(width, affine=False) if normalised else nn.Identity()
+        self.norm = nn.BatchNorm1d(width, affine=False, track_running_stats=False) if normalised else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """States `(n, t, width)` of inputs of the same shape, from a state of zeros."""

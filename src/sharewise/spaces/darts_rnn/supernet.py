@@ -127,10 +127,10 @@ class RecurrentSupernet(Supernet):
         Every example begins with a state of zeros; the authors carry the state from one stretch of the text to the
         next. Examples have one length; the authors vary it by up to 20 words. Their penalty on changes of the state
         (beta = 1e-3), and the switch to averaged SGD when a found cell is trained, are not part of the network. Batch
-        norm keeps running statistics, over all nodes and time steps, so that a single cell can be extracted, norm
-        included; a cell that is trained on its own has none. These statistics are shared by nodes of different scale,
-        as the authors' are: in evaluation mode a single cell of a supernet that was trained for a few steps can grow
-        from time step to time step, and its inherited loss says nothing then.
+        norm takes the statistics of the batch in evaluation too, where the authors' takes running ones: these would be
+        shared by nodes and time steps of different scale, and a single cell that was trained as a part of a mixture
+        grows under them from one time step to the next, without bound. So a score depends on the batch that it is
+        taken on, of two examples or more. A cell that is trained on its own has no norm.
     """
 
     def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: RecurrentOptions) -> None:

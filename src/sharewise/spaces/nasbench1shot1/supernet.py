@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from torch import Tensor, nn
@@ -22,9 +23,10 @@ from sharewise.supernet import (
     Networks,
     Supernet,
     Wiring,
+    cell_edge,
     execute,
 )
-from sharewise.supernet.execution import Term, alone, terms_of
+from sharewise.supernet.execution import Term, alone, joined, terms_of
 from sharewise.supernet.extract import inherited_state
 from sharewise.supernet.gate import add
 
@@ -42,15 +44,25 @@ class NasBench1Shot1Options:
         norm_momentum: in (0, 1], the weight of a batch in the running statistics. The authors' 0.997, which is meant as
             the decay of NAS-Bench-101, leaves next to nothing but the last batch.
         fused: whether cells leave out what makes no difference (default), or run edge by edge, the readable oracle.
+        partial: K: the operation of a block sees 1/K of its channels, a divisor of `channels`; 1 for all of them.
+        edge_weights: always true: inputs are weighed by decisions of the space, as methods on partial channels ask.
+            They pick, so that their rate and their floor are those of operations.
     """
 
     channels: int = 16
     cells: int = 3
     norm_momentum: float = 0.997
     fused: bool = True
+    partial: int = 1
+    edge_weights: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells"):
+        if not self.edge_weights:
+            raise ConfigurationError(
+                "network option edge_weights cannot be off: which inputs a block has is a decision of NAS-Bench-1Shot1 "
+                "itself; leave the option out"
+            )
+        for name in ("channels", "cells", "partial"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.norm_momentum <= 1:
@@ -59,7 +71,7 @@ class NasBench1Shot1Options:
 
 @final
 class _OfBlock(Mixture):
-    """An input that a block always has: executed where the block has an operation."""
+    """What a block always has, an input or the channels around its operation: executed where it has an operation."""
 
     def __init__(self, edge: nn.Module, operation: Decision) -> None:
         super().__init__()
@@ -67,6 +79,9 @@ class _OfBlock(Mixture):
 
     def terms(self, gates: Gates) -> list[Term]:
         return terms_of(self.edge, gates) if gates[self.operation].active else []
+
+    def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
+        return joined(self.edge, lanes)
 
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
         return alone(self.edge, x, gates) if gates[self.operation].active else None
@@ -80,7 +95,8 @@ class SharedCell(nn.Module):
     """A cell that consumes the gates of its blocks and of its output.
 
     Block b is Σ_o g_{b,o} · o(s_b) of s_b = h_{b,0} · p_b(x) + Σ_{a<b} h_{b,a} · block a, with p_b a 1×1 convolution
-    and h = 1 where there is nothing to choose. The output is concat_b(h_{out,b} · block b) + h_{out,0} · p_out(x).
+    and h = 1 where there is nothing to choose. With partial channels the sum over o sees 1/K of those of s_b, see
+    `PartialOperation`. The output is concat_b(h_{out,b} · block b) + h_{out,0} · p_out(x).
 
     Args:
         relaxation: of the space.
@@ -104,8 +120,8 @@ class SharedCell(nn.Module):
                 name = f"{source}_{block}"
                 edges[name] = _OfBlock(edge, choice) if inputs is None else _input(edge, inputs, source)
                 places[name] = (2 * source, 2 * block - 1)
-            operations = {str(o): operation(str(o), channels, momentum) for o in choice.options}
-            edges[f"block_{block}"] = MixedOperation(choice, operations)
+            mixture = cell_edge(partial(_mixture, choice, momentum=momentum), channels, partial=options.partial)
+            edges[f"block_{block}"] = mixture if options.partial == 1 else _OfBlock(mixture, choice)
             places[f"block_{block}"] = (2 * block - 1, 2 * block)
         output = decisions[inputs_name(blocks + 1, blocks)]
         for block in range(1, blocks + 1):
@@ -120,6 +136,10 @@ class SharedCell(nn.Module):
         output = add(execute(self.wiring, self.edges, [x], gates, fused=self.fused), self.skip.alone(x, gates))
         assert output is not None
         return output
+
+
+def _mixture(choice: Decision, channels: int, momentum: float) -> MixedOperation:
+    return MixedOperation(choice, {str(o): operation(str(o), channels, momentum) for o in choice.options})
 
 
 def _input(edge: nn.Module, decision: Decision, source: int) -> GatedOperation:
