@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sharewise.report.cell import ABSENT, colours_of, draw_cell
+from sharewise.report.cell import ABSENT, colours_of, draw_cell, draw_tall_cell
 from sharewise.report.components import code, how, note, plots, table, verdict
 from sharewise.report.curves import over_epochs
 from sharewise.report.facts import inherited_on
@@ -34,12 +34,13 @@ def cell(data: ReportData) -> Markup | None:
     colours = colours_of(data.pictures)
     dotted = "; a dotted edge carries nothing" if absent else ""
     return join(
-        how(f"Data flows from left to right, and each arrow is an operation of the architecture{dotted}."),
+        how(f"Data flows along the arrows, each of which is an operation of the architecture{dotted}."),
         *(
             element(
                 "div",
                 element("p", picture.title) if picture.title else None,
                 draw_cell(picture, colours),
+                draw_tall_cell(picture, colours),
                 class_="drawing",
             )
             for picture in data.pictures
