@@ -1,8 +1,8 @@
 """`make test-matrix`: a short part of the suite on every Python and on the oldest versions of the range.
 
 Each row has an environment of its own in a temporary folder, removed afterwards. The newest versions are those that the
-package index gives; the oldest are the lower bounds of `pyproject.toml`, all at once. An interpreter that is not here, or a
-torch that cannot be installed, is said and not counted. What was run is kept in `tests/matrix.json`; the table of
+package index gives; the oldest are the lower bounds of `pyproject.toml`, all at once. An interpreter that is not here or
+a torch that cannot be installed, is said and not counted. What was run is kept in `tests/matrix.json`; the table of
 README.md is made of it, and `pyproject.toml` claims no more (`tests/test_matrix.py`).
 """
 

@@ -137,7 +137,7 @@ def test_no_label_of_a_tall_drawing_meets_another_or_a_node(name: str) -> None:
     for a, b in itertools.combinations(labels + nodes, 2):
         assert not meet(a, b)
     width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)[0])
-    assert all(0 <= x0 and x1 <= width and 0 <= y0 and y1 <= height for x0, y0, x1, y1 in labels + nodes)
+    assert all(x0 >= 0 and x1 <= width and y0 >= 0 and y1 <= height for x0, y0, x1, y1 in labels + nodes)
 
 
 def test_a_cell_of_nasbench201_is_narrow_enough_for_a_phone() -> None:
