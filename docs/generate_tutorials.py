@@ -1,8 +1,9 @@
 """Run the tutorials: `python docs/generate_tutorials.py [NAME …]`.
 
 A tutorial is one page of Markdown, `docs/tutorials/NAME.md`. Running it executes its blocks in order in an empty folder
-(`python` and `console`), writes what a block printed into the block titled *Output* behind it, where there is one, keeps
-the pictures that the page shows, and writes the same as a notebook. A page that begins with `<!-- needs: MODULE -->` is
+(`python` and `console`), writes what a block printed into the block titled *Output* behind it, where there is one,
+keeps the pictures that the page shows, and writes the same as a notebook. A page that begins with
+`<!-- needs: MODULE -->` is
 skipped where the module is not installed.
 """
 
@@ -18,13 +19,14 @@ import shlex
 import sys
 import tempfile
 import textwrap
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent / "tutorials"
 PICTURES = FOLDER / "pictures"
-_FENCE = re.compile(r"^```(?P<kind>python|console|text title=\"Output\")\n(?P<text>.*?)^```\n?", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r'^```(?P<kind>python|console|text title="Output")\n(?P<text>.*?)^```\n?', re.M | re.S)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(pictures/([^)]+)\)")
 OUTPUT = 'text title="Output"'
 
@@ -59,7 +61,7 @@ def run(page: str) -> tuple[list[Part], dict[str, bytes]]:
     """
     from sharewise.cli import main
 
-    names: dict[str, Any] = {"__name__": "tutorial"}
+    module = sys.modules["tutorial"] = types.ModuleType("tutorial")  # where classes of a page look for their names
     ran: list[Part] = []
     printed = ""
     for part in parts(page):
@@ -68,7 +70,7 @@ def run(page: str) -> tuple[list[Part], dict[str, bytes]]:
         heard = io.StringIO()
         with contextlib.redirect_stdout(heard):
             if part.kind == "python":
-                exec(compile(part.text, "tutorial", "exec"), names)
+                exec(compile(part.text, "tutorial", "exec"), vars(module))
             elif part.kind == "console":
                 for command in part.text.replace("\\\n", " ").splitlines():
                     program, *words = shlex.split(command.removeprefix("$ "))

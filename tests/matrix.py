@@ -1,8 +1,8 @@
 """`make test-matrix`: a short part of the suite on every Python and on the oldest versions of the range.
 
 Each row has an environment of its own in a temporary folder, removed afterwards. The newest versions are those that the
-package index gives; the oldest are the lower bounds of `pyproject.toml`, all at once. An interpreter that is not here or
-a torch that cannot be installed, is said and not counted. What was run is kept in `tests/matrix.json`; the table of
+package index gives; the oldest are the lower bounds of `pyproject.toml`, all at once. What cannot be installed, and an
+interpreter that is not here, is said and not counted. What was run is kept in `tests/matrix.json`; the table of
 README.md is made of it, and `pyproject.toml` claims no more (`tests/test_matrix.py`).
 """
 
@@ -34,13 +34,14 @@ PART = (
     "tests/appraisal/test_interval.py",
     "tests/distribution/test_estimators.py",
     "tests/engine/test_levels.py",
-    "tests/run/test_resume.py",
+    "tests/engine/test_determinism.py",
+    "tests/run/test_digests.py",
     "tests/supernet/elastic/test_follow.py",
     "tests/supernet/test_gates_and_slices.py",
     "tests/report/test_page.py",
     "tests/test_imports.py",
 )
-"""Values, draws, levels, runs that are killed and resumed, models of one's own, pages."""
+"""Values, draws, levels, equal seeds, models of one's own, pages."""
 TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
 _BOUND = re.compile(r"([\w-]+)>=([\d.]+)")
 
@@ -88,15 +89,20 @@ def row(version: str, which: str, folder: Path) -> dict[str, Any]:
     installed = subprocess.run([*pip, "--constraint", held, source, *TOOLS], capture_output=True, text=True)
     if installed.returncode:
         return found | {"outcome": f"not installed: {installed.stderr.strip().splitlines()[-1][:120]}"}
+    return found | tried(inside, which)
+
+
+def tried(python: Path, which: str) -> dict[str, Any]:
+    """Run the part of the suite in an environment, and say which versions it has."""
     names = "platform.python_version(), m.version('torch'), m.version('numpy')"
     ask = f"import json, platform, importlib.metadata as m; print(json.dumps([{names}]))"
-    versions = json.loads(subprocess.run([inside, "-c", ask], capture_output=True, text=True, check=True).stdout)
-    found |= dict(zip(("python", "torch", "numpy"), versions, strict=True))
+    versions = json.loads(subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout)
+    found = dict(zip(("python", "torch", "numpy"), versions, strict=True))
     # The installed package is tested, not the folder beside the tests.
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     # Old versions of other people's packages deprecate each other; nobody can mend that here.
     lenient = ("-W", "ignore::DeprecationWarning") if which == "oldest" else ()
-    command = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *lenient, *PART]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120", *lenient, *PART]
     ran = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
     print(ran.stdout[-6000:] + ran.stderr[-2000:], file=sys.stderr)
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error|skipped)", ran.stdout[-400:])}
