@@ -117,7 +117,8 @@ def table(kept: Mapping[str, Any]) -> str:
     def cells(one: Mapping[str, Any]) -> Iterable[str]:
         ran = sum(one.get(word, 0) for word in ("passed", "failed", "error"))
         yield from (one["python"], one.get("torch", "–"), one.get("numpy", "–"), which[one["versions"]])
-        yield from (f"{ran}" if ran else "–", one["outcome"])
+        yield f"{one.get('passed', 0)} of {ran} pass" if ran else "–"
+        yield one.get("note", one["outcome"])
 
     rows = (f"| {' | '.join(cells(one))} |" for one in kept["rows"])
     return "\n".join((head, *rows, "", f"`make test-matrix`, {kept['date']}, {kept['machine']}."))
