@@ -1,4 +1,4 @@
-"""Run the tutorials: `python docs/generate_tutorials.py [NAME …]`.
+"""Run the tutorials: `python docs/generate_tutorials.py [NAME …]`, or only write their notebooks: `--notebooks`.
 
 A tutorial is one page of Markdown, `docs/tutorials/NAME.md`. Running it executes its blocks in order in an empty folder
 (`python` and `console`), writes what a block printed into the block titled *Output* behind it, where there is one,
@@ -112,9 +112,14 @@ def _lines(text: str) -> list[str]:
 def main(names: Sequence[str]) -> int:
     """Run pages by name, or all of them."""
     os.environ["COLUMNS"] = "100"
+    words_only = "--notebooks" in names
+    names = [name for name in names if name != "--notebooks"]
     for path in sorted(FOLDER.glob("*.md")):
         page = path.read_text(encoding="utf-8")
         if (names and path.stem not in names) or not any(part.kind == "python" for part in parts(page)):
+            continue
+        if words_only:
+            path.with_suffix(".ipynb").write_text(notebook(page, path.stem), encoding="utf-8")
             continue
         lacking = needs(page)
         if lacking:

@@ -51,7 +51,7 @@ def test_a_tutorial_shows_what_its_run_left(page: Path) -> None:
 def test_the_notebook_agrees_with_the_page(page: Path) -> None:
     kept = page.with_suffix(".ipynb").read_text(encoding="utf-8")
     again = MADE["notebook"](page.read_text(encoding="utf-8"), page.stem)
-    assert kept == again, f"run: python docs/generate_tutorials.py {page.stem}"
+    assert kept == again, "run: python docs/generate_tutorials.py --notebooks"
 
 
 @each
