@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= 2
 
-.PHONY: help install install-dev demo test test-slow test-long lint format docs package bench fidelity clean
+.PHONY: help install install-dev demo test test-slow test-long test-matrix lint format docs package bench fidelity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ test-slow: install-dev ## reproductions and long checks at one seed or a few, as
 
 test-long: install-dev ## the same checks in full, which take hours
 	$(BIN)/python -m pytest -m 'slow or long' --timeout 7200 --numprocesses $(WORKERS) --dist worksteal
+
+test-matrix: install-dev ## a short part on every Python here and on the oldest versions of the range; writes the README's table
+	$(BIN)/python tests/matrix.py
 
 lint: install-dev ## ruff, strict types and the arrows between the rooms
 	$(BIN)/ruff check .

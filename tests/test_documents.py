@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from sharewise.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -22,9 +24,10 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    module = ModuleType(page.stem)
+    monkeypatch.setitem(sys.modules, page.stem, module)  # where classes of a page look for their names
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        exec(compile(block, page.name, "exec"), vars(module))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "console")], ids=lambda p: p.name)
@@ -55,3 +58,33 @@ def test_the_list_of_methods_is_up_to_date() -> None:
 def test_the_loop_stays_short() -> None:
     lines = (ROOT / "src" / "sharewise" / "engine" / "loop.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 150
+
+
+def test_the_figures_of_the_concepts_are_drawn_again(tmp_path: Path) -> None:
+    drawn = runpy.run_path(str(ROOT / "docs" / "generate_figures.py"))["FIGURES"]
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\(figures/(\w+)\.svg\)", text)) == set(drawn)
+    for name, draw in drawn.items():
+        draw(tmp_path / f"{name}.svg")
+        kept = (ROOT / "docs" / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        again = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+        # Lines have as many points, and texts are the same; last digits may differ between versions of Matplotlib.
+        assert re.findall(r"<text[^>]*>(.*?)</text>", again) == re.findall(r"<text[^>]*>(.*?)</text>", kept)
+        assert again.count("L ") == kept.count("L ") > 20
+
+
+def test_the_house_is_as_it_is_drawn() -> None:
+    """Every package and module of the first level stands in the table of rooms, and every room is there."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "sharewise"
+    rooms = page.partition("## The rooms")[2].partition("## ")[0]
+    first = " ".join(line.split("|")[1] for line in rooms.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"(?<![\w/])`?(\w+)(?:/|\.py)`", first))
+    there = {path.stem for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert named - there == set()
+    assert there - named - {"__init__", "__main__"} == set()
+    top = "|".join(sorted(path.name for path in source.iterdir() if path.is_dir() and path.name != "__pycache__"))
+    paths = re.findall(rf"`((?:{top}|tests|benchmarks)/[\w/]+\.py)`", page)
+    assert len(paths) > 30
+    for path in paths:
+        assert (source / path).is_file() or (ROOT / path).is_file(), path

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from sharewise.cli import _VERBS, main
+from sharewise.cli import VERBS, main
 from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
 from sharewise.cli.options import Field
 from sharewise.cli.parser import Parser
@@ -86,7 +86,7 @@ def actions(monkeypatch: pytest.MonkeyPatch, module: str, words: list[str]) -> l
 
 
 SITUATIONS = [
-    *((verb, []) for verb in _VERBS),
+    *((verb, []) for verb in VERBS),
     *(("benchmark", [action]) for action in ("import", "info", "query")),
     *(("search", ["--method", method]) for method in METHODS),
     *((verb, ["--space", space]) for verb in ("search", "train", "cost") for space in SPACES),
@@ -123,8 +123,8 @@ def test_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         ["space", "nasbench201"],
         ["space", "nasbench101:A_1"],
         ["space", "nasbench"],
-        *([verb, "--help"] for verb in _VERBS),
-        *([verb, "--nonsense"] for verb in _VERBS),
+        *([verb, "--help"] for verb in VERBS),
+        *([verb, "--nonsense"] for verb in VERBS),
         ["search"],
         ["search", "--method", "dart", "--out", "x"],
         ["search", "--space", "nasbench20", "--out", "x"],

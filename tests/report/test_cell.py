@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sharewise.cli.display import show_picture
 from sharewise.report import Picture
-from sharewise.report.cell import colours_of, draw_cell
+from sharewise.report.cell import colours_of, draw_cell, draw_tall_cell
 from sharewise.report.read import _pictures as pictures_of
 from sharewise.spaces import load
 
@@ -127,3 +127,19 @@ def test_a_terminal_shows_both_cells() -> None:
         "node 3 = sep_conv_3x3(k-2)  +  sep_conv_3x3(k-1)",
     ]
     assert lines[5:7] == ["output = node 2, node 3, node 4, node 5", "reduction cell:"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_label_of_a_tall_drawing_meets_another_or_a_node(name: str) -> None:
+    drawing = draw_tall_cell(CASES[name])
+    labels, nodes = boxes(drawing, "label"), boxes(drawing, "node")
+    assert len(labels) == len([edge for edge in CASES[name].edges if edge[0] != edge[1]])
+    for a, b in itertools.combinations(labels + nodes, 2):
+        assert not meet(a, b)
+    width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)[0])
+    assert all(x0 >= 0 and x1 <= width and y0 >= 0 and y1 <= height for x0, y0, x1, y1 in labels + nodes)
+
+
+def test_a_cell_of_nasbench201_is_narrow_enough_for_a_phone() -> None:
+    drawing = draw_tall_cell(CASES["nasbench201"])
+    assert float(re.findall(r'viewBox="0 0 ([\d.]+)', drawing)[0]) < 450

@@ -28,9 +28,9 @@ from sharewise.errors import (
 )
 from sharewise.processes import rank_here
 
-__all__ = ["main"]
+__all__ = ["VERBS", "main"]
 
-_VERBS = {
+VERBS = {
     "search": "search a space with a method on a data set",
     "train": "train one architecture by itself and evaluate it on the test examples",
     "evaluate": "evaluate the network of a finished run on the test examples",
@@ -48,9 +48,11 @@ _VERBS = {
     "study": "run methods × options × spaces × data × seeds, and say what may be said about them",
     "benchmark": "convert an official benchmark into a fast local table, and query it",
     "cost": "count parameters and multiply-accumulates of an architecture",
+    "completion": "print the script that completes verbs and options in a shell",
     "doctor": "say what this machine and this installation offer",
     "demo": "search, extract, retrain and compare on embedded real images, in about a minute and a half",
 }
+"""Summaries of the verbs by name, in the order in which help lists them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,15 +147,15 @@ _TOGETHER = ("search", "train", "appraise")
 
 
 def _dispatch(words: list[str], *, alone: bool) -> int:
-    if words and words[0] in _VERBS and words[0] not in _TOGETHER and not alone:
+    if words and words[0] in VERBS and words[0] not in _TOGETHER and not alone:
         raise ConfigurationError(f"{words[0]} is one process: start it without torchrun")
-    if words and words[0] in _VERBS:
+    if words and words[0] in VERBS:
         verb, rest = words[0], words[1:]
         module = import_module(f"sharewise.cli.{verb.replace('-', '_')}_verb")
         execute: Callable[[Parser, list[str]], int] = module.execute
-        return execute(Parser(f"sharewise {verb}", _VERBS[verb]), rest)
+        return execute(Parser(f"sharewise {verb}", VERBS[verb]), rest)
     if words and not words[0].startswith("-"):
-        raise unknown_name("verb", words[0], _VERBS)
+        raise unknown_name("verb", words[0], VERBS)
     parser = Parser(
         "sharewise",
         "Weight-sharing neural architecture search: share, search, appraise, deliver.",
@@ -161,7 +163,7 @@ def _dispatch(words: list[str], *, alone: bool) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=argparse.ArgumentParser)
-    for verb, summary in _VERBS.items():
+    for verb, summary in VERBS.items():
         verbs.add_parser(verb, help=summary, add_help=False)
     if parser.parse(words).version:
         from sharewise import __version__

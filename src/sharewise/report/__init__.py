@@ -1,6 +1,7 @@
-"""Reports: one self-contained HTML page that shows a run, finished or not."""
+"""Reports: one self-contained HTML page that shows a run, finished or not, and its pictures one by one."""
 
 from sharewise.report.page import render_report, write_report
+from sharewise.report.pictures import Drawing, pictures
 from sharewise.report.read import (
     AgainstRandom,
     Candidate,
@@ -14,10 +15,12 @@ from sharewise.report.read import (
 __all__ = [
     "AgainstRandom",
     "Candidate",
+    "Drawing",
     "Epoch",
     "Gap",
     "Picture",
     "ReportData",
+    "pictures",
     "read_run",
     "render_report",
     "write_report",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharewise.report.canvas import narrow
 from sharewise.report.rank_figures import (
     Curve,
     RegretPanel,
@@ -45,17 +46,18 @@ def draw_appraisal(document: Document, rows: Mapping[str, Any], pictures: Path) 
         Captions by name of the file.
     """
     captions: dict[str, str] = {}
-    for name, drawing in {**_scatters(document, rows), **_disorder(document, rows), **_regret(document)}.items():
-        targets = [pictures / f"{name}.{ending}" for ending in ("svg", "png")]
-        places = [path.with_name(f".{path.stem}.new{path.suffix}") for path in targets]
-        captions[name] = drawing(places)
-        for place, target in zip(places, targets, strict=True):
-            place.replace(target)
+    figures = {**_scatters(document, rows), **_disorder(document, rows), **_regret(document)}
+    for name, (draw, panels) in figures.items():
+        wide = pictures / f"{name}.svg"
+        captions[name] = draw([wide, wide.with_suffix(".png")])
+        narrow(wide).unlink(missing_ok=True)
+        if panels > 1:
+            draw([narrow(wide)], most=1)
     return captions
 
 
-_Drawing = Callable[[Sequence[Path]], str]
-"""Writes files, and returns what they show in words."""
+_Drawing = tuple[Callable[..., str], int]
+"""What writes files and returns what they show in words, with the number of panels."""
 
 
 def _truth(rows: Mapping[str, Any]) -> Floats:
@@ -80,13 +82,14 @@ def _scatters(document: Document, rows: Mapping[str, Any]) -> dict[str, _Drawing
             )
             for seed in document["seeds"][:_SEEDS_SHOWN]
         ]
-        found[f"scatter-{variant}"] = partial(
+        draw = partial(
             draw_scatter,
             panels,
             f"{document['space']}, {MEANINGS.get(variant, variant)}",
             truth_label=document["truth"]["label"],
             proxy_label=f"score with shared weights{unit}",
         )
+        found[f"scatter-{variant}"] = draw, len(panels)
     return found
 
 
@@ -98,7 +101,7 @@ def _disorder(document: Document, rows: Mapping[str, Any]) -> dict[str, _Drawing
     if shown is None:
         return {}
     title = f"{document['space']}: disorder of ranks ({main}, seed {shown})"
-    return {"disorder": partial(draw_disorder, _column(rows["architectures"], main, shown), _truth(rows), title)}
+    return {"disorder": (partial(draw_disorder, _column(rows["architectures"], main, shown), _truth(rows), title), 1)}
 
 
 def _regret(document: Document) -> dict[str, _Drawing]:
@@ -112,7 +115,7 @@ def _regret(document: Document) -> dict[str, _Drawing]:
         if f"supernet, {variant}" in curves["searches"]
     ]
     title, label = f"{document['space']}: regret at equal cost", f"regret, {document['truth']['unit']}"
-    return {"regret": partial(draw_guided_regret, panels, title, unit="mean trainings", ylabel=label)}
+    return {"regret": (partial(draw_guided_regret, panels, title, unit="mean trainings", ylabel=label), len(panels))}
 
 
 def _column(architectures: Sequence[Mapping[str, Any]], variant: str, seed: str) -> Floats:

@@ -1,7 +1,8 @@
 """Drawing a cell: nodes on one line from left to right, edges as arcs above and below it.
 
 Neighbours are joined by a straight edge; every longer edge takes the side where it crosses least, and a
-lane of its own beyond all edges that it overlaps there. So no two labels can meet, however dense a cell is.
+lane of its own beyond all edges that it overlaps there. So no two labels can meet, however dense a cell is. For narrow
+screens the line runs from top to bottom, where labels of several heights share the width.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from sharewise.report.markup import Markup, element
 from sharewise.report.read import Picture
 
-__all__ = ["colours_of", "draw_cell"]
+__all__ = ["colours_of", "draw_cell", "draw_tall_cell"]
 
 ABSENT = frozenset({"none", "zero", "zeroize"})
 COLOURS = 6
@@ -72,7 +73,6 @@ def draw_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Mar
         paths.append(path)
         labels.append(label)
     nodes = [_draw_node(name, x, line, half) for name, x in zip(picture.nodes, columns, strict=True)]
-    said = "; ".join(f"{source} to {target}: {operation}" for source, target, operation in picture.edges)
     return element(
         "svg",
         *paths,
@@ -80,10 +80,95 @@ def draw_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Mar
         *nodes,
         viewBox=f"0 0 {width:g} {height:g}",
         role="img",
-        aria_label=f"Cell graph. {said}",
+        aria_label=_said(picture),
         class_="cell",
         style=f"min-width:{0.62 * width:.0f}px;max-width:{1.15 * width:.0f}px",
     )
+
+
+def draw_tall_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Markup:
+    """Draw a cell from top to bottom, for screens that are too narrow for `draw_cell`.
+
+    Args:
+        picture: the nodes in order and the labelled edges between them.
+        colours: of every operation, where several pictures share them (`colours_of`).
+
+    Returns:
+        An `<svg>` element in the same style.
+
+    Example:
+        >>> drawing = draw_tall_cell(Picture(("in", "out"), (("in", "out", "conv_3x3"),)))
+        >>> drawing.startswith("<svg"), "conv_3x3" in drawing
+        (True, True)
+    """
+    edges = _arrange(picture)
+    half = max(20.0, max(len(node) for node in picture.nodes) * GLYPH / 2 + 10)
+    rows = [MARGIN + NODE / 2 + index * (NODE + LABEL + 36) for index in range(len(picture.nodes))]
+    colours = colours_of([picture]) if colours is None else colours
+    reaches = _reaches(edges, rows, half)
+    sides = [
+        max((reaches[edge] + _width(len(edge.operation)) / 2 for edge in edges if edge.side == side), default=0.0)
+        for side in (-1, 1)
+    ]
+    centre = max((_width(len(edge.operation)) / 2 for edge in edges if not edge.side), default=0.0)
+    left, right = (MARGIN + max(half, centre, side) for side in sides)
+    line, height = left, rows[-1] + NODE / 2 + MARGIN
+
+    paths: list[Markup] = []
+    labels: list[Markup | None] = []
+    for edge in sorted(edges, key=lambda edge: edge.operation not in ABSENT):
+        forward = 1.0 if edge.target > edge.source else -1.0
+        start, end = rows[edge.source], rows[edge.target]
+        if edge.side == 0:
+            start, end = start + forward * NODE / 2, end - forward * NODE / 2
+            trace = f"M{line:g} {start:g}L{line:g} {end - 7 * forward:g}"
+            tip, direction = (line, end - forward), (0.0, forward)
+            at = line, (start + end) / 2 - 2.5 * forward
+        else:
+            rim, far = line + edge.side * half, line + edge.side * (half + (reaches[edge] - half) * 4 / 3)
+            start, end = start + forward * 6, end - forward * 6
+            bend = forward * min(abs(end - start) * 0.2, 40.0)
+            length = ((rim - far) ** 2 + bend**2) ** 0.5
+            direction = (rim - far) / length, bend / length
+            tip = rim - direction[0], end - direction[1]
+            base = tip[0] - 6 * direction[0], tip[1] - 6 * direction[1]
+            trace = (
+                f"M{rim:.1f} {start:.1f}C{far:.1f} {start + bend:.1f} {far:.1f} {end - bend:.1f} "
+                f"{base[0]:.1f} {base[1]:.1f}"
+            )
+            at = line + edge.side * reaches[edge], (start + end) / 2
+        colour, absent = colours[edge.operation], edge.operation in ABSENT
+        paths.append(_stroke(trace, tip, direction, colour, absent))
+        labels.append(_draw_label(edge.operation, at, colour, absent))
+    nodes = [_draw_node(name, line, y, half) for name, y in zip(picture.nodes, rows, strict=True)]
+    return element(
+        "svg",
+        *paths,
+        *labels,
+        *nodes,
+        viewBox=f"0 0 {left + right:g} {height:g}",
+        role="img",
+        aria_label=_said(picture),
+        class_="cell tall",
+        style=f"max-width:{left + right:.0f}px",
+    )
+
+
+def _reaches(edges: Sequence[_Edge], rows: Sequence[float], half: float) -> dict[_Edge, float]:
+    """How far from the line of nodes each arc bends: beyond what it overlaps and what its label would meet."""
+    taken = [(y, half) for y in rows]
+    taken += [((rows[e.source] + rows[e.target]) / 2, _width(len(e.operation)) / 2) for e in edges if not e.side]
+    widest = max((reach for _, reach in taken), default=half)
+    found: dict[_Edge, float] = {}
+    ends: dict[int, list[tuple[float, float]]] = {-1: list(taken), 1: list(taken)}
+    for edge in (edge for edge in edges if edge.side):
+        middle, width = (rows[edge.source] + rows[edge.target]) / 2, _width(len(edge.operation))
+        inner = [found[other] for other in _overlapping(edge.span, edge.side, list(found))]
+        beside = [end for y, end in ends[edge.side] if abs(y - middle) < max(LABEL, (NODE + LABEL) / 2) + 4]
+        reach = max([widest + 14, *(other + 26 for other in inner), *(end + 8 + width / 2 for end in beside)])
+        found[edge] = reach
+        ends[edge.side].append((middle, reach + width / 2))
+    return found
 
 
 def _arrange(picture: Picture) -> list[_Edge]:
@@ -172,15 +257,25 @@ def _draw_edge(
         )
         centre = (start + end) / 2, line + edge.side * _rise(edge.lane)
     absent = edge.operation in ABSENT
-    stroke = element(
+    return _stroke(trace, tip, direction, colour, absent), _draw_label(edge.operation, centre, colour, absent)
+
+
+def _stroke(trace: str, tip: tuple[float, float], direction: tuple[float, float], colour: str, absent: bool) -> Markup:
+    """An edge with its head; one that carries nothing is dotted and has none."""
+    line = element(
         "path",
         d=trace,
         style=f"fill:none;stroke:{colour};stroke-width:{1.4 if absent else 2.2}",
         stroke_dasharray="1 5" if absent else None,
         stroke_linecap="round",
     )
-    arrow = None if absent else _arrow(tip, direction, colour)
-    return element("g", stroke, arrow), _draw_label(edge.operation, centre, colour, absent)
+    return element("g", line, None if absent else _arrow(tip, direction, colour))
+
+
+def _said(picture: Picture) -> str:
+    """The drawing in words."""
+    edges = (f"{source} to {target}: {operation}" for source, target, operation in picture.edges)
+    return f"Cell graph. {'; '.join(edges)}"
 
 
 def _arrow(tip: tuple[float, float], direction: tuple[float, float], colour: str) -> Markup:

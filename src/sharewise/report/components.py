@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import final
 
 from sharewise.atomic import replacing
+from sharewise.report.canvas import narrow
 from sharewise.report.markup import Markup, element, join
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 FIGURES = """
-img.figure { display: block; max-width: 100%; height: auto; margin: 6px 0; background: #ffffff; border-radius: 8px; }
+img.figure { display: block; max-width: 100%; height: auto; margin: 6px 0; border-radius: 8px; }
 caption { text-align: left; padding-bottom: 8px; color: var(--muted); font-size: 14px; }
 thead th.number { white-space: normal; }
 td small { display: block; color: var(--muted); white-space: nowrap; }
@@ -209,9 +210,17 @@ def plots(*drawn: Markup | None) -> Markup:
 
 
 def picture(path: Path, caption: str) -> Markup:
-    """A figure from a file of SVG, with its caption."""
-    content = base64.b64encode(path.read_bytes()).decode()
+    """A figure from a file of SVG, with its caption; on a narrow screen its narrow form, where there is one."""
+
+    def address(file: Path) -> str:
+        return f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+    slim = narrow(path)
     return join(
-        element("img", src=f"data:image/svg+xml;base64,{content}", alt=caption, class_="figure"),
+        element(
+            "picture",
+            element("source", srcset=address(slim), media="(max-width: 600px)") if slim.is_file() else None,
+            element("img", src=address(path), alt=caption, class_="figure"),
+        ),
         how(caption),
     )

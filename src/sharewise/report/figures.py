@@ -325,7 +325,7 @@ def _svg(figure: Figure, name: str, alternative: str) -> Markup:
     buffer = io.StringIO()
     undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from .*font")
         figure.savefig(buffer, format="svg", metadata=undated)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from sharewise.report.canvas import GREY, PALE_GREY, SERIES, drawing, narrow, save_figure, tidy
 from sharewise.report.components import (
     FIGURES,
     Page,
@@ -56,11 +55,9 @@ def write_front(folder: Path) -> Path:
     """
     with showing(folder, "front", "run sharewise front again") as read:
         document = read("front.json")
-        targets = [folder / f"figure.{ending}" for ending in ("svg", "png")]
-        places = [path.with_name(f".{path.stem}.new{path.suffix}") for path in targets]
-        _draw(document, places)
-        for place, target in zip(places, targets, strict=True):
-            place.replace(target)
+        wide = folder / "figure.svg"
+        _draw(document, [wide, folder / "figure.png"])
+        _draw(document, [narrow(wide)], most=1)
         return save(folder / "report.html", render(_page(folder, document), FIGURES))
 
 
@@ -137,16 +134,19 @@ def _next(folder: Path, document: Document) -> Markup | None:
 # The figure
 
 
-def _draw(document: Document, targets: Sequence[Path]) -> None:
+def _draw(document: Document, targets: Sequence[Path], *, most: int = 3) -> None:
     """A panel for every quantity."""
     names: Sequence[str] = document["quantities"]
-    with mpl.rc_context({"svg.hashsalt": "sharewise", "font.size": 9.5, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(5.6 * len(names) + 0.4, 4.2))
-        for axes, (place, name) in zip(figure.subplots(1, len(names), squeeze=False)[0], enumerate(names), strict=True):
-            _draw_panel(axes, document, place, name)
+    columns = min(most, len(names))
+    rows = -(-len(names) // columns)
+    with drawing(5.6 * columns + 0.4, 4.2 * rows) as figure:
+        for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+            if place < len(names):
+                _draw_panel(axes, document, place, names[place])
+            else:
+                axes.set_visible(False)
         figure.tight_layout()
-        for target in targets:
-            figure.savefig(target, dpi=120, metadata={"Date": None} if target.suffix == ".svg" else {"Software": None})
+        save_figure(figure, targets)
 
 
 def _draw_panel(axes: Any, document: Document, place: int, name: str) -> None:
@@ -156,23 +156,21 @@ def _draw_panel(axes: Any, document: Document, place: int, name: str) -> None:
         return row["costs"][name], scale * row["scores"][document["metric"]]
 
     cloud = [(row[place], scale * row[-1]) for row in document["cloud"] if row[-1] is not None]
-    axes.scatter(*zip(*cloud, strict=True), s=10, color="0.78", linewidths=0, label="scored")
+    axes.scatter(*zip(*cloud, strict=True), s=10, color=PALE_GREY, linewidths=0, label="scored")
     points = sorted(map(at, document["points"]))
     alone = len(document["quantities"]) == 1
-    axes.plot(*zip(*points, strict=True), "o-" if alone else "o", color="#0072b2", markersize=4, linewidth=1.4,
+    axes.plot(*zip(*points, strict=True), "o-" if alone else "o", color=SERIES[0], markersize=4, linewidth=1.4,
               drawstyle="steps-post", label="front")  # fmt: skip
     budgets = [row for row in document["budgets"] if row["quantity"] == name]
     for row in budgets:
-        axes.axvline(row["most"], color="0.6", linestyle=":", linewidth=1)
+        axes.axvline(row["most"], color=GREY, linestyle=":", linewidth=1)
     if budgets:
         best = list(map(at, budgets))
-        axes.plot(*zip(*best, strict=True), "D", color="#d55e00", markersize=6, label="best within a budget")
+        axes.plot(*zip(*best, strict=True), "D", color=SERIES[1], markersize=6, label="best within a budget")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     axes.set_xlabel(name)
     axes.set_ylabel(f"{label}, shared weights")
-    axes.grid(True, which="major", color="0.92", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8.5)
+    tidy(axes)
+    axes.legend(fontsize=8.5)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy import stats
+
+from sharewise.report.canvas import GREY, INK, PALE, PALE_GREY, SERIES, drawing, save_figure, tidy
 
 __all__ = [
     "Curve",
@@ -27,9 +28,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-_BLUE, _RED, _GREEN, _PINK, _AMBER = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
-_SERIES = (_BLUE, _RED, _GREEN, _PINK, _AMBER, "#56b4e9", "#000000")
-_PALE, _GREY = "#8fbfdd", "0.45"
+_BLUE, _RED = SERIES[:2]
 _SHOWN = 40
 """So many lines of a chart of ranks can still be told apart."""
 
@@ -92,6 +91,7 @@ def draw_scatter(
     title: str,
     targets: Sequence[Path],
     *,
+    most: int = 4,
     truth_label: str = "accuracy after standalone training, %",
     proxy_label: str = "accuracy with shared weights, %",
 ) -> str:
@@ -104,13 +104,14 @@ def draw_scatter(
         panels: one a supernet.
         title: above all panels.
         targets: files to write; the ending says the format.
+        most: so many panels stand side by side; 1 makes a figure for narrow screens.
         truth_label: of the horizontal axis.
         proxy_label: of the vertical axis.
 
     Returns:
         A caption.
     """
-    columns = min(4 if len(panels) > 6 else 3, len(panels))
+    columns = min(4 if len(panels) > 6 else 3, len(panels), most)
     rows = -(-len(panels) // columns)
     width, height = 3.8 * columns + 0.2, 3.9 * rows + 0.45
     with _figure(width, height, title, targets) as figure:
@@ -154,7 +155,7 @@ def _scatter(axes: Any, above: Any, right: Any, panel: ScatterPanel) -> None:
     axes.set_xlim(start - room, best + room)
     hidden = int((panel.truth < start - room).sum())
     size = 9 if len(panel.truth) > 150 else 18
-    groups = ((~marked, _PALE if marked.any() else _BLUE, 0), (marked, _BLUE, 0.35))
+    groups = ((~marked, PALE if marked.any() else _BLUE, 0), (marked, _BLUE, 0.35))
     bins = [np.linspace(*ends, 36) for ends in ((start - room, best + room), _ends(panel.proxy))]
     for chosen, colour, ring in groups:
         if not chosen.any():
@@ -166,7 +167,7 @@ def _scatter(axes: Any, above: Any, right: Any, panel: ScatterPanel) -> None:
             color=colour,
             alpha=0.75,
             linewidth=ring,
-            edgecolor="black" if ring else "none",
+            edgecolor=INK if ring else "none",
         )
         above.hist(panel.truth[chosen], bins=bins[0], color=colour, alpha=0.8)
         right.hist(panel.proxy[chosen], bins=bins[1], color=colour, alpha=0.8, orientation="horizontal")
@@ -181,9 +182,7 @@ def _scatter(axes: Any, above: Any, right: Any, panel: ScatterPanel) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     for edge in (above, right):
         edge.axis("off")
-    axes.grid(True, color="0.92", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 def _ends(values: Floats) -> tuple[float, float]:
@@ -216,7 +215,7 @@ def draw_disorder(proxy: Floats, truth: Floats, title: str, targets: Sequence[Pa
     with _figure(5.4, 5.2, title, targets) as figure:
         axes = figure.add_axes((0.16, 0.05, 0.68, 0.79))
         for place in others:
-            axes.plot([0, 1], [by_truth[place], by_proxy[place]], color="0.75", linewidth=0.9, zorder=1)
+            axes.plot([0, 1], [by_truth[place], by_proxy[place]], color=PALE_GREY, linewidth=0.9, zorder=1)
         for place in best:
             inside = by_proxy[place] <= top
             axes.plot(
@@ -230,7 +229,7 @@ def draw_disorder(proxy: Floats, truth: Floats, title: str, targets: Sequence[Pa
                 zorder=3,
                 label=f"stays among the best {top}" if inside else f"falls out of the best {top}",
             )
-        axes.axhline(top + 0.5, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
+        axes.axhline(top + 0.5, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)))
         axes.set_ylim(n + 0.02 * n, 1 - 0.02 * n)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 1], ["trained alone", "shared weights"])
@@ -242,7 +241,7 @@ def draw_disorder(proxy: Floats, truth: Floats, title: str, targets: Sequence[Pa
         axes.secondary_yaxis("right").set_yticks([1, *steps])
         axes.spines[["top", "bottom"]].set_visible(False)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        figure.legend(handles.values(), handles.keys(), frameon=False, ncols=2, loc="lower center", fontsize=8.5)
+        figure.legend(handles.values(), handles.keys(), ncols=2, loc="lower center", fontsize=8.5)
     shown = f"; of the other {n - top}, {len(others)} evenly spaced ones in grey" if n > top else ""
     return (
         "Each line is one architecture, from its rank after a training of its own to its rank by the supernet. Without "
@@ -252,7 +251,13 @@ def draw_disorder(proxy: Floats, truth: Floats, title: str, targets: Sequence[Pa
 
 
 def draw_guided_regret(
-    panels: Sequence[RegretPanel], title: str, targets: Sequence[Path], *, unit: str, ylabel: str = "regret, points"
+    panels: Sequence[RegretPanel],
+    title: str,
+    targets: Sequence[Path],
+    *,
+    unit: str,
+    ylabel: str = "regret, points",
+    most: int = 4,
 ) -> str:
     """Draw regret against cost on logarithmic axes with bands and the TOP-k budgets, as in figure 2 of the paper.
 
@@ -262,11 +267,12 @@ def draw_guided_regret(
         targets: files to write; the ending says the format.
         unit: of cost, the same for all searches.
         ylabel: of the vertical axis.
+        most: so many panels stand side by side; 1 makes a figure for narrow screens.
 
     Returns:
         A caption.
     """
-    columns = min(4, len(panels))
+    columns = min(most, len(panels))
     rows = -(-len(panels) // columns)
     with _figure(max(5.4, 3.5 * columns + 0.3), 3.1 * rows + 0.9, title, targets) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -281,7 +287,7 @@ def draw_guided_regret(
                 axes.set_xlabel(f"cost, {unit}")
             if place % columns == 0:
                 axes.set_ylabel(ylabel)
-        figure.legend(labels.values(), labels.keys(), frameon=False, ncols=4, loc="lower center", fontsize=9)
+        figure.legend(labels.values(), labels.keys(), ncols=4, loc="lower center", fontsize=9)
         height = figure.get_figheight()
         figure.tight_layout(rect=(0, 0.32 / height, 1, 1 - 0.25 / height))
     return (
@@ -307,23 +313,21 @@ def _regret_panel(axes: Any, panel: RegretPanel) -> dict[str, Any]:
     axes.set_yscale("log")
     axes.set_ylim(bottom, top)
     for k, cost in panel.tops.items():
-        axes.axvline(cost, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
-        place = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7.5, "color": _GREY}
+        axes.axvline(cost, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)))
+        place = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7.5, "color": GREY}
         axes.text(cost, 0.985, f"TOP-{k} ", transform=axes.get_xaxis_transform(), **place)
     axes.set_title(panel.name, fontsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.set_yticks([tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if bottom <= tick <= top])
-    axes.grid(True, which="major", color="0.92", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return lines
 
 
 def _banded(axes: Any, curve: Curve, known: NDArray[np.bool_], number: int) -> Any:
     """A curve with its interval; the first is the one that the figure is about."""
-    colour = _BLUE if number == 0 else (_RED, _GREEN, _PINK, _AMBER)[(number - 1) % 4]
+    colour = SERIES[number and 1 + (number - 1) % 4]
     (line,) = axes.plot(
         curve.x[known],
         curve.mean[known],
@@ -361,7 +365,7 @@ def draw_learning(
     with _figure(5.2, 3.6, title, targets) as figure:
         axes = figure.add_axes((0.13, 0.15, 0.84, 0.72))
         for number, (name, curve) in enumerate(curves.items()):
-            colour, known = _SERIES[number % len(_SERIES)], np.isfinite(curve.mean)
+            colour, known = SERIES[number % len(SERIES)], np.isfinite(curve.mean)
             axes.plot(
                 curve.x[known],
                 curve.mean[known],
@@ -374,13 +378,11 @@ def draw_learning(
             )
             band = known & np.isfinite(curve.low)
             axes.fill_between(curve.x[band], curve.low[band], curve.high[band], color=colour, alpha=0.18, linewidth=0)
-        axes.axhline(0, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
+        axes.axhline(0, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.legend(frameon=False, loc="best", fontsize=8.5)
-        axes.grid(True, color="0.92", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="best", fontsize=8.5)
+        tidy(axes)
     return (
         "How well the supernet ranks architectures at each stage of its training; bands are 95 % intervals. Zero, "
         "dotted, is a ranking that knows nothing."
@@ -390,10 +392,7 @@ def draw_learning(
 @contextmanager
 def _figure(width: float, height: float, title: str, targets: Sequence[Path]) -> Iterator[Figure]:
     """A figure in the style of the house, written to all targets when it is complete."""
-    with mpl.rc_context({"svg.hashsalt": "sharewise", "font.size": 9.5, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(width, height))
+    with drawing(width, height) as figure:
         yield figure
         figure.suptitle(textwrap.fill(title, int(12 * width)), fontsize=10.5)
-        for target in targets:
-            metadata = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-            figure.savefig(target, dpi=120, metadata=metadata)
+        save_figure(figure, targets)

@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+
+from sharewise.report.canvas import GREY, SERIES, drawing, save_figure, tidy
 
 __all__ = ["draw_regret"]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b")
 _DASHES = ("-", "--", "-.", ":")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Sequence[Path]) -> None:
+def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Sequence[Path], *, most: int = 3) -> None:
     """Draw mean regret with its interval as a band, and finished runs as points.
 
     Regret is on a logarithmic axis where it spans more than a factor of 30; points below that axis, such as those of
@@ -30,11 +29,11 @@ def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Se
             holds points of `cost`, `regret` and `method`.
         title: above all panels.
         targets: files to write; the ending says the format.
+        most: so many panels stand side by side; 1 makes a figure for narrow screens.
     """
-    with mpl.rc_context({"svg.hashsalt": "sharewise", "font.size": 9.5, "svg.fonttype": "none"}):
-        columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(4.3 * columns + 0.4, 3.7 * rows + 0.9))
+    columns = min(most, len(panels))
+    rows = -(-len(panels) // columns)
+    with drawing(4.3 * columns + 0.4, 3.7 * rows + 0.9) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         strategies = dict.fromkeys(name for panel in panels.values() for name in panel["strategies"])
         methods = dict.fromkeys(run["method"] for panel in panels.values() for run in panel.get("runs", ()))
@@ -48,12 +47,10 @@ def draw_regret(panels: Mapping[str, Mapping[str, Any]], title: str, targets: Se
                 handles.setdefault(label, handle)
         width = 2 * columns + 1
         lines = -(-len(handles) // width)
-        figure.legend(handles.values(), handles.keys(), frameon=False, ncols=width, loc="lower center", fontsize=8.5)
+        figure.legend(handles.values(), handles.keys(), ncols=width, loc="lower center", fontsize=8.5)
         figure.suptitle(textwrap.fill(title, 44 * columns + 4), fontsize=10)
         figure.tight_layout(rect=(0, (0.1 + 0.22 * lines) / figure.get_figheight(), 1, 1))
-        for target in targets:
-            metadata = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-            figure.savefig(target, dpi=120, metadata=metadata)
+        save_figure(figure, targets)
 
 
 def _draw_panel(
@@ -67,7 +64,7 @@ def _draw_panel(
         place = strategies.index(strategy)
         known = np.array([value is not None for value in curve["mean"]])
         mean = np.array([np.nan if value is None else value for value in curve["mean"]])
-        look = {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _DASHES[place // len(_COLOURS) % len(_DASHES)]}
+        look = {"color": SERIES[place % len(SERIES)], "linestyle": _DASHES[place // len(SERIES) % len(_DASHES)]}
         axes.plot(cost[known], mean[known], label=strategy, linewidth=1.6, **look)
         banded = [at for at, pair in enumerate(curve["mean_interval"]) if pair is not None]
         if banded:
@@ -85,7 +82,7 @@ def _draw_panel(
         axes.set_ylim(low, 1.6 * max(positive))
     for run in runs:
         place = methods.index(run["method"])
-        look = {"color": _COLOURS[(len(strategies) + place) % len(_COLOURS)], "fillstyle": "none"}
+        look = {"color": SERIES[(len(strategies) + place) % len(SERIES)], "fillstyle": "none"}
         height = max(run["regret"], low)
         mark = _MARKS[place % len(_MARKS)]
         axes.plot(
@@ -94,10 +91,8 @@ def _draw_panel(
     if not low:
         axes.set_ylim(bottom=0)
     if panel["floor"] > 1e-6 or axes.get_yscale() == "linear":
-        axes.axhline(panel["floor"], color="0.5", linewidth=0.9, linestyle=(0, (1, 2)), label="best signal")
+        axes.axhline(panel["floor"], color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="best signal")
     axes.set_title(name, fontsize=10)
     axes.set_xlabel(textwrap.fill(panel.get("unit_shown", panel["unit"]), 38))
     axes.set_ylabel("regret, points of test accuracy")
-    axes.grid(True, which="major", color="0.92", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)

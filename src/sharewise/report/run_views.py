@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sharewise.report.cell import ABSENT, colours_of, draw_cell
+from sharewise.report.cell import ABSENT, colours_of, draw_cell, draw_tall_cell
 from sharewise.report.components import code, how, note, plots, table, verdict
 from sharewise.report.curves import over_epochs
 from sharewise.report.facts import inherited_on
@@ -21,7 +21,7 @@ from sharewise.report.markup import Markup, element, join
 from sharewise.report.read import ReportData
 from sharewise.report.words import score, unit
 
-__all__ = ["against_random", "candidates", "cell", "curves", "gap", "theta"]
+__all__ = ["against_random", "candidates", "cell", "curves", "drawn_curves", "gap", "probabilities", "theta"]
 
 _SHOWN_CANDIDATES = 10
 
@@ -34,12 +34,13 @@ def cell(data: ReportData) -> Markup | None:
     colours = colours_of(data.pictures)
     dotted = "; a dotted edge carries nothing" if absent else ""
     return join(
-        how(f"Data flows from left to right, and each arrow is an operation of the architecture{dotted}."),
+        how(f"Data flows along the arrows, each of which is an operation of the architecture{dotted}."),
         *(
             element(
                 "div",
                 element("p", picture.title) if picture.title else None,
                 draw_cell(picture, colours),
+                draw_tall_cell(picture, colours),
                 class_="drawing",
             )
             for picture in data.pictures
@@ -79,7 +80,11 @@ def theta(data: ReportData) -> Markup | None:
             else "No epoch is logged yet."
         )
         return note(why)
-    panels = [_panel(data, name, index) for index, name in enumerate(decisions)]
+    panels = [
+        element("figure", element("figcaption", element("code", name), element("span", f"max {top:.2f}")), plot)
+        for index, name in enumerate(decisions)
+        for top, plot in [probabilities(data, name, index)]
+    ]
     scale = element(
         "div",
         "probability 0",
@@ -97,20 +102,19 @@ def theta(data: ReportData) -> Markup | None:
     )
 
 
-def _panel(data: ReportData, name: str, index: int) -> Markup:
+def probabilities(data: ReportData, name: str, index: int = 0) -> tuple[float, Markup]:
+    """The largest probability of a decision at the end, and the plot of all of them over the epochs."""
     epochs = [epoch for epoch in data.epochs if name in epoch.probabilities]
     rows = [epoch.probabilities[name] for epoch in epochs]
     count = max(map(len, rows))
     options = [*data.decisions.get(name, ())[:count]]
     options += [f"option {place}" for place in range(len(options), count)]
-    leader = max(range(len(rows[-1])), key=lambda place: rows[-1][place])
     plot = draw_heat_map(rows, options, [epoch.index for epoch in epochs], name=f"theta-{index}", title=name)
-    caption = element("figcaption", element("code", name), element("span", f"max {rows[-1][leader]:.2f}"))
-    return element("figure", caption, plot)
+    return max(rows[-1]), plot
 
 
-def curves(data: ReportData) -> Markup | None:
-    """Losses, entropy and held-out scores over the epochs."""
+def drawn_curves(data: ReportData) -> dict[str, Markup]:
+    """Losses, entropy, held-out scores and the learning rate over the epochs, by name."""
     losses = [
         *_line(data, "shared weights" if data.kind == "search" else "training", "weights_loss"),
         *_line(data, "architecture", "architecture_loss"),
@@ -118,28 +122,34 @@ def curves(data: ReportData) -> Markup | None:
     ]
     entropy = _line(data, "θ", "entropy")
     marks = data.stages
-    drawn: list[Markup] = []
+    drawn: dict[str, Markup] = {}
     if losses:
-        drawn.append(draw_lines(losses, title="loss", name="loss", marks=marks))
+        drawn["loss"] = draw_lines(losses, title="loss", name="loss", marks=marks)
     if entropy:
         most = _most_entropy(data)
         reference = None if most is None else (f"undecided, {most[0]} = {most[1]:.2f}", most[1])
         title = "mean entropy of θ, nats"
-        drawn.append(draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0))
+        drawn["entropy"] = draw_lines(entropy, title=title, name="entropy", reference=reference, marks=marks, floor=0.0)
     held_out = _scores(data, "held out", data.primary)
     if held_out:
-        drawn.append(draw_lines(held_out, title=unit(data.primary)[1], name="held-out", marks=marks))
+        drawn["held-out"] = draw_lines(held_out, title=unit(data.primary)[1], name="held-out", marks=marks)
     rate = _line(data, "learning rate", "learning_rate")
     if rate and data.kind == "train":
-        drawn.append(draw_lines(rate, title="learning rate", name="rate", marks=marks))
+        drawn["rate"] = draw_lines(rate, title="learning rate", name="rate", marks=marks)
+    return drawn
+
+
+def curves(data: ReportData) -> Markup | None:
+    """The learning curves, and how to read them."""
+    drawn = drawn_curves(data)
     if not drawn:
         return None
     sentence = "Losses should fall and level off."
-    if entropy:
+    if "entropy" in drawn:
         sentence += " Entropy starts at the dashed line, where every option is alike, and falls to 0 as θ decides."
-    if marks:
+    if data.stages:
         sentence += " A vertical line marks a new stage."
-    return join(how(sentence), plots(*drawn))
+    return join(how(sentence), plots(*drawn.values()))
 
 
 def gap(data: ReportData) -> Markup | None:

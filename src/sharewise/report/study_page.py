@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from sharewise.atomic import replacing
 from sharewise.report.anytime_figure import draw_anytime
+from sharewise.report.canvas import narrow
 from sharewise.report.components import (
     FIGURES,
     Page,
@@ -74,10 +74,10 @@ def write_study(folder: Path) -> Path:
             for name, panel in document["panels"].items()
             if panel["checkpoints"] and (follows or len(panel["arms"]) > 1)  # one point alone is a number
         }
-        for ending in ("png", "svg") if drawn else ():
-            target = folder / f"figure.{ending}"
-            with replacing(target, suffix=target.suffix) as temporary:
-                draw_anytime(drawn, _label(document["metric"]), [temporary])
+        if drawn:
+            wide, label = folder / "figure.svg", _label(document["metric"])
+            draw_anytime(drawn, label, [wide, folder / "figure.png"])
+            draw_anytime(drawn, label, [narrow(wide)], most=1)
         return save(folder / "report.html", render(_page(folder, document, bool(drawn)), FIGURES))
 
 

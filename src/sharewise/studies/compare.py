@@ -23,11 +23,11 @@ from sharewise import given
 from sharewise.appraisal import mean_interval
 from sharewise.appraisal.claims import Scale, claims
 from sharewise.appraisal.plain import to_plain
-from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.files import open_regular
 from sharewise.interruption import whole
 from sharewise.oracle import Table, open_table
+from sharewise.report.canvas import narrow
 from sharewise.report.comparison_page import write_comparison
 from sharewise.report.regret_figure import draw_regret
 from sharewise.space import Space
@@ -265,10 +265,9 @@ def _write(folder: ResultFolder, document: Mapping[str, Any], facts: Mapping[str
     signal = " and ".join(dict.fromkeys(str(e) for epochs in plan["datasets"].values() for e in epochs))
     title = f"{plan['table']['benchmark']}, signal: {signal} epochs; mean regret of {plan['repeats']} repeats"
     folder.write_json("results.json", document)
-    for ending in ("png", "svg"):
-        target = folder.path / f"figure.{ending}"
-        with replacing(target, suffix=target.suffix) as temporary:
-            draw_regret(panels, f"{title}, 95 % t interval", [temporary])
+    wide, title = folder.path / "figure.svg", f"{title}, 95 % t interval"
+    draw_regret(panels, title, [wide, folder.path / "figure.png"])
+    draw_regret(panels, title, [narrow(wide)], most=1)
     folder.write_json("environment.json", facts)
     write_comparison(folder.path)
 

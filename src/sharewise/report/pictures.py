@@ -1,0 +1,109 @@
+"""The pictures of a run, an appraisal, a comparison, a study or a front one by one: for notebooks and papers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import final
+
+from sharewise.atomic import replacing
+from sharewise.errors import ConfigurationError
+from sharewise.report.cell import colours_of, draw_cell
+from sharewise.report.markup import Markup
+from sharewise.report.read import ReportData, read_run
+from sharewise.report.run_views import drawn_curves, probabilities
+
+__all__ = ["Drawing", "pictures"]
+
+
+@final
+@dataclass(frozen=True)
+class Drawing:
+    """A picture on its own, which a notebook shows where it is the last value of a cell.
+
+    Args:
+        svg: the whole picture; its colours follow a light or dark screen.
+    """
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def save(self, path: Path | str) -> Path:
+        """Write the picture.
+
+        Args:
+            path: of a file that ends in `.svg`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigurationError: for another ending.
+        """
+        target = Path(path)
+        if target.suffix != ".svg":
+            raise ConfigurationError(f"a picture is saved as SVG, got {str(path)!r}: name a file that ends in .svg")
+        with replacing(target) as place:
+            place.write_text(self.svg, encoding="utf-8")
+        return target
+
+
+def pictures(folder: Path | str) -> Mapping[str, Drawing]:
+    """The pictures of a folder's page, by name.
+
+    Of a search or a training these are `"cell"` (one for each cell: `"cell"`, `"cell-2"`), the curves `"loss"`,
+    `"entropy"`, `"held-out"`, `"rate"`, and `"theta-…"` for every decision, as far as there is something to draw; of an
+    appraisal `"scatter-…"`, `"disorder"` and `"regret"`; of a comparison, a study or a front the one `"figure"`.
+
+    Args:
+        folder: of a run, finished or not, or of results.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        CheckpointError: when the folder holds nothing to draw, or a damaged file.
+
+    Example:
+        >>> import tempfile
+        >>> run = Path(tempfile.mkdtemp())
+        >>> _ = (run / "config.yaml").write_text("{command: search, method: gaea-erm, seed: 0}")
+        >>> dict(pictures(run))
+        {}
+    """
+    folder = Path(folder)
+    drawn = sorted((folder / "figures").glob("*.svg")) or [*folder.glob("figure.svg")]
+    if drawn:
+        return {path.stem: Drawing(path.read_text(encoding="utf-8")) for path in drawn if "." not in path.stem}
+    return {name: Drawing(_alone(markup)) for name, markup in _of_run(read_run(folder)).items()}
+
+
+def _of_run(data: ReportData) -> dict[str, Markup]:
+    colours = colours_of(data.pictures)
+    cells = {
+        f"cell-{place}" if place > 1 else "cell": draw_cell(picture, colours)
+        for place, picture in enumerate(data.pictures, start=1)
+    }
+    decisions = dict.fromkeys(name for epoch in data.epochs for name in epoch.probabilities)
+    theta = {f"theta-{name}": probabilities(data, name)[1] for name in decisions}
+    return {**cells, **drawn_curves(data), **theta}
+
+
+def _alone(markup: Markup) -> str:
+    """A picture of a page with what the page gives it: its colours and fonts."""
+    rules = files("sharewise.report").joinpath("style.css").read_text(encoding="utf-8")
+    schemes = rules[: rules.index("* {")].replace(":root", "svg")
+    cells = "\n".join(line for line in rules.splitlines() if line.startswith("svg.cell"))
+    ground = "svg { font-family: var(--sans); background: var(--card); }"
+    head, _, rest = markup.partition(">")
+    unit = "" if 'class="cell"' in head else "pt"
+    width, height = re.findall(r'viewBox="\S+ \S+ (\S+) (\S+)"', head)[0]
+    head = re.sub(r' style="[^"]*"', "", head)  # what a page says of its size
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    style = f"<style>{schemes}{ground}{cells}</style>"
+    return f'{head} {spaces} width="{width}{unit}" height="{height}{unit}">{style}{rest}'

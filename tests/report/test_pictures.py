@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.report import Drawing, pictures
+
+
+def test_the_pictures_of_a_run_stand_on_their_own(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    found = pictures(write_run("gaea"))
+    assert {"cell", "loss", "entropy", "theta-edge_0_1", "theta-edge_2_3"} <= set(found)
+    for name, drawing in found.items():
+        root = ElementTree.parse(drawing.save(tmp_path / f"{name}.svg")).getroot()
+        assert root.tag.endswith("svg")
+        assert len(list(root.iter())) > 10, name
+        assert "prefers-color-scheme: dark" in drawing._repr_svg_()
+        unset = {word for word in drawing.svg.split("var(--")[1:] if f"--{word.split(')')[0]}:" not in drawing.svg}
+        assert not unset, name
+
+
+def test_the_pictures_of_results_are_their_figures(tmp_path: Path) -> None:
+    for name in ("figure.svg", "figure.narrow.svg"):
+        (tmp_path / name).write_text("<svg/>", encoding="utf-8")
+    assert pictures(tmp_path) == {"figure": Drawing("<svg/>")}
+
+
+def test_a_folder_without_pictures_and_an_unknown_form_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        pictures(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"name a file that ends in \.svg"):
+        Drawing("<svg/>").save(tmp_path / "cell.png")
