@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import sharewise as sw
+import sharewise.run.finished as finished_module
 from sharewise.cli import main
 from sharewise.engine import selection_scorer
 from sharewise.errors import CheckpointError, ConfigurationError
@@ -189,6 +191,13 @@ def test_the_command_line_takes_a_point_further(run: Path, tmp_path: Path, capsy
 def test_what_is_missing_is_said(run: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.format(run=run).split()) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_optuna_is_said_before_a_supernet_is_restored(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(finished_module, "finished_search", lambda *_, **__: pytest.fail("restored a supernet"))
+    with pytest.raises(ConfigurationError, match="needs Optuna, which is not installed: pip install"):
+        sw.front(run, parameters=400, evaluations=11)
 
 
 def test_nsga2_comes_near_to_a_planted_front_of_a_large_space() -> None:

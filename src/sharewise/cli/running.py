@@ -188,7 +188,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
-        many=_many(namespace, asked, own) if command == "search" else None,
+        many=_many(namespace, asked) if command == "search" else None,
     )
 
 
@@ -222,13 +222,12 @@ def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> E
     return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
-def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile | None) -> Many | None:
+def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | None:
     """Several seeds, where they or a retraining are asked for.
 
     Args:
         namespace: of the command line.
         wanted: what is asked for, configuration file included, whose seed is that of a single search.
-        own: the file of a user's own space.
 
     Raises:
         ConfigurationError: when something that belongs to a single run is asked for as well.
@@ -238,11 +237,6 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile
         if namespace.jobs is not None or namespace.executor != PROCESSES:
             raise ConfigurationError("--jobs and --executor spread several searches over workers: give --seeds")
         return None
-    if own is not None:
-        raise ConfigurationError(
-            f"--seeds and --retrain make a study, and a study searches named spaces, not {own.reference}: give --seed, "
-            "one search after the other"
-        )
     single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
     for name, asked in single.items():
         if asked:
