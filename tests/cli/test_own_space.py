@@ -414,6 +414,7 @@ def test_compiled_neighbours_are_not_imported(tmp_path: Path) -> None:
 
     (tmp_path / "sizes.py").unlink()
     cached.rename(tmp_path / "sizes.pyc")
+    sys.modules.pop("sizes", None)
     with pytest.raises(ConfigurationError, match="No module named 'sizes'"):
         space_made_by(own_file(f"{tmp_path}/mine.py:factory"))
     assert not (tmp_path / "evil").exists()

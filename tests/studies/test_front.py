@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import sharewise as sw
-import sharewise.run.finished as finished_module
 from sharewise.cli import main
 from sharewise.engine import selection_scorer
 from sharewise.errors import CheckpointError, ConfigurationError
@@ -195,7 +194,8 @@ def test_what_is_missing_is_said(run: Path, words: str, message: str, capsys: py
 
 def test_a_missing_optuna_is_said_before_a_supernet_is_restored(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.setattr(finished_module, "finished_search", lambda *_, **__: pytest.fail("restored a supernet"))
+    module = sys.modules["sharewise.run.finished"]
+    monkeypatch.setattr(module, "finished_search", lambda *_, **__: pytest.fail("restored a supernet"))
     with pytest.raises(ConfigurationError, match="needs Optuna, which is not installed: pip install"):
         sw.front(run, parameters=400, evaluations=11)
 

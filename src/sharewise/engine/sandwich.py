@@ -96,7 +96,7 @@ class Sandwich(Level):
         loss_of = taught(state, batch, [largest])
         loss, outputs = added(state, batch, largest, loss_of)
         if self.distil:
-            loss_of = partial(self._soft, state, outputs.detach())
+            loss_of = partial(self._soft, state, state.task.answer(outputs).detach())
         for gates in self._others(state, batch, paths, loss_of):
             added(state, batch, gates, loss_of)
         return {"weights_loss": move_weights(state, [loss])}
@@ -124,8 +124,8 @@ class Sandwich(Level):
             between = [self.attention.chosen(state, batch, gates, loss_of) for gates in between]
         return [*between, self._last(state, paths)]
 
-    def _soft(self, state: SearchState, teacher: Tensor, outputs: Tensor) -> Tensor:
-        return (_towards if self.soft is None else self.soft)(state, outputs, teacher)
+    def _soft(self, state: SearchState, teacher: Tensor, outputs: Any) -> Tensor:
+        return (_towards if self.soft is None else self.soft)(state, state.task.answer(outputs), teacher)
 
 
 @final
