@@ -12,10 +12,20 @@ from sharewise.cli import main
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 
+NEEDED = {"in_lightning": ("lightning",), "in_trainer": ("transformers", "accelerate")}
+"""Packages that an example shows and sharewise has no use for."""
+
+
+def require_packages(example: Path) -> None:
+    for package in NEEDED.get(example.stem, ()):
+        pytest.importorskip(package, reason=f"examples/{example.name} shows {package}, which is not installed")
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_runs(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    require_packages(example)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SHAREWISE_DATA", raising=False)
     runpy.run_path(str(example), run_name="__main__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+import sharewise as sw
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError, UnnamedFileError
 from sharewise.own_file import is_reference, own_file
@@ -345,9 +347,77 @@ def test_a_factory_that_makes_another_space_each_time_is_named(work: Path) -> No
         space.networks.supernet(space, (1, 8, 8), 10, space.networks.options())  # type: ignore[union-attr,attr-defined]
 
 
-def test_searches_of_own_models_are_no_study(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*f"search --space mine.py:factory {SMALL} --seeds 2 --out STUDY".split()]) == 2
-    assert "a study searches named spaces" in capsys.readouterr().err
+def test_several_seeds_of_an_own_model_are_a_study_that_goes_on_by_the_same_file(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"search --space mine.py:factory --method tanglenas-gaea {SMALL} --seeds 2 --out STUDY".replace(
+        "--threads 1 ", ""
+    )
+    assert main(words.split()) == 0
+    plan = json.loads((work / "STUDY" / "plan.json").read_text())
+    own = own_file("mine.py:factory")
+    assert (plan["spaces"][0]["space"], plan["spaces"][0]["checksum"]) == (own.reference, own.checksum)
+    assert stored(work / "STUDY" / "runs" / "tanglenas-gaea-seed1")["space_checksum"] == own.checksum
+    before = json.loads((work / "STUDY" / "study.json").read_text())["cells"]
+    capsys.readouterr()
+
+    executed = (work / "executed").read_text()
+    assert main(["study", "STUDY/plan.json", "--out", "STUDY"]) == 2
+    said = capsys.readouterr().err
+    assert "executes no code" in said
+    assert (work / "executed").read_text() == executed, "a plan alone has executed a file"
+    command = said.strip().splitlines()[-1]
+    assert main(shlex.split(command[command.index("sharewise ") :])[1:]) == 0
+    assert json.loads((work / "STUDY" / "study.json").read_text())["cells"] == before
+
+    (work / "sizes.py").write_text("HIDDEN = 9\n", encoding="utf-8")
+    assert main(["study", "STUDY/plan.json", "--space", "mine.py:factory", "--out", "STUDY"]) == 2
+    assert "is not what the run began with" in capsys.readouterr().err
+    assert main(["status", "STUDY"]) == 0, "what is finished is said without the file"
+
+
+def test_a_study_of_a_named_space_and_of_an_own_model_with_trainings(work: Path) -> None:
+    plan = {
+        "methods": ["tanglenas-gaea", "spos"],
+        "spaces": ["mine.py:space", {"space": "mine.py:factory", "name": "mine"}],
+        "seeds": [0],
+        "data": [{"data": "digits", "train_examples": 64}],
+        "options": {"batch_size": 16},
+        "budget": {"steps": 2},
+        "judge": {"by": "training", "training": {"epochs": 1}},
+    }
+    (work / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+    with pytest.raises(UnnamedFileError, match=r"mine\.py:factory"):
+        sw.study(plan, out=work / "STUDY", own="mine.py:space")
+    with pytest.raises(ConfigurationError, match=r"the plan has no space .*mine\.py:other: list it under spaces"):
+        sw.study(plan, out=work / "STUDY", own=["mine.py:space", "mine.py:factory", "mine.py:other"])
+    with pytest.raises(ConfigurationError, match="unknown name in the plan: 'own'"):
+        sw.study({**plan, "own": ["mine.py:space"]}, out=work / "STUDY")
+    words = "study plan.yaml --space mine.py:space --space mine.py:factory --out STUDY --jobs 2"
+    assert main(words.split()) == 0
+    document = json.loads((work / "STUDY" / "study.json").read_text())
+    assert sorted(document["panels"]) == ["mine, digits", "mine.py:space, digits"]
+    assert len(document["cells"]) == 4
+    assert not document["failures"]
+
+
+def test_compiled_neighbours_are_not_imported(tmp_path: Path) -> None:
+    evil = "from pathlib import Path\nPath(__file__).with_name('evil').touch()\nHIDDEN = 8\n"
+    (tmp_path / "sizes.py").write_text("HIDDEN = 8\n", encoding="utf-8")
+    (tmp_path / "mine.py").write_text(MODEL, encoding="utf-8")
+    cached = Path(importlib.util.cache_from_source(str(tmp_path / "sizes.py")))
+    cached.parent.mkdir()
+    code = compile(evil, str(tmp_path / "sizes.py"), "exec")
+    cached.write_bytes(importlib._bootstrap_external._code_to_hash_pyc(code, bytes(8), False))
+    assert space_made_by(own_file(f"{tmp_path}/mine.py:factory")).size == 3
+    assert not (tmp_path / "evil").exists()
+
+    (tmp_path / "sizes.py").unlink()
+    cached.rename(tmp_path / "sizes.pyc")
+    sys.modules.pop("sizes", None)
+    with pytest.raises(ConfigurationError, match="No module named 'sizes'"):
+        space_made_by(own_file(f"{tmp_path}/mine.py:factory"))
+    assert not (tmp_path / "evil").exists()
 
 
 def test_a_file_that_changes_while_it_is_used_is_not_executed(work: Path) -> None:

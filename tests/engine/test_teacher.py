@@ -114,7 +114,7 @@ def test_every_task_of_ours_can_be_distilled(task: Task) -> None:
 
 def test_what_teaches_nothing_is_refused(tmp_path: Path) -> None:
     for given, words in (
-        (nn.Linear(3, 10), "does not run on a batch"),
+        (nn.Linear(3, 10), "does not run on examples of shape"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), "but the task has 10 outputs"),
         (tmp_path, "no teacher at"),
         (3, "a teacher is a torch module"),
@@ -129,3 +129,59 @@ def test_what_teaches_nothing_is_refused(tmp_path: Path) -> None:
         Teacher(network(), temperature=0.0)
     with pytest.raises(ConfigurationError, match="does not say how outputs are compared"):
         soft_loss(Task("odd", 2, F.mse_loss, primary="loss"), torch.zeros(2), torch.zeros(2))
+
+
+class Named(nn.Module):
+    """Takes columns by name and answers by name."""
+
+    def __init__(self, hidden: int = 8) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(3, hidden), nn.Linear(2, hidden)
+        self.head = nn.Linear(hidden, 4)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = (self.left(a) + self.right(b)).relu()
+        return {"scores": self.head(hidden), "size": hidden.square().sum(-1)}
+
+
+@pytest.mark.parametrize("method", ["spos", "sandwich"])
+def test_networks_of_columns_learn_from_the_output_that_the_task_reads(method: str) -> None:
+    torch.manual_seed(0)
+    columns = sw.data.Columns({"a": torch.randn(24, 3), "b": torch.randn(24, 2)})
+    rows = sw.data.Examples(columns, torch.arange(24) % 4)
+    task = classification(4).reading("scores")
+    data = sw.data.Dataset("named", task, "columns", rows, sw.data.Sealed(rows))
+    example = {name: column[:2] for name, column in columns.items()}
+    supernet = sw.elastic(Named(), {"left": sw.width([4, 8], name="hidden")}, example=example)
+    recipe = getattr(sw.methods, method)(epochs=1, batch_size=4)
+    teacher = Named()
+    result = sw.search(supernet, recipe, data, device="cpu", max_steps=2, teacher=teacher)
+    entry = result.state.ledger.entries["teacher"]
+    assert (entry.examples, entry.multiply_accumulates) == (8, 8 * (4 * 8 + 3 * 8 + 9 * 4))
+
+    state = Search(supernet.space, sw.methods.spos(batch_size=4, weight_decay=0.0), data, SETTING).prepare()
+    state.teach(Teacher(teacher, 0.5, 2.0))
+    batch, twin = state.next_batch("weights"), copy.deepcopy(state.supernet)
+    generator = torch.Generator()
+    generator.set_state(state.generators["weights"].get_state())
+    [path] = state.distribution.draw(generator, state.phase("weights"))
+    state.recipe.level.weight_step(state, batch)
+    with torch.no_grad():
+        target = copy.deepcopy(teacher).double()(**batch.inputs)["scores"]
+    outputs = twin(batch.inputs, path)["scores"]
+    soft = -((target / 2).softmax(-1) * (outputs / 2).log_softmax(-1)).sum(-1).mean()
+    (F.cross_entropy(outputs, batch.targets) + 0.5 * 4 * soft).backward()
+    for name, parameter in twin.named_parameters():
+        if parameter.grad is not None:
+            ours = state.supernet.get_parameter(name).grad
+            torch.testing.assert_close(ours, parameter.grad, rtol=0, atol=1e-12)
+
+    with pytest.raises(ConfigurationError, match="reads the output 'scores', which the network does not return"):
+        sw.search(supernet, recipe, data, device="cpu", max_steps=1, teacher=Silent())
+
+
+class Silent(Named):
+    """Answers under another name."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"other": super().forward(a, b)["scores"]}

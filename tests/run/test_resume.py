@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sharewise.data import single_level
 from sharewise.methods import METHODS, build
@@ -290,3 +292,42 @@ def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_
     assert [len(record["offered"]["channels_1"]) for record in stages] == [1, 1, 1, 1, 2, 3]
     assert ["order" in record for record in stages] == [False] * 4 + [True] * 2
     assert ["teacher" in record for record in stages] == [False, True] + [False] * 4
+
+
+@pytest.mark.parametrize("kind", ["arrays", "folder"])
+def test_a_killed_search_of_images_on_disk_resumes_to_the_bits_of_the_same_images_in_memory(
+    kind: str, run_job: Run, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    images = {split: generator.integers(0, 256, (count, 8, 8, 3), np.uint8) for split, count in _COUNTS.items()}
+    labels = {split: np.arange(count) % 2 for split, count in _COUNTS.items()}
+    on_disk, memory = tmp_path / "mine", tmp_path / "mine"
+    on_disk.mkdir()
+    if kind == "arrays":
+        named = {f"x_{s}": images[s] for s in _COUNTS} | {f"y_{s}": labels[s] for s in _COUNTS}
+        memory = tmp_path / "mine.npz"
+        np.savez(memory, **named)
+        for key, values in named.items():
+            np.save(on_disk / f"{key}.npy", values)
+    else:
+        for split, count in _COUNTS.items():
+            for place in range(count):
+                file = on_disk / split / str(labels[split][place]) / f"{place:03}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(images[split][place]).save(file)
+    configuration = small("tanglenas-gaea") | {"train_examples": 64, "image_size": 8}
+    held, read = (
+        configuration | {"data": kind, "data_path": str(memory)},
+        configuration | {"data": f"{kind}-on-disk", "data_path": str(on_disk)},
+    )
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    assert run_job("search", held, reference) == 0
+    for index, moment in enumerate([2, "selection"]):
+        assert run_job("search", read, killed, resume=index > 0, kill=moment) == signal.SIGKILL
+    assert run_job("search", read, killed, resume=True) == 0
+    states = [torch.load(run / "checkpoint.pt", weights_only=True)["state"] for run in (reference, killed)]
+    for name in ("supernet", "streams"):
+        assert_same_bits(*(state[name] for state in states), place=name)
+
+
+_COUNTS = {"train": 80, "test": 16}

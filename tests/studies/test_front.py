@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,14 @@ def test_the_command_line_takes_a_point_further(run: Path, tmp_path: Path, capsy
 def test_what_is_missing_is_said(run: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.format(run=run).split()) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_optuna_is_said_before_a_supernet_is_restored(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    module = sys.modules["sharewise.run.finished"]
+    monkeypatch.setattr(module, "finished_search", lambda *_, **__: pytest.fail("restored a supernet"))
+    with pytest.raises(ConfigurationError, match="needs Optuna, which is not installed: pip install"):
+        sw.front(run, parameters=400, evaluations=11)
 
 
 def test_nsga2_comes_near_to_a_planted_front_of_a_large_space() -> None:

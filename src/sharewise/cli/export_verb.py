@@ -39,6 +39,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     import torch
 
     from sharewise.cost import cost
+    from sharewise.data.on_disk import in_memory
     from sharewise.run import RunFolder, restore, versions
     from sharewise.studies.front import point_of
     from sharewise.supernet import export
@@ -57,7 +58,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         **cost(restored.network, dataset.input_shape, integers=dataset.integers).to_json(),
         "versions": versions(),
     }
-    example = dataset.train.inputs[:2]
+    example = in_memory(dataset.train.inputs[:2])
     if dataset.input_kind != "text":
         example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
     path = export(restored.network, Path(options.out), description=manifest, format=form, example=example.contiguous())

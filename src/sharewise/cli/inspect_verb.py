@@ -72,7 +72,11 @@ def _show(found: Inspection) -> None:
         print(printable(f"  {path or 'the model itself'} stays: {why}"))
     print(f"parameters:            {_from_to(found.parameters)}")
     print(f"multiply-accumulates:  {_from_to(found.multiply_accumulates)}")
-    print(f"memory of a step:      {_from_to(found.memory)} bytes, of {found.batch_size} examples")
+    print(
+        f"memory of a step:      {_from_to(found.memory)} bytes, of {found.batch_size} examples"
+        if found.memory is not None
+        else "memory of a step:      not foreseen, since the model looks at values"
+    )
 
 
 def _show_proof(report: ModelReport) -> None:

@@ -196,7 +196,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         tensorboard=namespace.tensorboard,
         dry_run=getattr(namespace, "dry_run", False),
         extension=extension,
-        many=_many(namespace, asked, own) if command == "search" else None,
+        many=_many(namespace, asked) if command == "search" else None,
         jobs=namespace.jobs if command == "search" else None,
         note=trial_in_words(asked["max_steps"], recipe, few) if few and folder is None else "",
     )
@@ -232,13 +232,12 @@ def _extension(asked: dict[str, Any], rate: float | None, *, resumes: bool) -> E
     return Extension(checked("epochs", int, recipe["epochs"]), EXTENSION_RATE if rate is None else rate)
 
 
-def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile | None) -> Many | None:
+def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | None:
     """Several seeds, where they or a retraining are asked for.
 
     Args:
         namespace: of the command line.
         wanted: what is asked for, configuration file included, whose seed is that of a single search.
-        own: the file of a user's own space.
 
     Raises:
         ConfigurationError: when something that belongs to a single run is asked for as well.
@@ -248,11 +247,6 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any], own: OwnFile
         if namespace.executor != PROCESSES:
             raise ConfigurationError("--executor spreads several searches over workers: give --seeds")
         return None
-    if own is not None:
-        raise ConfigurationError(
-            f"--seeds and --retrain make a study, and a study searches named spaces, not {own.reference}: give --seed, "
-            "one search after the other"
-        )
     single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
     for name, asked in single.items():
         if asked:

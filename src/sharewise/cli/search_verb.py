@@ -42,7 +42,7 @@ def _search_under_seeds(request: Request, many: Many) -> int:
     from sharewise.studies.plan import JudgeSettings
 
     assert isinstance(request.configuration, SearchConfiguration)
-    judge = retraining(many.retrain, request.configuration.space) if many.retrain else JudgeSettings()
+    judge = retraining(many.retrain, request.configuration.load_space()) if many.retrain else JudgeSettings()
     plan = plan_of_search(request.configuration, many.seeds, judge)
     if request.print_config:
         show_plan(plan)

@@ -12,6 +12,7 @@ from sharewise.cli.options import place
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.parser import Parser
 from sharewise.errors import ConfigurationError, printable
+from sharewise.own_file import own_file
 
 if TYPE_CHECKING:
     from sharewise.studies.plan import StudyPlan
@@ -31,6 +32,13 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--out", type=place, metavar="DIR", help="folder of the study; one that was cut off goes on")
     add("--jobs", type=int, default=1, metavar="N", help="workers; results do not depend on them (default: 1)")
     add_executor(parser)
+    add(
+        "--space",
+        action="append",
+        default=[],
+        metavar="FILE.py:FACTORY",
+        help="a file and its function that make a space of the plan; once for each: a plan alone executes no code",
+    )
     add("--print-config", action="store_true", help="print the complete plan and stop")
     add("--json", action="store_true", help="print the results as one JSON object")
     options = parser.parse(words)
@@ -41,7 +49,7 @@ def execute(parser: Parser, words: list[str]) -> int:
 
     from sharewise.studies.plan import StudyPlan
 
-    plan = StudyPlan.read(options.plan)
+    plan = StudyPlan.read(options.plan, [own_file(text) for text in options.space])
     if options.print_config:
         show_plan(plan)
         return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sharewise.lazy import lazily
 
 if TYPE_CHECKING:
-    from sharewise.data.array_file import arrays
+    from sharewise.data.array_file import arrays, arrays_on_disk
     from sharewise.data.augmentation import (
         Augmentation,
         Cutout,
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sharewise.data.dataset import Dataset, Sealed
     from sharewise.data.embedded import digits
     from sharewise.data.examples import Examples
-    from sharewise.data.image_files import image_folder, sheets
+    from sharewise.data.image_files import folder_on_disk, image_folder, sheets
+    from sharewise.data.on_disk import OnDisk, Rows
     from sharewise.data.roles import Role, RoleData, Roles, bilevel, held_out, single_level
     from sharewise.data.sources import SOURCES, Source, load
     from sharewise.data.stream import Stream, evaluation_batches
@@ -60,18 +61,21 @@ __all__ = [
     "InputKind",
     "Moves",
     "Objective",
+    "OnDisk",
     "Paired",
     "Pooled",
     "RandomCrop",
     "Role",
     "RoleData",
     "Roles",
+    "Rows",
     "Sealed",
     "Source",
     "Stream",
     "Task",
     "Transform",
     "arrays",
+    "arrays_on_disk",
     "bilevel",
     "byte_text",
     "cifar10",
@@ -79,6 +83,7 @@ __all__ = [
     "classification",
     "digits",
     "evaluation_batches",
+    "folder_on_disk",
     "from_torch",
     "held_out",
     "image_folder",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from numpy.lib import format as npy
 from sharewise.data.reading import Budget, opened
 from sharewise.errors import DataError
 
-__all__ = ["read_npy", "read_npz"]
+__all__ = ["NpyRows", "read_npy", "read_npz"]
 
 _MOST = 1 << 40  # bytes of a file; memory has a budget of its own
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -48,8 +50,7 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
         except DataError:
             raise
         except Exception as error:  # a damaged file can fail in any way
-            reason = str(error).partition("\n")[0][:200]
-            raise DataError(f"cannot read {str(path)!r} ({reason}); write it again with numpy.save") from error
+            raise _unreadable(path, error) from error
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
@@ -109,19 +110,76 @@ def _arrays(path: Path, file: BinaryIO, keys: tuple[str, ...]) -> tuple[dict[str
     return found, tuple(name for name in names if name not in keys)
 
 
+@final
+@dataclass(frozen=True)
+class NpyRows:
+    """A `.npy` file of which some rows are read at a time, by seeking: no more of it is ever in memory.
+
+    Args:
+        path: of the file.
+        shape: of the whole array.
+        dtype: of its numbers.
+        start: where they begin, in bytes.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int
+
+    @staticmethod
+    def of(path: Path) -> NpyRows:
+        """Read the header of a file from a stranger.
+
+        Raises:
+            DataError: when the file is missing, is damaged, holds objects, or was written column by column.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     np.save(folder + "/x.npy", np.arange(6).reshape(3, 2))
+            ...     NpyRows.of(Path(folder) / "x.npy").read([2, 0])
+            array([[4, 5],
+                   [0, 1]])
+        """
+        with opened(path, _MOST) as file:
+            try:
+                shape, fortran, dtype = _header(file, os.fstat(file.fileno()).st_size)
+            except Exception as error:  # a damaged file can fail in any way
+                raise _unreadable(path, error) from error
+            if fortran and len(shape) > 1:
+                raise DataError(
+                    f"{str(path)!r} was written column by column, so that no row can be read alone; write "
+                    "numpy.ascontiguousarray of it"
+                )
+            return NpyRows(path, shape, dtype, file.tell())
+
+    def read(self, rows: Sequence[int]) -> npt.NDArray[Any]:
+        """Some rows in the order of their numbers.
+
+        Raises:
+            DataError: when the file is gone or has been cut.
+        """
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        size = found[:1].nbytes or self.dtype.itemsize * math.prod(self.shape[1:])
+        with opened(self.path, _MOST) as file:
+            for place, row in enumerate(rows):
+                file.seek(self.start + row * size)
+                if file.readinto(found[place : place + 1].view(np.uint8).data) != size:  # type: ignore[attr-defined]
+                    raise DataError(f"{str(self.path)!r} ends before row {row:,}; it was cut while it was in use")
+        return found
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__
+    return DataError(f"cannot read {str(path)!r} ({reason}); write it again with numpy.save")
+
+
 def _array(stream: BinaryIO, size: int, packed: int, budget: Budget) -> npt.NDArray[Any]:
     """Read an array that must take up the whole stream, after its header was checked against the size."""
-    version = npy.read_magic(stream)
-    if version not in _HEADERS:
-        raise ValueError(f"version {version} of the format is not known")
-    shape, fortran, dtype = _HEADERS[version](stream, max_header_size=10_000)
-    if dtype.hasobject or dtype.subdtype is not None or dtype.kind not in "biufU" or not dtype.itemsize:
-        raise ValueError(f"an array of {dtype} holds no plain numbers")
-    count = math.prod(shape)
-    if len(shape) > _DIMENSIONS or min(shape, default=0) < 0 or stream.tell() + count * dtype.itemsize != size:
-        raise ValueError(f"an array of {dtype} and shape {shape} does not fit into its {size:,} bytes")
+    shape, fortran, dtype = _header(stream, size)
     budget.charge(packed=packed, unpacked=size)
-    values = np.empty(count * dtype.itemsize, np.uint8)
+    values = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
     view, place = values.data, 0
     while place < len(view):
         content = stream.read(min(1 << 24, len(view) - place))
@@ -132,3 +190,17 @@ def _array(stream: BinaryIO, size: int, packed: int, budget: Budget) -> npt.NDAr
     if stream.read(1):  # which also compares the checksum
         raise ValueError("it goes on behind its array")
     return values.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and kind of numbers, checked against the bytes that are there."""
+    version = npy.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"version {version} of the format is not known")
+    shape, fortran, dtype = _HEADERS[version](stream, max_header_size=10_000)
+    if dtype.hasobject or dtype.subdtype is not None or dtype.kind not in "biufU" or not dtype.itemsize:
+        raise ValueError(f"an array of {dtype} holds no plain numbers")
+    count = math.prod(shape)
+    if len(shape) > _DIMENSIONS or min(shape, default=0) < 0 or stream.tell() + count * dtype.itemsize != size:
+        raise ValueError(f"an array of {dtype} and shape {shape} does not fit into its {size:,} bytes")
+    return shape, fortran, dtype

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from sharewise.data.array_bytes import read_npz
+from sharewise.data.array_bytes import NpyRows, read_npy, read_npz
 from sharewise.data.augmentation import Augmentation
 from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
 from sharewise.data.image_files import default_augmentation
+from sharewise.data.on_disk import OnDisk
 from sharewise.data.sources import locate, single_file
 from sharewise.data.task import VOID, Task, classification, regression, segmentation
 from sharewise.errors import DataError, DataWarning
 
-__all__ = ["arrays"]
+__all__ = ["arrays", "arrays_on_disk"]
 
 _CLASSES = 4096  # of the pixels of a mask
 _NARROW = 1e-6  # of the size of a column
@@ -63,12 +67,7 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
     file = single_file(locate("arrays", path), ".npz")
     found, others = _read(file)
     for split in ("train", "test"):
-        count, labelled = len(found[f"x_{split}"]), len(found[f"y_{split}"])
-        if not count == labelled > 0:
-            raise DataError(
-                f"x_{split} and y_{split} in {file.name!r} must have the same number of examples, at least "
-                f"one, got {count} and {labelled}"
-            )
+        _require_alike(file, split, len(found[f"x_{split}"]), found[f"y_{split}"])
     targets, task, names = _targets(file, found)
     notes = {"skipped": f"arrays {', '.join(others)}"} if others else {}
     if found["x_train"].dtype == np.uint8:
@@ -78,15 +77,11 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
         inputs, constant = _table(file, found["x_train"], found["x_test"])
         notes |= {"constant features": ", ".join(map(str, constant))} if constant else {}
         augmentation = Augmentation()
-    if inputs["x_train"].shape[1:] != inputs["x_test"].shape[1:]:
-        raise DataError(
-            f"the examples of x_train and x_test in {file.name!r} must have the same shape, got "
-            f"{found['x_train'].shape[1:]} and {found['x_test'].shape[1:]}"
-        )
     train, test = (
         Examples(torch.from_numpy(inputs[f"x_{split}"]), torch.from_numpy(targets[f"y_{split}"]))
         for split in ("train", "test")
     )
+    _require_one_shape(file, train, test, found)
     return Dataset(
         name=file.stem,
         task=task,
@@ -97,6 +92,103 @@ def arrays(path: str | os.PathLike[str] | None = None) -> Dataset:
         augmentation=augmentation,
         provenance=provenance(f"the user's file {file.name!r}", "not stated", train, test) | notes,
     )
+
+
+def arrays_on_disk(path: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read images from `x_train.npy` and `x_test.npy` row by row, so that they may be larger than memory.
+
+    Beside them lie `y_train.npy` and `y_test.npy`, which are held in memory. Order, statistics and checksum are those
+    that `arrays` gives to the same arrays; to find the last two, all images are read once.
+
+    Args:
+        path: the folder; `None` for `$SHAREWISE_DATA/arrays-on-disk`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigurationError: when no path is known.
+        DataError: when a file is missing or damaged, or does not hold what `arrays` takes for images.
+
+    Example:
+        >>> import tempfile
+        >>> x, y = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), np.uint8), np.arange(20) % 2
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for key, values in (("x_train", x[:15]), ("y_train", y[:15]), ("x_test", x[15:]), ("y_test", y[15:])):
+        ...     np.save(folder / f"{key}.npy", values)
+        >>> arrays_on_disk(folder).train
+        Examples(15, inputs (3, 6, 6) uint8 on disk, targets () int64)
+    """
+    place = locate("arrays-on-disk", path)
+    if not place.is_dir():
+        raise DataError(f"{str(place)!r} must be a folder that holds {', '.join(f'{key}.npy' for key in _KEYS)}")
+    stored = {key: NpyRows.of(place / f"{key}.npy") for key in ("x_train", "x_test")}
+    found = {key: read_npy(place / f"{key}.npy") for key in ("y_train", "y_test")}
+    sources = {}
+    for split in ("train", "test"):
+        rows = stored[f"x_{split}"]
+        _require_alike(place, split, rows.shape[0] if rows.shape else 0, found[f"y_{split}"])
+        sources[split] = _ImageRows(rows, _layout(place, f"x_{split}", rows.dtype, rows.shape))
+    targets, task, names = _targets(place, found)
+    train, test = (
+        Examples(OnDisk(sources[split]), torch.from_numpy(targets[f"y_{split}"])) for split in ("train", "test")
+    )
+    _require_one_shape(place, train, test, stored)
+    return Dataset(
+        name=place.name,
+        task=task,
+        input_kind="image",
+        train=train,
+        test=Sealed(test),
+        class_names=names,
+        augmentation=default_augmentation(min(train.inputs.shape[2:])),
+        provenance=provenance(f"the user's folder {place.name!r}", "not stated", train, test),
+    )
+
+
+@final
+@dataclass(frozen=True)
+class _ImageRows:
+    """Images in a `.npy` file.
+
+    Args:
+        stored: the file.
+        layout: brings some of its rows to the order `(n, channels, height, width)`.
+    """
+
+    stored: NpyRows
+    layout: Layout
+
+    @property
+    def count(self) -> int:
+        """See `Rows.count`."""
+        return self.stored.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Rows.shape`."""
+        return self.layout(np.empty((0, *self.stored.shape[1:]), np.uint8)).shape[1:]
+
+    def read(self, rows: Tensor) -> Tensor:
+        """See `Rows.read`."""
+        return torch.from_numpy(self.layout(self.stored.read(rows.tolist())))
+
+
+def _require_alike(file: Path, split: str, count: int, targets: npt.NDArray[Any]) -> None:
+    labelled = len(targets) if targets.ndim else 0
+    if not count == labelled > 0:
+        raise DataError(
+            f"x_{split} and y_{split} in {file.name!r} must have the same number of examples, at least "
+            f"one, got {count} and {labelled}"
+        )
+
+
+def _require_one_shape(file: Path, train: Examples, test: Examples, stored: Mapping[str, Any]) -> None:
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise DataError(
+            f"the examples of x_train and x_test in {file.name!r} must have the same shape, got "
+            f"{stored['x_train'].shape[1:]} and {stored['x_test'].shape[1:]}"
+        )
 
 
 def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
@@ -186,25 +278,41 @@ def _single(file: Path, key: str, values: npt.NDArray[Any]) -> npt.NDArray[np.fl
     return single
 
 
+Layout = Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]
+"""Brings images as they are stored to the order `(n, channels, height, width)`."""
+
+
 def _images(file: Path, key: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Bring images to the order `(n, channels, height, width)`."""
-    form = f"{key} as {values.dtype} of shape {values.shape}"
-    last, first = (values.ndim == 4 and values.shape[axis] in (1, 3) for axis in (3, 1))
+    return _layout(file, key, values.dtype, values.shape)(values)
+
+
+def _layout(file: Path, key: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Layout:
+    """How images of some form are brought to the order `(n, channels, height, width)`."""
+    form = f"{key} as {dtype} of shape {shape}"
+    last, first = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (3, 1))
     if last and first:
         raise DataError(
             f"images in {file.name!r} can be read in two ways, with channels first or last, got {form}; save grey "
             "images as (n, height, width), and colour images so that no side but that of the channels is 1 or 3"
         )
-    if values.dtype == np.uint8 and values.ndim == 3:
-        return np.ascontiguousarray(values[:, None])
-    if values.dtype == np.uint8 and last:
-        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-    if values.dtype == np.uint8 and first:
-        return np.ascontiguousarray(values)
+    if dtype == np.uint8 and len(shape) == 3:
+        return _grey
+    if dtype == np.uint8 and last:
+        return _channels_last
+    if dtype == np.uint8 and first:
+        return np.ascontiguousarray
     raise DataError(
         f"images in {file.name!r} must be uint8 of shape (n, height, width, channels) or (n, channels, "
         f"height, width) with 1 or 3 channels, got {form}"
     )
+
+
+def _grey(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(values[:, None])
+
+
+def _channels_last(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
 def _table(

@@ -1,4 +1,4 @@
-"""A data set in memory: training examples in the open, test examples sealed."""
+"""A data set: training examples in the open, test examples sealed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sharewise.data.augmentation import Augmentation
 from sharewise.data.columns import Columns, Inputs
 from sharewise.data.examples import Examples
 from sharewise.data.forms import check_examples
+from sharewise.data.on_disk import OnDisk, pieces
 from sharewise.data.reading import check_memory
 from sharewise.data.resizing import bilinear, nearest
 from sharewise.data.roles import RoleData, Roles, deal
@@ -89,8 +90,8 @@ class Dataset:
     Args:
         name: a short word for reports.
         task: loss and metrics.
-        input_kind: `"image"` (uint8 of shape `(n, channels, height, width)`), `"table"` (floating point of
-            shape `(n, features)`), `"text"` (int64 of shape `(n, length)`), `"array"` (floating point of any shape,
+        input_kind: `"image"` (uint8 of shape `(n, channels, height, width)`, or `OnDisk`), `"table"` (floating point
+            of shape `(n, features)`), `"text"` (int64 of shape `(n, length)`), `"array"` (floating point of any shape,
             such as series `(n, time, features)`, taken as they are) or `"columns"` (`Columns`, several of these by the
             names of a model's arguments).
         train: the training examples.
@@ -133,11 +134,12 @@ class Dataset:
         elif self.input_kind == "image" and self.augmentation != Augmentation():
             self._check_still("augmented")
         inputs = self.train.inputs
-        if self.input_kind == "image" and isinstance(inputs, Tensor) and not self.mean and not self.std:
+        images = self.input_kind == "image" and isinstance(inputs, Tensor | OnDisk)
+        if images and not self.mean and not self.std:
             mean, std = channel_statistics(inputs)
             object.__setattr__(self, "mean", mean)
             object.__setattr__(self, "std", std)
-        channels = inputs.shape[1] if self.input_kind == "image" and isinstance(inputs, Tensor) else 0
+        channels = inputs.shape[1] if images else 0
         if not len(self.mean) == len(self.std) == channels or not all(value > 0 for value in self.std):
             raise DataError(
                 f"data set {self.name!r} needs a mean and a positive deviation for each of {channels} "
@@ -267,15 +269,15 @@ class Dataset:
         if self.input_shape[1:] == (size, size):
             return self
         count = len(self.train) + len(self.test)
-        check_memory(count * self.input_shape[0] * size**2, f"{count:,} images of {size}x{size} pixels")
-
+        if not isinstance(self.train.inputs, OnDisk):
+            check_memory(count * self.input_shape[0] * size**2, f"{count:,} images of {size}x{size} pixels")
         if self.task.moves != "masks":
             self._check_still("resized")
 
         def change(examples: Examples) -> Examples:
             targets = nearest(examples.targets, size) if self.task.moves == "masks" else examples.targets
-            assert isinstance(examples.inputs, Tensor)
-            return Examples(bilinear(examples.inputs, size), targets)
+            inputs = examples.inputs
+            return Examples(inputs.resized(size) if isinstance(inputs, OnDisk) else bilinear(inputs, size), targets)
 
         notes = {
             **self.provenance,
@@ -315,11 +317,11 @@ def _shape(inputs: Inputs) -> Any:
     return inputs.shapes if isinstance(inputs, Columns) else tuple(inputs.shape[1:])
 
 
-def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Inputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure mean and deviation of each channel exactly, from its histogram.
 
     Args:
-        images: uint8 of shape `(n, channels, height, width)`.
+        images: uint8 of shape `(n, channels, height, width)`, or `OnDisk`.
 
     Returns:
         Means and deviations in [0, 1] units, one for each channel; a constant channel gets deviation 1.
@@ -330,8 +332,11 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
-    for channel in images.unbind(1):
-        shares = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for piece in pieces(images):
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256).cpu() for channel in piece.unbind(1)])
+    for count in counts:
+        shares = count.double() / count.sum()
         mean = (shares * levels).sum()
         deviation = (shares * (levels - mean).square()).sum().sqrt()
         means.append(float(mean))
@@ -360,7 +365,8 @@ def provenance(source: str, licence: str, train: Examples, test: Examples) -> di
     digest = hashlib.sha256()
     for part in (train.inputs, train.targets, test.inputs, test.targets):
         for tensor in part.values() if isinstance(part, Columns) else (part,):
-            digest.update(tensor.contiguous().numpy().data)
+            for piece in pieces(tensor):
+                digest.update(piece.contiguous().numpy().data)
     return {"source": source, "licence": licence, "checksum": f"sha256:{digest.hexdigest()}"}
 
 

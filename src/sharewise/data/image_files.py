@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import final
@@ -14,21 +17,24 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from sharewise.data.array_bytes import read_npy
 from sharewise.data.augmentation import Augmentation, RandomCrop
-from sharewise.data.dataset import Dataset, Examples, Sealed, provenance
+from sharewise.data.dataset import Dataset, Examples, Sealed, channel_statistics, provenance
 from sharewise.data.listing import class_folders, in_words, may_be_data, pictures
-from sharewise.data.picture import SUFFIXES, read_picture
-from sharewise.data.reading import Budget, check_memory, read_text
+from sharewise.data.on_disk import OnDisk
+from sharewise.data.picture import MOST, SUFFIXES, decoded_picture, quiet_decoder, read_picture, require_picture
+from sharewise.data.reading import Budget, check_memory, read_text, read_whole
 from sharewise.data.sources import locate
 from sharewise.data.task import classification
 from sharewise.errors import ConfigurationError, DataError, DataWarning
 
-__all__ = ["class_names", "default_augmentation", "image_folder", "sheet_examples", "sheets"]
+__all__ = ["class_names", "default_augmentation", "folder_on_disk", "image_folder", "sheet_examples", "sheets"]
 
 _HELD_OUT = ("test", "val", "valid")
 _NAMES = 1 << 24  # bytes of a list of names
+_LOOKED_AT = 4096  # images on disk for statistics
 
 
 def default_augmentation(size: int) -> Augmentation:
@@ -83,7 +89,68 @@ def image_folder(root: str | os.PathLike[str] | None = None, size: int | None = 
     """
     if size is not None and size < 1:
         raise ConfigurationError(f"the image size must be at least 1 pixel, got {size}")
-    place = locate("folder", root)
+    folder, names, tested = _opened(locate("folder", root), size)
+    train, test = folder.examples("train", names), folder.examples(tested, names)
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise DataError(
+            f"training and test images of {str(folder.root)!r} differ in size ({tuple(train.inputs.shape[2:])} and "
+            f"{tuple(test.inputs.shape[2:])} pixels); give a common size by --image-size"
+        )
+    return _image_dataset(folder.root.name, tuple(names), train, test, folder.notes())
+
+
+def folder_on_disk(root: str | os.PathLike[str] | None = None, size: int | None = None, workers: int = 4) -> Dataset:
+    """Read images as `image_folder` does, each time that a batch asks for them, so that they need no memory.
+
+    All files are read once for their checksum, and up to 4,096 training images, evenly spaced, for the statistics of
+    normalisation. The order is that of `image_folder`.
+
+    Args:
+        root: the folder; `None` for `$SHAREWISE_DATA/folder-on-disk`.
+        size: height and width in pixels to which every image is brought.
+        workers: threads that decode the images of a batch, at least 1; what they read does not depend on it.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigurationError: when no path or no size is known, or a number is below 1.
+        DataError: as `image_folder`; where the pixels of a file are damaged, when they are first asked for.
+
+    Warns:
+        DataWarning: as `image_folder`.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        ...     (root / place).mkdir(parents=True)
+        ...     Image.new("RGB", (10, 8)).save(root / place / "1.png")
+        >>> folder_on_disk(root, size=4).train
+        Examples(2, inputs (3, 4, 4) uint8 on disk, targets () int64)
+    """
+    if size is None:
+        raise ConfigurationError("images that stay on disk need one size in pixels: give size=, or --image-size")
+    if size < 1 or workers < 1:
+        raise ConfigurationError(f"size and workers must be at least 1, got size={size} and workers={workers}")
+    folder, names, tested = _opened(locate("folder-on-disk", root), size)
+    digest = hashlib.sha256()
+    train, test = (folder.unread(split, names, workers, digest) for split in ("train", tested))
+    some = train.inputs[torch.arange(min(len(train), _LOOKED_AT)) * len(train) // min(len(train), _LOOKED_AT)]
+    mean, std = channel_statistics(some)
+    notes = {
+        "source": f"the user's folder {folder.root.name!r}",
+        "licence": "not stated",
+        "checksum": f"sha256:{digest.hexdigest()}",
+        "statistics": f"of {len(some):,} of {len(train):,} training images",
+    }
+    dataset = _image_dataset(folder.root.name, tuple(names), train, test, folder.notes(), notes)
+    return replace(dataset, mean=mean, std=std)
+
+
+def _opened(place: Path, size: int | None) -> tuple[_Folder, list[str], str]:
+    """A folder, the names of its classes, and the name of its held-out split."""
     there = [name for name in _HELD_OUT if (place / name).is_dir()]
     if not (place / "train").is_dir() or not there:
         raise DataError(
@@ -102,13 +169,7 @@ def image_folder(root: str | os.PathLike[str] | None = None, size: int | None = 
             f"{len(names)} ({', '.join(names) or 'none'}) and beside them {', '.join(strangers) or 'none'}; "
             "one folder is one class"
         )
-    train, test = folder.examples("train", names), folder.examples(there[0], names)
-    if train.inputs.shape[1:] != test.inputs.shape[1:]:
-        raise DataError(
-            f"training and test images of {str(place)!r} differ in size ({tuple(train.inputs.shape[2:])} and "
-            f"{tuple(test.inputs.shape[2:])} pixels); give a common size by --image-size"
-        )
-    return _image_dataset(place.name, tuple(names), train, test, folder.notes())
+    return folder, names, there[0]
 
 
 @final
@@ -128,8 +189,8 @@ class _Folder:
             raise DataError(f"{str(path)!r} is a link, which is not followed; put the folder itself there")
         return path
 
-    def examples(self, split: str, names: list[str]) -> Examples:
-        """Read all images of a split, in the order in which they are kept."""
+    def listed(self, split: str, names: list[str]) -> list[tuple[Path, int]]:
+        """The images of a split with the number of their class, by class and path."""
         folder, listed = self.root / split, []
         for label, name in enumerate(names):
             found, others = pictures(folder / name) if (folder / name).is_dir() else ([], [])
@@ -141,13 +202,29 @@ class _Folder:
             listed += [(path, label) for path in found]
         if not listed:
             raise DataError(f"{str(folder)!r} holds no images; put them into one folder a class")
+        return listed
+
+    def examples(self, split: str, names: list[str]) -> Examples:
+        """Read all images of a split."""
+        listed = self.listed(split, names)
         if self.size is not None:
             check_memory(3 * len(listed) * self.size**2, f"{len(listed):,} images of {self.size}x{self.size} pixels")
-        images = self._read([path for path, _ in listed], folder)
-        order = np.random.default_rng(0).permutation(len(images))
-        inputs = np.stack([images[index].transpose(2, 0, 1) for index in order])
-        labels = np.array([label for _, label in listed], np.int64)
-        return Examples(torch.from_numpy(inputs), torch.from_numpy(labels[order]))
+        images = self._read([path for path, _ in listed], self.root / split)
+        order = _shuffled(len(listed))
+        inputs = np.stack([images[place].transpose(2, 0, 1) for place in order])
+        return Examples(torch.from_numpy(inputs), torch.tensor([listed[place][1] for place in order]))
+
+    def unread(self, split: str, names: list[str], workers: int, digest: hashlib._Hash) -> Examples:
+        """The images of a split, which are looked at once for a digest and read when they are asked for."""
+        assert self.size is not None
+        listed = self.listed(split, names)
+        for path, label in listed:
+            content = read_whole(path, MOST)
+            require_picture(path, content)
+            digest.update(f"{path.relative_to(self.root)}\0{label}\0{len(content)}\0".encode() + content)
+        order = _shuffled(len(listed))
+        rows = _FolderRows(tuple(listed[place][0] for place in order), self.size, workers)
+        return Examples(OnDisk(rows), torch.tensor([listed[place][1] for place in order]))
 
     def _read(self, paths: list[Path], folder: Path) -> list[npt.NDArray[np.uint8]]:
         images: list[npt.NDArray[np.uint8]] = []
@@ -178,6 +255,51 @@ class _Folder:
         if self.changes:
             notes["changed"] = "; ".join(f"{count:,} images {change}" for change, count in self.changes.items())
         return notes
+
+
+def _shuffled(count: int) -> list[int]:
+    """The order in which images of a folder are kept, since they are listed by class."""
+    order: list[int] = np.random.default_rng(0).permutation(count).tolist()
+    return order
+
+
+@final
+@dataclass(frozen=True)
+class _FolderRows:
+    """Images in files, decoded by threads.
+
+    Args:
+        paths: of the files.
+        size: height and width to which they are brought.
+        workers: threads.
+    """
+
+    paths: tuple[Path, ...]
+    size: int
+    workers: int
+
+    @property
+    def count(self) -> int:
+        """See `Rows.count`."""
+        return len(self.paths)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Rows.shape`."""
+        return (3, self.size, self.size)
+
+    def read(self, rows: Tensor) -> Tensor:
+        """See `Rows.read`."""
+        found = np.empty((len(rows), *self.shape), np.uint8)
+
+        def put(place: int, row: int) -> None:
+            image, _ = decoded_picture(self.paths[row], Budget("an image"), self.size)
+            found[place] = image.transpose(2, 0, 1)
+
+        with quiet_decoder(), ThreadPoolExecutor(min(self.workers, max(1, len(rows)))) as pool:
+            for _ in pool.map(put, range(len(rows)), rows.tolist()):
+                pass
+        return torch.from_numpy(found)
 
 
 def sheets(root: str | os.PathLike[str] | None = None, tile: int | None = None) -> Dataset:
@@ -305,8 +427,14 @@ def _sheets(root: Path, split: str) -> list[Path]:
 
 
 def _image_dataset(
-    name: str, names: tuple[str, ...], train: Examples, test: Examples, notes: dict[str, str] | None = None
+    name: str,
+    names: tuple[str, ...],
+    train: Examples,
+    test: Examples,
+    notes: dict[str, str] | None = None,
+    origin: dict[str, str] | None = None,
 ) -> Dataset:
+    origin = provenance(f"the user's folder {name!r}", "not stated", train, test) if origin is None else origin
     return Dataset(
         name=name,
         task=classification(len(names)),
@@ -315,7 +443,7 @@ def _image_dataset(
         test=Sealed(test),
         class_names=names,
         augmentation=default_augmentation(min(train.inputs.shape[2:])),
-        provenance=provenance(f"the user's folder {name!r}", "not stated", train, test) | (notes or {}),
+        provenance=origin | (notes or {}),
     )
 
 

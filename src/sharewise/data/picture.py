@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +18,14 @@ from PIL import Image, UnidentifiedImageError
 from sharewise.data.reading import Budget, opened
 from sharewise.errors import DataError
 
-__all__ = ["SUFFIXES", "read_picture"]
+__all__ = ["MOST", "SUFFIXES", "decoded_picture", "quiet_decoder", "read_picture", "require_picture"]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else damaged pictures print lines beside the one error
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # of others some run programs (EPS)
-_MOST = 1 << 30  # bytes of a file
+MOST = 1 << 30
+"""Bytes of a file."""
 _PIXELS = 89_478_485  # where Pillow begins to warn
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,16 +66,27 @@ def read_picture(path: Path, budget: Budget, size: int | None = None) -> tuple[n
                 [128, 128, 128],
                 [255, 255, 255]]], dtype=uint8), ('scaled from 16 bits a channel',))
     """
-    with opened(path, _MOST) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the decoder about metadata; sizes are checked here
+    with quiet_decoder():
+        return decoded_picture(path, budget, size)
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Without the decoder's warnings about metadata; filters belong to all threads, so one thread sets them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sizes are checked here
+        yield
+
+
+def decoded_picture(
+    path: Path, budget: Budget, size: int | None = None
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """`read_picture` for threads, whose warnings another one keeps quiet."""
+    with opened(path, MOST) as file:
         try:
             image, notes = _decoded(file)
         except Exception as error:  # a damaged picture can fail in any way
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = f"none of {', '.join(_FORMATS)}" if unknown else str(error).partition("\n")[0][:200]
-            raise DataError(
-                f"the image {str(path)!r} cannot be read ({reason or type(error).__name__}); replace or remove it"
-            ) from error
+            raise _unreadable(path, error) from error
         packed = os.fstat(file.fileno()).st_size
     if size is not None:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -80,12 +94,40 @@ def read_picture(path: Path, budget: Budget, size: int | None = None) -> tuple[n
     return np.asarray(image), notes
 
 
+def require_picture(path: Path, content: bytes) -> None:
+    """Refuse by its header what is no picture of a legal size and of one frame.
+
+    Args:
+        path: for errors.
+        content: of the file.
+
+    Raises:
+        DataError: when it is none.
+    """
+    with quiet_decoder():
+        try:
+            with Image.open(BytesIO(content), formats=_FORMATS) as image:
+                _require_single(image)
+        except Exception as error:  # a damaged picture can fail in any way
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    unknown = isinstance(error, UnidentifiedImageError)
+    reason = f"none of {', '.join(_FORMATS)}" if unknown else str(error).partition("\n")[0][:200]
+    return DataError(f"the image {str(path)!r} cannot be read ({reason or type(error).__name__}); replace or remove it")
+
+
+def _require_single(image: Image.Image) -> None:
+    if image.width * image.height > _PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels are more than {_PIXELS:,}")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # whose other frames are previews
+        raise ValueError("it has several frames or pages, save the one that counts")
+
+
 def _decoded(file: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:
     with Image.open(file, formats=_FORMATS) as image:
-        if image.width * image.height > _PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels are more than {_PIXELS:,}")
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # whose other frames are previews
-            raise ValueError("it has several frames or pages, save the one that counts")
+        _require_single(image)
         image.verify()  # checksums, where the format has some: the decoder does not look at them
     file.seek(0)
     with Image.open(file, formats=_FORMATS) as image:

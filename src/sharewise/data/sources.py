@@ -114,6 +114,17 @@ SOURCES: Mapping[str, Source] = _sources(
         options=("size",),
     ),
     Source(
+        "arrays-on-disk",
+        "your own images in x_train.npy, y_train.npy, x_test.npy, y_test.npy, read while they are used",
+        "sharewise.data.array_file:arrays_on_disk",
+    ),
+    Source(
+        "folder-on-disk",
+        "your own images as for folder, decoded while they are used; needs an image size",
+        "sharewise.data.image_files:folder_on_disk",
+        options=("size", "workers"),
+    ),
+    Source(
         "sheets",
         "your own images tiled on sheets train_00.webp, ... with label arrays",
         "sharewise.data.image_files:sheets",

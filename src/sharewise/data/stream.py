@@ -12,6 +12,7 @@ from sharewise.data.augmentation import Augmentation, Paired, Transform, moved, 
 from sharewise.data.batch import Batch
 from sharewise.data.columns import Columns, Inputs
 from sharewise.data.examples import Examples
+from sharewise.data.on_disk import OnDisk
 from sharewise.errors import CheckpointError, ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class Stream:
     """An endless iterator of training batches that can be stopped and resumed to the bit.
 
     Each pass goes through the examples once in a new random order; the last batch of a pass is dropped when
-    it would be smaller than the others, so every batch has the same shape. The examples lie on the device
-    from the start, nothing is rebuilt between batches, and no step makes the host wait for the device.
+    it would be smaller than the others, so every batch has the same shape. Examples in memory lie on the device
+    from the start, nothing is rebuilt between batches, and no step makes the host wait for the device; images on disk
+    are read batch by batch.
 
     The stream seeds generators of its own from the two that it is given, one draw from each: two streams made
     from one generator differ, and neither is disturbed by what is drawn elsewhere.
@@ -81,8 +83,10 @@ class Stream:
             raise DataError("a stream of batches needs at least one example, got none; give more training examples")
         self._device = torch.device(device)
         self._dtype = dtype
-        self._inputs = examples.inputs.to(self._device)
-        self._targets = _as_floating(examples.targets.to(self._device), dtype)
+        lazily = isinstance(examples.inputs, OnDisk)
+        self._place = torch.device("cpu") if lazily else self._device
+        self._inputs = examples.inputs if lazily else examples.inputs.to(self._device)
+        self._targets = _as_floating(examples.targets.to(self._place), dtype)
         self._mean, self._std = _statistics(mean, std, self._device, dtype)
         self._examples = len(examples)
         self._batch_size = min(batch_size, self._examples)
@@ -114,7 +118,7 @@ class Stream:
         start = self._position * self._batch_size
         chosen = self._permutation[start : start + self._batch_size]
         self._position += 1
-        stored = Batch(self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen))
+        stored = Batch(self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen)).to(self._device)
         inputs, targets = self._transformed(stored, self._augmentation.before)
         inputs = _network_inputs(inputs, self._mean, self._std, self._dtype)
         return self._transformed(Batch(inputs, targets), self._augmentation.after)
@@ -200,7 +204,7 @@ class Stream:
 
     def _start_pass(self) -> None:
         self._pass_state = self._order.get_state()
-        self._permutation = moved(torch.randperm(self._examples, generator=self._order), self._device)
+        self._permutation = moved(torch.randperm(self._examples, generator=self._order), self._place)
         self._position = 0
 
 

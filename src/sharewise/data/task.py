@@ -152,6 +152,23 @@ class Task:
 
         return replace(self, loss=read(self.loss), metrics={name: read(m) for name, m in self.metrics.items()})
 
+    def answer(self, outputs: Any) -> Any:
+        """What of the outputs of a network is scored: all of a single tensor, without the answer of an auxiliary head.
+
+        Args:
+            outputs: of a network for a batch.
+
+        Raises:
+            ConfigurationError: when the output that the task reads is not there.
+
+        Example:
+            >>> regression().reading("price").answer({"price": torch.ones(1), "state": None})
+            tensor([1.])
+        """
+        if isinstance(self.loss, _Reading):
+            return self.loss.picked(outputs)
+        return outputs[0] if isinstance(outputs, tuple) else outputs
+
     def smoothed(self, label_smoothing: float) -> Objective:
         """The loss with part of each label's mass spread evenly over all classes.
 
@@ -185,9 +202,10 @@ class _Reading:
     output: str | int
 
     def __call__(self, outputs: Any, targets: Tensor) -> Tensor:
-        return self.objective(self._picked(outputs), targets)
+        return self.objective(self.picked(outputs), targets)
 
-    def _picked(self, outputs: Any) -> Tensor:
+    def picked(self, outputs: Any) -> Tensor:
+        """The output that is scored."""
         try:
             found = outputs[self.output] if hasattr(outputs, "__getitem__") else getattr(outputs, str(self.output))
         except (KeyError, IndexError, AttributeError, TypeError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -96,7 +96,7 @@ class Sandwich(Level):
         aim = taught(state, batch, [largest])
         loss, outputs = added(state, batch, largest, aim)
         if self.distil:
-            aim = partial(self._softly, state, torch.cat([some.detach() for some in outputs]))
+            aim = partial(self._softly, state, torch.cat([state.task.answer(some).detach() for some in outputs]))
         for gates in self._others(state, batch, paths, aim):
             added(state, batch, gates, aim)
         return {"weights_loss": move_weights(state, [loss])}
@@ -122,8 +122,8 @@ class Sandwich(Level):
             between = [self.attention.chosen(state, batch, gates, aim) for gates in between]
         return [*between, self._last(state, paths)]
 
-    def _softly(self, state: SearchState, teacher: Tensor, outputs: Tensor, rows: slice) -> Tensor:
-        return (_towards if self.soft is None else self.soft)(state, outputs, teacher[rows])
+    def _softly(self, state: SearchState, teacher: Tensor, outputs: Any, rows: slice) -> Tensor:
+        return (_towards if self.soft is None else self.soft)(state, state.task.answer(outputs), teacher[rows])
 
 
 @final

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.cost import cost
-from sharewise.data import Batch, Task
+from sharewise.data import Batch, Dataset, Task
 from sharewise.engine.numerics import Numerics
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
 from sharewise.supernet import Gates, Supernet, to_device
+from sharewise.supernet.structures import call, shapes_of
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -142,10 +143,10 @@ class Teacher:
         [batch] = state.evaluation_batches("weights", 2)
         with torch.no_grad(), state.numerics.autocast():
             try:
-                outputs = self.network(batch.inputs)
+                outputs = state.task.answer(call(self.network, batch.inputs))
             except Exception as error:
                 raise ConfigurationError(
-                    f"the teacher ({self.source}) does not run on a batch of shape {tuple(batch.inputs.shape)}: "
+                    f"the teacher ({self.source}) does not run on examples of shape {shapes_of(batch.inputs)}: "
                     f"{' '.join(str(error).split())[:160]}"
                 ) from error
         if not isinstance(outputs, Tensor) or outputs.shape[-1] != state.task.outputs:
@@ -172,22 +173,21 @@ class Teacher:
         shared = isinstance(self.network, Supernet)
         arguments = (to_device(gates, state.numerics.device, state.numerics.dtype),) if shared else ()
         with torch.no_grad(), state.numerics.autocast():
-            outputs = self.network(batch.inputs, *arguments)
-        price = state.costs.of(gates) if shared else self._price(batch.inputs)
+            found = self.network(batch.inputs, *arguments) if shared else call(self.network, batch.inputs)
+            outputs = state.task.answer(found)
+        price = state.costs.of(gates) if shared else self._price(state.data.dataset)
         state.ledger.charge("teacher", examples=batch.examples, multiply_accumulates=price, passes=EVALUATION)
 
         def soft(own: Any, rows: slice) -> Tensor:
-            plain = own[0] if isinstance(own, tuple) else own  # beside the answer of an auxiliary head
-            return self.weight * soft_loss(state.task, plain, outputs[rows], self.temperature)
+            return self.weight * soft_loss(state.task, state.task.answer(own), outputs[rows], self.temperature)
 
         return soft
 
-    def _price(self, inputs: Tensor) -> int:
+    def _price(self, dataset: Dataset) -> int:
         """Multiply-accumulates of one example."""
         if "price" not in self._known:
-            integers = not inputs.is_floating_point()
             with _quiet():
-                found = cost(self.network, tuple(inputs.shape[1:]), integers=integers)
+                found = cost(self.network, dataset.input_shape, integers=dataset.integers)
             self._known["price"] = found.multiply_accumulates
         return self._known["price"]
 

@@ -58,7 +58,7 @@ class Inspection:
         fixed: why the other modules with weights stay as they are, by path.
         parameters: that are trained.
         multiply_accumulates: of one example.
-        memory: bytes of a training step, foreseen from shapes.
+        memory: bytes of a training step, foreseen from shapes; `None` for a model that looks at values.
         batch_size: examples of that step.
     """
 
@@ -67,7 +67,7 @@ class Inspection:
     fixed: Mapping[str, str]
     parameters: Ends
     multiply_accumulates: Ends
-    memory: Ends
+    memory: Ends | None
     batch_size: int
 
     def to_json(self) -> dict[str, Any]:
@@ -94,14 +94,18 @@ def inspected(model: ElasticModel, *, batch_size: int = 32) -> Inspection:
     shape, integers = form_of(model)
     ends = [model.plain(architecture) for architecture in (model.smallest, model.largest)]
     costs = [cost(network, shape, integers=integers) for network in ends]
-    memory = [training_memory(network, shape, batch_size, integers=integers).total for network in ends]
+    try:
+        steps = [training_memory(network, shape, batch_size, integers=integers).total for network in ends]
+        memory = Ends(steps[0], steps[1])
+    except (RuntimeError, NotImplementedError):  # what asks a tensor without values for one
+        memory = None
     return Inspection(
         model.space.size,
         _groups(model),
         _fixed(model),
         Ends(costs[0].parameters, costs[1].parameters),
         Ends(costs[0].multiply_accumulates, costs[1].multiply_accumulates),
-        Ends(memory[0], memory[1]),
+        memory,
         batch_size,
     )
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast, final
 
@@ -154,19 +156,53 @@ _NEIGHBOURS: dict[OwnFile, dict[str, ModuleType]] = {}
 """By file, the modules beside it that it has imported; two files may each have one of the same name."""
 
 
+@final
+class _Neighbours(MetaPathFinder, Loader):
+    """Imports what a file names beside itself, from the very source that the checksum covers.
+
+    Python's own importer would take a compiled file in its place, which may hold anything.
+    """
+
+    def __init__(self, own: OwnFile) -> None:
+        self._folder = own.file.parent
+        self._files = {_module_name(path): (path, content) for path, content in own.sources().items() if path}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the modules."""
+        return list(self._files)
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """A module of a file, or the folder of one as a package without code."""
+        if fullname in self._files:
+            file, _ = self._files[fullname]
+            package = file.endswith("__init__.py")
+            found = ModuleSpec(fullname, self, origin=str(self._folder / file), is_package=package)
+            found.has_location = True
+            return found
+        if any(name.startswith(f"{fullname}.") for name in self._files):
+            return ModuleSpec(fullname, None, is_package=True)
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute its source."""
+        file, content = self._files[module.__name__]
+        exec(compile(content, str(self._folder / file), "exec"), module.__dict__)
+
+
 @contextmanager
 def _importing(own: OwnFile) -> Iterator[None]:
     """Let a file import its neighbours, as a script can, and no module that is only called as one of them."""
-    folder, names = own.file.parent, [_module_name(path) for path in own.sources() if path]
-    for name in names:
+    neighbours = _Neighbours(own)
+    for name in neighbours.names:
         sys.modules.pop(name, None)
     sys.modules.update(_NEIGHBOURS.get(own, {}))
-    sys.path.insert(0, str(folder))
+    sys.meta_path.insert(0, neighbours)
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
-        _NEIGHBOURS[own] = {name: sys.modules[name] for name in names if name in sys.modules}
+        sys.meta_path.remove(neighbours)
+        _NEIGHBOURS[own] = {name: sys.modules[name] for name in neighbours.names if name in sys.modules}
 
 
 def _module_name(path: str) -> str:

@@ -19,7 +19,7 @@ from sharewise.strategy.strategy import Proposal, Strategy, Trial
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Sampler", "nsga2", "pareto_search", "suggest", "tree_parzen_estimator"]
+__all__ = ["Sampler", "nsga2", "pareto_search", "require_optuna", "suggest", "tree_parzen_estimator"]
 
 _Asked = tuple["optuna.trial.FrozenTrial", ...]
 
@@ -32,6 +32,15 @@ def _optuna() -> ModuleType:
             "this strategy needs Optuna, which is not installed: pip install 'sharewise[strategies]'"
         ) from None
     return optuna
+
+
+def require_optuna() -> None:
+    """Say that Optuna is missing before anything is done that would need it.
+
+    Raises:
+        ConfigurationError: when it is not installed.
+    """
+    _optuna()
 
 
 def suggest(space: Space, trial: optuna.Trial) -> Architecture:

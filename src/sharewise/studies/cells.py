@@ -118,7 +118,7 @@ def run_cell(task: CellTask) -> None:
     folder = RunFolder(task.folder)
     resume, began = folder.config.exists(), time.process_time()
     if resume:
-        stored = from_mapping("search", folder.read_config())
+        stored = from_mapping("search", folder.read_config(), task.cell.configuration.own)
         assert isinstance(stored, SearchConfiguration)
         configuration = stored
     else:

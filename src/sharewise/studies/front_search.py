@@ -21,7 +21,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
 from sharewise.sealed_json import digest
 from sharewise.space import Architecture, enumerate_architectures, largest, smallest
-from sharewise.strategy.with_optuna import pareto_search
+from sharewise.strategy.with_optuna import pareto_search, require_optuna
 from sharewise.studies.answers import Answers
 from sharewise.studies.results import ResultFolder
 from sharewise.studies.workers import Progress, one_thread
@@ -88,13 +88,17 @@ class FrontSearch:
     def __init__(
         self, search: Finished, *, evaluations: int, population: int, examples: int | None, recalibrate: int, seed: int
     ) -> None:
+        configuration = search.configuration()
+        if configuration is not None and configuration.load_space().size > evaluations:
+            require_optuna()  # before a supernet is restored
         self.state = search.open()
         self.space, self._search = self.state.distribution.space, search
         self.evaluations, self.population, self.seed = evaluations, population, seed
         self.examples, self.recalibrate = examples, recalibrate
-        configuration = search.configuration()
         self._own = None if configuration is None else configuration.own
         self.exhaustive = self.space.size <= evaluations
+        if not self.exhaustive:
+            require_optuna()
 
     def among(self, limits: Sequence[Limit], folder: ResultFolder | None, told: Progress) -> Found:
         """Score what keeps a budget, and say which architectures no other beats.

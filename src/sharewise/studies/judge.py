@@ -20,7 +20,6 @@ from sharewise.run.arguments import network_of_training, training_of
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration
 from sharewise.run.folder import RunFolder
 from sharewise.run.standalone import TrainingRecipe
-from sharewise.spaces import load
 from sharewise.studies.cells import Step, Trail
 from sharewise.studies.plan import JudgeSettings, StudyPlan
 from sharewise.studies.workers import Failure, Progress, Workers
@@ -131,10 +130,11 @@ class _Tabulated(Judge):
         if dataset not in names:
             raise unknown_name(f"data set of {table.benchmark} with test accuracy:", dataset, names)
         values = {}
-        for part in plan.spaces:
-            space = load(part.space)
-            rows_of_space(table, space)
-            values[part.space] = final_accuracies(table, dataset, space)
+        for cell in plan.cells():
+            space = cell.configuration.load_space()
+            if space.name not in values:
+                rows_of_space(table, space)
+                values[space.name] = final_accuracies(table, dataset, space)
         return cls(table, dataset, values)
 
     def scale(self, trails: Sequence[Trail]) -> Scale:
@@ -236,7 +236,8 @@ class _Trained(Judge):
         return TrainConfiguration(**shared, architecture=architecture)
 
     def _home(self, configuration: TrainConfiguration) -> Path:
-        plain = replace(configuration, device="auto", checkpoint_every=None)
+        place = configuration.space if configuration.own is None else ""  # a file may move; its checksum stays
+        plain = replace(configuration, device="auto", checkpoint_every=None, own=None, space=place)
         text = repr(plain).replace(", from_search=None, start='scratch'", "")  # as folders of before were named
         text = text.replace(", accumulate=1", "")
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from sharewise.cost import Latency
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.standalone import TrainingRecipe
-from sharewise.spaces import load
+from sharewise.space import Space
 from sharewise.strict_yaml import parse_yaml
 from sharewise.studies.plan import SETTINGS, Arm, DataPart, JudgeSettings, SpacePart, StudyPlan
 from sharewise.supernet import networks_of
@@ -18,7 +18,7 @@ from sharewise.supernet import networks_of
 __all__ = ["plan_of_search", "retraining"]
 
 
-def retraining(words: Sequence[str], space: str) -> JudgeSettings:
+def retraining(words: Sequence[str], space: Space) -> JudgeSettings:
     """How found architectures are retrained, as a command line says it: a recipe, and what shall differ from it.
 
     Args:
@@ -29,7 +29,8 @@ def retraining(words: Sequence[str], space: str) -> JudgeSettings:
         ConfigurationError: for a word that is neither.
 
     Example:
-        >>> found = retraining(["nasbench201-12", "epochs=3", "channels=8"], "nasbench201")
+        >>> from sharewise.spaces import load
+        >>> found = retraining(["nasbench201-12", "epochs=3", "channels=8"], load("nasbench201"))
         >>> dict(found.training), dict(found.network)
         ({'recipe': 'nasbench201-12', 'epochs': 3}, {'channels': 8})
     """
@@ -37,7 +38,7 @@ def retraining(words: Sequence[str], space: str) -> JudgeSettings:
     training: dict[str, Any] = {"recipe": recipe}
     network: dict[str, Any] = {}
     own = [field.name for field in fields(TrainingRecipe)]
-    legal = [*own, *(field.name for field in fields(networks_of(load(space)).options))]
+    legal = [*own, *(field.name for field in fields(networks_of(space).options))]
     for word in changes:
         name, equals, text = word.partition("=")
         name = name.strip("-").replace("-", "_")
@@ -90,7 +91,7 @@ def plan_of_search(configuration: SearchConfiguration, seeds: Sequence[int], jud
             ),
         ),
         seeds=tuple(seeds),
-        title=f"{configuration.method} in {configuration.space} on {configuration.data}",
+        title=f"{configuration.method} in {configuration.load_space().name} on {configuration.data}",
         judge=judge,
         gap_examples=configuration.gap_examples,
         checkpoint_every=configuration.checkpoint_every,
@@ -98,7 +99,8 @@ def plan_of_search(configuration: SearchConfiguration, seeds: Sequence[int], jud
         precision=configuration.precision,
         settings=_settings(configuration),
     )
-    return StudyPlan.from_plain(plan.to_plain())  # plain values throughout, as its folder keeps them
+    own = () if configuration.own is None else (configuration.own,)
+    return StudyPlan.from_plain(plan.to_plain(), own)  # plain values throughout, as its folder keeps them
 
 
 def _settings(configuration: SearchConfiguration) -> Mapping[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
-from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.errors import ConfigurationError, UnnamedFileError, unknown_name
+from sharewise.own_file import OwnFile, is_reference
 from sharewise.run.configuration import SearchConfiguration, from_mapping, read_yaml
 from sharewise.studies.typed import typed
 
@@ -55,14 +56,54 @@ class SpacePart:
     """A space with the options of its networks; a name stands for one that keeps its defaults.
 
     Args:
-        space: name of the search space.
+        space: name of the search space, or a file of yours and its function, as `FILE.py:FACTORY`.
         name: in results; by default the space's.
         network: options of the network, by name.
+        checksum: of the file, which a plan records once the file was named.
     """
 
     space: str
     name: str = ""
     network: Mapping[str, Any] = field(default_factory=dict)
+    checksum: str = ""
+
+    def named(self, own: Sequence[OwnFile]) -> SpacePart:
+        """With the checksum of its file, where it is one.
+
+        Args:
+            own: files that the user named.
+
+        Raises:
+            ConfigurationError: when the file is not what a plan was recorded with.
+            UnnamedFileError: when nobody named it: a plan alone executes no code.
+        """
+        if not is_reference(self.space):
+            return self
+        found = self.own(own)
+        space = self.space if self.checksum else found.reference
+        return replace(
+            self, space=space, name=self.name or f"{found.file.name}:{found.factory}", checksum=found.checksum
+        )
+
+    def own(self, own: Sequence[OwnFile]) -> OwnFile:
+        """The file among those that the user named; one that was recorded may have moved.
+
+        Args:
+            own: files that the user named.
+
+        Raises:
+            ConfigurationError: when the file is not what the plan was recorded with.
+            UnnamedFileError: when nobody named it.
+        """
+        path, _, factory = self.space.rpartition(":")
+        same = [file for file in own if file.reference == f"{Path(path).expanduser().resolve()}:{factory}"]
+        moved = [file for file in own if self.checksum and file.factory == factory]
+        if not same + moved:
+            raise UnnamedFileError(self.space)
+        found = (same + moved)[0]
+        if self.checksum:
+            found.require({"space": self.space, "space_checksum": self.checksum})
+        return found
 
 
 @final
@@ -193,6 +234,7 @@ class StudyPlan:
         precision: float32, float64 or bfloat16.
         settings: of every search, by name: max_steps, max_parameters, min_parameters, max_macs, max_latency with the
             latency table that it is read from, budget_penalty, and whatever else `sharewise search` may be told.
+        own: files that make spaces, as the user named them; no part of what a folder stores.
 
     Raises:
         ConfigurationError: when a part is missing, or named twice.
@@ -216,6 +258,7 @@ class StudyPlan:
     device: str = "auto"
     precision: str = "float32"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    own: tuple[OwnFile, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         self._check_settings()
@@ -246,37 +289,79 @@ class StudyPlan:
             )
 
     @classmethod
-    def read(cls, path: str | Path) -> StudyPlan:
+    def read(cls, path: str | Path, own: Sequence[OwnFile] = ()) -> StudyPlan:
         """A plan from a YAML file.
+
+        Args:
+            path: of the file.
+            own: files that make spaces of it, as the user named them.
 
         Raises:
             ConfigurationError: for an unknown name (the nearest legal one is shown) or a value of a wrong type.
         """
-        return cls.from_plain(read_yaml(path))
+        return cls.from_plain(read_yaml(path), own)
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> StudyPlan:
+    def from_plain(cls, values: Mapping[str, Any], own: Sequence[OwnFile] = ()) -> StudyPlan:
         """A plan from plain values, as `to_plain` gives them.
+
+        Args:
+            values: by name.
+            own: files that make spaces of it, as the user named them; values alone execute none.
 
         Example:
             >>> StudyPlan.from_plain({"methods": ["darts"], "spaces": ["nasbench201"], "sedes": [1]})
             Traceback (most recent call last):
             sharewise.errors.ConfigurationError: unknown name in the plan: 'sedes'; did you mean 'seeds'? Legal: ...
         """
-        values = {name: value for name, value in values.items() if (name, value) != ("kind", "study")}
-        seeds = values.get("seeds")
-        if isinstance(seeds, int) and not isinstance(seeds, bool):
-            values["seeds"] = list(range(seeds))
-        plan = typed(cls, values, "the plan")
+        plan = cls.drafted(values).naming(own)
         plan.cells()  # whatever is wrong with a method, a space or an option is said now
         return plan
 
+    @classmethod
+    def drafted(cls, values: Mapping[str, Any]) -> StudyPlan:
+        """A plan whose searches are not looked at: it executes nothing.
+
+        Args:
+            values: by name.
+
+        Raises:
+            ConfigurationError: for an unknown name or a value of a wrong type.
+        """
+        values = {name: value for name, value in values.items() if (name, value) != ("kind", "study")}
+        if "own" in values:
+            raise unknown_name("name in the plan:", "own", [field.name for field in fields(cls) if field.name != "own"])
+        seeds = values.get("seeds")
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            values["seeds"] = list(range(seeds))
+        return typed(cls, values, "the plan")
+
+    def naming(self, own: Sequence[OwnFile]) -> StudyPlan:
+        """The same plan with files that make spaces of it.
+
+        Args:
+            own: files, as the user named them.
+
+        Raises:
+            ConfigurationError: when one makes no space of the plan, or is not what the plan was recorded with.
+            UnnamedFileError: when the plan has a space of a file that is not among them.
+        """
+        used = [part.own(own) for part in self.spaces if is_reference(part.space)]
+        for file in own:
+            if file not in used:
+                raise ConfigurationError(f"the plan has no space {file.reference}: list it under spaces")
+        return replace(self, spaces=tuple(part.named(own) for part in self.spaces), own=tuple(own))
+
     def to_plain(self) -> dict[str, Any]:
         """The whole plan as plain values, defaults included; of what came later, what is said, for older folders."""
-        found: dict[str, Any] = _plain(asdict(self))
+        found: dict[str, Any] = _plain(asdict(replace(self, own=())))
+        del found["own"]
         for part, name in ((found, "settings"), (found["judge"], "network")):
             if not part[name]:
                 del part[name]
+        for space in found["spaces"]:
+            if not space["checksum"]:
+                del space["checksum"]
         return found
 
     def arms(self) -> list[Arm]:
@@ -285,8 +370,7 @@ class StudyPlan:
 
     def cells(self) -> list[Cell]:
         """Every search: the first seed of everything first, so that a part of a study is balanced."""
-        parts = itertools.product(self.seeds, self.spaces, self.data, self.arms())
-        cells = [self._cell(seed, space, data, arm) for seed, space, data, arm in parts]
+        cells = [self._cell(*part) for part in self._parts()]
         folders = {cell.name: cell.arm for cell in reversed(cells)}
         for cell in cells:
             if folders[cell.name] != cell.arm:
@@ -295,15 +379,27 @@ class StudyPlan:
                 )
         return cells
 
-    def _cell(self, seed: int, space: SpacePart, data: DataPart, arm: Arm) -> Cell:
+    def names(self) -> list[str]:
+        """Of the folders of all searches, without looking at these."""
+        return [self._name(*part) for part in self._parts()]
+
+    def _parts(self) -> Iterator[tuple[int, SpacePart, DataPart, Arm]]:
+        return itertools.product(self.seeds, self.spaces, self.data, self.arms())
+
+    def _name(self, seed: int, space: SpacePart, data: DataPart, arm: Arm) -> str:
         names = [arm.name]
         names += [space.name or space.space] if len(self.spaces) > 1 else []
         names += [data.name or data.data] if len(self.data) > 1 else []
+        return _folder_name([*names, f"seed{seed}"])
+
+    def _cell(self, seed: int, space: SpacePart, data: DataPart, arm: Arm) -> Cell:
         options = {**self.options, **arm.options}
         if "epochs" in options and not self.budget.free:
             raise ConfigurationError(
                 f"{arm.name}: a budget sets the epochs of every search; leave out epochs, or budget"
             )
+        own = space.own(self.own) if is_reference(space.space) else None
+        of_file = {} if own is None else {"space": own.reference, "space_checksum": own.checksum}
         configuration = from_mapping(
             "search",
             {
@@ -323,12 +419,14 @@ class StudyPlan:
                 "threads": 1,
                 "gap_examples": self.gap_examples,
                 **self.settings,
+                **of_file,
             },
+            own,
         )
         assert isinstance(configuration, SearchConfiguration)
         configuration.build_recipe()
         panel = f"{space.name or space.space}, {data.name or data.data}"
-        return Cell(_folder_name([*names, f"seed{seed}"]), arm.name, panel, configuration)
+        return Cell(self._name(seed, space, data, arm), arm.name, panel, configuration)
 
 
 _OF_THE_PLAN = {"space", "method", "network", "recipe", "seed", "device", "precision", "threads", "checkpoint_every"}

@@ -116,8 +116,7 @@ def _planned(place: Path) -> Iterator[str]:
     if plan.pop("kind", None) == "study":
         from sharewise.studies.plan import StudyPlan
 
-        for cell in StudyPlan.from_plain(plan).cells():
-            yield f"runs/{cell.name}"
+        yield from (f"runs/{name}" for name in StudyPlan.drafted(plan).names())
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sharewise.appraisal.plain import to_plain
 from sharewise.appraisal.regret import at_checkpoints
 from sharewise.errors import ConfigurationError
 from sharewise.interruption import whole
+from sharewise.own_file import OwnFile, own_of
 from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
@@ -62,6 +63,7 @@ def study(
     jobs: int = 1,
     executor: str = PROCESSES,
     progress: Progress = silent,
+    own: OwnFile | str | Sequence[OwnFile | str] = (),
 ) -> Study:
     """Run all searches of a plan, judge what they found, and say what may be said.
 
@@ -75,6 +77,7 @@ def study(
         jobs: workers of one thread each; results do not depend on them.
         executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
         progress: told what is being done.
+        own: the files that make spaces of the plan, as `"model.py:factory"`; a plan alone executes no code.
 
     Returns:
         Intervals, comparisons paired by seed, and sentences as strong as they allow.
@@ -94,7 +97,7 @@ def study(
     """
     given.function("progress", progress, "what is done, how much of it, and how much there is")
     place, workers = given.folder("out", out), Workers(given.whole("jobs", jobs), progress, executor)
-    plan = _plan_of(plan)
+    plan = _plan_of(plan, own)
     cells, folder = plan.cells(), ResultFolder(place, "study")
     judge = judge_of(plan, folder.path, workers)
     folder.begin({"kind": "study", **plan.to_plain()})
@@ -102,18 +105,19 @@ def study(
         return _judged(plan, cells, folder, judge, workers)
 
 
-def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any]) -> StudyPlan:
-    """A plan: itself, its file, or its plain values."""
+def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any], own: Any) -> StudyPlan:
+    """A plan: itself, its file, or its plain values; with the files that make its spaces."""
+    files = tuple(filter(None, map(own_of, [own] if isinstance(own, str | OwnFile) else own)))
     if isinstance(plan, str | Path):
-        return StudyPlan.read(plan)
+        return StudyPlan.read(plan, files)
     if isinstance(plan, Mapping):
-        return StudyPlan.from_plain(plan)
+        return StudyPlan.from_plain(plan, files)
     if not isinstance(plan, StudyPlan):
         raise ConfigurationError(
             f"expected a plan of a study, {given.got(plan)}: give a mapping with methods, spaces, data and seeds, or "
             "its YAML file"
         )
-    return plan
+    return plan.naming(files or plan.own)
 
 
 def _judged(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, judge: Judge, workers: Workers) -> Study:

@@ -78,7 +78,10 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
     tied: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         tied.setdefault(id(parameter), []).append(name)
-    network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    values = network.state_dict()  # it holds the versions of modules, by which some read what is loaded
+    values.clear()
+    values.update((name, value.clone()) for name, value in state.items())
+    network.load_state_dict(values, strict=True, assign=True)
     _give_constants(network, supernet, state, architecture)
     for first, *others in tied.values():  # assignment gives every name a parameter of its own
         for name in others:
