@@ -25,6 +25,7 @@ from sharewise.data import (
 )
 from sharewise.data.on_disk import in_memory
 from sharewise.errors import ConfigurationError, DataError
+from sharewise.testing import check_dataset
 
 torch.set_num_threads(1)
 
@@ -112,6 +113,11 @@ def test_a_resume_of_a_stream_on_disk_gives_the_same_batches(tmp_path: Path) -> 
     again = dealt.stream("weights", 4, order=torch.Generator().manual_seed(9))
     again.load_state_dict(state)
     assert all(torch.equal(next(again).inputs, inputs) for inputs in expected)
+
+
+def test_data_on_disk_keep_the_laws_of_data_sets(tmp_path: Path) -> None:
+    folder = files(tmp_path / "mine")
+    check_dataset(lambda: arrays_on_disk(folder), train_examples=30, test_examples=8)
 
 
 def test_another_pixel_is_another_checksum(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class SpacePart:
         moved = [file for file in own if self.checksum and file.factory == factory]
         if not same + moved:
             raise UnnamedFileError(self.space)
-        found = (same + moved)[0]
+        found = next((file for file in moved if file.checksum == self.checksum), (same + moved)[0])
         if self.checksum:
             found.require({"space": self.space, "space_checksum": self.checksum})
         return found
