@@ -19,6 +19,7 @@ from sharewise.run import build_supernet
 from sharewise.space import sample
 from sharewise.spaces import SEARCHABLE, load
 from sharewise.supernet import Supernet, discrete, extract
+from sharewise.supernet.structures import integers_of, shapes_of
 from sharewise.testing.small import MACRO, small_supernet
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,8 @@ SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
 }
 CELLS = ((3, 9, 8), [{"channels": 8, "cells": 1}])
 
-Case = tuple[Supernet, tuple[int, ...], bool]
+Case = tuple[Supernet, Any, Any]
+"""A supernet, the shape of an input, and whether inputs are indices; by name for several inputs."""
 
 
 def named(name: str, options: dict[str, Any]) -> Case:
@@ -63,7 +65,7 @@ def named(name: str, options: dict[str, Any]) -> Case:
 
 
 def own(supernet: sw.ElasticModel) -> Case:
-    return supernet, tuple(supernet.example.shape[1:]), not supernet.example.is_floating_point()
+    return supernet, shapes_of(supernet.example), integers_of(supernet.example)
 
 
 def example(path: Path) -> Case:

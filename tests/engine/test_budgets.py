@@ -42,6 +42,7 @@ from sharewise.engine import (
     run,
     stream,
 )
+from sharewise.engine.score import Opened
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import RunFolder, SearchConfiguration, build_network, build_supernet, from_mapping
@@ -341,7 +342,7 @@ def score_by(monkeypatch: pytest.MonkeyPatch, score: Callable[[Any], float]) -> 
             met.append(a)
             return {"loss": 0.0, "accuracy": score(a), "examples": 1}
 
-        yield scored
+        yield Opened(scorer, scored)
 
     monkeypatch.setattr(Scorer, "opened", opened)
     return met

@@ -87,8 +87,9 @@ def test_a_table_gives_a_verdict_with_its_evidence(finished: Path, siblings: tup
 
 def test_pictures_and_page_can_be_made_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {path.name for path in (finished / "figures").iterdir()}
-    pictures = ("disorder", "regret", "scatter-recalibrated", "scatter-running")
-    assert names == {f"{name}.{ending}" for name in pictures for ending in ("png", "svg")}
+    crowded = ("regret", "scatter-recalibrated", "scatter-running")
+    pictures = {f"{name}.{ending}" for name in ("disorder", *crowded) for ending in ("png", "svg")}
+    assert names == pictures | {f"{name}.narrow.svg" for name in crowded}
     page = (finished / "report.html").read_text(encoding="utf-8")
     for words in ("Verdict", "BNS-FT", "Regret at equal cost", "over- or under-valued", "data:image/svg+xml;base64,"):
         assert words in page

@@ -107,7 +107,8 @@ def study(
 
 def _plan_of(plan: StudyPlan | str | Path | Mapping[str, Any], own: Any) -> StudyPlan:
     """A plan: itself, its file, or its plain values; with the files that make its spaces."""
-    files = tuple(filter(None, map(own_of, [own] if isinstance(own, str | OwnFile) else own)))
+    several = own if isinstance(own, list | tuple) else [own]
+    files = tuple(filter(None, map(own_of, several)))
     if isinstance(plan, str | Path):
         return StudyPlan.read(plan, files)
     if isinstance(plan, Mapping):
