@@ -28,7 +28,10 @@ TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| dominant eigenvalue")[0]
 CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
 
 
-@pytest.mark.parametrize("label", list(RULES))
+@pytest.mark.parametrize(
+    "label",
+    [pytest.param(name, marks=pytest.mark.slow if "cells of DARTS" in name else ()) for name in RULES],
+)
 def test_every_step_equals_its_equations(label: str) -> None:
     found = compare(label, epochs=2, readings=False)
     assert found.worst < BAR, found.differences

@@ -376,6 +376,7 @@ def test_several_seeds_of_an_own_model_are_a_study_that_goes_on_by_the_same_file
     assert main(["status", "STUDY"]) == 0, "what is finished is said without the file"
 
 
+@pytest.mark.slow
 def test_a_study_of_a_named_space_and_of_an_own_model_with_trainings(work: Path) -> None:
     plan = {
         "methods": ["tanglenas-gaea", "spos"],

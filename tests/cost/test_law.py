@@ -167,8 +167,9 @@ def masked() -> Case:
     return own(sw.elastic(Masked(), choices, example=torch.randn(2, 5, 4)))
 
 
-HEAVY = ("darts", "darts:S1", "nats_size", "ofa-resnet50", "proxylessnas", "vision-transformer-base")
-HEAVY += ("vision-transformer-small",)
+HEAVY = ("darts", "darts:S1", "mobilenetv3", "nasbench_macro", "nats_size", "ofa-resnet50", "proxylessnas")
+HEAVY += ("hw-gpt-bench:M", "hw-gpt-bench:L", "nasbench1shot1:2", "nasbench1shot1:3")
+HEAVY += ("vision-transformer-base", "vision-transformer-small")
 
 
 def cases() -> Iterator[Any]:
@@ -177,7 +178,7 @@ def cases() -> Iterator[Any]:
             continue
         for options in [{}] if name in MACRO else SMALL.get(name, CELLS)[1]:
             words = "".join(f" {option}={value}" for option, value in options.items())
-            # Of many architectures or options for a table, or with the layers of darts:S4 or vision-transformer-tiny.
+            # Of many architectures or options for a table, or with the layers of a space that is here.
             many = name in HEAVY
             yield pytest.param(
                 lambda name=name, options=options: named(name, options),
@@ -185,7 +186,9 @@ def cases() -> Iterator[Any]:
                 marks=pytest.mark.slow if many else (),
             )
     for path in sorted((ROOT / "examples").glob("*.py")):
-        yield pytest.param(lambda path=path: example(path), id=f"examples/{path.stem}")
+        large = path.stem.startswith("shrink_")
+        marks = pytest.mark.slow if large else ()
+        yield pytest.param(lambda path=path: example(path), id=f"examples/{path.stem}", marks=marks)
     models = ("dense", "encoder", "gpt", "Row", "RowTwice", "SharedChoose", "TwoNames", "SharedNorm", "Excited")
     for name in (*models, "Sinusoids"):
         yield pytest.param(lambda name=name: of_the_tests(name), id=name)

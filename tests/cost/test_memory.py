@@ -67,7 +67,7 @@ def test_a_dry_run_says_what_a_search_needs_and_leaves_nothing(
     assert "peak memory" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", ["enas", "darts"])
+@pytest.mark.parametrize("method", [pytest.param("enas", marks=pytest.mark.slow), "darts"])
 def test_passes_are_foreseen_also_where_an_epoch_ends_in_more(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import hashlib, json
 import torch
@@ -57,6 +59,7 @@ def start(hash_seed: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_all_methods_are_equal_in_two_processes() -> None:
     processes = [start("0"), start("4242")]
     first, second = (json.loads(process.communicate(timeout=200)[0]) for process in processes)

@@ -27,7 +27,7 @@ SOME = ("drnas", "gaea-gdas", "spos")
 """For a space that differs from others in its layers alone."""
 LARGER = {
     "toy-separable-cell": SOME,
-    "darts": ("drnas",),
+    "darts": (),
     "darts:S4": ("gdas",),
     "nasbench1shot1:1": (*SOME, "darts-second-order"),
 }

@@ -130,7 +130,13 @@ def test_a_killed_search_for_a_language_model_resumes_to_the_bit(method: str, ru
     assert_same_run(reference, killed)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+QUICK = ("darts-pt", "drnas", "enas", "gaea-pc-darts", "progressive-shrinking", "r-darts", "spos", "tanglenas-gdas")
+"""Methods that together hold every kind of state; the others run in the slow suite."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(METHODS)]
+)
 def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small(method), tmp_path / "reference", tmp_path / "killed"
     assert run_job("search", configuration, reference) == 0
@@ -294,7 +300,7 @@ def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_
     assert ["teacher" in record for record in stages] == [False, True] + [False] * 4
 
 
-@pytest.mark.parametrize("kind", ["arrays", "folder"])
+@pytest.mark.parametrize("kind", [pytest.param("arrays", marks=pytest.mark.slow), "folder"])
 def test_a_killed_search_of_images_on_disk_resumes_to_the_bits_of_the_same_images_in_memory(
     kind: str, run_job: Run, tmp_path: Path
 ) -> None:

@@ -257,6 +257,7 @@ def test_a_damaged_appraisal_is_named(finished: Path, tmp_path: Path, capsys: py
         assert "damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_of_untrained_networks_stand_beside(
     siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,6 +279,7 @@ def test_scores_of_untrained_networks_stand_beside(
     assert "unknown training-free score 'naswat'; did you mean 'naswot'" in message
 
 
+@pytest.mark.slow
 def test_searches_in_memory_say_what_networks_they_had(table: Path) -> None:
     recipe = sw.methods.spos(epochs=1, candidates=1)
     data, network = sw.data.digits().limited(60, seed=0), {"channels": 2, "cells": 1}

@@ -273,6 +273,7 @@ def killed_or_doubled(number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_takes_its_own_task_alone() -> None:
     found = dict(attempt(killed_or_doubled, [1, 13, 2, 3], jobs=2))
     assert (found[1], found[2], found[3]) == (2, 4, 6)

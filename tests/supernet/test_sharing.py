@@ -63,16 +63,20 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 SLOW = (
     *(f"darts:S{number}" for number in (1, 2, 3)),
     *(f"hw-gpt-bench:{size}" for size in "ML"),
+    "mobilenetv3",
+    "nasbench1shot1:2",
+    "nasbench1shot1:3",
+    "ofa-resnet50",
     "proxylessnas",
     "vision-transformer-base",
     "vision-transformer-small",
 )
-"""Whose layers are those of `darts` and `darts:S4`, `hw-gpt-bench:S`, `mobilenetv3` or `vision-transformer-tiny`."""
+"""Large ones, and those whose layers are those of another space that is here."""
 
 
 def _many(space: str, network: dict[str, Any]) -> bool:
-    """Whether it is one of several networks of 28 decisions."""
-    return space == "darts" and len(network) > 2
+    """Whether it is a network of 28 decisions."""
+    return space == "darts"
 
 
 def supernet_of(space: str, network: dict[str, Any]) -> tuple[Supernet, torch.Tensor]:
