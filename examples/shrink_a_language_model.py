@@ -6,7 +6,7 @@ teach its slices to stand alone, and the best one within the budget is selected 
 reads the tiny Shakespeare text below `$SHAREWISE_DATA/text` if there is one, and a few embedded lines otherwise::
 
     python examples/shrink_a_language_model.py
-    sharewise check-model examples/shrink_a_language_model.py:factory
+    sharewise inspect examples/shrink_a_language_model.py:factory
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ teach them to stand alone; the best one within the budget is selected on a held-
 Shakespeare text below `$SHAREWISE_DATA/text` if there is one, and a few embedded lines otherwise::
 
     python examples/shrink_a_llama.py
-    sharewise check-model examples/shrink_a_llama.py:factory
+    sharewise inspect examples/shrink_a_llama.py:factory
 """
 
 from __future__ import annotations

@@ -12,15 +12,17 @@ import sys
 __all__ = ["keep_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_MOST = 2**30
+_MOST, _ALLOWED = 2**30, 2**25
+"""Bytes of a block: what is wanted, and what older versions of the C library grant."""
 
 
 def keep_memory() -> bool:
-    """Keep blocks of up to a GiB within the process; whether its C library does so (that of GNU)."""
+    """Keep blocks of up to a GiB within the process, or 32 MiB; whether its C library does so (that of GNU)."""
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all(mallopt(name, _MOST) == 1 for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+    large = any(mallopt(_MMAP_THRESHOLD, size) == 1 for size in (_MOST, _ALLOWED))
+    return mallopt(_TRIM_THRESHOLD, _MOST) == 1 and large

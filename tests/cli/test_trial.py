@@ -40,6 +40,15 @@ def test_what_is_said_is_kept_and_the_rest_is_small(
     assert configuration(capsys, *words) == configuration(capsys) | changed
 
 
+def test_a_printed_trial_says_so_beside_it_and_several_seeds_are_no_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--method", "spos", "--print-config", "--max-steps", "20"]) == 0
+    assert capsys.readouterr().err.startswith("a trial of 20 steps chooses among few architectures")
+    assert main(["search", "--method", "spos", "--print-config", "--max-steps", "20", "--seeds", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "candidates: 10\n" not in printed.out
+    assert not printed.err
+
+
 @pytest.mark.parametrize("method", list(methods()))
 def test_small_numbers_make_a_recipe_of_every_method(method: str) -> None:
     few = small_selection(20, fields_of_method(method), {})

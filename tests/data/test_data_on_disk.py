@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from sharewise.data import (
     image_folder,
     load,
 )
+from sharewise.data.array_bytes import NpyRows
 from sharewise.data.on_disk import in_memory
 from sharewise.errors import ConfigurationError, DataError
 from sharewise.testing import check_dataset
@@ -148,7 +150,7 @@ def test_files_that_cannot_be_read_by_rows_are_refused(tmp_path: Path) -> None:
     data = arrays_on_disk(folder)
     with (folder / "x_train.npy").open("r+b") as file:
         file.truncate(2000)
-    with pytest.raises(DataError, match="ends before row 29; it was cut while it was in use"):
+    with pytest.raises(DataError, match="was written again while it was in use"):
         data.train.inputs[torch.tensor([29])].to("cpu")
     np.save(folder / "x_train.npy", values)
     (folder / "y_test.npy").unlink()
@@ -205,3 +207,41 @@ def test_what_is_in_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 def test_data_in_memory_are_what_they_were() -> None:
     inputs = digits().train.inputs
     assert in_memory(inputs) is inputs
+
+
+@pytest.mark.parametrize("kind", ["arrays", "folder"])
+def test_what_is_written_again_while_it_is_in_use_is_refused(kind: str, tmp_path: Path) -> None:
+    if kind == "arrays":
+        data, changed = arrays_on_disk(files(tmp_path / "data")), tmp_path / "data" / "x_train.npy"
+    else:
+        data, changed = folder_on_disk(pictures(tmp_path / "data"), size=4), tmp_path / "data" / "train" / "a" / "0.png"
+    everything = torch.arange(len(data.train))
+    before = data.train.inputs[everything].to("cpu")
+    assert torch.equal(data.train.inputs[everything].to("cpu"), before)
+    content = changed.read_bytes()
+    changed.write_bytes(content)
+    os.utime(changed, ns=(0, 1))
+    with pytest.raises(DataError, match="was written again while it was in use"):
+        data.train.inputs[everything].to("cpu")
+
+
+def test_a_row_that_cannot_fit_into_memory_is_refused_before_it_is_asked_for(tmp_path: Path) -> None:
+    place = tmp_path / "x.npy"
+    shape = (2, 1 << 18, 1 << 19, 3)
+    with place.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + int(np.prod(shape)))
+    with pytest.raises(DataError, match="memory"):
+        NpyRows.of(place).read([0])
+
+
+def test_names_in_other_encodings_and_a_change_of_the_folder_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pictures(tmp_path / "images")
+    os.rename(root / "train" / "a" / "0.png", os.fsencode(root) + b"/train/a/caf\xe9.png")
+    monkeypatch.chdir(tmp_path)
+    data = folder_on_disk("images", size=4)
+    assert len(data.train) == 18
+    monkeypatch.chdir("/")
+    assert data.train.inputs[torch.arange(18)].to("cpu").shape == (18, 3, 4, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import sharewise as sw
 from sharewise.data import Batch
-from sharewise.engine import numerics, prepare, stream
+from sharewise.engine import numerics, prepare, step, stream
 from sharewise.engine.ranks import ALONE, Ranks
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.run import Place, build_supernet
@@ -154,3 +155,21 @@ def test_a_training_accumulates_as_well() -> None:
     )
     for one, other in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_outputs_of_a_micro_batch_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = weakref.WeakSet[torch.Tensor]()
+    seen = list[int]()
+    passed = step._forward
+
+    def counted(*arguments: Any) -> Any:
+        seen.append(len(alive))
+        outputs = passed(*arguments)
+        alive.add(outputs)
+        return outputs
+
+    monkeypatch.setattr(step, "_forward", counted)
+    sw.search("toy-tied-width", sw.methods.spos(batch_size=32, candidates=1), "digits", accumulate=8, max_steps=1,
+              device="cpu", gap_examples=0)  # fmt: skip
+    assert len(seen) >= 8
+    assert max(seen) <= 1

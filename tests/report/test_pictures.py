@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -33,3 +34,44 @@ def test_a_folder_without_pictures_and_an_unknown_form_are_refused(tmp_path: Pat
         pictures(tmp_path)
     with pytest.raises(ConfigurationError, match=r"name a file that ends in \.svg"):
         Drawing("<svg/>").save(tmp_path / "cell.png")
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        '<svg onload="alert(1)"/>',
+        "<svg><script>alert(1)</script></svg>",
+        '<svg xmlns:x="http://www.w3.org/2000/svg"><x:script/></svg>',
+        "<svg><foreignObject/></svg>",
+        '<svg><a href="javascript:alert(1)"/></svg>',
+        "<svg><image xlink:href='https://example.org/a.png'/></svg>",
+        '<svg><set attributeName="href" to="javascript:alert(1)"/></svg>',
+        '<!DOCTYPE svg [<!ENTITY a "b">]><svg/>',
+    ],
+)
+def test_a_picture_of_a_stranger_that_does_something_is_refused(svg: str, tmp_path: Path) -> None:
+    (tmp_path / "figure.svg").write_text(svg, encoding="utf-8")
+    with pytest.raises(CheckpointError, match="scripts, or asks for something beside it"):
+        pictures(tmp_path)
+
+
+def test_a_picture_that_is_no_regular_file_of_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("<svg/>")
+    picture = tmp_path / "figure.svg"
+    picture.symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match="cannot read the picture"):
+        pictures(tmp_path)
+    picture.unlink()
+    os.mkfifo(picture)
+    with pytest.raises(CheckpointError, match="cannot read the picture"):
+        pictures(tmp_path)
+    picture.unlink()
+    picture.write_bytes(b"<svg>\xff</svg>")
+    with pytest.raises(CheckpointError, match="UnicodeDecodeError"):
+        pictures(tmp_path)
+
+
+def test_a_raster_in_a_picture_of_ours_is_shown(tmp_path: Path) -> None:
+    svg = '<svg><use xlink:href="#a"/><image xlink:href="data:image/png;base64,AAAA"/></svg>'
+    (tmp_path / "figure.svg").write_text(svg, encoding="utf-8")
+    assert pictures(tmp_path) == {"figure": Drawing(svg)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,8 @@ class Request:
     def show_config(self) -> None:
         """Print the complete configuration as YAML (or JSON), fit for `--config`."""
         values = self.configuration.complete()
+        if self.note:
+            print(self.note, file=sys.stderr)
         if self.as_json:
             print_json(values)
         else:
@@ -178,8 +181,9 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
     elif chosen := given(namespace, sizes):
         asked["space"] = with_options(str(values["space"]), chosen)
     extension = _extension(asked, namespace.extension_rate, resumes=folder is not None)
-    few = small_selection(asked.get("max_steps"), recipe, asked.get("recipe") or {}) if command == "search" else {}
-    if few and folder is None:
+    single = command == "search" and folder is None and namespace.seeds is None and not namespace.retrain
+    few = small_selection(asked.get("max_steps"), recipe, asked.get("recipe") or {}) if single else {}
+    if few:
         asked["recipe"] = {**(asked.get("recipe") or {}), **few}
     from sharewise.run import from_mapping
 
@@ -198,7 +202,7 @@ def read_request(command: str, parser: Parser, words: list[str]) -> Request:
         extension=extension,
         many=_many(namespace, asked) if command == "search" else None,
         jobs=namespace.jobs if command == "search" else None,
-        note=trial_in_words(asked["max_steps"], recipe, few) if few and folder is None else "",
+        note=trial_in_words(asked["max_steps"], recipe, few) if few else "",
     )
 
 

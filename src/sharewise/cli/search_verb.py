@@ -117,7 +117,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     show_remarks(screen, result.get("remarks", []))
     offer = json.loads(folder.environment.read_text(encoding="utf-8")).get("bfloat16", "")
     if "--precision" in offer:
-        screen.print(offer, markup=False)
+        screen.print(printable(offer), markup=False)
     screen.print(f"parameters: {result['cost']['parameters']:,}   seconds: {result['cost']['seconds']:.1f}")
     screen.print(f"report: {printable(folder.report)}", markup=False)
     return 0

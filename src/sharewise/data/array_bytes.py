@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from sharewise.data.reading import Budget, opened
+from sharewise.data.reading import Budget, Written, check_memory, opened, require_unchanged, written_at
 from sharewise.errors import DataError
 
 __all__ = ["NpyRows", "read_npy", "read_npz"]
@@ -120,12 +120,14 @@ class NpyRows:
         shape: of the whole array.
         dtype: of its numbers.
         start: where they begin, in bytes.
+        written: when, as it was read first.
     """
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     start: int
+    written: Written
 
     @staticmethod
     def of(path: Path) -> NpyRows:
@@ -142,6 +144,7 @@ class NpyRows:
             array([[4, 5],
                    [0, 1]])
         """
+        written = written_at(path) if path.exists() else (0, 0)  # what is missing is said below
         with opened(path, _MOST) as file:
             try:
                 shape, fortran, dtype = _header(file, os.fstat(file.fileno()).st_size)
@@ -152,14 +155,17 @@ class NpyRows:
                     f"{str(path)!r} was written column by column, so that no row can be read alone; write "
                     "numpy.ascontiguousarray of it"
                 )
-            return NpyRows(path, shape, dtype, file.tell())
+            return NpyRows(path, shape, dtype, file.tell(), written)
 
     def read(self, rows: Sequence[int]) -> npt.NDArray[Any]:
         """Some rows in the order of their numbers.
 
         Raises:
-            DataError: when the file is gone or has been cut.
+            DataError: when the file is gone or was written again, or the rows do not fit into memory.
         """
+        require_unchanged(self.path, self.written)
+        what = f"{len(rows):,} rows of {self.path.name!r}"
+        check_memory(len(rows) * self.dtype.itemsize * math.prod(self.shape[1:]), what)
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         size = found[:1].nbytes or self.dtype.itemsize * math.prod(self.shape[1:])
         with opened(self.path, _MOST) as file:

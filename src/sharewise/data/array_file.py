@@ -119,7 +119,7 @@ def arrays_on_disk(path: str | os.PathLike[str] | None = None) -> Dataset:
         >>> arrays_on_disk(folder).train
         Examples(15, inputs (3, 6, 6) uint8 on disk, targets () int64)
     """
-    place = locate("arrays-on-disk", path)
+    place = locate("arrays-on-disk", path).resolve()
     if not place.is_dir():
         raise DataError(f"{str(place)!r} must be a folder that holds {', '.join(f'{key}.npy' for key in _KEYS)}")
     stored = {key: NpyRows.of(place / f"{key}.npy") for key in ("x_train", "x_test")}

@@ -25,7 +25,7 @@ from sharewise.data.dataset import Dataset, Examples, Sealed, channel_statistics
 from sharewise.data.listing import class_folders, in_words, may_be_data, pictures
 from sharewise.data.on_disk import OnDisk
 from sharewise.data.picture import MOST, SUFFIXES, decoded_picture, quiet_decoder, read_picture, require_picture
-from sharewise.data.reading import Budget, check_memory, read_text, read_whole
+from sharewise.data.reading import Budget, Written, check_memory, read_text, read_whole, require_unchanged, written_at
 from sharewise.data.sources import locate
 from sharewise.data.task import classification
 from sharewise.errors import ConfigurationError, DataError, DataWarning
@@ -134,7 +134,7 @@ def folder_on_disk(root: str | os.PathLike[str] | None = None, size: int | None 
         raise ConfigurationError("images that stay on disk need one size in pixels: give size=, or --image-size")
     if size < 1 or workers < 1:
         raise ConfigurationError(f"size and workers must be at least 1, got size={size} and workers={workers}")
-    folder, names, tested = _opened(locate("folder-on-disk", root), size)
+    folder, names, tested = _opened(locate("folder-on-disk", root).resolve(), size)
     digest = hashlib.sha256()
     train, test = (folder.unread(split, names, workers, digest) for split in ("train", tested))
     some = train.inputs[torch.arange(min(len(train), _LOOKED_AT)) * len(train) // min(len(train), _LOOKED_AT)]
@@ -218,13 +218,15 @@ class _Folder:
         """The images of a split, which are looked at once for a digest and read when they are asked for."""
         assert self.size is not None
         listed = self.listed(split, names)
+        files = []
         for path, label in listed:
+            files.append((path, written_at(path), label))
             content = read_whole(path, MOST)
             require_picture(path, content)
-            digest.update(f"{path.relative_to(self.root)}\0{label}\0{len(content)}\0".encode() + content)
-        order = _shuffled(len(listed))
-        rows = _FolderRows(tuple(listed[place][0] for place in order), self.size, workers)
-        return Examples(OnDisk(rows), torch.tensor([listed[place][1] for place in order]))
+            name = os.fsencode(path.relative_to(self.root).as_posix())
+            digest.update(name + f"\0{label}\0{len(content)}\0".encode() + content)
+        paths, written, labels = zip(*(files[place] for place in _shuffled(len(files))), strict=True)
+        return Examples(OnDisk(_FolderRows(paths, written, self.size, workers)), torch.tensor(labels))
 
     def _read(self, paths: list[Path], folder: Path) -> list[npt.NDArray[np.uint8]]:
         images: list[npt.NDArray[np.uint8]] = []
@@ -270,11 +272,13 @@ class _FolderRows:
 
     Args:
         paths: of the files.
+        written: when, as they were read first.
         size: height and width to which they are brought.
         workers: threads.
     """
 
     paths: tuple[Path, ...]
+    written: tuple[Written, ...]
     size: int
     workers: int
 
@@ -293,6 +297,7 @@ class _FolderRows:
         found = np.empty((len(rows), *self.shape), np.uint8)
 
         def put(place: int, row: int) -> None:
+            require_unchanged(self.paths[row], self.written[row])
             image, _ = decoded_picture(self.paths[row], Budget("an image"), self.size)
             found[place] = image.transpose(2, 0, 1)
 

@@ -90,7 +90,7 @@ class ResizedCrop:
     def _middle(self, height: int, width: int) -> Tensor:
         """The largest window of a legal shape, in the middle."""
         ratio = min(max(width / height, self.shape[0]), self.shape[1])
-        wide, high = min(width, round(height * ratio)), min(height, round(width / ratio))
+        wide, high = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
         return torch.tensor([(height - high) // 2, (width - wide) // 2, high, wide], dtype=torch.float64)
 
     def _places(self, inputs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -164,6 +164,33 @@ class Budget:
         check_memory(self._unpacked, self._what)
 
 
+Written = tuple[int, int]
+"""Bytes of a file, and when it was written last, in nanoseconds."""
+
+
+def written_at(path: Path) -> Written:
+    """When a file that is to be read again was written.
+
+    Raises:
+        DataError: when it is gone.
+    """
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError as error:
+        raise DataError(f"cannot read {str(path)!r} ({error.strerror}); it was there before") from error
+    return found.st_size, found.st_mtime_ns
+
+
+def require_unchanged(path: Path, written: Written) -> None:
+    """Refuse a file that was written again since its checksum was taken.
+
+    Raises:
+        DataError: when it was, or is gone.
+    """
+    if written_at(path) != written:
+        raise DataError(f"{str(path)!r} was written again while it was in use; start again with what it is now")
+
+
 def check_memory(size: int, what: str) -> None:
     """Refuse what cannot be held in memory before it is asked for.
 

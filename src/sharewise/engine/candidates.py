@@ -35,6 +35,8 @@ _Score = Callable[[Gates], dict[str, float]]
 
 _AT_ONCE: ContextVar[int] = ContextVar("candidates at once", default=1)
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 _WORTH = 0.5
 """Seconds that scoring the others one after the other would take, below which no process is forked for them."""
 
@@ -79,21 +81,22 @@ def scores_in_order(score: _Score, candidates: Sequence[Gates], numerics: Numeri
     """
     alone = numerics.device.type == "cpu" and numerics.ranks.alone
     possible = alone and sys.platform == "linux" and torch.get_num_threads() == 1
+    possible = possible and not multiprocessing.current_process().daemon  # which may have no children
     jobs = min(_AT_ONCE.get(), len(candidates)) if possible else 1
     began, rest = time.perf_counter(), list(candidates)
     if jobs > 1:  # the first one tells whether the others are worth a process
         yield score(rest.pop(0))
-        jobs = jobs if (time.perf_counter() - began) * len(rest) > _WORTH else 1
+        jobs = min(jobs, len(rest)) if (time.perf_counter() - began) * len(rest) > _WORTH else 1
     with _forked(score, [rest[number::jobs] for number in range(1, jobs)]) as ends:
         for index, candidate in enumerate(rest):
             number = index % jobs
-            found = _received(ends[number - 1]) if number else None
+            found = _received(ends[number - 1]) if 0 < number <= len(ends) else None
             yield score(candidate) if found is None else found  # None: our own, or of a process that has ended
 
 
 @contextmanager
 def _forked(score: _Score, shares: Sequence[Sequence[Gates]]) -> Iterator[list[Connection]]:
-    """Processes that score a share each, and where their scores arrive, one after the other."""
+    """As many processes as there can be, which score a share each, and where their scores arrive."""
     context, ends, processes = multiprocessing.get_context("fork"), list[Connection](), list[Any]()
     try:
         for share in shares:
@@ -102,8 +105,11 @@ def _forked(score: _Score, shares: Sequence[Sequence[Gates]]) -> Iterator[list[C
             with warnings.catch_warnings():
                 # Newer Pythons warn of locks of other threads: a child here takes none, and ends without cleaning up.
                 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-                process.start()
+                started = _started(process)
             theirs.close()  # so that the end of the child is the end of the stream
+            if not started:
+                ours.close()
+                break
             ends.append(ours)
             processes.append(process)
         yield ends
@@ -115,10 +121,23 @@ def _forked(score: _Score, shares: Sequence[Sequence[Gates]]) -> Iterator[list[C
             process.join()
 
 
+def _started(process: Any) -> bool:
+    """Fork, unless there is no memory or number for a further process; signals wait until the child can take them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        process.start()
+    except OSError:
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return True
+
+
 def _score_all(score: _Score, share: Sequence[Gates], end: Connection, others: Sequence[Connection]) -> None:
     """In a child: score, and send each as it comes, until nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which the parent hears too
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's own answer would write its checkpoint
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     gc.freeze()  # or a collection would copy every page that it looks at
     for other in others:
         other.close()

@@ -93,12 +93,16 @@ class Sandwich(Level):
         batch = state.next_batch("weights") if batch is None else batch
         paths = weight_draws(state)
         largest = self._first(state, paths)
-        aim = taught(state, batch, [largest])
-        loss, outputs = added(state, batch, largest, aim)
-        if self.distil:
-            aim = partial(self._softly, state, torch.cat([state.task.answer(some).detach() for some in outputs]))
-        for gates in self._others(state, batch, paths, aim):
-            added(state, batch, gates, aim)
+        aim, answers = taught(state, batch, [largest]), list[Tensor]()
+
+        def heard(outputs: Any, rows: slice) -> Tensor:
+            answers.append(state.task.answer(outputs).detach())
+            return aim(outputs, rows)
+
+        loss = added(state, batch, largest, heard if self.distil else aim)
+        others = partial(self._softly, state, torch.cat(answers)) if self.distil else aim
+        for gates in self._others(state, batch, paths, others):
+            added(state, batch, gates, others)
         return {"weights_loss": move_weights(state, [loss])}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:
@@ -143,7 +147,7 @@ class Summed(Level):
         batch = state.next_batch("weights") if batch is None else batch
         paths = weight_draws(state)
         aim = taught(state, batch, paths)
-        losses = [added(state, batch, gates, aim)[0] for gates in paths]
+        losses = [added(state, batch, gates, aim) for gates in paths]
         return {"weights_loss": move_weights(state, losses)}
 
     def step(self, state: SearchState, *, architecture: bool) -> Losses:

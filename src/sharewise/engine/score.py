@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -87,7 +87,7 @@ class Scorer:
                     return evaluate(forward, self.batches, state.task)
 
             def score(gates: Gates) -> dict[str, float]:
-                with torch.no_grad(), scored_alone(self.policy.own):
+                with torch.no_grad(), scored_alone(self.policy.own), _drawing_for_itself(state.numerics.device):
                     return dict(alike.once(gates, lambda: evaluated(gates)) if still else evaluated(gates))
 
             yield Opened(self, score)
@@ -178,6 +178,11 @@ class Opened:
     def _charged(self, gates: Gates) -> dict[str, float]:
         self.scorer.charge_all(gates)
         return self.evaluated(gates)
+
+
+def _drawing_for_itself(device: torch.device) -> AbstractContextManager[None]:
+    """What a network draws while it is scored is the same for all and moves no other draw, whoever scores it."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def selection_scorer(

@@ -70,7 +70,7 @@ def weight_step(
     paths = weight_draws(state)
     parts, aim = 1 if state.distribution.summed else len(paths), taught(state, batch, paths)
     losses = [
-        added(state, batch, gates if altered is None else altered(gates, batch), aim, parts=parts)[0] for gates in paths
+        added(state, batch, gates if altered is None else altered(gates, batch), aim, parts=parts) for gates in paths
     ]
     return move_weights(state, losses)
 
@@ -83,8 +83,8 @@ def weight_draws(state: SearchState) -> Sequence[Gates]:
     return paths
 
 
-def added(state: SearchState, batch: Batch, gates: Gates, aim: Aim, *, parts: int = 1) -> tuple[Tensor, list[Any]]:
-    """Add the gradient of one path to those of w, micro-batch by micro-batch.
+def added(state: SearchState, batch: Batch, gates: Gates, aim: Aim, *, parts: int = 1) -> Tensor:
+    """Add the gradient of one path to those of w, micro-batch by micro-batch, of which nothing is kept.
 
     Args:
         state: the search, between `weight_draws` and `move_weights`.
@@ -94,17 +94,16 @@ def added(state: SearchState, batch: Batch, gates: Gates, aim: Aim, *, parts: in
         parts: of which the gradient is a mean, and this is one.
 
     Returns:
-        What this process adds to the loss, detached, and the outputs of every micro-batch.
+        What this process adds to the loss, detached.
     """
     leaves = leaves_of(state, gates, differentiable=False)
-    losses, outputs = [], []
+    losses = []
     for rows, some in state.numerics.micro_batches(batch):
-        loss, found = _passed(state, some, leaves, partial(aim, rows=rows))
+        loss = _passed(state, some, leaves, partial(aim, rows=rows))
         torch.autograd.backward(loss if parts == 1 else loss / parts)
         losses.append(loss.detach())
-        outputs.append(found)
     state.charge("weights", leaves, batch.examples, TRAINING)
-    return _sum(losses), outputs
+    return _sum(losses)
 
 
 def taught(state: SearchState, batch: Batch, paths: Sequence[Gates]) -> Aim:
@@ -150,7 +149,7 @@ def gate_loss(state: SearchState, batch: Batch, gates: Gates, part: str, aim: Ai
     leaves = leaves_of(state, gates, differentiable=False)
     with torch.no_grad(), frozen_statistics(state.supernet):
         losses = [
-            _passed(state, some, leaves, None if aim is None else partial(aim, rows=rows))[0]
+            _passed(state, some, leaves, None if aim is None else partial(aim, rows=rows))
             for rows, some in state.numerics.micro_batches(batch)
         ]
     state.charge(part, leaves, batch.examples, EVALUATION)
@@ -199,7 +198,7 @@ def joint_step(state: SearchState) -> Tensor:
             leaves = leaves_of(state, gates, differentiable=True)
             parts = []
             for rows, some in state.numerics.micro_batches(batch):
-                loss = _passed(state, some, leaves, partial(aim, rows=rows))[0]
+                loss = _passed(state, some, leaves, partial(aim, rows=rows))
                 torch.autograd.backward(loss / len(paths))
                 parts.append(loss.detach())
             cotangents = {name: g.weights.grad for name, g in leaves.items() if g.weights.grad is not None}
@@ -330,7 +329,7 @@ def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gate
 
 def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
     """The loss of a batch under leaf gates, at the supernet's weights or at others: what this process adds to it."""
-    return _passed(state, batch, leaves, None, weights)[0]
+    return _passed(state, batch, leaves, None, weights)
 
 
 def _passed(
@@ -339,8 +338,8 @@ def _passed(
     leaves: Gates,
     loss_of: Callable[[Any], Tensor] | None = None,
     weights: Mapping[str, Tensor] | None = None,
-) -> tuple[Tensor, Any]:
-    """What this process adds to a loss, towards the targets or as it is told, and the outputs."""
+) -> Tensor:
+    """What this process adds to a loss, towards the targets or as it is told."""
     ranks = state.numerics.ranks
     whole = weights is None and ranks.alone  # or a second computation would not see what the first one saw
     network = state.supernet if weights is None else partial(_called, state.supernet, weights)
@@ -348,7 +347,7 @@ def _passed(
         outputs = _forward(state, batch, leaves, network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
     share = ranks.share(batch)
-    return loss if share == 1 else loss * share, outputs
+    return loss if share == 1 else loss * share
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:

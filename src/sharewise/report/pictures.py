@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import final
 
 from sharewise.atomic import replacing
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.files import read_bytes
 from sharewise.report.cell import colours_of, draw_cell
 from sharewise.report.markup import Markup
 from sharewise.report.read import ReportData, read_run
@@ -79,8 +80,38 @@ def pictures(folder: Path | str) -> Mapping[str, Drawing]:
     folder = Path(folder)
     drawn = sorted((folder / "figures").glob("*.svg")) or [*folder.glob("figure.svg")]
     if drawn:
-        return {path.stem: Drawing(path.read_text(encoding="utf-8")) for path in drawn if "." not in path.stem}
+        return {path.stem: Drawing(_still(path)) for path in drawn if "." not in path.stem}
     return {name: Drawing(_alone(markup)) for name, markup in _of_run(read_run(folder)).items()}
+
+
+_MOST = 1 << 24
+"""Bytes of a picture; ours have a few ten thousand."""
+_ACTIVE = re.compile(
+    r"<\s*(?:[\w-]+:)?(?:script|foreignobject|iframe|embed|object|audio|video|handler|animate\w*|set)\b"
+    r"|\son\w+\s*=|<!entity|@import"
+    r"|href\s*=\s*(?:\"(?!#|data:image/(?:png|jpeg);base64,)|'(?!#|data:image/(?:png|jpeg);base64,)|(?![\"'\s]))",
+    re.IGNORECASE,
+)
+"""What in a picture is executed, or asks for something beside it."""
+
+
+def _still(path: Path) -> str:
+    """A picture from a file of a stranger, which must be nothing but one.
+
+    Raises:
+        CheckpointError: when it is no regular file of text, is large, or holds more than a picture.
+    """
+    try:
+        svg = read_bytes(path, most=_MOST).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = type(error).__name__
+        raise CheckpointError(f"cannot read the picture {str(path)!r} ({reason}): make it again") from error
+    if _ACTIVE.search(svg):
+        raise CheckpointError(
+            f"the picture {str(path)!r} holds scripts, or asks for something beside it, as none of ours does; make the "
+            "page again with sharewise report"
+        )
+    return svg
 
 
 def _of_run(data: ReportData) -> dict[str, Markup]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, final
 
@@ -16,6 +17,7 @@ from sharewise.engine import SearchState
 from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.memory import available_memory
 from sharewise.supernet import Gates, to_device
+from sharewise.supernet.recomputation import kept
 
 __all__ = ["require_step_fits", "step_memory"]
 
@@ -67,7 +69,8 @@ def step_memory(state: SearchState) -> TrainingMemory | None:
     dataset = state.data.dataset
     network = _AtGates(state.supernet, to_device(draws[0], torch.device("meta")))
     try:
-        found = training_memory(network, dataset.input_shape, _examples(state), integers=dataset.integers)
+        with nullcontext() if state.numerics.ranks.alone else kept():
+            found = training_memory(network, dataset.input_shape, _examples(state), integers=dataset.integers)
     except (RuntimeError, NotImplementedError):  # what asks a tensor without values for one
         return None
     mixed = state.numerics.precision == "bfloat16"  # which keeps activations in half as many bytes

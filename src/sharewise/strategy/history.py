@@ -49,8 +49,8 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and limit > 0):
                 raise ConfigurationError(f"the budget's {name} must be positive and finite, got {limit}")
-        if self.workers < 1:
-            raise ConfigurationError(f"a run needs at least 1 worker, got workers={self.workers}")
+        if not isinstance(self.workers, int) or self.workers < 1:
+            raise ConfigurationError(f"a run needs a whole number of workers, at least 1, got workers={self.workers}")
 
 
 @final
@@ -62,7 +62,7 @@ class History(Sequence[Evaluation]):
         representation: of the space.
         trials: what was asked and answered, in the order of the answers.
         unit: of the costs.
-        ended: when each was answered, on a clock that counts in that unit; `None` where one was asked after the other.
+        ended: when each was answered, on a clock that counts in that unit; `None` where costs alone say it.
     """
 
     representation: Representation

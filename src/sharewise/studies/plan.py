@@ -16,6 +16,9 @@ from sharewise.studies.typed import typed
 
 __all__ = ["SETTINGS", "Arm", "Budget", "Cell", "DataPart", "JudgeSettings", "SpacePart", "StudyPlan"]
 
+_SEEDS = 10_000
+"""As many as a number may stand for."""
+
 
 @final
 @dataclass(frozen=True)
@@ -333,6 +336,8 @@ class StudyPlan:
             raise unknown_name("name in the plan:", "own", [field.name for field in fields(cls) if field.name != "own"])
         seeds = values.get("seeds")
         if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if seeds > _SEEDS:
+                raise ConfigurationError(f"a study has at most {_SEEDS:,} seeds, got {seeds:,}; list those you mean")
             values["seeds"] = list(range(seeds))
         return typed(cls, values, "the plan")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import torch
@@ -85,7 +84,10 @@ def again(
     def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         return nullcontext(), second()
 
-    return checkpoint(partial(run, **kwargs), *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts)
+    def computed(named: Mapping[str, Any], *placed: Any) -> Any:  # torch looks for devices among what is placed alone
+        return run(*placed, **named)
+
+    return checkpoint(computed, kwargs, *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts)
 
 
 @contextmanager

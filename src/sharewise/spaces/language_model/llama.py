@@ -44,8 +44,9 @@ class Attention(nn.Module):
 
     def _rotations(self, length: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines at all places; a table of them would be large where texts may be long."""
-        places = torch.arange(length, device=self.frequencies.device, dtype=self.frequencies.dtype)
-        angles = torch.outer(places, self.frequencies).repeat(1, 2)
+        dtype = torch.promote_types(self.frequencies.dtype, torch.float32)  # halves would round places beyond 256
+        places = torch.arange(length, device=self.frequencies.device, dtype=dtype)
+        angles = torch.outer(places, self.frequencies.to(dtype)).repeat(1, 2)
         return angles.cos(), angles.sin()
 
     def forward(self, x: Tensor) -> Tensor:
