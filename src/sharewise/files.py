@@ -10,15 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from sharewise.errors import CheckpointError
+from sharewise.errors import CheckpointError, ConfigurationError
 
-__all__ = ["CONFIGURATION_BYTES", "append", "is_locked", "locked", "open_regular", "read_bytes"]
+__all__ = ["CONFIGURATION_BYTES", "append", "expanded", "is_locked", "locked", "open_regular", "read_bytes"]
 
 CONFIGURATION_BYTES = 1 << 19
 """No configuration that people write or programs keep comes near this size."""
 
 _ODD = (errno.ELOOP, errno.EMLINK, errno.ENXIO)
 """What systems answer when a link is not to be followed, or nobody reads a pipe."""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it, whose `~` is a home.
+
+    Raises:
+        ConfigurationError: when it is nobody's.
+
+    Example:
+        >>> expanded("~nobody-of-that-name/model.py")
+        Traceback (most recent call last):
+        sharewise.errors.ConfigurationError: no user has the home in '~nobody-of-that-name/model.py'; write ...
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"no user has the home in {str(path)!r}; write ./~… for a file of that name") from None
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> BinaryIO:

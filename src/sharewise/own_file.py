@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sharewise.errors import ConfigurationError, UnnamedFileError, shown
-from sharewise.files import read_bytes
+from sharewise.files import expanded, read_bytes
 from sharewise.given import got
 
 __all__ = ["OwnFile", "is_reference", "own_file", "own_of", "require_named"]
@@ -92,7 +92,7 @@ def own_file(text: str) -> OwnFile:
     path, colon, name = text.rpartition(":")
     if not colon or not name.isidentifier():
         raise ConfigurationError(f"expected FILE:FACTORY, such as model.py:factory, got {text!r}")
-    file = Path(path).expanduser().resolve()
+    file = expanded(path).resolve()
     if not file.is_file():
         raise ConfigurationError(f"there is no file {path}")
     return OwnFile(file, name, _checksum(_sources(file)))

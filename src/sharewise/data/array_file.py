@@ -124,6 +124,8 @@ def arrays_on_disk(path: str | os.PathLike[str] | None = None) -> Dataset:
         raise DataError(f"{str(place)!r} must be a folder that holds {', '.join(f'{key}.npy' for key in _KEYS)}")
     stored = {key: NpyRows.of(place / f"{key}.npy") for key in ("x_train", "x_test")}
     found = {key: read_npy(place / f"{key}.npy") for key in ("y_train", "y_test")}
+    for key, values in found.items():
+        _require_finite(place, key, values)
     sources = {}
     for split in ("train", "test"):
         rows = stored[f"x_{split}"]
@@ -196,9 +198,13 @@ def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
     for key, values in found.items():
         if values.ndim == 0:
             raise DataError(f"{key} in {file.name!r} must be an array with one entry for each example, got a scalar")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them")
+        _require_finite(file, key, values)
     return found, others
+
+
+def _require_finite(file: Path, key: str, values: npt.NDArray[Any]) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(f"{key} in {file.name!r} has values that are infinite or not a number; fill or remove them")
 
 
 def _targets(

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
 from sharewise.errors import ConfigurationError, DataError, unknown_name
+from sharewise.files import expanded
 
 if TYPE_CHECKING:
     from sharewise.data.dataset import Dataset
@@ -208,9 +209,9 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
         sharewise.errors.DataError: data set 'cifar10' was not found at 'no/such/folder'; give its place ...
     """
     if path is not None:
-        place = Path(path).expanduser()
+        place = expanded(path)
     elif root := os.environ.get(_VARIABLE):
-        place = Path(root).expanduser() / name
+        place = expanded(root) / name
     else:
         raise ConfigurationError(
             f"data set {name!r} needs a path: give it by --data-path, or set {_VARIABLE} to the folder that "
@@ -243,7 +244,7 @@ def relocated(name: str, path: str | None) -> str | None:
     if path is None or Path(path).exists():
         return path
     root = os.environ.get(_VARIABLE)
-    place = None if root is None else Path(root).expanduser() / name
+    place = None if root is None else expanded(root) / name
     return path if place is None or not place.exists() else str(place)
 
 

@@ -28,6 +28,7 @@ from sharewise.engine import (
     selection_named,
 )
 from sharewise.errors import ConfigurationError, UnnamedFileError, unknown_name
+from sharewise.files import expanded
 from sharewise.methods import build, parameters
 from sharewise.own_file import OwnFile, is_reference, require_named
 from sharewise.run.arguments import checked, training_of
@@ -343,7 +344,7 @@ class TrainConfiguration(Configuration):
         """The whole configuration as plain values, defaults included, as a run folder stores it."""
         recipe = {"recipe": self.recipe["recipe"]} if "recipe" in self.recipe else {}
         values = _complete("train", self, self.network_options(), {**recipe, **asdict(self.training())})
-        path = None if self.from_search is None else str(Path(self.from_search).expanduser().resolve())
+        path = None if self.from_search is None else str(expanded(self.from_search).resolve())
         return values | {"architecture": str(self.parse_architecture()), "from_search": path}
 
     def execute(
@@ -388,7 +389,7 @@ def _complete(
         del values["space_checksum"]
     for name in ("data_path", "oracle", "teacher"):
         if values.get(name) is not None:
-            values[name] = str(Path(values[name]).expanduser().resolve())
+            values[name] = str(expanded(values[name]).resolve())
     values |= {"network": network, "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()}}
     order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]
     return {"command": command, **{name: values[name] for name in order}}

@@ -12,6 +12,7 @@ from torch import nn
 
 from sharewise.engine import SearchResult, Teacher
 from sharewise.errors import ConfigurationError
+from sharewise.files import expanded
 from sharewise.given import got
 from sharewise.run.folder import RunFolder
 
@@ -68,7 +69,7 @@ def teacher_named(path: str | Path, weight: float = 1.0, temperature: float = 1.
         ConfigurationError: when there is neither.
         CheckpointError: when the run is not finished, or damaged.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     program = place / "model.pt2" if place.is_dir() else place
     if program.suffix == ".pt2" and program.is_file():
         return Teacher(_program(program), weight, temperature, source=str(place))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from sharewise.errors import ConfigurationError, UnnamedFileError, unknown_name
+from sharewise.files import expanded
 from sharewise.own_file import OwnFile, is_reference
 from sharewise.run.configuration import SearchConfiguration, from_mapping, read_yaml
 from sharewise.studies.typed import typed
@@ -99,7 +100,7 @@ class SpacePart:
             UnnamedFileError: when nobody named it.
         """
         path, _, factory = self.space.rpartition(":")
-        same = [file for file in own if file.reference == f"{Path(path).expanduser().resolve()}:{factory}"]
+        same = [file for file in own if file.reference == f"{expanded(path).resolve()}:{factory}"]
         moved = [file for file in own if self.checksum and file.factory == factory]
         if not same + moved:
             raise UnnamedFileError(self.space)
