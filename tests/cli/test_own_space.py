@@ -421,6 +421,15 @@ def test_compiled_neighbours_are_not_imported(tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
+def test_a_neighbour_takes_no_name_from_anybody_else(tmp_path: Path) -> None:
+    import queue
+
+    (tmp_path / "queue.py").write_text("HIDDEN = 8\n", encoding="utf-8")
+    (tmp_path / "mine.py").write_text(MODEL.replace("sizes", "queue"), encoding="utf-8")
+    assert space_made_by(own_file(f"{tmp_path}/mine.py:factory")).size == 3
+    assert sys.modules["queue"] is queue
+
+
 def test_a_file_that_changes_while_it_is_used_is_not_executed(work: Path) -> None:
     own = own_file("mine.py:factory")
     (work / "mine.py").write_text(MODEL + "\n# changed while nobody looked\n", encoding="utf-8")

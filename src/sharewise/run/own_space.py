@@ -194,8 +194,9 @@ class _Neighbours(MetaPathFinder, Loader):
 def _importing(own: OwnFile) -> Iterator[None]:
     """Let a file import its neighbours, as a script can, and no module that is only called as one of them."""
     neighbours = _Neighbours(own)
-    for name in neighbours.names:
-        sys.modules.pop(name, None)
+    known = [module for found in _NEIGHBOURS.values() for module in found.values()]
+    there = {name: sys.modules.pop(name) for name in neighbours.names if name in sys.modules}
+    others = {name: module for name, module in there.items() if all(module is not one for one in known)}
     sys.modules.update(_NEIGHBOURS.get(own, {}))
     sys.meta_path.insert(0, neighbours)
     try:
@@ -203,6 +204,7 @@ def _importing(own: OwnFile) -> Iterator[None]:
     finally:
         sys.meta_path.remove(neighbours)
         _NEIGHBOURS[own] = {name: sys.modules[name] for name in neighbours.names if name in sys.modules}
+        sys.modules.update(others)  # everybody else still means what they meant by the name
 
 
 def _module_name(path: str) -> str:
