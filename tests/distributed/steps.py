@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,13 @@ def own() -> Any:
 
 
 def state_of(space: str, method: str, place: Place) -> SearchState:
-    """A search at step 0, whose batches have an odd number of examples; `METHOD+teacher` learns from a network too."""
+    """A search at step 0, whose batches have an odd number of examples.
+
+    `METHOD+teacher` learns from a network too; `METHOD/3` computes a batch in three micro-batches.
+    """
     method, _, taught = method.partition("+")
+    method, _, parts = method.partition("/")
+    place = replace(place, accumulate=int(parts or 1))
     searched = own().space if space == "own" else sw.spaces.load(space)
     recipe = sw.methods.build(method, small_arguments(method, batch_size=15))
     network = NETWORKS.get(space.partition(":")[0], {})

@@ -32,6 +32,8 @@ FEW = [
     ("own", "tanglenas-drnas", 2),
     ("own", "attentive-nas", 2),  # the sandwich rule, and candidates of about one cost
     ("own", "darts+teacher", 2),
+    ("own", "tanglenas-gaea/3", 2),  # micro-batches of rows
+    ("own", "enas/3", 3),  # whose rewards come with the last step of an epoch
 ]
 ALL = [
     *(

@@ -144,10 +144,10 @@ class NpyRows:
             array([[4, 5],
                    [0, 1]])
         """
-        written = written_at(path) if path.exists() else (0, 0)  # what is missing is said below
         with opened(path, _MOST) as file:
+            written = written_at(file.fileno())
             try:
-                shape, fortran, dtype = _header(file, os.fstat(file.fileno()).st_size)
+                shape, fortran, dtype = _header(file, written[0])
             except Exception as error:  # a damaged file can fail in any way
                 raise _unreadable(path, error) from error
             if fortran and len(shape) > 1:
@@ -163,12 +163,12 @@ class NpyRows:
         Raises:
             DataError: when the file is gone or was written again, or the rows do not fit into memory.
         """
-        require_unchanged(self.path, self.written)
         what = f"{len(rows):,} rows of {self.path.name!r}"
         check_memory(len(rows) * self.dtype.itemsize * math.prod(self.shape[1:]), what)
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         size = found[:1].nbytes or self.dtype.itemsize * math.prod(self.shape[1:])
         with opened(self.path, _MOST) as file:
+            require_unchanged(self.path, self.written, file.fileno())
             for place, row in enumerate(rows):
                 file.seek(self.start + row * size)
                 if file.readinto(found[place : place + 1].view(np.uint8).data) != size:  # type: ignore[attr-defined]

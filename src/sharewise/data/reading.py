@@ -168,26 +168,34 @@ Written = tuple[int, int]
 """Bytes of a file, and when it was written last, in nanoseconds."""
 
 
-def written_at(path: Path) -> Written:
+def written_at(place: Path | int) -> Written:
     """When a file that is to be read again was written.
+
+    Args:
+        place: its path, or the number of the open file.
 
     Raises:
         DataError: when it is gone.
     """
     try:
-        found = os.stat(path, follow_symlinks=False)
+        found = os.fstat(place) if isinstance(place, int) else os.stat(place, follow_symlinks=False)
     except OSError as error:
-        raise DataError(f"cannot read {str(path)!r} ({error.strerror}); it was there before") from error
+        raise DataError(f"cannot read {str(place)!r} ({error.strerror}); it was there before") from error
     return found.st_size, found.st_mtime_ns
 
 
-def require_unchanged(path: Path, written: Written) -> None:
+def require_unchanged(path: Path, written: Written, place: Path | int | None = None) -> None:
     """Refuse a file that was written again since its checksum was taken.
+
+    Args:
+        path: of the file.
+        written: when, as it was read first.
+        place: the number of the file where it is open.
 
     Raises:
         DataError: when it was, or is gone.
     """
-    if written_at(path) != written:
+    if written_at(path if place is None else place) != written:
         raise DataError(f"{str(path)!r} was written again while it was in use; start again with what it is now")
 
 

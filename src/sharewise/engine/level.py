@@ -345,15 +345,6 @@ class Reward(Level):
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise ConfigurationError(f"the gradient clip must be positive or absent, got {self.gradient_clip}")
 
-    def check(self, state: SearchState) -> None:
-        """As every level; one process rewards whole batches, of which several would hold scattered rows."""
-        super().check(state)
-        if state.numerics.accumulate > 1 and not state.numerics.ranks.alone:
-            raise ConfigurationError(
-                f"level {type(self).__name__} rewards whole batches, which several processes cannot cut into micro-"
-                f"batches as well, got accumulate={state.numerics.accumulate}; leave it out, or use one process"
-            )
-
     def shortened(self) -> Reward:
         """Two steps of two samples."""
         return replace(self, steps=2, samples=2)

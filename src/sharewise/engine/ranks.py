@@ -189,12 +189,17 @@ class Ranks:
         self.add_up([loss, *found.values()])
         return loss, found
 
-    def metric(self, metric: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-        """A metric of the whole batch, of which the rows of this rank are given."""
-        if self.alone:
-            return metric(outputs, targets)
+    def metric(self, metric: Objective, answers: Sequence[tuple[Any, Tensor]]) -> Tensor:
+        """A metric of a whole batch.
+
+        Args:
+            metric: a mean over examples, or `Pooled`.
+            answers: outputs and targets of this rank's rows, by micro-batch.
+        """
+        if self.alone and len(answers) == 1:
+            return metric(*answers[0])
         counting = pooled(metric)
-        counts = counting.counts(outputs, targets)
+        counts = torch.stack([counting.counts(outputs, targets) for outputs, targets in answers]).sum(0)
         self.add_up([counts])
         return counting.score(counts)
 

@@ -276,8 +276,11 @@ def reward_step(
                 batch = state.next_batch("architecture")
                 leaves = leaves_of(state, gates, differentiable=False)
                 with state.numerics.autocast():
-                    outputs = _forward(state, batch, leaves, state.supernet)
-                value = ranks.metric(metric, outputs, batch.targets)
+                    answers = [
+                        (_forward(state, some, leaves, state.supernet), some.targets)
+                        for _, some in state.numerics.micro_batches(batch)
+                    ]
+                value = ranks.metric(metric, answers)
                 host.append(value * (1.0 if task.higher_is_better else -1.0))
                 state.charge("architecture", leaves, batch.examples, EVALUATION)
         log_probs = [_log_probability(gates) for gates in paths]

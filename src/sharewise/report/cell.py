@@ -66,24 +66,12 @@ def draw_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Mar
     columns = [MARGIN + half + index * pitch for index in range(len(picture.nodes))]
     colours = colours_of([picture]) if colours is None else colours
 
-    paths: list[Markup] = []
-    labels: list[Markup | None] = []
-    for edge in sorted(edges, key=lambda edge: edge.operation not in ABSENT):
-        path, label = _draw_edge(edge, edges, columns, line, half, colours[edge.operation])
-        paths.append(path)
-        labels.append(label)
+    drawn = [
+        _draw_edge(edge, edges, columns, line, half, colours[edge.operation]) for edge in sorted(edges, key=_present)
+    ]
     nodes = [_draw_node(name, x, line, half) for name, x in zip(picture.nodes, columns, strict=True)]
-    return element(
-        "svg",
-        *paths,
-        *labels,
-        *nodes,
-        viewBox=f"0 0 {width:g} {height:g}",
-        role="img",
-        aria_label=_said(picture),
-        class_="cell",
-        style=f"min-width:{0.62 * width:.0f}px;max-width:{1.15 * width:.0f}px",
-    )
+    style = f"min-width:{0.62 * width:.0f}px;max-width:{1.15 * width:.0f}px"
+    return _graph(picture, drawn, nodes, (width, height), "cell", style)
 
 
 def draw_tall_cell(picture: Picture, colours: Mapping[str, str] | None = None) -> Markup:
@@ -112,45 +100,39 @@ def draw_tall_cell(picture: Picture, colours: Mapping[str, str] | None = None) -
     ]
     centre = max((_width(len(edge.operation)) / 2 for edge in edges if not edge.side), default=0.0)
     left, right = (MARGIN + max(half, centre, side) for side in sides)
-    line, height = left, rows[-1] + NODE / 2 + MARGIN
-
-    paths: list[Markup] = []
-    labels: list[Markup | None] = []
-    for edge in sorted(edges, key=lambda edge: edge.operation not in ABSENT):
-        forward = 1.0 if edge.target > edge.source else -1.0
-        start, end = rows[edge.source], rows[edge.target]
-        if edge.side == 0:
-            start, end = start + forward * NODE / 2, end - forward * NODE / 2
-            trace = f"M{line:g} {start:g}L{line:g} {end - 7 * forward:g}"
-            tip, direction = (line, end - forward), (0.0, forward)
-            at = line, (start + end) / 2 - 2.5 * forward
-        else:
-            rim, far = line + edge.side * half, line + edge.side * (half + (reaches[edge] - half) * 4 / 3)
-            start, end = start + forward * 6, end - forward * 6
-            bend = forward * min(abs(end - start) * 0.2, 40.0)
-            length = ((rim - far) ** 2 + bend**2) ** 0.5
-            direction = (rim - far) / length, bend / length
-            tip = rim - direction[0], end - direction[1]
-            base = tip[0] - 6 * direction[0], tip[1] - 6 * direction[1]
-            trace = (
-                f"M{rim:.1f} {start:.1f}C{far:.1f} {start + bend:.1f} {far:.1f} {end - bend:.1f} "
-                f"{base[0]:.1f} {base[1]:.1f}"
-            )
-            at = line + edge.side * reaches[edge], (start + end) / 2
-        colour, absent = colours[edge.operation], edge.operation in ABSENT
-        paths.append(_stroke(trace, tip, direction, colour, absent))
-        labels.append(_draw_label(edge.operation, at, colour, absent))
+    line, width, height = left, left + right, rows[-1] + NODE / 2 + MARGIN
+    drawn = [
+        _draw_tall_edge(edge, rows, line, half, reaches.get(edge, 0.0), colours[edge.operation])
+        for edge in sorted(edges, key=_present)
+    ]
     nodes = [_draw_node(name, line, y, half) for name, y in zip(picture.nodes, rows, strict=True)]
+    return _graph(picture, drawn, nodes, (width, height), "cell tall", f"max-width:{width:.0f}px")
+
+
+def _present(edge: _Edge) -> bool:
+    """What carries nothing is drawn first, below everything else."""
+    return edge.operation not in ABSENT
+
+
+def _graph(
+    picture: Picture,
+    drawn: Sequence[tuple[Markup, Markup | None]],
+    nodes: Sequence[Markup],
+    size: tuple[float, float],
+    kind: str,
+    style: str,
+) -> Markup:
+    """Edges, their labels above all of them, and nodes above both."""
     return element(
         "svg",
-        *paths,
-        *labels,
+        *(path for path, _ in drawn),
+        *(label for _, label in drawn),
         *nodes,
-        viewBox=f"0 0 {left + right:g} {height:g}",
+        viewBox=f"0 0 {size[0]:g} {size[1]:g}",
         role="img",
         aria_label=_said(picture),
-        class_="cell tall",
-        style=f"max-width:{left + right:.0f}px",
+        class_=kind,
+        style=style,
     )
 
 
@@ -256,6 +238,33 @@ def _draw_edge(
             f"{base[0]:.1f} {base[1]:.1f}"
         )
         centre = (start + end) / 2, line + edge.side * _rise(edge.lane)
+    absent = edge.operation in ABSENT
+    return _stroke(trace, tip, direction, colour, absent), _draw_label(edge.operation, centre, colour, absent)
+
+
+def _draw_tall_edge(
+    edge: _Edge, rows: Sequence[float], line: float, half: float, reach: float, colour: str
+) -> tuple[Markup, Markup | None]:
+    start, end = rows[edge.source], rows[edge.target]
+    forward = 1.0 if end > start else -1.0
+    if edge.side == 0:
+        start, end = start + forward * NODE / 2, end - forward * NODE / 2
+        trace = f"M{line:g} {start:g}L{line:g} {end - 7 * forward:g}"
+        tip, direction = (line, end - forward), (0.0, forward)
+        centre = line, (start + end) / 2 - 2.5 * forward
+    else:
+        rim, far = line + edge.side * half, line + edge.side * (half + (reach - half) * 4 / 3)
+        start, end = start + forward * 6, end - forward * 6
+        bend = forward * min(abs(end - start) * 0.2, 40.0)
+        length = ((rim - far) ** 2 + bend**2) ** 0.5
+        direction = (rim - far) / length, bend / length
+        tip = rim - direction[0], end - direction[1]
+        base = tip[0] - 6 * direction[0], tip[1] - 6 * direction[1]
+        trace = (
+            f"M{rim:.1f} {start:.1f}C{far:.1f} {start + bend:.1f} {far:.1f} {end - bend:.1f} "
+            f"{base[0]:.1f} {base[1]:.1f}"
+        )
+        centre = line + edge.side * reach, (start + end) / 2
     absent = edge.operation in ABSENT
     return _stroke(trace, tip, direction, colour, absent), _draw_label(edge.operation, centre, colour, absent)
 
