@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +14,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "blog_figure5"
 
 
 @pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("blog_figure5_run", FOLDER / "run.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+def experiment(executed: Callable[[Path], ModuleType]) -> ModuleType:
+    return executed(FOLDER / "run.py")
 
 
 def test_the_stored_results_are_those_of_the_configuration_and_the_page(experiment: ModuleType) -> None:

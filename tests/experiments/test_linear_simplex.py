@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import itertools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,14 +18,8 @@ METHODS = ["exponentiated_gradient", "softmax_adam", "softmax_sgd", "projected_g
 
 
 @pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("linear_simplex_run", FOLDER / "run.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+def experiment(executed: Callable[[Path], ModuleType]) -> ModuleType:
+    return executed(FOLDER / "run.py")
 
 
 @pytest.fixture

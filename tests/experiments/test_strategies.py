@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,14 +14,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "strategies"
 
 
 @pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("strategies_run", FOLDER / "run.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+def experiment(executed: Callable[[Path], ModuleType]) -> ModuleType:
+    return executed(FOLDER / "run.py")
 
 
 def tiny() -> dict[str, Any]:
