@@ -63,7 +63,7 @@ def candidates_at_once(jobs: int) -> Iterator[None]:
         4
     """
     if jobs < 1:
-        raise ConfigurationError(f"candidates at once must be at least 1, got {jobs}")
+        raise ConfigurationError(f"candidates at once (--jobs) must be at least 1, got {jobs}")
     token = _AT_ONCE.set(jobs)
     try:
         yield
