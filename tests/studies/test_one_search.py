@@ -151,7 +151,7 @@ def test_the_same_from_python(tmp_path: Path) -> None:
         (["--seeds", "2", "--dry-run"], "--dry-run belongs to one search"),
         (["--seeds", "2", "--max-latency", "5"], "needs the latency table that all searches read"),
         (["--executor", "ray"], "--executor spreads several searches over workers: give --seeds"),
-        (["--jobs", "0"], "candidates at once must be at least 1, got 0"),
+        (["--jobs", "0"], "candidates at once (--jobs) must be at least 1, got 0"),
     ],
 )
 def test_mistakes_end_in_one_line_before_anything_runs(
