@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,17 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no published data at {path}; set SHAREWISE_DATA to their folder")
     return path
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `sweep(n)` every n-th case stays in the fast suite; the others join the slow one."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        sweep = item.get_closest_marker("sweep")
+        if sweep is None or any(item.iter_markers("slow")) or any(item.iter_markers("long")):
+            continue
+        (every,), name = sweep.args, item.nodeid.partition("[")[0]
+        if seen[name] % every:
+            item.add_marker(pytest.mark.slow)
+        seen[name] += 1

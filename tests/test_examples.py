@@ -9,7 +9,10 @@ import pytest
 
 from sharewise.cli import main
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+PATHS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+LONGER = ("bert_classifier", "shrink_a_language_model", "shrink_a_llama")
+"""What trains a model of `transformers` first."""
+EXAMPLES = [pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem in LONGER else ()) for p in PATHS]
 
 
 NEEDED = {"in_lightning": ("lightning",), "in_trainer": ("transformers", "accelerate")}
@@ -21,7 +24,7 @@ def require_packages(example: Path) -> None:
         pytest.importorskip(package, reason=f"examples/{example.name} shows {package}, which is not installed")
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_the_example_runs(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -33,7 +36,7 @@ def test_the_example_runs(
     assert not list(tmp_path.iterdir()), "an example leaves files behind"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_its_model_is_checked(
     example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +47,6 @@ def test_its_model_is_checked(
 
 def test_the_language_model_reads_a_real_text(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHAREWISE_DATA", str(shared_data))
-    example = next(path for path in EXAMPLES if path.stem == "language_model")
+    example = next(path for path in PATHS if path.stem == "language_model")
     supernet = runpy.run_path(str(example))["factory"]()
     assert supernet.output_shape == (2, 32, 65)

@@ -28,6 +28,7 @@ TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| dominant eigenvalue")[0]
 CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     "label",
     [pytest.param(name, marks=pytest.mark.slow if "cells of DARTS" in name else ()) for name in RULES],

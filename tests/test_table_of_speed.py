@@ -26,6 +26,7 @@ def row(*claims: AtLeast | AtMost, difference: float | None = 0.0) -> Row:
     return Row("a row", lambda size, rounds: VALUES, claims, None if difference is None else lambda: difference)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("claim", "full", "quick"),
     [

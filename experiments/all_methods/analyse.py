@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import yaml
 
-from run import HERE, PARTS, Plan, all_plans, method_options, parser, truth
+from run import DATA, HERE, PARTS, Plan, all_plans, method_options, options_of, truth
 from sharewise.appraisal import Interval, mean_interval
 from sharewise.methods import build
 from sharewise.spaces.nasbench201 import index_of, nasbench201
@@ -390,7 +390,7 @@ def save(path: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--table", type=Path, help="of trained networks; by default the one below the data root")
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)

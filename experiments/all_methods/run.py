@@ -8,10 +8,6 @@ from anywhere; `analyse.py` reads the folders at any time::
 
 from __future__ import annotations
 
-import argparse
-import csv
-import gzip
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +17,12 @@ from typing import Any, final
 import yaml
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import options_of, trained_accuracies  # noqa: E402
+
 PARTS = ("defaults", "faster")
+DATA = "cifar10 and nasbench201"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -75,18 +76,9 @@ def method_options(config: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     return options
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The table of trained networks
-
-
 def truth(config: Mapping[str, Any], path: Path) -> dict[str, float]:
-    """The mean test accuracy in percent of every architecture after 200 epochs, by the architecture's string."""
-    facts = config["table"]
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        table = {row["arch"]: float(row[facts["column"]]) for row in csv.DictReader(file)}
-    if len(table) != facts["architectures"]:
-        raise SystemExit(f"the table has {len(table)} different architectures instead of {facts['architectures']}")
-    return table
+    """True accuracies in percent by the architecture's string."""
+    return trained_accuracies(config["table"], path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -117,26 +109,10 @@ def study_of(config: Mapping[str, Any], part: str, data_root: Path) -> dict[str,
     }
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the run folders")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and nasbench201; by default $SHAREWISE_DATA",
-    )
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     import sharewise as sw
 
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--part", choices=PARTS, default="defaults", help="the second one is optional")
     chosen = options.parse_args(arguments)

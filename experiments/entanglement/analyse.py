@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from run import HERE, Plan, all_plans, finished, parser, spent, truth
+from run import DATA, HERE, Plan, all_plans, finished, options_of, spent, truth
 from sharewise.appraisal import holm, mean_interval, rank_association, to_plain
 
 FORM_KEYS = {"trained_accuracy": 100.0, "inherited_accuracy": 100.0, "final_loss": 1.0}
@@ -333,7 +333,7 @@ def draw(runs: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--results", type=Path, default=HERE, help="folder to write into")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))

@@ -9,16 +9,9 @@ reads the folders at any time::
 
 from __future__ import annotations
 
-import argparse
-import csv
-import gzip
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -26,6 +19,11 @@ from typing import Any, final
 import yaml
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import guard, options_of, run_queue, trained_accuracies  # noqa: E402
+
+DATA = "cifar10 and nasbench201"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -143,13 +141,9 @@ def affordable_epochs(
 
 
 def truth(config: Mapping[str, Any], data_root: Path) -> dict[str, float]:
-    """The mean test accuracy in percent of every architecture after 200 epochs, by the architecture's string."""
+    """True accuracies in percent by the architecture's string."""
     facts = config["nasbench201"]["table"]
-    with gzip.open(data_root / facts["file"], "rt", encoding="utf-8", newline="") as file:
-        table = {row["arch"]: float(row[facts["column"]]) for row in csv.DictReader(file)}
-    if len(table) != facts["architectures"]:
-        raise SystemExit(f"the table has {len(table)} different architectures instead of {facts['architectures']}")
-    return table
+    return trained_accuracies(facts, data_root / facts["file"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -270,58 +264,8 @@ def finished(plan: Plan, out: Path) -> bool:
     return all((out / name / "result.json").exists() for name in folders)
 
 
-def run_queue(
-    config_path: Path, plans: Sequence[Plan], out: Path, data_root: Path, jobs: int, device: str, deadline: float
-) -> None:
-    """Run what is not finished, each plan in a process of one thread; none begins after the deadline (seconds)."""
-    begin = time.perf_counter()
-
-    def work(plan: Plan) -> None:
-        if finished(plan, out) or time.perf_counter() - begin > deadline:
-            return
-        start = time.perf_counter()
-        command = [sys.executable, str(HERE / "run.py"), "--one", plan.name, "--config", str(config_path)]
-        command += ["--out", str(out), "--data-root", str(data_root), "--device", device]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        state = "done" if done.returncode == 0 else f"FAILED: {done.stderr.strip()[-2000:]}"
-        print(f"{time.strftime('%H:%M:%S')} {plan.name:52s} {time.perf_counter() - start:7.1f} s  {state}", flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, plans))
-    missing = [plan.name for plan in plans if not finished(plan, out)]
-    if missing:
-        raise SystemExit(f"{len(missing)} of {len(plans)} plans are not finished: {', '.join(missing)}")
-
-
-def guard(config: Mapping[str, Any], out: Path) -> None:
-    """Refuse a folder of runs that belongs to another configuration."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.yaml"
-    if path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) != config:
-        raise SystemExit(f"{out} holds runs of another configuration (see {path}); choose another --out")
-    if not path.exists():
-        path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-
-
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the run folders")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and nasbench201; by default $SHAREWISE_DATA",
-    )
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--jobs", type=int, default=2, help="plans at the same time")
     options.add_argument("--device", default="cpu", help="cpu or cuda")
     options.add_argument("--deadline", type=float, default=float("inf"), help="seconds after which no plan begins")
@@ -335,8 +279,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (plan,) = (plan for plan in plans if plan.name == chosen.one)
         run_one(config, plan, chosen.out, chosen.data_root, chosen.device)
         return 0
-    plans = [plan for plan in plans if chosen.only in plan.name]
-    run_queue(chosen.config, plans, chosen.out, chosen.data_root, chosen.jobs, chosen.device, chosen.deadline)
+    wanted = {plan.name: plan for plan in plans if chosen.only in plan.name}
+    given = ["--config", chosen.config, "--out", chosen.out, "--data-root", chosen.data_root, "--device", chosen.device]
+    run_queue(
+        HERE / "run.py",
+        list(wanted),
+        given,
+        finished=lambda name: finished(wanted[name], chosen.out),
+        jobs=chosen.jobs,
+        deadline=chosen.deadline,
+    )
     return 0
 
 

@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import yaml
 
-from run import HERE, Plan, all_plans, best_rates, main_plans, none_plans, parser, truth
+from run import DATA, HERE, Plan, all_plans, best_rates, main_plans, none_plans, options_of, truth
 from sharewise.appraisal import Interval, compare, difference_interval, mean_interval
 from sharewise.spaces.nasbench201 import architecture_at, index_of, nasbench201
 
@@ -481,7 +481,7 @@ def save(path: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))

@@ -38,7 +38,7 @@ from analyse import (
     written,
 )
 
-from run import HERE, parser, truth
+from run import DATA, HERE, options_of, truth
 from sharewise.appraisal import mean_interval
 
 MARKS = "<!-- written by published.py: begin -->", "<!-- written by published.py: end -->"
@@ -151,7 +151,7 @@ def draw(runs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.set_defaults(config=HERE / "published.yaml")
     options.add_argument("--run", action="store_true", help="run what is not finished first")
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")

@@ -8,12 +8,8 @@ from anywhere; `analyse.py` reads the folders at any time::
 
 from __future__ import annotations
 
-import argparse
-import csv
-import gzip
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +19,11 @@ from typing import Any, final
 import yaml
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import options_of, trained_accuracies  # noqa: E402
+
+DATA = "cifar10 and nasbench201"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -121,13 +122,8 @@ def method_options(config: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 
 
 def truth(config: Mapping[str, Any], data_root: Path) -> dict[str, float]:
-    """The mean test accuracy in percent of every architecture after 200 epochs, by the architecture's string."""
-    facts = config["table"]
-    with gzip.open(data_root / facts["file"], "rt", encoding="utf-8", newline="") as file:
-        table = {row["arch"]: float(row[facts["column"]]) for row in csv.DictReader(file)}
-    if len(table) != facts["architectures"]:
-        raise SystemExit(f"the table has {len(table)} different architectures instead of {facts['architectures']}")
-    return table
+    """True accuracies in percent by the architecture's string."""
+    return trained_accuracies(config["table"], data_root / config["table"]["file"])
 
 
 def final_architecture(out: Path, plan: Plan) -> str:
@@ -179,24 +175,8 @@ def run(config: Mapping[str, Any], plans: Sequence[Plan], out: Path, data_root: 
         raise SystemExit(f"{len(found.failures)} of {len(plans)} searches have no result: {failed}")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the run folders")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and nasbench201; by default $SHAREWISE_DATA",
-    )
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))

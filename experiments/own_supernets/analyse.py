@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from run import HERE, POLICIES, Plan, all_plans, parser, scored_rows
+from run import DATA, HERE, POLICIES, Plan, all_plans, options_of, scored_rows
 from sharewise.appraisal import compare_groups, holm, mean_interval, rank_agreement, to_plain
 from sharewise.atomic import replacing
 from sharewise.oracle.readers import import_benchmark
@@ -592,7 +592,7 @@ def draw(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--to", type=Path, default=HERE, help="folder of the results, the figure and README.md")
     chosen = options.parse_args(arguments)
     path = chosen.out / "config.yaml"

@@ -9,16 +9,12 @@ cut off goes on. Usage, from anywhere::
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -30,6 +26,11 @@ if TYPE_CHECKING:
     from sharewise.engine import Event, SearchState
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import guard, options_of, run_queue  # noqa: E402
+
+DATA = "cifar10 and the tables"
 POLICIES = ("running", "recalibrated")
 
 
@@ -187,54 +188,8 @@ def finished(out: Path, plan: Plan) -> bool:
     return (out / plan.name / "result.json").exists()
 
 
-def run_queue(arguments: Sequence[str], plans: Sequence[Plan], out: Path, jobs: int) -> None:
-    """Run what is not finished, each search in a process of one thread."""
-
-    def work(plan: Plan) -> None:
-        if finished(out, plan):
-            return
-        begin = time.perf_counter()
-        command = [sys.executable, str(HERE / "run.py"), "--one", plan.name, *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        state = "done" if done.returncode == 0 else f"NOT FINISHED: {done.stderr.strip()[-2000:]}"
-        print(f"{time.strftime('%H:%M:%S')} {plan.name:40s} {time.perf_counter() - begin:7.1f} s  {state}", flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, plans))
-    missing = [plan.name for plan in plans if not finished(out, plan)]
-    if missing:
-        raise SystemExit(f"{len(missing)} of {len(plans)} searches are not finished: {', '.join(missing)}")
-
-
-def guard(config: Mapping[str, Any], out: Path) -> None:
-    """Refuse a folder of runs that belongs to another configuration."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.yaml"
-    if path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) != config:
-        raise SystemExit(f"{out} holds runs of another configuration (see {path}); choose another --out")
-    if not path.exists():
-        path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-
-
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the run folders")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and the tables; by default $SHAREWISE_DATA",
-    )
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--device", default="cpu", help="cpu or cuda; processes share one device")
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
     options.add_argument(
@@ -259,7 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = ["--config", chosen.config, "--out", chosen.out, "--data-root", chosen.data_root]
     given += ["--device", chosen.device, "--minutes", chosen.minutes]
     given += [] if chosen.epochs is None else ["--epochs", chosen.epochs]
-    run_queue([str(value) for value in given], plans, chosen.out, chosen.jobs)
+    wanted = {plan.name: plan for plan in plans}
+    run_queue(
+        HERE / "run.py",
+        list(wanted),
+        given,
+        finished=lambda name: finished(chosen.out, wanted[name]),
+        jobs=chosen.jobs,
+    )
     return 0
 
 

@@ -273,6 +273,7 @@ def test_what_is_wrong_with_a_folder_of_results_is_said(
     assert (code, "same folder twice" in error["error"]) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_where_it_was_cut_off(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

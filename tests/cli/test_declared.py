@@ -110,6 +110,7 @@ def test_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in shown
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "words",
     [

@@ -108,9 +108,8 @@ CHOOSING = [("toy-tied-width", "spos", 0)]
 MORE = [("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
 
 
-@pytest.mark.parametrize(
-    "tasks", [pytest.param(CHOOSING, id="few"), pytest.param(MORE, id="more", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [pytest.param(CHOOSING, id="few"), pytest.param(MORE, id="more")])
 def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(
     tasks: list[tuple[str, str, int]], tmp_path: Path
 ) -> None:

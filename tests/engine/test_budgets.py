@@ -251,6 +251,7 @@ def test_a_space_with_constraints_is_evaluated_one_by_one() -> None:
     assert costs.of(space.architecture({"a": 2, "b": 1})) == 12
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_keeps_a_budget(method: str) -> None:
     space = load("toy-two-inputs")

@@ -45,6 +45,7 @@ def scores(
         return [score(scorer.gates(architecture)) for architecture in architectures]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 @pytest.mark.parametrize(
     ("space", "network"),

@@ -170,6 +170,7 @@ def test_learning_a_language_beats_guessing() -> None:
     assert result.architecture["context"] != "none"
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize(
     ("space", "method"), [(s, m) for s in ("toy-tied-width", "toy-two-inputs") for m in methods_of(load(s))]

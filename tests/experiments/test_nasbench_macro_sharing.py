@@ -40,6 +40,7 @@ def test_the_design_is_balanced(running: ModuleType, config: dict[str, Any]) -> 
     assert len(set(trained.values())) == 1, "as many single paths in both"
 
 
+@pytest.mark.slow
 def test_it_runs_goes_on_and_is_appraised(running: ModuleType, config: dict[str, Any], tmp_path: Path) -> None:
     table = Draft("Made up", "nasbench_macro", {"source": "", "files": [], "notes": []})
     values = np.random.default_rng(0).random(6_561).astype(np.float32)

@@ -30,6 +30,7 @@ def tiny() -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_a_tiny_run_is_resumable_and_deterministic(experiment: ModuleType, shared_data: Path, tmp_path: Path) -> None:
     config = tiny()
     config["panels"] = [config["panels"][0], config["panels"][8]]

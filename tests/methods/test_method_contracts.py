@@ -42,6 +42,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(("method", "space"), PAIRS)
 def test_contract(method: str, space: str) -> None:
     data = load_data("digits", image_size=12) if space == "conv-macro" else digits()
@@ -56,6 +57,7 @@ def test_contract_on_an_entangled_cell(method: str, published: bool) -> None:
     check_method(build(method), load("nasbench201"), digits().limited(64, seed=0), network=network)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", list(METHODS))
 def test_contract_on_a_table(method: str) -> None:
     problem = planted()

@@ -128,6 +128,7 @@ def test_ignored_signals_stay_ignored_and_other_threads_hear_none(tmp_path: Path
     assert heard == [before]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_line_says_the_exact_command_and_that_command_goes_on(
     number: int, code: int, tmp_path: Path
@@ -179,6 +180,7 @@ budget: {steps: 4000}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_an_interrupted_study_names_its_own_command_and_its_runs_have_checkpoints(jobs: str, tmp_path: Path) -> None:
     """Not the command of the run that was being done; and only the parent is told, as by a scheduler."""

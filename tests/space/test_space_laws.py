@@ -48,6 +48,7 @@ def conditional() -> Space:
 EXTRA = {"planted": planted_space, "conditional": conditional}
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", [*SPACES, *EXTRA])
 def test_space_contract(name: str) -> None:
     space = EXTRA[name]() if name in EXTRA else load(name)

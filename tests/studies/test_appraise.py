@@ -101,6 +101,7 @@ def test_pictures_and_page_can_be_made_again(finished: Path, capsys: pytest.Capt
     assert not [path for path in finished.rglob(".*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_what_is_scored_is_kept_and_more_seeds_can_join(
     siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_plan_of_something_else_is_kept(
     assert (tmp_path / "plan.json").read_text(encoding="utf-8") == '{"kind": "holiday"}'
 
 
+@pytest.mark.slow
 def test_a_table_that_covers_a_part_is_said(made_up_table: Callable[..., Path], tmp_path: Path) -> None:
     part, space = open_table(made_up_table(tmp_path / "part.table", covered=40)), sw.spaces.nasbench201()
     rng = np.random.default_rng(0)

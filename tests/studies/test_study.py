@@ -107,6 +107,7 @@ def test_equal_steps_give_the_searches_of_the_command_line(tmp_path: Path, capsy
     assert "seeds.1 is 1 there and 2 here" in error["error"]
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_nothing_is_done_twice(tmp_path: Path) -> None:
     plan = {**PLAN, "methods": ["gaea-erm", "darts-erm"], "budget": {"steps": 400}}
     plan |= {"checkpoint_every": 2, "judge": {"by": "training", "training": {"epochs": 1}}}

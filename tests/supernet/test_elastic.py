@@ -751,6 +751,7 @@ def test_closures_are_the_least_that_must_die(data: st.DataObject) -> None:
             dimensions.closure({rows: odd})
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", [name for name in METHODS if not build(name).network])  # partial channels need cells
 def test_every_method_runs_on_a_model_of_ones_own(method: str) -> None:
     torch.manual_seed(0)

@@ -282,6 +282,7 @@ def images(cell: Any, generator: torch.Generator) -> list[Tensor]:
     return [torch.randn(3, channels, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2)]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("mode", ["training", "evaluation", "frozen"])
 @pytest.mark.parametrize("draw", [mixture, few, single])
 @pytest.mark.parametrize("name", list(CELLS))

@@ -102,6 +102,7 @@ def test_every_registered_space_is_here() -> None:
     assert {name for name, _ in NETWORKS} >= set(SEARCHABLE)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     ("space", "network"),
     [
