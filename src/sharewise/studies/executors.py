@@ -260,7 +260,8 @@ def _ray(address: str, jobs: int) -> Iterator[_Engine]:
         local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
         try:
             ray.init(address=f"ray://{address}" if address else None, log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        except Exception as error:  # a machine too busy to begin in half a minute is told by no finer type
+            ray.shutdown()
             raise _unreachable("Ray cluster", address, error) from None
     remote = ray.remote(num_cpus=1, max_retries=0)(_in_ray)
     try:
