@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sharewise.errors import ConfigurationError
 
-__all__ = ["by_itself", "rank_here"]
+__all__ = ["by_itself", "device_here", "rank_here"]
 
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -31,6 +31,23 @@ def rank_here() -> tuple[int, int]:
             "them, or start with torchrun"
         )
     return rank, world
+
+
+def device_here() -> int | None:
+    """The number of the device among those of this machine that is this process's, also while it is by itself.
+
+    `None` for a process that nobody has started among others.
+
+    Raises:
+        ConfigurationError: when what `torchrun` says makes no sense.
+    """
+    told = os.environ.get("LOCAL_RANK")
+    if told is None:
+        rank, world = rank_here()
+        return None if world == 1 else rank
+    if not (told.isascii() and told.isdigit()):
+        raise ConfigurationError(f"LOCAL_RANK={told!r} is no number of a device; unset it, or start with torchrun")
+    return int(told)
 
 
 @contextmanager

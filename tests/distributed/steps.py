@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 import sharewise as sw
 from sharewise.engine import SearchState, Teacher
+from sharewise.engine.shards import here, whole
 from sharewise.run.networks import asked_network
 from sharewise.run.place import Place, Setting
 from sharewise.run.search import Search
@@ -24,6 +26,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "darts": {"channels": 4, "layers": 3},
     "toy-separable-cell": {"channels": 4, "dropout": 0.2},
     "vision-transformer-tiny": {"patch_size": 2, "stochastic_depth": 0.2},
+    "language-model": {"dropout": 0.0},
 }
 
 
@@ -38,18 +41,30 @@ def own() -> Any:
     return sw.elastic(model, {"0": sw.width([4, 8]), "7": sw.width([4, 16])}, example=torch.zeros(2, 1, 8, 8))
 
 
+def text() -> Any:
+    """Some words by bytes, five at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words.txt"
+        path.write_text("weights are shared, slices are taken, gates are drawn. " * 12, encoding="utf-8")
+        return sw.data.byte_text(path, length=5)
+
+
 def state_of(space: str, method: str, place: Place) -> SearchState:
     """A search at step 0, whose batches have an odd number of examples.
 
-    `METHOD+teacher` learns from a network too; `METHOD/3` computes a batch in three micro-batches.
+    `METHOD+teacher` learns from a network too; `METHOD/3` computes a batch in three micro-batches;
+    `SPACE+recompute` computes cells or layers a second time in backward passes; `SPACE+shard` divides the weights.
     """
+    space, *options = space.split("+")
     method, _, taught = method.partition("+")
     method, _, parts = method.partition("/")
-    place = replace(place, accumulate=int(parts or 1))
+    place = replace(place, accumulate=int(parts or 1), shard="shard" in options)
     searched = own().space if space == "own" else sw.spaces.load(space)
     recipe = sw.methods.build(method, small_arguments(method, batch_size=15))
-    network = NETWORKS.get(space.partition(":")[0], {})
+    network = NETWORKS.get(space.partition(":")[0], {}) | ({"recompute": True} if "recompute" in options else {})
     data = sw.data.digits().limited(100, seed=0)
+    if space.startswith("language-model"):
+        data = text()
     if space == "conv-macro":
         data = data.resized(12)
     asked_network(searched, recipe, network)
@@ -58,6 +73,7 @@ def state_of(space: str, method: str, place: Place) -> SearchState:
         torch.manual_seed(5)
         flat = torch.nn.Linear(math.prod(data.input_shape), 10, dtype=torch.float64)
         state.teach(Teacher(torch.nn.Sequential(torch.nn.Flatten(), flat)))
+    state.shard()
     return state
 
 
@@ -89,13 +105,17 @@ def found(state: SearchState, steps: int) -> dict[str, Any]:
         losses.append({name: float(loss) for name, loss in state.recipe.level.step(state, architecture=True).items()})
         state.step += 1
         if not step:
-            first = {name: p.grad.clone() for name, p in state.supernet.named_parameters() if p.grad is not None}
+            first = {name: p.grad for name, p in state.supernet.named_parameters() if p.grad is not None}
+            first = {name: gradient.clone() for name, gradient in whole(first).items()}
             first |= {f"θ.{n}": p.grad.clone() for n, p in state.distribution.named_parameters() if p.grad is not None}
+    moments = [value for own in state.weight_optimizer.state.values() for value in own.values() if value.dim()]
+    kept = [p.grad for p in state.supernet.parameters() if p.grad is not None] + moments
     return {
         "losses": losses,
+        "held": sum(tensor.numel() for tensor in here([*state.supernet.parameters(), *kept])),
         "gradients": first,
         "unused": sorted(name for name, p in state.supernet.named_parameters() if p.grad is None),
-        "supernet": state.supernet.state_dict(),
+        "supernet": whole(state.supernet.state_dict()),
         "distribution": state.distribution.state_dict(),
     }
 

@@ -15,10 +15,17 @@ from typing import Any
 import pytest
 import torch
 
-from sharewise.engine import Ranks, RanksError
+from sharewise.cli import main
+from sharewise.data import digits
+from sharewise.engine import Numerics, Ranks, RanksError
+from sharewise.engine.shards import blocks_of, divide
 from sharewise.errors import ConfigurationError
-from sharewise.processes import rank_here
-from sharewise.run.place import Place
+from sharewise.methods import build
+from sharewise.processes import by_itself, rank_here
+from sharewise.run.folder import RunFolder
+from sharewise.run.place import Place, Setting
+from sharewise.run.search import Search
+from sharewise.run.standalone import Standalone
 from sharewise.spaces import load
 from sharewise.testing import methods_of
 
@@ -26,14 +33,18 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import steps  # noqa: E402
 
+TRANSFORMER = "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2"
 FEW = [
     ("nasbench201", "darts", 2),
+    ("nasbench201+recompute", "darts", 2),
     ("conv-macro", "tanglenas-gaea", 2),
     ("own", "tanglenas-drnas", 2),
+    ("own+shard", "tanglenas-drnas", 2),
     ("own", "attentive-nas", 2),  # the sandwich rule, and candidates of about one cost
     ("own", "darts+teacher", 2),
     ("own", "tanglenas-gaea/3", 2),  # micro-batches of rows
     ("own", "enas/3", 3),  # whose rewards come with the last step of an epoch
+    (f"{TRANSFORMER}+shard", "spos", 2),
 ]
 ALL = [
     *(
@@ -43,12 +54,14 @@ ALL = [
     *(("conv-macro", method, 2) for method in ("spos", "tanglenas-gdas", "tanglenas-gaea", "tanglenas-drnas", "darts")),
     *(("darts", method, 2) for method in ("darts", "sdarts", "darts-second-order", "pc-darts")),
     *(("own", method, 2) for method in ("spos", "tanglenas-gaea", "tanglenas-drnas")),
+    *(("darts+recompute", method, 2) for method in ("darts", "sdarts", "darts-second-order")),
     ("toy-separable-cell", "gdas", 2),
 ]
 
 
-TRANSFORMER = "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2"
+AGAIN = [(f"{TRANSFORMER}{again}", method, 2) for method in ("spos", "tanglenas-drnas") for again in ("", "+recompute")]
 TAUGHT = [  # the sandwich rule, attentive sampling, and teachers from elsewhere and of its own
+    *AGAIN,
     *(
         (space, method, 20 if method == "sandwich" and space == "own" else 2)
         for method in ("sandwich", "attentive-nas", "alphanet", "progressive-shrinking", "spos+teacher")
@@ -56,6 +69,23 @@ TAUGHT = [  # the sandwich rule, attentive sampling, and teachers from elsewhere
     ),
     ("nasbench201", "gaea-erm+teacher", 2),
     ("darts", "darts+teacher", 2),
+]
+
+
+LANGUAGE = "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3"
+SHARDED = [
+    *(
+        (f"{space}+shard", method, 20 if method == "tanglenas-drnas" else 2)
+        for method in ("spos", "tanglenas-drnas", "tanglenas-gaea", "sandwich", "tanglenas-drnas/3")
+        for space in ("own", TRANSFORMER, LANGUAGE)
+    ),
+    (f"{TRANSFORMER}+recompute+shard", "tanglenas-drnas", 2),  # blocks that are computed again, within a whole one
+    ("conv-macro+shard", "tanglenas-gaea", 2),
+    ("nasbench201+shard", "gaea-erm", 20),
+    ("nasbench201+recompute+shard", "darts", 2),
+    ("nasbench201+shard", "enas", 3),
+    ("darts+shard", "gdas", 2),
+    ("own+shard", "darts+teacher", 2),
 ]
 
 
@@ -84,6 +114,7 @@ def away(one: dict[str, Any], other: dict[str, Any]) -> float:
         pytest.param(FEW, id="few"),
         pytest.param(ALL, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
         pytest.param(TAUGHT, id="taught", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param(SHARDED, id="sharded", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
 def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], tmp_path: Path) -> None:
@@ -100,6 +131,13 @@ def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], 
                 assert away(one[name], two[name]) < 1e-9, where
                 assert away(two[name], other[name]) == 0, where  # ranks agree to the bit
         assert one["unused"] == two["unused"] == other["unused"], where
+        if space.endswith("+shard"):  # of weights, gradients and moments
+            assert two["held"] + other["held"] == one["held"], where
+            assert max(two["held"], other["held"]) < 0.6 * one["held"], where
+        plain = space.replace("+recompute", "")
+        if plain != space and (plain, method, count) in tasks:  # what is computed again changes no bit
+            twin = torch.load(tmp_path / f"{tasks.index((plain, method, count))}-0.pt", weights_only=True)
+            assert away(two["gradients"], twin["gradients"]) == away(two["supernet"], twin["supernet"]) == 0, where
         for mine, theirs in zip(one["losses"], two["losses"], strict=True):
             assert mine == pytest.approx(theirs, rel=1e-9), where
 
@@ -131,12 +169,13 @@ SEARCH += ["--channels", "4", "--cells", "1", "--epochs", "3", "--device", "cpu"
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [[], ["--shard"]], ids=["whole", "sharded"])
+def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(shard: list[str], tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    process = launch(torchrun("-m", "sharewise", *SEARCH, "--out", str(whole)))
+    process = launch(torchrun("-m", "sharewise", *SEARCH, *shard, "--out", str(whole)))
     process.communicate()
     assert process.returncode == 0
-    process = launch(torchrun("-m", "sharewise", *SEARCH, "--out", str(broken)))
+    process = launch(torchrun("-m", "sharewise", *SEARCH, *shard, "--out", str(broken)))
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and len(_lines(broken / "metrics.jsonl")) < 2:
         time.sleep(0.1)
@@ -159,6 +198,29 @@ def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(tmp_path
     process = launch(single)
     process.communicate()
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_training_of_sharded_weights_is_that_of_one_process(tmp_path: Path) -> None:
+    words = ["train", "--space", "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2"]
+    words += ["--patch-size", "2", "--architecture", "12-1.5x2-1.5x2", "--data", "digits", "--train-examples", "100"]
+    words += ["--device", "cpu", "--precision", "float64", "--epochs", "2", "--out"]
+    process = launch(torchrun("-m", "sharewise", *words, str(tmp_path / "sharded"), "--shard"))
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert main([*words, str(tmp_path / "one")]) == 0
+    one, other = (RunFolder(tmp_path / name) for name in ("one", "sharded"))
+    states = [folder.read_checkpoint()["state"] for folder in (one, other)]  # type: ignore[index]
+    assert away(states[0]["supernet"], states[1]["supernet"]) < 1e-9
+    moments = [state["weight_optimizer"]["state"] for state in states]
+    for number, moment in moments[0].items():
+        assert moment["momentum_buffer"].shape == moments[1][number]["momentum_buffer"].shape
+    first, second = one.read_result(), other.read_result()
+    assert first["test"] == pytest.approx(second["test"], rel=1e-9)
+    assert first["cost"]["parameters"] == second["cost"]["parameters"]
+    # one process takes up what several have left, and extends it
+    assert main(["train", "--resume", str(tmp_path / "sharded"), "--epochs", "3"]) == 0
+    assert other.read_result()["extended"][0]["epochs"] == 3
 
 
 @pytest.mark.slow
@@ -191,6 +253,64 @@ def test_supernets_of_an_appraisal_are_trained_by_all_processes(tmp_path: Path) 
     assert said.count("error: several processes share the supernets that --seeds N asks for") == 1
 
 
+def test_sharding_that_cannot_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["search", "--space", "toy-tied-width", "--data", "digits", "--out", str(tmp_path / "out"), "--shard"]
+    assert main(words) == 2
+    assert "shard divides weights among several processes, and this is one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    place = Place("cpu", shard=True)
+    for space, method, said in (
+        ("toy-separable-cell+shard", "darts-second-order", "computes at other weights"),
+        ("own+shard", "progressive-shrinking", "changes weights between stages"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"{said}.*leave shard out"):
+            steps.state_of(space, method, place)
+    search = Search(load("toy-separable-cell"), build("darts"), digits(), Setting({}, 0, place), eigenvalue_every=1)
+    with pytest.raises(ConfigurationError, match="eigenvalues differentiate twice"):
+        search.prepare()
+    network = torch.nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(ConfigurationError, match=r"'network\.weight' does not"):
+        divide(Standalone(network), torch.device("cpu"), 2)
+
+
+def test_a_process_of_torchrun_keeps_to_its_device_also_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def numerics(device: str, precision: str) -> Numerics:
+        asked.append(device)
+        return Numerics(torch.device("cpu"), precision)
+
+    monkeypatch.setattr("sharewise.run.place.numerics", numerics)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    told = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with by_itself():
+        assert Place("cuda").numerics().ranks.alone
+    for device in ("cuda", "auto", "cuda:0", "cpu"):
+        Place(device).numerics()
+    assert asked == ["cuda:1", "cuda:1", "cuda:1", "cuda:0", "cpu"]
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(ConfigurationError, match="LOCAL_RANK='first'"):
+        Place("cpu").numerics()
+    monkeypatch.delenv("LOCAL_RANK")
+    Place("cuda").numerics()
+    assert asked[-1] == "cuda"
+
+
+def test_blocks_are_put_together_by_themselves() -> None:
+    nn = torch.nn
+    shared = nn.Linear(4, 4)
+    rows = nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.ReLU()), shared, nn.TransformerEncoderLayer(4, 2)])
+    network = nn.ModuleDict({"rows": rows, "tied": nn.Linear(4, 4), "norm": nn.LayerNorm(4)})
+    network["tied"].weight = shared.weight
+    assert blocks_of(network) == [rows[0][0], rows[2], network["norm"]]  # type: ignore[index]
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
@@ -214,7 +334,5 @@ def test_what_torchrun_says_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: 
     with pytest.raises(ConfigurationError, match="RANK='3'"):
         rank_here()
     monkeypatch.setenv("RANK", "0")
-    from sharewise.cli import main
-
     assert main(["compare", "--oracle", "nothing", "--out", "nowhere"]) == 2
     assert "without torchrun" in capsys.readouterr().err

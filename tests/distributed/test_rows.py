@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sharewise.engine import Ranks, RanksError
 from sharewise.engine.ranks import Rows
 from sharewise.engine.rows import Layouts
+from sharewise.supernet.recomputation import again
 
 
 class Drawing(nn.Module):
@@ -51,6 +52,31 @@ def test_rows_draw_what_all_of_them_would(whole: int, world: int) -> None:
             found = network(batch.inputs)
         assert torch.equal(found, expected)
         assert torch.equal(torch.get_rng_state(), after)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_what_is_computed_a_second_time_draws_what_it_drew(at: int) -> None:
+    inputs, passes = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)), []
+
+    def layer(x: Tensor) -> Tensor:
+        passes.append(y := F.dropout(x, 0.5))
+        return y.square()
+
+    def run(x: Tensor) -> Tensor:
+        x = x if at == 0 else F.dropout(x, 0.1)
+        return F.dropout(again(nn.Identity(), layer, x) + x, 0.1)
+
+    rows = Ranks(1, 2).rows(9)
+    batch = Rows(inputs[rows].requires_grad_(), torch.zeros(5), 9)
+    torch.manual_seed(0)
+    with Ranks(1, 2).forward(batch, (0,) * (2 + at)):
+        found = run(batch.inputs)
+    torch.manual_seed(3)
+    torch.autograd.backward(found.sum())
+    first, second = passes
+    assert torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(run(inputs)[rows], found)  # and as all rows do
 
 
 class Deep(nn.Module):

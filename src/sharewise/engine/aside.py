@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sharewise.engine.shards import loaded_into, moments_loaded_into, whole
+
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
     from sharewise.engine.teacher import Teacher
@@ -15,11 +17,14 @@ __all__ = ["go_back", "load_trained", "set_aside", "trained"]
 
 
 def trained(state: SearchState) -> dict[str, Any]:
-    """w, θ, both optimisers and what goes with them, as tensors and plain values that are not copied."""
+    """w, θ, both optimisers and what goes with them, as tensors and plain values that are not copied.
+
+    Weights that are divided among processes are put together, on the host of each; all processes ask at once.
+    """
     return {
-        "supernet": state.supernet.state_dict(),
+        "supernet": whole(state.supernet.state_dict()),
         "distribution": state.distribution.state_dict(),
-        "weight_optimizer": state.weight_optimizer.state_dict(),
+        "weight_optimizer": whole(state.weight_optimizer.state_dict()),
         "architecture_optimizer": (
             None if state.architecture_optimizer is None else state.architecture_optimizer.state_dict()
         ),
@@ -43,9 +48,9 @@ def load_trained(state: SearchState, content: Mapping[str, Any]) -> None:
         state: of the same search.
         content: as `trained` returned it, among other entries.
     """
-    state.supernet.load_state_dict(content["supernet"])
+    loaded_into(state.supernet, content["supernet"])
     state.distribution.load_state_dict(content["distribution"])
-    state.weight_optimizer.load_state_dict(content["weight_optimizer"])
+    moments_loaded_into(state.weight_optimizer, content["weight_optimizer"])
     if state.architecture_optimizer is not None:
         state.architecture_optimizer.load_state_dict(content["architecture_optimizer"])
     if state.teacher is not None and state.teacher.made:

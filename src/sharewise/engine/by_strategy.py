@@ -31,7 +31,9 @@ class ByStrategy(Selection):
     """The best architecture that a strategy finds by scores with the shared weights.
 
     The strategy sees the space of the search; under a budget only architectures that keep it, as `Plain` genotypes. An
-    architecture that it asks about again is not scored again.
+    architecture that it asks about again is not scored again. Every one of several processes answers for itself: there
+    is one candidate at a time, and sums over examples that are divided would differ in the last bits, by which a
+    strategy may take another way.
 
     Args:
         strategy: any, such as `LocalSearch()`.

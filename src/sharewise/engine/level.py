@@ -280,6 +280,11 @@ class Unrolled(Level):
     def check(self, state: SearchState) -> None:
         """As every level; the step that is looked ahead is one of a whole batch."""
         super().check(state)
+        if state.numerics.ranks.sharded:
+            raise ConfigurationError(
+                f"level {type(self).__name__} computes at other weights than those of the network, which sharded ones "
+                "do not allow; leave shard out, or use level Alternating"
+            )
         if state.numerics.accumulate > 1:
             raise ConfigurationError(
                 f"level {type(self).__name__} differentiates through a step on a whole batch, which micro-batches "

@@ -65,16 +65,24 @@ class Numerics:
         return nullcontext()
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a network to the device, precision and memory format."""
+        """Move a network to the device, precision and memory format; one that is to be divided stays on the host.
+
+        Parts of weights are rows of contiguous ones. Images are stored as ever, and so is what is made of them.
+        """
+        if self.ranks.sharded:
+            return module.to(dtype=self.dtype)
         if self.channels_last:
             return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
         return module.to(device=self.device, dtype=self.dtype)
 
     def arrange(self, batch: Batch) -> Batch:
         """Give images the memory format of the network."""
-        if self.channels_last and isinstance(batch.inputs, Tensor) and batch.inputs.dim() == 4:
-            return Batch(batch.inputs.contiguous(memory_format=torch.channels_last), batch.targets)
-        return batch
+        if not self.channels_last or not isinstance(batch.inputs, Tensor) or batch.inputs.dim() != 4:
+            return batch
+        if self.ranks.sharded:  # whose weights do not tell how images of one channel are stored
+            images = torch.empty_like(batch.inputs, memory_format=torch.channels_last)
+            return Batch(images.copy_(batch.inputs), batch.targets)
+        return Batch(batch.inputs.contiguous(memory_format=torch.channels_last), batch.targets)
 
 
 def numerics(device: str = "auto", precision: str = "float32") -> Numerics:

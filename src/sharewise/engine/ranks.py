@@ -75,16 +75,23 @@ class Ranks:
         world: how many there are.
         batch_norm: `"synchronised"` normalises by the moments of the whole batch, as one process does; `"per-rank"` by
             those of a rank's rows, which sends less. Running statistics are then the mean over ranks.
+        shard: whether each rank keeps a part of the weights; see `sharewise.engine.shards`.
     """
 
     rank: int = 0
     world: int = 1
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    shard: bool = False
 
     @property
     def alone(self) -> bool:
         """Whether there is one process only."""
         return self.world == 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no rank has all weights: whoever calls the network then does it with all others."""
+        return self.shard and not self.alone
 
     @property
     def first(self) -> bool:
@@ -154,7 +161,7 @@ class Ranks:
             batch: the rows.
             layout: of what the pass draws; see `Layouts`.
         """
-        return nullcontext() if self.alone else AsOne(self, len(batch.inputs), batch.together, layout)
+        return nullcontext() if self.alone else AsOne(self, len(batch.inputs), batch.together, layout).entered()
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over ranks, in place; one message for each type.
@@ -206,6 +213,8 @@ class Ranks:
     def divided(self, count: int, width: int, row: Callable[[int], Sequence[float]]) -> list[list[float]]:
         """Rows of numbers, of which each rank computes every world-th one by itself; all ranks get all of them.
 
+        Where none has all weights, all compute every row together.
+
         Args:
             count: how many rows there are.
             width: numbers in a row.
@@ -216,9 +225,10 @@ class Ranks:
             [[0.0], [0.5]]
         """
         rows = torch.zeros(count, width, dtype=torch.float64)
-        for index in range(self.rank, count, self.world):
+        own = range(count) if self.sharded else range(self.rank, count, self.world)
+        for index in own:
             rows[index] = torch.tensor(row(index), dtype=torch.float64)
-        if not self.alone and count:
+        if not self.alone and not self.sharded and count:
             rows = rows.to(self._device)
             self._reduce(rows)  # beside zeros, so that every number keeps its bits
         found: list[list[float]] = rows.tolist()
@@ -261,6 +271,20 @@ class Ranks:
         if self.any(False):
             raise LedError(f"the first process of {self.world} has stopped, and says why")
 
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """A block in which torch sends messages of its own, as it does for weights that are divided.
+
+        Raises:
+            RanksError: when another rank has ended.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not self.sharded or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+                raise
+            raise self._lost(error) from None
+
     @property
     def _device(self) -> torch.device | str:
         return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
@@ -269,11 +293,14 @@ class Ranks:
         try:
             dist.all_reduce(tensor)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].rpartition("] ")[2][:80]
-            raise RanksError(
-                f"process {self.rank} of {self.world} cannot reach the others, of which one has ended ({reason}); "
-                "start all of them again with --resume and the run folder"
-            ) from None
+            raise self._lost(error) from None
+
+    def _lost(self, error: RuntimeError) -> RanksError:
+        reason = str(error).splitlines()[0].rpartition("] ")[2][:80]
+        return RanksError(
+            f"process {self.rank} of {self.world} cannot reach the others, of which one has ended ({reason}); "
+            "start all of them again with --resume and the run folder"
+        )
 
 
 def split(size: int, parts: int) -> list[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from sharewise.errors import SharewiseError
 from sharewise.supernet import frozen_statistics
+from sharewise.supernet.recomputation import surrounded
 
 if TYPE_CHECKING:
     from sharewise.engine.ranks import Ranks
@@ -167,11 +169,23 @@ class AsOne(_Draws):
     def __init__(self, ranks: Ranks, here: int, whole: int, layout: Layout) -> None:
         super().__init__()
         self.ranks, self.here, self.whole = ranks, here, whole
-        self._axes: Iterator[int | None] = iter(layout)
+        self._layout, self._drawn = layout, 0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within the block, and where a part of it is computed a second time, from where it is computed first."""
+
+        def surroundings() -> Callable[[], AbstractContextManager[object]]:
+            layout = self._layout[self._drawn :]
+            return lambda: AsOne(self.ranks, self.here, self.whole, layout).entered()
+
+        with self, surrounded(surroundings):
+            yield
 
     def drawn(self, shape: Sequence[int], draw: Draw) -> Tensor:
         """Rows of what is drawn for the whole batch, or what all examples share as it is."""
-        axis = next(self._axes, -1)
+        axis = self._layout[self._drawn] if self._drawn < len(self._layout) else -1
+        self._drawn += 1
         if axis is None:
             return draw(shape, lambda x: x)
         if axis >= len(shape) or axis < 0 or shape[axis] % self.here:

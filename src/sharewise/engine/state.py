@@ -22,6 +22,7 @@ from sharewise.engine.extension import Extension, extended
 from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.rows import Layouts
+from sharewise.engine.shards import divide, here
 from sharewise.engine.streams import stream
 from sharewise.engine.surgery import Moments, carried, replay
 from sharewise.engine.teacher import Teacher
@@ -29,7 +30,7 @@ from sharewise.engine.watch import blind_loss
 from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
-from sharewise.supernet import Gates, Supernet
+from sharewise.supernet import Gates, Supernet, discrete, to_device
 
 if TYPE_CHECKING:
     from sharewise.engine.score import ScoreGates, Scorer
@@ -83,8 +84,7 @@ class SearchState:
         self.task: Task = data.dataset.task
         self.loss = self.task.loss if loss is None else loss
         self.max_steps, self.measure, self.on_epoch = max_steps, measure, on_epoch
-        self._weights = dict(supernet.named_parameters())
-        self.weight_optimizer = recipe.weights.build(self._weights.values())
+        self._follow_weights()
         self.architecture_optimizer = distribution.optimizer()
         self.generators = {name: stream(seed, name) for name in _STREAMS}
         self.streams: dict[Role, Stream] = {
@@ -113,6 +113,44 @@ class SearchState:
         self.instead: Instead | None = None
         self.layouts = Layouts()  # of what several processes draw
         self._clock = time.perf_counter()
+
+    def _follow_weights(self) -> None:
+        self._weights = dict(self.supernet.named_parameters())
+        self.weight_optimizer = self.recipe.weights.build(self._weights.values())
+
+    def shard(self) -> None:
+        """At step 0, let every process keep a part of the weights, where that is asked for; see `shards`.
+
+        Raises:
+            ConfigurationError: when the method or the network does not allow it.
+        """
+        if not self.numerics.ranks.sharded:
+            return
+        surgeries = [type(each).__name__ for stage in self.course.stages for each in stage.operations]
+        if surgeries:
+            raise ConfigurationError(
+                f"method {self.recipe.name!r} changes weights between stages ({surgeries[0]}), which cannot be done to "
+                "sharded ones; leave shard out"
+            )
+        self.costs.of(self.mixture)  # now, since a network that looks at values is copied for it
+        divide(self.supernet, self.numerics.device, self.numerics.ranks.world)
+        self._follow_weights()
+        inputs = self.calibration_batches(1)[0].inputs
+        leaves = to_device(self.mixture, self.numerics.device, self.numerics.dtype)
+        try:
+            self.layouts.of("shards", self.supernet, lambda inputs: self.supernet(inputs, leaves), inputs)
+        except RuntimeError as error:
+            if "DTensor" not in str(error):
+                raise
+            raise ConfigurationError(
+                "the network reads weights of a module in a row (ModuleList, Sequential) without calling it, and "
+                "sharded weights are in place within a call alone; leave shard out"
+            ) from None
+
+    @property
+    def mixture(self) -> Gates:
+        """Gates of all options at once, equally."""
+        return discrete({d.name: (1 / d.size,) * d.size for d in self.supernet.relaxation.decisions})
 
     def _price(self) -> None:
         """What the supernet costs, and which architectures keep the limits."""
@@ -304,8 +342,9 @@ class SearchState:
         """
         broken = [name for name, mean in self.means().items() if not _finite(mean)]
         broken += [f"θ ({n})" for n, p in self.distribution.named_parameters() if not bool(p.isfinite().all())]
-        shared = [value for value in self.supernet.state_dict().values() if value.is_floating_point()]
-        if shared and not bool(torch.stack([value.isfinite().all() for value in shared]).all()):
+        shared = [value for value in here(self.supernet.state_dict().values()) if value.is_floating_point()]
+        finite = not shared or bool(torch.stack([value.isfinite().all() for value in shared]).all())
+        if self.numerics.ranks.any(not finite) if self.numerics.ranks.sharded else not finite:
             broken.append("a shared weight or a running statistic")
         if broken:
             raise NonFiniteError(
@@ -316,8 +355,11 @@ class SearchState:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that loading executes no code."""
+        return {**trained(self), **self.progress()}
+
+    def progress(self) -> dict[str, Any]:
+        """What of it moves beside what training changes: streams, costs, history."""
         return {
-            **trained(self),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
             "modules_rng": torch.get_rng_state(),

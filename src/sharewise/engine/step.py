@@ -19,7 +19,7 @@ from sharewise.distribution import Factored
 from sharewise.engine.rows import Layout
 from sharewise.engine.widest import widest
 from sharewise.ledger import EVALUATION, TRAINING
-from sharewise.supernet import Gate, Gates, cut, frozen_statistics, to_device
+from sharewise.supernet import Gates, cut, frozen_statistics, to_device
 from sharewise.supernet.recomputation import kept
 from sharewise.supernet.twice import differentiated_twice
 
@@ -344,9 +344,8 @@ def _passed(
 ) -> Tensor:
     """What this process adds to a loss, towards the targets or as it is told."""
     ranks = state.numerics.ranks
-    whole = weights is None and ranks.alone  # or a second computation would not see what the first one saw
     network = state.supernet if weights is None else partial(_called, state.supernet, weights)
-    with state.numerics.autocast(), nullcontext() if whole else kept():
+    with state.numerics.autocast(), nullcontext() if weights is None else kept():  # a second time w would be back
         outputs = _forward(state, batch, leaves, network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
     share = ranks.share(batch)
@@ -375,9 +374,7 @@ def _layout(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[
     """Where examples are in what a forward pass draws; most networks draw nothing along any path."""
 
     def whole(inputs: Any) -> Any:
-        decisions = state.supernet.relaxation.decisions
-        mixture = {d.name: Gate(torch.full((d.size,), 1 / d.size), tuple(range(d.size))) for d in decisions}
-        return network(inputs, leaves_of(state, mixture, differentiable=False))
+        return network(inputs, leaves_of(state, state.mixture, differentiable=False))
 
     def tried(key: Any, run: Callable[[Any], Any]) -> Layout:
         return state.layouts.of(key, state.supernet, run, batch.inputs)
@@ -390,7 +387,8 @@ def _layout(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[
 def move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
     """Add up over processes, move w, and return the mean of the losses."""
     loss, ranks = torch.stack(list(losses)).mean(), state.numerics.ranks
-    ranks.add_up([loss, *(p.grad for p in state.supernet.parameters() if p.grad is not None)])
+    own = [] if ranks.sharded else list(state.supernet.parameters())  # else added up in the backward pass
+    ranks.add_up([loss, *(p.grad for p in own if p.grad is not None)])
     ranks.settle_statistics(state.supernet)
     clip = state.recipe.weights.gradient_clip
     if clip is not None:
@@ -420,7 +418,7 @@ def _unrolled_gradients(
     exact = radius is None
     w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
     one = state.numerics.ranks.alone  # whose batch norms are ours alone
-    with differentiated_twice() if exact and one else nullcontext():
+    with nullcontext() if not exact else differentiated_twice() if one else kept():
         inner = _loss(state, train, leaves)
     gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}

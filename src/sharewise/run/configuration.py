@@ -78,6 +78,8 @@ class Configuration:
             or per-rank, by those of each process's rows.
         accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
             gradients add up to those of the batch, and batch norm takes the moments of each.
+        shard: let each of several processes (torchrun) keep a part of the weights and their moments, for networks
+            beyond the memory of one device.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
         own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
@@ -101,6 +103,7 @@ class Configuration:
     teacher_temperature: float = 1.0
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     accumulate: int = 1
+    shard: bool = False
     space_checksum: str | None = None
     own: OwnFile | None = None
 
@@ -143,7 +146,7 @@ class Configuration:
     @property
     def place(self) -> Place:
         """Where the run computes."""
-        return Place(self.device, self.precision, self.threads, self.batch_norm, self.accumulate)
+        return Place(self.device, self.precision, self.threads, self.batch_norm, self.accumulate, self.shard)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

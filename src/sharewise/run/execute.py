@@ -19,7 +19,7 @@ from sharewise.run.extending import begin, notes_of, wanted
 from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
-from sharewise.run.listeners import record_to, stopping_together
+from sharewise.run.listeners import Silent, Writer, record_to
 from sharewise.run.place import Keep
 from sharewise.run.precision import offered
 from sharewise.run.threads import Threads, on_threads
@@ -68,9 +68,9 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    with on_threads(record.threads.count):
+    with on_threads(record.threads.count), state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
-            return _follow(state, keep)
+            return _follow(state, keep, record)
         if keep.folder is not None:
             return _kept(state, RunFolder(keep.folder), keep, record, callbacks)
         result = run(state, callbacks)
@@ -98,12 +98,19 @@ def _kept(
                 folder.create(asked, _facts(state, record))
             identity = identity_of(state, folder.read_stored_config())
             ended = keep.resume and _resume(state, folder, identity, asked, keep.extension)
-        listener = record_to(folder, identity, interruption, keep.every)
+        listener = record_to(Writer(folder, identity), interruption, keep.every)
         result = run(state, (listener, *callbacks))
+        together = record.finish(result) if _all_finish(state, ended) else None
         with ranks.leading():
-            folder.finish(folder.read_result() if ended else _result(folder, state, record.finish(result)))
+            content = folder.read_result() if ended else _result(folder, state, together or record.finish(result))
+            folder.finish(content)
             write_report(folder.path)
     return result
+
+
+def _all_finish(state: SearchState, ended: bool) -> bool:
+    """Whether the result is made by all processes at once, since none has all weights, and is not there yet."""
+    return state.numerics.ranks.sharded and not state.numerics.ranks.any(ended)
 
 
 def _facts(state: SearchState, record: Record) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def _facts(state: SearchState, record: Record) -> dict[str, Any]:
     }
 
 
-def _follow(state: SearchState, keep: Keep) -> SearchResult:
+def _follow(state: SearchState, keep: Keep, record: Record) -> SearchResult:
     """Take part in a run that another process keeps: compute everything, write nothing."""
     assert keep.folder is not None
     folder, ranks = RunFolder(keep.folder), state.numerics.ranks
@@ -127,7 +134,9 @@ def _follow(state: SearchState, keep: Keep) -> SearchResult:
         content = folder.read_checkpoint() if keep.resume else None
         if content is not None:
             folder.restore(state, content["state"])
-        result = run(state, (stopping_together(interruption),))
+        result = run(state, (record_to(Silent(), interruption, keep.every),))
+        if _all_finish(state, False):
+            record.finish(result)
         ranks.led()
     return result
 
@@ -160,7 +169,7 @@ def _resume(
         warnings.warn(f"{folder.path} {moved['note']}", SharewiseWarning, stacklevel=3)
     if more is not None:
         folder.append_metrics(begin(state, folder, more))
-        folder.save(identity, state.state_dict())
+        folder.save(identity, {**content["state"], **state.progress()})
     folder.result.unlink(missing_ok=True)  # of before an extension, whose record keeps what is worth keeping
     return False
 

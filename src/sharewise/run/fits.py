@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, final
 
@@ -17,7 +16,6 @@ from sharewise.engine import SearchState
 from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.memory import available_memory
 from sharewise.supernet import Gates, to_device
-from sharewise.supernet.recomputation import kept
 
 __all__ = ["require_step_fits", "step_memory"]
 
@@ -33,6 +31,8 @@ refused, and what may not fit is warned of."""
 def require_step_fits(state: SearchState) -> None:
     """Refuse a run whose step cannot fit into memory, and warn of one whose step may not.
 
+    Of sharded weights nothing is foreseen: no process has all of them, and they cannot be copied.
+
     Args:
         state: at step 0.
 
@@ -41,7 +41,7 @@ def require_step_fits(state: SearchState) -> None:
     """
     free = _free(state)
     inputs = 4 * _examples(state) * _numbers(state.data.dataset.input_shape)
-    if free is None or _HARMLESS * inputs < free:
+    if free is None or state.numerics.ranks.sharded or _HARMLESS * inputs < free:
         return
     needed = step_memory(state)
     if needed is None or _MOST * needed.total <= free:
@@ -69,8 +69,7 @@ def step_memory(state: SearchState) -> TrainingMemory | None:
     dataset = state.data.dataset
     network = _AtGates(state.supernet, to_device(draws[0], torch.device("meta")))
     try:
-        with nullcontext() if state.numerics.ranks.alone else kept():
-            found = training_memory(network, dataset.input_shape, _examples(state), integers=dataset.integers)
+        found = training_memory(network, dataset.input_shape, _examples(state), integers=dataset.integers)
     except (RuntimeError, NotImplementedError):  # what asks a tensor without values for one
         return None
     mixed = state.numerics.precision == "bfloat16"  # which keeps activations in half as many bytes

@@ -18,7 +18,7 @@ _ELSEWHERE = ("data_path", "oracle", "teacher", "checkpoint_every")
 """Data and teachers may move, and their checksums tell whether they are the same; a table serves the report;
 checkpoints may lie closer."""
 
-_PLACE = ("device", "threads")
+_PLACE = ("device", "threads", "shard")
 """What changes the last bits of sums and nothing else."""
 
 

@@ -16,14 +16,15 @@ from sharewise.processes import rank_here
 __all__ = ["joined", "ranks_here"]
 
 
-def ranks_here(batch_norm: Literal["synchronised", "per-rank"] = "synchronised") -> Ranks:
+def ranks_here(batch_norm: Literal["synchronised", "per-rank"] = "synchronised", shard: bool = False) -> Ranks:
     """The ranks of a run, for this process.
 
     Args:
         batch_norm: see `Ranks`.
+        shard: likewise.
     """
     rank, world = rank_here()
-    return ALONE if world == 1 else Ranks(rank, world, batch_norm)
+    return ALONE if world == 1 else Ranks(rank, world, batch_norm, shard)
 
 
 @contextmanager

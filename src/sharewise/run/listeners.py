@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, final
 
 from sharewise.engine import (
     Callback,
@@ -18,24 +19,84 @@ from sharewise.engine import (
     Started,
     Stepped,
 )
+from sharewise.engine.aside import trained
 from sharewise.errors import ConfigurationError
 from sharewise.interruption import Interruption
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity
 
-__all__ = ["record_to", "stopping_together", "tensorboard"]
+__all__ = ["Silent", "Writer", "record_to", "tensorboard"]
 
 
-def record_to(
-    folder: RunFolder, identity: Identity, interruption: Interruption, checkpoint_every: int | None = None
-) -> Callback:
-    """Write the history and the checkpoints of a run, and stop where a signal asks for it.
+class Recorder(Protocol):
+    """Takes what a run has to keep."""
 
-    A checkpoint is written when the loop starts, after every epoch, and, where asked for, every few steps in between.
+    def begin(self, state: SearchState) -> None:
+        """Keep the first state of a run, unless it goes on from a later one."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keep a line of the history."""
+
+    def save(self, state: SearchState) -> None:
+        """Keep a state."""
+
+
+@final
+@dataclass(frozen=True)
+class Writer:
+    """Writes to the folder of a run.
 
     Args:
         folder: of the run.
         identity: stored with each checkpoint.
+    """
+
+    folder: RunFolder
+    identity: Identity
+
+    def begin(self, state: SearchState) -> None:
+        """See `Recorder.begin`."""
+        if state.numerics.ranks.any(not self.folder.checkpoint.exists()):
+            for record in (self.identity.start, *state.history):  # inherited weights have a line already
+                self.append(record)
+            self.save(state)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """See `Recorder.append`."""
+        self.folder.append_metrics(record)
+
+    def save(self, state: SearchState) -> None:
+        """See `Recorder.save`."""
+        state.require_finite()
+        self.folder.save(self.identity, state.state_dict())
+
+
+@final
+class Silent:
+    """Writes nothing, in the processes beside the one that does; where weights are divided it gives its part."""
+
+    def begin(self, state: SearchState) -> None:
+        """See `Recorder.begin`."""
+        if state.numerics.ranks.any(False):
+            self.save(state)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """See `Recorder.append`."""
+
+    def save(self, state: SearchState) -> None:
+        """See `Recorder.save`."""
+        if state.numerics.ranks.sharded:
+            state.require_finite()
+            trained(state)
+
+
+def record_to(recorder: Recorder, interruption: Interruption, checkpoint_every: int | None = None) -> Callback:
+    """Keep the history and the checkpoints of a run, and stop where a signal asks for it; the same in all processes.
+
+    A checkpoint is kept when the loop starts, after every epoch, and, where asked for, every few steps in between.
+
+    Args:
+        recorder: takes them.
         interruption: whether a signal has asked the run to stop.
         checkpoint_every: steps between checkpoints within an epoch, at least 1, or `None`.
 
@@ -48,10 +109,6 @@ def record_to(
     if checkpoint_every is not None and checkpoint_every < 1:
         raise ConfigurationError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
 
-    def save(state: SearchState) -> None:
-        state.require_finite()
-        folder.save(identity, state.state_dict())
-
     def within_epoch(state: SearchState) -> None:
         asked = _heard(state, interruption)
         due = checkpoint_every is not None and state.step % checkpoint_every == 0
@@ -60,59 +117,34 @@ def record_to(
         # The end of an epoch is saved once it is measured; a resume could not tell that it was not.
         if state.step % state.steps_per_epoch and state.step < state.total_steps:
             state.spend("search")
-            save(state)
+            recorder.save(state)
             if asked:
                 _stop(state, interruption)
 
     def listen(state: SearchState, event: Event) -> None:
         match event:
             case Started():
-                if not folder.checkpoint.exists():
-                    for record in (identity.start, *state.history):  # inherited weights have a line already
-                        folder.append_metrics(record)
-                    save(state)
+                recorder.begin(state)
                 interruption.patient = state.step < state.total_steps
             case Stepped():
                 within_epoch(state)
             case StageEntered(record):
-                folder.append_metrics(record)
+                recorder.append(record)
             case Reacted(record):
-                folder.append_metrics(record)
-                save(state)
+                recorder.append(record)
+                recorder.save(state)
                 interruption.patient = state.step < state.total_steps
             case EpochEnded(record):
-                folder.append_metrics(record)
-                save(state)
+                recorder.append(record)
+                recorder.save(state)
                 if _heard(state, interruption):
                     _stop(state, interruption)
                 interruption.patient = state.step < state.total_steps
             case SelectionEnded(selected) if selected.candidates:
                 best = selected.to_json()["candidates"][:100]
-                folder.append_metrics({"event": "selection", "candidates": best})
+                recorder.append({"event": "selection", "candidates": best})
             case _:
                 pass
-
-    return listen
-
-
-def stopping_together(interruption: Interruption) -> Callback:
-    """Stop where the process that writes stops, in the other processes of a run.
-
-    Args:
-        interruption: whether a signal has asked this process, or another one, to stop.
-
-    Returns:
-        The callback.
-    """
-
-    def listen(state: SearchState, event: Event) -> None:
-        interruption.patient = state.step < state.total_steps
-        if not isinstance(event, Stepped | EpochEnded):
-            return
-        asked = _heard(state, interruption)
-        between = bool(state.step % state.steps_per_epoch) and state.step < state.total_steps
-        if asked and (isinstance(event, EpochEnded) or between):
-            _stop(state, interruption)
 
     return listen
 

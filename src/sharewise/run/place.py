@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import torch
 
 from sharewise.engine import Extension, Numerics, numerics
 from sharewise.errors import ConfigurationError
+from sharewise.processes import device_here
 from sharewise.run.joining import joined, ranks_here
 
 __all__ = ["NOWHERE", "Keep", "Place", "Setting"]
@@ -33,6 +33,7 @@ class Place:
         threads: of the CPU; `None` to choose them by the size of a step (`sharewise.run.threads`).
         batch_norm: of several processes that share a run; see `Ranks`.
         accumulate: micro-batches in which every batch is computed; see `Numerics`.
+        shard: whether each of several processes keeps a part of the weights; see `Ranks`.
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -47,6 +48,7 @@ class Place:
     threads: int | None = None
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     accumulate: int = 1
+    shard: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
@@ -58,11 +60,23 @@ class Place:
         Raises:
             ConfigurationError: when the device is unknown or absent, or the precision unknown.
         """
-        ranks = ranks_here(self.batch_norm)
-        device = self.device
-        if not ranks.alone and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
-            device = f"cuda:{os.environ.get('LOCAL_RANK', ranks.rank)}"
+        ranks, device = ranks_here(self.batch_norm, self.shard), self.device
+        own = device_here()
+        if own is not None and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+            device = f"cuda:{own}"
         return replace(numerics(device, self.precision), ranks=ranks, accumulate=self.accumulate)
+
+    def require_others(self, keep: Keep) -> None:
+        """Refuse to begin a run of divided weights in one process; one that was begun so may go on in one.
+
+        Raises:
+            ConfigurationError: with the command that starts several.
+        """
+        if self.shard and not keep.resume and ranks_here().alone:
+            raise ConfigurationError(
+                "shard divides weights among several processes, and this is one: start them with torchrun "
+                "--nproc-per-node N -m sharewise …, or leave shard out"
+            )
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -95,14 +95,22 @@ def _begun(start: Mapping[str, Any], dataset: Dataset) -> str:
     )
 
 
-def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, reader: str) -> dict[str, float]:
+def evaluate_test(
+    network: nn.Module,
+    dataset: Dataset,
+    place: Numerics,
+    *,
+    reader: str,
+    run: Callable[[Any], torch.Tensor] | None = None,
+) -> dict[str, float]:
     """Open the test examples and score a network on them, in evaluation mode.
 
     Args:
-        network: plain, on the device of `place`.
+        network: on the device of `place`.
         dataset: whose seal is opened.
         place: device and precision.
         reader: who looks, for the record of openings.
+        run: how it is called with inputs, where that is not what a plain network expects.
 
     Returns:
         Loss, metrics and number of examples.
@@ -114,7 +122,7 @@ def evaluate_test(network: nn.Module, dataset: Dataset, place: Numerics, *, read
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         with place.autocast():
-            outputs: torch.Tensor = call(network, inputs)
+            outputs: torch.Tensor = call(network, inputs) if run is None else run(inputs)
         return outputs
 
     scores = evaluate(forward, (place.arrange(batch) for batch in batches), dataset.task)

@@ -25,6 +25,7 @@ from sharewise.engine import (
     stream,
     together,
 )
+from sharewise.errors import ConfigurationError
 from sharewise.given import mapping, optional, whole
 from sharewise.oracle.table import Table
 from sharewise.run.arguments import (
@@ -189,6 +190,11 @@ class Search:
         )
         if self.eigenvalue_every:
             require_curvature(state)
+            if place.ranks.sharded:
+                raise ConfigurationError(
+                    "eigenvalues differentiate twice, which sharded weights do not allow; leave --eigenvalue-every or "
+                    "shard out"
+                )
         return state
 
     def run(
@@ -198,11 +204,13 @@ class Search:
         configuration: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Search, or go on where the folder stands; `configuration` as for `search`."""
+        self.setting.place.require_others(keep)
         with self.setting.place.entered(), seeded_modules(self.setting.seed, "modules", self._device):
             with on_threads(1):
                 state, teacher = self.prepare(), self.teacher()
                 if teacher is not None:
                     state.teach(teacher)
+                state.shard()
             threads = threads_of(state, keep, self.setting.place.threads)
             record = Record(
                 described("search", configuration) or self._facts(), partial(result_of_search, self), threads

@@ -264,6 +264,11 @@ class Training:
     ) -> TrainingResult:
         """Train, or go on where the folder stands; `configuration` as for `train`."""
         place = self.setting.place
+        place.require_others(keep)
+        if self.inheritance is not None and place.numerics().ranks.sharded:
+            raise ConfigurationError(
+                "sharded weights begin from new ones: leave shard out, or start from scratch instead of inherited"
+            )
         with place.entered(), seeded_modules(self.setting.seed, "modules", place.numerics().device):
             with on_threads(1):
                 (state, plain), teacher = self.prepare(), self.teacher()
@@ -271,22 +276,31 @@ class Training:
                     state.teach(teacher)
                 if self.inheritance is not None and not keep.holds_checkpoint:
                     self._inherit(self.inheritance, state, plain)
+                state.shard()
             threads = threads_of(state, keep, place.threads)
             scores: dict[str, float] | None = None
+            sharded = state.numerics.ranks.sharded
 
             def finish(result: SearchResult) -> dict[str, Any]:
                 nonlocal scores
-                plain.eval()
+                state.supernet.eval()
                 if self.evaluate_on_test:
                     reader = f"final evaluation of {self.architecture}"
-                    scores = evaluate_test(plain, self.dataset, state.numerics, reader=reader)
-                return result_of_training(self, plain, result.state, scores)
+                    scores = evaluate_test(
+                        state.supernet,
+                        self.dataset,
+                        state.numerics,
+                        reader=reader,
+                        run=lambda inputs: state.supernet(inputs, {}),
+                    )
+                return result_of_training(self, self.network() if sharded else plain, result.state, scores)
 
             record = Record(described("train", configuration) or self._facts(state), finish, threads)
             result = execute(state, keep, record, callbacks)
             if scores is None and keep.folder is not None:  # it had ended before: the test examples stay closed
                 scores = RunFolder(keep.folder).read_result()["test"]
-        return TrainingResult(without_auxiliary(plain.eval()), self.architecture, scores, result.state)
+        network = plain.eval() if sharded else without_auxiliary(plain.eval())
+        return TrainingResult(network, self.architecture, scores, result.state)
 
     def _inherit(self, inheritance: Inheritance, state: SearchState, plain: nn.Module) -> None:
         """Give the network its first weights, and note what they are worth before the first step."""

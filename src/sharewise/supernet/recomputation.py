@@ -15,10 +15,13 @@ from sharewise.supernet.calibrate import norms
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.twice import expects_second
 
-__all__ = ["again", "recomputed"]
+__all__ = ["again", "kept", "recomputed", "surrounded"]
 
+Surroundings = Callable[[], Callable[[], AbstractContextManager[object]]]
+"""Asked at a moment of the first computation, gives the context of a second one from that moment on."""
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)
+_AROUND: ContextVar[Surroundings] = ContextVar("around", default=lambda: nullcontext)
 
 
 @contextmanager
@@ -31,12 +34,27 @@ def kept() -> Iterator[None]:
         _KEPT.reset(token)
 
 
+@contextmanager
+def surrounded(surroundings: Surroundings) -> Iterator[None]:
+    """A block in which operations depend on what surrounds them, and would not be the same in a backward pass.
+
+    Args:
+        surroundings: of the block.
+    """
+    token = _AROUND.set(surroundings)
+    try:
+        yield
+    finally:
+        _AROUND.reset(token)
+
+
 def recomputed(cell: nn.Module, *inputs: Tensor, gates: Gates) -> Tensor:
     """What a cell computes; of what its backward pass needs, its inputs alone are kept until then.
 
     The second computation is that of the first time: with the same random numbers, the same statistics of norms, and
     without moving running statistics again. Gradients are equal in every bit. Where a gradient is differentiated again,
-    or cells run at other weights or on some rows of a batch, everything is kept after all.
+    or cells run at other weights, everything is kept after all. Where several processes share a batch, the second
+    computation is one on the same rows, with the messages of the first.
 
     Args:
         cell: called as `cell(*inputs, gates)`.
@@ -72,11 +90,12 @@ def again(
     """
     if not torch.is_grad_enabled() or expects_second() or _KEPT.get():
         return run(*args, **kwargs)
-    tracking = [layer.track_running_stats for layer in norms(module)]
+    tracking, surrounding = [layer.track_running_stats for layer in norms(module)], _AROUND.get()()
 
     @contextmanager
     def second() -> Iterator[None]:
         with ExitStack() as entered:
+            entered.enter_context(surrounding())
             entered.enter_context(around())
             entered.enter_context(_as_before(module, tracking))
             yield

@@ -106,6 +106,13 @@ class Supernet(nn.Module, ABC):
         ordered = {choice.name for choice in self.space.choices if choice.ordered}
         return {d.name: "width" for d in self.relaxation.decisions if d.name in ordered}
 
+    def gathers(self, blocks: Sequence[nn.Module]) -> None:
+        """Know that weights are divided among processes: those of a block are in place within its own forward alone.
+
+        Args:
+            blocks: modules in it, each of which is called.
+        """
+
     def multiply_accumulates(self, gates: Gates) -> int | None:
         """Of one forward pass of one example, where the network knows a closed form; `None` to have it traced.
 

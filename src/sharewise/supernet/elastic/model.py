@@ -17,7 +17,7 @@ from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place, outermost
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.settling import dtype_of, settled
-from sharewise.supernet.elastic.sliced_execution import Execution, bind_places, bind_rows
+from sharewise.supernet.elastic.sliced_execution import Execution, bind_places, bind_rows, paths_of
 from sharewise.supernet.elastic.trace import trace
 from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.structures import Inputs
@@ -67,6 +67,7 @@ class ElasticModel(Supernet, Shared):
         self.model, self.example = model, example
         self.space, self.relaxation = space, space.relaxation
         self._execution = execution
+        self._apart: frozenset[tuple[str, ...]] = frozenset()
         self.training = model.training
 
     def forward(self, inputs: Any, gates: Gates) -> Any:
@@ -74,7 +75,11 @@ class ElasticModel(Supernet, Shared):
 
         Slices up to the largest active options, superposed where weights differ from one.
         """
-        return self._execution.run(self.model, inputs, gates)
+        return self._execution.run(self.model, inputs, gates, self._apart)
+
+    def gathers(self, blocks: Sequence[nn.Module]) -> None:
+        """See `Supernet.gathers`: slices are taken within blocks."""
+        self._apart = paths_of(self.model, blocks)
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The model with smaller layers, of the user's own classes; its weights are the inherited ones."""

@@ -15,7 +15,7 @@ from sharewise.supernet.elastic.extraction import extracted, with_transforms
 from sharewise.supernet.elastic.model import examined, traced
 from sharewise.supernet.elastic.own import ElasticOptions
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
-from sharewise.supernet.elastic.sliced_execution import Execution
+from sharewise.supernet.elastic.sliced_execution import Execution, paths_of
 from sharewise.supernet.gate import Gates, discrete
 from sharewise.supernet.supernet import Networks, Shared, Supernet
 
@@ -169,6 +169,7 @@ class ElasticSupernet(Supernet, Shared):
         super().__init__()
         self.space, self.relaxation = space, space.relaxation
         self._execution, self._build = execution, plain
+        self._apart: frozenset[tuple[str, ...]] = frozenset()
         # One set of weights with two owners: the network executes them, the supernet lends them to everyone else. As an
         # attribute of a module the network would be a part of it, and so would its name be of theirs.
         self.__dict__["_network"] = network
@@ -178,7 +179,11 @@ class ElasticSupernet(Supernet, Shared):
     def forward(self, inputs: Any, gates: Gates) -> Any:
         """Outputs under `gates`; see `ElasticModel`."""
         self._network.training = self.training
-        return self._execution.run(self._network, inputs, gates)
+        return self._execution.run(self._network, inputs, gates, self._apart)
+
+    def gathers(self, blocks: Sequence[nn.Module]) -> None:
+        """See `Supernet.gathers`: slices are taken within blocks."""
+        self._apart = paths_of(self._network, blocks)
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options; what is frozen here is frozen there."""

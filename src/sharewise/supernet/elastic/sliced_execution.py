@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, final
 
@@ -39,7 +40,7 @@ from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
 from sharewise.supernet.structures import Inputs, call
 
-__all__ = ["Execution", "bind_places", "bind_rows"]
+__all__ = ["Execution", "bind_places", "bind_rows", "paths_of"]
 
 T = TypeVar("T")
 
@@ -93,13 +94,16 @@ class Execution:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layers": {}, "_wheres": {}, "_tables": {}}
 
-    def run(self, model: nn.Module, inputs: Inputs, gates: Gates) -> Any:
+    def run(
+        self, model: nn.Module, inputs: Inputs, gates: Gates, apart: Collection[tuple[str, ...]] = frozenset()
+    ) -> Any:
         """Outputs under gates: slices up to the largest active options, superposed where weights differ from one.
 
         Args:
             model: a copy of the model that was analysed.
             inputs: as the model takes them: a tensor, a tuple of positional arguments or a mapping of those by keyword.
             gates: of every decision.
+            apart: paths of modules whose weights are whole within their own forward alone: slices are taken there.
         """
         device = next(model.parameters()).device
         base = base_of(self.analysis, gates)
@@ -107,20 +111,26 @@ class Execution:
         copied: list[Copied] = []
         with bound() as bindings:
             bind_places(bindings, model, self.analysis.places, gates)
+            later: dict[tuple[str, ...], list[SlicedLayer]] = {path: [] for path in apart}
             for layer in self.layers(base, device):
-                copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+                within = _within(layer.path, apart)
+                if within is None:
+                    copied += _bind_layer(bindings, _module(model, layer.path), layer, scales)
+                else:
+                    later[within].append(layer)
+            for block, layers in later.items():
+                _bind_apart(bindings, model, block, _Apart(self.analysis.places, layers, scales, gates))
             for path, roots in self.analysis.heads.items():
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
-            bind_parameters(bindings, model, self.analysis.places, gates)
+            rest = [place for place in self.analysis.places if _within(place.path.split("."), apart) is None]
+            bind_parameters(bindings, model, rest, gates)
             with self._weighing(bindings, model, scales):
                 for path in self.recompute:
                     _bind_again(bindings, model.get_submodule(path))
                 bind_rows(bindings, model, self.analysis.places, gates)
                 follow_again(model, bindings)
                 outputs = call(model, inputs)
-            with torch.no_grad():
-                for whole, positions, part in copied:
-                    whole.index_copy_(0, positions, part)
+            _copy_back(copied)
         return outputs
 
     @contextmanager
@@ -218,6 +228,17 @@ class _Scales:
         decisions = (name for index in analysis.reach[root] for name in analysis.tables[index].decisions)
         return self.survival(root) if any(len(self.gates[name].active) > 1 for name in decisions) else None
 
+    def know(self, layers: Iterable[SlicedLayer]) -> None:
+        """Compute all that some layers will ask for."""
+        for layer in layers:
+            for portion in layer.portions:
+                for _, root in portion.scaled:
+                    self.survival(root)
+                if portion.kernel is not None:
+                    self._superposition(portion.kernel.table)
+            if layer.norm is not None:
+                self.mixed_survival(layer.norm)
+
     def superposed(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
         """A slice times the scales of its axes, its kernels mixed.
 
@@ -256,6 +277,51 @@ def _bind_again(bindings: Bindings, module: nn.Module) -> None:
             yield
 
     bindings.set(module, "forward", partial(again, module, module.forward, around=around))
+
+
+@final
+@dataclass(frozen=True)
+class _Apart:
+    """What is bound within one module alone, anew in each of its calls."""
+
+    places: Sequence[Place]
+    layers: Sequence[SlicedLayer]
+    scales: _Scales
+    gates: Gates
+
+
+def _bind_apart(bindings: Bindings, model: nn.Module, path: tuple[str, ...], apart: _Apart) -> None:
+    """Let a module take the slices of its weights whenever it is called."""
+    module = _module(model, path)
+    places = [place for place in apart.places if _within(place.path.split("."), (path,)) is not None]
+    if not apart.layers and not places:
+        return
+    forward = module.forward
+    apart.scales.know(apart.layers)  # now, or a second computation of the module would lack what the first one made
+
+    def sliced(*args: Any, **kwargs: Any) -> Any:
+        with bound() as own:
+            own.set(module, "forward", forward)
+            copied: list[Copied] = []
+            for layer in apart.layers:
+                copied += _bind_layer(own, _module(model, layer.path), layer, apart.scales)
+            bind_parameters(own, model, places, apart.gates)
+            outputs = module.forward(*args, **kwargs)
+            _copy_back(copied)
+        return outputs
+
+    bindings.set(module, "forward", sliced)
+
+
+def _copy_back(copied: Sequence[Copied]) -> None:
+    with torch.no_grad():
+        for whole, positions, part in copied:
+            whole.index_copy_(0, positions, part)
+
+
+def _within(path: Sequence[str], blocks: Collection[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Which of some modules, of which none is within another, one belongs to."""
+    return next((tuple(path[:n]) for n in range(len(path) + 1) if tuple(path[:n]) in blocks), None) if blocks else None
 
 
 def _remember(known: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
@@ -329,6 +395,12 @@ def _module(model: nn.Module, path: Sequence[str]) -> nn.Module:
         assert child is not None
         model = child
     return model
+
+
+def paths_of(model: nn.Module, modules: Sequence[nn.Module]) -> frozenset[tuple[str, ...]]:
+    """Where some modules of a model are."""
+    wanted = {id(module) for module in modules}
+    return frozenset(tuple(path.split(".")) for path, module in model.named_modules() if id(module) in wanted)
 
 
 def bind_places(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
