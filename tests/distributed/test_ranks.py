@@ -142,6 +142,24 @@ def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], 
             assert mine == pytest.approx(theirs, rel=1e-9), where
 
 
+@pytest.mark.slow
+def test_statistics_per_rank_are_those_of_one_process_that_normalises_the_halves_apart(tmp_path: Path) -> None:
+    tasks = [("nasbench201", "darts", 20), ("nasbench201", "gaea-erm+teacher", 2), ("darts+shard", "gdas", 2)]
+    words = torchrun(str(HERE / "steps.py"), str(tmp_path), json.dumps(tasks), "per-rank")
+    said, _ = (process := launch(words)).communicate()
+    assert process.returncode == 0, said[-3000:]
+    for number, (space, method, count) in enumerate(tasks):
+        name, plus, taught = method.partition("+")  # two micro-batches are the rows of two processes
+        one = steps.found(steps.state_of(space, f"{name}/2{plus}{taught}", Place("cpu", "float64", 1)), count)
+        two = torch.load(tmp_path / f"{number}-0.pt", weights_only=True)
+        assert away(one["gradients"], two["gradients"]) < 1e-12, method
+        for part in ("supernet", "distribution"):  # running statistics are a mean there, and move twice here
+            weights = [{k: v for k, v in f[part].items() if "running" not in k and "num_" not in k} for f in (one, two)]
+            assert not one[part] or away(*weights) < 1e-9, method
+        for mine, theirs in zip(one["losses"], two["losses"], strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-9), method
+
+
 CHOOSING = [("toy-tied-width", "spos", 0)]
 MORE = [("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
 
