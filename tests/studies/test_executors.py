@@ -84,9 +84,9 @@ def test_no_task_is_lost_or_done_twice_where_workers_are_killed(
     executor: str, deaths: int, serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, rng, over, plan = tmp_path / "out", random.Random(0), threading.Event(), PLAN
-    if deaths > 3:  # one of twenty tasks may well lose five workers, and would be given up
+    if deaths > 3:  # one of ten tasks may well lose five workers, and would be given up
         monkeypatch.setattr(workers, "_TRIES", deaths)
-        plan, serial = {**PLAN, "seeds": list(range(10)), "budget": {"steps": 60}}, tmp_path / "serial"
+        plan, serial = {**PLAN, "seeds": list(range(5)), "budget": {"steps": 60}}, tmp_path / "serial"
         sw.study(plan, out=serial)
     # Moments are parts of what is to be done, so that they mean the same on a busy machine.
     moments, kills = [written(serial) * part for part in sorted(rng.uniform(0.02, 0.9) for _ in range(deaths))], []
