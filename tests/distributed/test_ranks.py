@@ -315,9 +315,11 @@ def test_a_process_of_torchrun_keeps_to_its_device_also_by_itself(monkeypatch: p
     monkeypatch.setenv("LOCAL_RANK", "first")
     with pytest.raises(ConfigurationError, match="LOCAL_RANK='first'"):
         Place("cpu").numerics()
-    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.delenv("LOCAL_RANK")  # as others start processes
     Place("cuda").numerics()
-    assert asked[-1] == "cuda"
+    with by_itself():
+        Place("cuda").numerics()
+    assert asked[-2:] == ["cuda:3", "cuda"]
 
 
 def test_blocks_are_put_together_by_themselves() -> None:
