@@ -18,12 +18,15 @@ with warnings.catch_warnings():
 
 
 class Logits(nn.Module):
+    """The one output that is scored; hidden states beside it would keep their sizes."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.arguments = ("input_ids", "decoder_input_ids") if hasattr(model, "decoder") else ("input_ids",)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x).logits
+        return self.model(**dict.fromkeys(self.arguments, x)).logits
 
 
 def gpt2() -> tuple[nn.Module, dict[str, Any], Tensor]:
@@ -63,7 +66,18 @@ def llama() -> tuple[nn.Module, dict[str, Any], Tensor]:
     return transformers.LlamaForCausalLM(configuration), choices, torch.randint(0, 50, (3, 12))
 
 
-@pytest.mark.parametrize("build", [gpt2, bert, llama], ids=lambda function: function.__name__)
+def t5() -> tuple[nn.Module, dict[str, Any], Tensor]:
+    """`shared` is executed as `encoder.embed_tokens` and `decoder.embed_tokens`, and read as the head."""
+    configuration = transformers.T5Config(
+        vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, use_cache=False, decoder_start_token_id=0
+    )
+    wi = "model.{}.block.*.layer.*.DenseReluDense.wi"
+    choices = {wi.format(stack): sw.width([32, 64]) for stack in ("encoder", "decoder")}
+    model = transformers.T5ForConditionalGeneration(configuration)
+    return model, {"model.shared": sw.width([16, 32]), **choices}, torch.randint(0, 50, (3, 12))
+
+
+@pytest.mark.parametrize("build", [gpt2, bert, llama, t5], ids=lambda function: function.__name__)
 def test_models_of_transformers(build: Any) -> None:
     torch.manual_seed(0)
     with warnings.catch_warnings():

@@ -294,3 +294,59 @@ def test_the_width_of_a_tied_module_that_does_not_run_itself() -> None:
     small = extract(supernet, supernet.smallest)
     assert small.shared.weight is small.embed.weight
     assert small.embed.embedding_dim == 4
+
+
+@pytest.mark.parametrize("name", ["shared", "reader.embed", "*.embed"])
+@pytest.mark.parametrize("first", ["shared", "reader"])
+def test_a_module_that_is_registered_twice_is_chosen_by_either_name(name: str, first: str) -> None:
+    class Reader(nn.Module):
+        def __init__(self, embed: nn.Module) -> None:
+            super().__init__()
+            self.embed, self.mix = embed, nn.Linear(8, 8)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.embed(tokens) + self.mix(self.embed(tokens)).relu()
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            embed = nn.Embedding(11, 8)
+            parts = {"shared": embed, "reader": Reader(embed)}
+            for part in (first, *(parts.keys() - {first})):
+                self.add_module(part, parts[part])
+            self.leave = nn.Linear(8, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.leave(self.reader(tokens).mean(1))
+
+    torch.manual_seed(0)
+    choices = {name: sw.width([4, 8], name="width")}
+    supernet = sw.elastic(Twice(), choices, example=TOKENS)
+    check_model(supernet, samples=2)
+    small = extract(supernet, supernet.smallest)
+    assert small.shared is small.reader.embed
+    assert small.shared.weight.shape == (11, 4)
+
+
+def test_an_output_that_nothing_reads_may_be_left_out() -> None:
+    class Telling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.leave = nn.Embedding(11, 8), nn.Linear(8, 3)
+
+        def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+            hidden = self.embed(tokens)
+            return {"hidden": hidden, "scores": self.leave(hidden.mean(1))}
+
+    class Quiet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Telling()
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.model(tokens)["scores"]
+
+    torch.manual_seed(0)
+    with pytest.raises(ConfigurationError, match=r"output \['hidden'\] of the model, which returns several; where"):
+        sw.elastic(Telling(), {"embed": sw.width([4, 8])}, example=TOKENS)
+    check_model(sw.elastic(Quiet(), {"model.embed": sw.width([4, 8])}, example=TOKENS), samples=2)

@@ -212,12 +212,14 @@ def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
 
 
 def _matched(model: nn.Module, pattern: str) -> list[str]:
-    paths = [path for path, _ in model.named_modules() if path]
+    """The modules that a pattern names, by the first of their names; a module that is registered twice has two."""
+    first = {id(module): path for path, module in model.named_modules()}
+    paths = {path: first[id(module)] for path, module in model.named_modules(remove_duplicate=False) if path}
     expression = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
-    matched = [path for path in paths if expression.fullmatch(path)]
+    matched = [path for name, path in paths.items() if expression.fullmatch(name)]
     if not matched:
         raise unknown_name("module pattern", pattern, [p for p in paths if p.count(".") <= pattern.count(".")])
-    return matched
+    return list(dict.fromkeys(matched))
 
 
 def _of_modules(model: nn.Module) -> Iterator[Place]:

@@ -179,10 +179,12 @@ def _output(r: Recorder, node: Node, buffers: int, names: list[str]) -> None:
     results = list(listed)[buffers:]
     if not results:
         raise ConfigurationError(f"{type(r.model).__name__} must return a tensor, or several in a structure")
+    hint = ", which returns several; where nothing reads this one, let a module around the model leave it out"
     for name, result in zip(names, results, strict=True):
         if isinstance(result, Node) and (values := values_of(result)):
             r.record.outputs[name] = tuple(values[0].shape)
-            r.fix(r.dims(result), f"it is the output{f' {name}' if name else ''} of the model")
+            words = f"it is the output{f' {name}' if name else ''} of the model"
+            r.fix(r.dims(result), words + (hint if len(names) > 1 else ""))
 
 
 def _attentions(r: Recorder) -> None:
