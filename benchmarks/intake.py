@@ -1,10 +1,10 @@
-"""What `elastic` takes of thirty-two real model definitions, beside torch-pruning and NVIDIA's model optimizer, in one run.
+"""What `elastic` takes of thirty-two model definitions, beside torch-pruning and NVIDIA's model optimizer, in one run.
 
 Ours: the whole request (half of the named widths, fewer heads, fewer blocks) is accepted, and `check_model` holds: the
 largest architecture is the original, extracted networks equal their slices to the bit. And a space is proposed for the
 model alone. Theirs: half of all widths; the smaller model runs, returns tensors of the same shapes and has fewer
-parameters. torch-pruning alone says nothing of whether it computes what it should; the model optimizer's largest network
-is held against the original, and its exported one against the sampled one.
+parameters. For torch-pruning nothing says whether it computes what it should; the model optimizer's largest network is
+held against the original, and its exported one against the sampled one.
 
 Everyone builds every model anew in a forked process of its own, so that nobody's changes to torch meet another's. An
 interpreter that has torchvision, timm, transformers, torch-pruning and `nvidia-modelopt` (with `requests` and

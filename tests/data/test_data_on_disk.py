@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from PIL import Image
 import sharewise
 from sharewise.data import (
     Dataset,
+    Examples,
+    OnDisk,
     arrays,
     arrays_on_disk,
     bilevel,
@@ -25,7 +30,8 @@ from sharewise.data import (
     load,
 )
 from sharewise.data.array_bytes import NpyRows
-from sharewise.data.on_disk import in_memory
+from sharewise.data.on_disk import Ahead, in_memory
+from sharewise.data.stream import Stream
 from sharewise.errors import ConfigurationError, DataError
 from sharewise.testing import check_dataset
 
@@ -115,6 +121,96 @@ def test_a_resume_of_a_stream_on_disk_gives_the_same_batches(tmp_path: Path) -> 
     again = dealt.stream("weights", 4, order=torch.Generator().manual_seed(9))
     again.load_state_dict(state)
     assert all(torch.equal(next(again).inputs, inputs) for inputs in expected)
+
+
+class Watched:
+    """Rows that are their own numbers, with a word for every read; row 9 cannot be read."""
+
+    count, shape = 12, (1, 1, 1)
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[str, list[int]]] = []
+        self.together, self.most = 0, 0
+
+    def read(self, rows: torch.Tensor) -> torch.Tensor:
+        self.together += 1
+        self.most = max(self.most, self.together)
+        time.sleep(0.002)
+        self.together -= 1
+        self.reads.append((threading.current_thread().name, rows.tolist()))
+        if 9 in rows:
+            raise DataError("row 9 is gone")
+        return rows.to(torch.uint8).reshape(-1, 1, 1, 1)
+
+
+def watched(rows: Watched, count: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows of some batches as they came, and as they were read ahead."""
+    examples = Examples(OnDisk(rows), torch.arange(12))
+    stream = Stream(examples.subset(torch.tensor([0, 1, 2, 3, 4, 5, 6])), 3, order=torch.Generator().manual_seed(0))
+    came = [next(stream).inputs.flatten().int().tolist() for _ in range(count)]
+    return came, [rows for thread, rows in rows.reads if thread.startswith("sharewise-reading-ahead")]
+
+
+def test_the_next_batch_is_read_ahead_also_that_of_the_next_pass() -> None:
+    rows = Watched()
+    came, ahead = watched(rows, 7)  # three passes of two batches, and one more
+    assert len(ahead) >= 6
+    assert ahead[:6] == came[1:]
+    assert rows.reads[0] == ("MainThread", came[0])
+    assert sum(thread == "MainThread" for thread, _ in rows.reads) == 1
+
+
+def test_streams_of_one_source_never_read_it_at_the_same_time() -> None:
+    rows = Watched()
+    examples = Examples(OnDisk(rows), torch.arange(12)).subset(torch.arange(8))
+    streams = [Stream(examples, 2, order=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    for _ in range(6):
+        for stream in streams:
+            next(stream)
+    assert rows.most == 1
+
+
+def test_what_cannot_be_read_ahead_is_an_error_when_it_is_asked_for() -> None:
+    ahead = Ahead(OnDisk(Watched()))
+    assert ahead.take(torch.tensor([1]), then=torch.tensor([9])).item() == 1
+    assert ahead.take(torch.tensor([2]), then=torch.tensor([9])).item() == 2  # another than was expected
+    with pytest.raises(DataError, match="row 9 is gone"):
+        ahead.take(torch.tensor([9]), then=None)
+    assert ahead.take(torch.tensor([3]), then=None).item() == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_reads_on_without_the_threads_that_it_has_not() -> None:
+    ahead = Ahead(OnDisk(Watched()))
+    ahead.take(torch.tensor([1]), then=torch.tensor([2]))
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: os._exit(int(ahead.take(torch.tensor([2]), then=torch.tensor([3])).item()) + 40)
+    )
+    process.start()
+    process.join(20)
+    assert process.exitcode == 42
+
+
+def test_what_was_changed_on_the_way_is_told(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "mine", 3)
+    for name in ("a", "b"):
+        deep = GENERATOR.integers(0, 1 << 16, (8, 8), np.uint16)
+        Image.fromarray(deep).save(root / "train" / name / "deep.png")
+    assert image_folder(root, size=6).provenance["changed"] == "2 images scaled from 16 bits a channel"
+    stored = folder_on_disk(root, size=6)
+    assert stored.provenance["changed"] == "2 images scaled from 16 bits a channel, of 8 looked at"
+    assert_alike(stored, image_folder(root, size=6))
+
+
+def test_the_decoder_is_quiet_in_every_thread(tmp_path: Path) -> None:
+    """A picture with a palette that is partly transparent makes Pillow warn; it is opaque where it is used."""
+    root = pictures(tmp_path / "mine", 3)
+    image = Image.fromarray(np.zeros((8, 8), np.uint8), "L").convert("P")
+    image.save(root / "train" / "a" / "palette.png", transparency=bytes([255, 0]))
+    dealt = folder_on_disk(root, size=6, workers=3).assign(bilevel(), generator=torch.Generator())
+    stream = dealt.stream("weights", 2, order=torch.Generator().manual_seed(1))
+    for _ in range(8):
+        next(stream)
 
 
 def test_data_on_disk_keep_the_laws_of_data_sets(tmp_path: Path) -> None:

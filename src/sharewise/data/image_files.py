@@ -24,7 +24,7 @@ from sharewise.data.augmentation import Augmentation, RandomCrop
 from sharewise.data.dataset import Dataset, Examples, Sealed, channel_statistics, provenance
 from sharewise.data.listing import class_folders, in_words, may_be_data, pictures
 from sharewise.data.on_disk import OnDisk
-from sharewise.data.picture import MOST, SUFFIXES, decoded_picture, quiet_decoder, read_picture, require_picture
+from sharewise.data.picture import MOST, SUFFIXES, decoded_picture, quiet_decoders, read_picture, require_picture
 from sharewise.data.reading import Budget, Written, check_memory, read_text, read_whole, require_unchanged, written_at
 from sharewise.data.sources import locate
 from sharewise.data.task import classification
@@ -103,12 +103,14 @@ def folder_on_disk(root: str | os.PathLike[str] | None = None, size: int | None 
     """Read images as `image_folder` does, each time that a batch asks for them, so that they need no memory.
 
     All files are read once for their checksum, and up to 4,096 training images, evenly spaced, for the statistics of
-    normalisation. The order is that of `image_folder`.
+    normalisation and for what `provenance` says of changes on the way. The order is that of `image_folder`. While the
+    images of a batch are computed with, those of the next one are decoded.
 
     Args:
         root: the folder; `None` for `$SHAREWISE_DATA/folder-on-disk`.
         size: height and width in pixels to which every image is brought.
-        workers: threads that decode the images of a batch, at least 1; what they read does not depend on it.
+        workers: threads that decode the images of a batch, at least 1; what they read does not depend on it. Warnings
+            of the decoder about metadata are silent from then on.
 
     Returns:
         The data set.
@@ -136,8 +138,10 @@ def folder_on_disk(root: str | os.PathLike[str] | None = None, size: int | None 
         raise ConfigurationError(f"size and workers must be at least 1, got size={size} and workers={workers}")
     folder, names, tested = _opened(locate("folder-on-disk", root).resolve(), size)
     digest = hashlib.sha256()
-    train, test = (folder.unread(split, names, workers, digest) for split in ("train", tested))
-    some = train.inputs[torch.arange(min(len(train), _LOOKED_AT)) * len(train) // min(len(train), _LOOKED_AT)]
+    rows = [folder.unread(split, names, workers, digest) for split in ("train", tested)]
+    train, test = (Examples(OnDisk(images), labels) for images, labels in rows)
+    looked_at = torch.arange(min(len(train), _LOOKED_AT)) * len(train) // min(len(train), _LOOKED_AT)
+    some = OnDisk(_Noting(rows[0][0], folder.changes), looked_at)
     mean, std = channel_statistics(some)
     notes = {
         "source": f"the user's folder {folder.root.name!r}",
@@ -145,7 +149,10 @@ def folder_on_disk(root: str | os.PathLike[str] | None = None, size: int | None 
         "checksum": f"sha256:{digest.hexdigest()}",
         "statistics": f"of {len(some):,} of {len(train):,} training images",
     }
-    dataset = _image_dataset(folder.root.name, tuple(names), train, test, folder.notes(), notes)
+    told = folder.notes()
+    if "changed" in told:
+        told["changed"] += f", of {len(some):,} looked at"
+    dataset = _image_dataset(folder.root.name, tuple(names), train, test, told, notes)
     return replace(dataset, mean=mean, std=std)
 
 
@@ -214,8 +221,8 @@ class _Folder:
         inputs = np.stack([images[place].transpose(2, 0, 1) for place in order])
         return Examples(torch.from_numpy(inputs), torch.tensor([listed[place][1] for place in order]))
 
-    def unread(self, split: str, names: list[str], workers: int, digest: hashlib._Hash) -> Examples:
-        """The images of a split, which are looked at once for a digest and read when they are asked for."""
+    def unread(self, split: str, names: list[str], workers: int, digest: hashlib._Hash) -> tuple[_FolderRows, Tensor]:
+        """The images of a split, which are looked at once for a digest and read when they are asked for; labels."""
         assert self.size is not None
         listed = self.listed(split, names)
         files = []
@@ -226,7 +233,7 @@ class _Folder:
             name = os.fsencode(path.relative_to(self.root).as_posix())
             digest.update(name + f"\0{label}\0{len(content)}\0".encode() + content)
         paths, written, labels = zip(*(files[place] for place in _shuffled(len(files))), strict=True)
-        return Examples(OnDisk(_FolderRows(paths, written, self.size, workers)), torch.tensor(labels))
+        return _FolderRows(paths, written, self.size, workers), torch.tensor(labels)
 
     def _read(self, paths: list[Path], folder: Path) -> list[npt.NDArray[np.uint8]]:
         images: list[npt.NDArray[np.uint8]] = []
@@ -294,17 +301,52 @@ class _FolderRows:
 
     def read(self, rows: Tensor) -> Tensor:
         """See `Rows.read`."""
+        return self.noted(rows)[0]
+
+    def noted(self, rows: Tensor) -> tuple[Tensor, Counter[str]]:
+        """What `read` gives, and how many images were changed on the way, in words."""
         found = np.empty((len(rows), *self.shape), np.uint8)
 
-        def put(place: int, row: int) -> None:
+        def put(place: int, row: int) -> tuple[str, ...]:
             require_unchanged(self.paths[row], self.written[row])
-            image, _ = decoded_picture(self.paths[row], Budget("an image"), self.size)
+            image, changes = decoded_picture(self.paths[row], Budget("an image"), self.size)
             found[place] = image.transpose(2, 0, 1)
+            return changes
 
-        with quiet_decoder(), ThreadPoolExecutor(min(self.workers, max(1, len(rows)))) as pool:
-            for _ in pool.map(put, range(len(rows)), rows.tolist()):
-                pass
-        return torch.from_numpy(found)
+        quiet_decoders()
+        with ThreadPoolExecutor(min(self.workers, max(1, len(rows)))) as pool:
+            changes = Counter(change for each in pool.map(put, range(len(rows)), rows.tolist()) for change in each)
+        return torch.from_numpy(found), changes
+
+
+@final
+@dataclass(frozen=True)
+class _Noting:
+    """Images in files that are looked at for the first time.
+
+    Args:
+        images: in files.
+        changes: counts what was changed on the way.
+    """
+
+    images: _FolderRows
+    changes: Counter[str]
+
+    @property
+    def count(self) -> int:
+        """See `Rows.count`."""
+        return self.images.count
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Rows.shape`."""
+        return self.images.shape
+
+    def read(self, rows: Tensor) -> Tensor:
+        """See `Rows.read`."""
+        read, changes = self.images.noted(rows)
+        self.changes.update(changes)
+        return read
 
 
 def sheets(root: str | os.PathLike[str] | None = None, tile: int | None = None) -> Dataset:

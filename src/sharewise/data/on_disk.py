@@ -1,12 +1,16 @@
 """Inputs that stay on disk: rows are read when a batch asks for them, so that data may be larger than memory.
 
 Which rows make a batch is decided by the same generators as for data in memory, and only then are they read. So the
-order, and a resume, are those of the same data in memory.
+order, and a resume, are those of the same data in memory. The batch after the one that was asked for is read ahead, by
+a thread beside the computation.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, final
 
 import torch
@@ -15,10 +19,22 @@ from torch import Tensor
 from sharewise.data.columns import Inputs
 from sharewise.data.resizing import bilinear
 
-__all__ = ["OnDisk", "Rows", "in_memory", "pieces"]
+__all__ = ["Ahead", "OnDisk", "Rows", "in_memory", "pieces"]
 
 _AT_ONCE = 1 << 20
 """Numbers that are looked at together where all are."""
+
+_reading = threading.RLock()
+"""Held while rows are read, since those of a stranger may share a file and its position."""
+
+
+def _let_go() -> None:
+    """Let a forked process read, whatever the threads that it does not have were doing."""
+    global _reading
+    _reading = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class Rows(Protocol):
@@ -33,7 +49,7 @@ class Rows(Protocol):
         """Of one: channels, height and width."""
 
     def read(self, rows: Tensor) -> Tensor:
-        """Read some.
+        """Read some: in any thread, but never in two at a time.
 
         Args:
             rows: their numbers, shape `(m,)`.
@@ -120,8 +136,59 @@ class OnDisk:
             place: device on which they are wanted.
             non_blocking: as of a tensor.
         """
-        read = self._source.read(self._rows)
+        with _reading:
+            read = self._source.read(self._rows)
         return (read if self._size is None else bilinear(read, self._size)).to(place, non_blocking=non_blocking)
+
+
+@final
+class Ahead:
+    """Reads the images that will be asked for next while those of now are computed with.
+
+    What is read is a function of the rows alone, so that nothing but time depends on it; what cannot be read is an
+    error when it is asked for, and no sooner.
+
+    Args:
+        images: of which rows are asked for.
+
+    Example:
+        >>> class Counting:
+        ...     count, shape = 5, (1, 1, 1)
+        ...     def read(self, rows):
+        ...         return rows.to(torch.uint8).reshape(-1, 1, 1, 1)
+        >>> ahead = Ahead(OnDisk(Counting()))
+        >>> ahead.take(torch.tensor([3, 1]), then=torch.tensor([4])).flatten()
+        tensor([3, 1], dtype=torch.uint8)
+        >>> ahead.take(torch.tensor([4]), then=None).flatten()
+        tensor([4], dtype=torch.uint8)
+    """
+
+    def __init__(self, images: OnDisk) -> None:
+        self._images = images
+        self._reader: ThreadPoolExecutor | None = None
+        self._expected: tuple[Tensor, Future[Tensor]] | None = None
+        self._process = os.getpid()
+
+    def take(self, rows: Tensor, *, then: Tensor | None) -> Tensor:
+        """Images as a tensor on the host.
+
+        Args:
+            rows: which, shape `(m,)`.
+            then: which are likely to be asked for next, `None` for none.
+        """
+        if self._process != os.getpid():  # a fork, into which no thread has come
+            self._reader, self._expected, self._process = None, None, os.getpid()
+        expected, self._expected = self._expected, None
+        known = expected is not None and torch.equal(expected[0], rows)
+        found = expected[1].result() if expected is not None and known else self._read(rows)
+        if then is not None:
+            if self._reader is None:
+                self._reader = ThreadPoolExecutor(1, thread_name_prefix="sharewise-reading-ahead")
+            self._expected = then, self._reader.submit(self._read, then)
+        return found
+
+    def _read(self, rows: Tensor) -> Tensor:
+        return self._images[rows].to("cpu")
 
 
 def in_memory(inputs: Inputs) -> Inputs:

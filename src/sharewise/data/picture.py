@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from sharewise.data.reading import Budget, opened
 from sharewise.errors import DataError
 
-__all__ = ["MOST", "SUFFIXES", "decoded_picture", "quiet_decoder", "read_picture", "require_picture"]
+__all__ = ["MOST", "SUFFIXES", "decoded_picture", "quiet_decoders", "read_picture", "require_picture"]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else damaged pictures print lines beside the one error
 
@@ -72,16 +72,21 @@ def read_picture(path: Path, budget: Budget, size: int | None = None) -> tuple[n
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Without the decoder's warnings about metadata; filters belong to all threads, so one thread sets them."""
+    """Without the decoder's warnings about metadata, in one thread; filters belong to all of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are checked here
         yield
 
 
+def quiet_decoders() -> None:
+    """Keep the decoder quiet from now on, since threads that set filters for a while would restore each other's."""
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+
+
 def decoded_picture(
     path: Path, budget: Budget, size: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """`read_picture` for threads, whose warnings another one keeps quiet."""
+    """`read_picture` for threads, whose warnings `quiet_decoders` silences."""
     with opened(path, MOST) as file:
         try:
             image, notes = _decoded(file)

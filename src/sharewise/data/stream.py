@@ -12,7 +12,7 @@ from sharewise.data.augmentation import Augmentation, Paired, Transform, moved, 
 from sharewise.data.batch import Batch
 from sharewise.data.columns import Columns, Inputs
 from sharewise.data.examples import Examples
-from sharewise.data.on_disk import OnDisk
+from sharewise.data.on_disk import Ahead, OnDisk
 from sharewise.errors import CheckpointError, ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Stream:
     Each pass goes through the examples once in a new random order; the last batch of a pass is dropped when
     it would be smaller than the others, so every batch has the same shape. Examples in memory lie on the device
     from the start, nothing is rebuilt between batches, and no step makes the host wait for the device; images on disk
-    are read batch by batch.
+    are read batch by batch, the next one ahead.
 
     The stream seeds generators of its own from the two that it is given, one draw from each: two streams made
     from one generator differ, and neither is disturbed by what is drawn elsewhere.
@@ -83,9 +83,9 @@ class Stream:
             raise DataError("a stream of batches needs at least one example, got none; give more training examples")
         self._device = torch.device(device)
         self._dtype = dtype
-        lazily = isinstance(examples.inputs, OnDisk)
-        self._place = torch.device("cpu") if lazily else self._device
-        self._inputs = examples.inputs if lazily else examples.inputs.to(self._device)
+        self._ahead = Ahead(examples.inputs) if isinstance(examples.inputs, OnDisk) else None
+        self._place = self._device if self._ahead is None else torch.device("cpu")
+        self._inputs = examples.inputs.to(self._device) if self._ahead is None else examples.inputs
         self._targets = _as_floating(examples.targets.to(self._place), dtype)
         self._mean, self._std = _statistics(mean, std, self._device, dtype)
         self._examples = len(examples)
@@ -115,10 +115,9 @@ class Stream:
     def __next__(self) -> Batch:
         if self._position == self.steps_per_pass:
             self._start_pass()
-        start = self._position * self._batch_size
-        chosen = self._permutation[start : start + self._batch_size]
+        chosen = self._rows_at(self._position)
         self._position += 1
-        stored = Batch(self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen)).to(self._device)
+        stored = Batch(self._stored(chosen), self._targets.index_select(0, chosen)).to(self._device)
         inputs, targets = self._transformed(stored, self._augmentation.before)
         inputs = _network_inputs(inputs, self._mean, self._std, self._dtype)
         return self._transformed(Batch(inputs, targets), self._augmentation.after)
@@ -193,6 +192,20 @@ class Stream:
         self._start_pass()
         self._position = int(state["position"])
 
+    def _rows_at(self, position: int) -> Tensor:
+        return self._permutation[position * self._batch_size :][: self._batch_size]
+
+    def _stored(self, rows: Tensor) -> Inputs:
+        """The inputs of some rows; of images on disk those of the next batch are read ahead."""
+        if self._ahead is None:
+            return self._inputs.index_select(0, rows)
+        if self._position < self.steps_per_pass:
+            return self._ahead.take(rows, then=self._rows_at(self._position))
+        order = torch.Generator()  # the next pass, as it will be drawn when the generator itself comes to it
+        order.set_state(self._order.get_state())
+        following = torch.randperm(self._examples, generator=order)[: self._batch_size]
+        return self._ahead.take(rows, then=following)
+
     def _transformed(self, batch: Batch, transforms: tuple[Transform, ...]) -> Batch:
         if self._augment is not None:
             for transform in transforms:
@@ -248,12 +261,20 @@ def evaluation_batches(
     place = torch.device(device)
     mean, std = _statistics(dataset.mean, dataset.std, place, dtype)
 
+    ahead = Ahead(examples.inputs) if isinstance(examples.inputs, OnDisk) else None
+    everything = torch.arange(len(examples))
+
+    def read(start: int) -> Inputs:
+        if ahead is None:
+            return examples.inputs[start : start + batch_size]
+        after = everything[start + batch_size :][:batch_size]
+        return ahead.take(everything[start:][:batch_size], then=after if len(after) else None)
+
     def batches() -> Iterator[Batch]:
         for start in range(0, len(examples), batch_size):
-            inputs = examples.inputs[start : start + batch_size]
             targets = examples.targets[start : start + batch_size]
             yield Batch(
-                _network_inputs(inputs.to(place, non_blocking=True), mean, std, dtype),
+                _network_inputs(read(start).to(place, non_blocking=True), mean, std, dtype),
                 _as_floating(targets.to(place, non_blocking=True), dtype),
             )
 
