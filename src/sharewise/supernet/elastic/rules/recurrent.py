@@ -56,8 +56,8 @@ def _recurrence(r: Recorder, call: Call) -> list[Dims]:
     states = call.arguments["hx"]
     batch = r.dims(source)[0 if call.arguments["batch_first"] else 1]
     for dims in (*outputs[1:], *map(r.dims, _states(states))):
-        r.same(dims[1:], (batch, hidden))
-        r.fix(dims[:1], f"it counts the layers and directions of {call.path}")
+        r.same(dims[-2:], (batch, hidden))  # torch 2.6 says a dimension too many before them
+        r.fix(dims[:-2], f"it counts the layers and directions of {call.path}")
     r.writes(call, hidden)
     r.size_field(call, nn.RNNBase, "hidden_size", hidden)
     return outputs
