@@ -178,14 +178,27 @@ def installed(name: str) -> str:
         return "not installed"
 
 
+def answers(file: Path | None, versions: dict[str, str]) -> dict[tuple[str, str], str]:
+    """What a run that was cut off has been told, all by these versions."""
+    if file is None or not file.exists():
+        return {}
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if any(line[3] != versions for line in lines):
+        raise SystemExit(f"{file} holds answers of other versions; name another file")
+    return {(who, name): said for who, name, said, _ in lines}
+
+
 def main(words: list[str]) -> int:
     """Print a table, and one JSON object."""
     parser = argparse.ArgumentParser("intake")
     parser.add_argument("models", nargs="*", help="words in names of models (default: all)")
     parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO), help="columns (default: all)")
+    parser.add_argument("--keep", type=Path, help="a file of answers, with which a run that was cut off goes on")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     kept = declare_operators()
+    versions = {name: installed(name) for name in PACKAGES}
+    known = answers(options.keep, versions)
     results: dict[str, dict[str, str]] = {name: {} for name in names(options.models)}
     for who in options.who:
         answer, package = WHO[who]
@@ -193,14 +206,19 @@ def main(words: list[str]) -> int:
         if there:
             import_module(package)  # once, after everyone before has answered
         for name in results:
-            results[name][who] = apart(answer, REQUESTS[name]) if there else "not installed: see the head of this file"
-            print(f"{who}, {name}: {results[name][who]}", flush=True)
+            said = known.get((who, name))
+            if said is None:
+                said = apart(answer, REQUESTS[name]) if there else "not installed: see the head of this file"
+                if options.keep is not None:
+                    with options.keep.open("a", encoding="utf-8") as file:
+                        print(json.dumps([who, name, said, versions]), file=file)
+            results[name][who] = said
+            print(f"{who}, {name}: {said}", flush=True)
     print("\n| definition |", " | ".join(options.who), "|\n|", " | ".join(["---"] * (1 + len(options.who))), "|")
     for name, row in results.items():
         print(f"| {name} |", " | ".join(row.values()), "|")
     counts = {who: sum(accepted(row[who]) for row in results.values()) for who in options.who}
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    versions = {name: installed(name) for name in PACKAGES}
     print(f"accepted of {len(results)}: {counts} (operators declared: {bool(kept)})")
     print(f"{usage.ru_utime + usage.ru_stime:.0f} CPU s, one thread; {versions}")
     print(json.dumps({"accepted": counts, "results": results, "versions": versions}))

@@ -70,6 +70,7 @@ from sharewise.engine.streams import seeded_modules, stream
 from sharewise.engine.supernet_oracle import SupernetOracle
 from sharewise.engine.surgery import Moments, Pruning, Surgery, replay
 from sharewise.engine.teacher import Teacher
+from sharewise.engine.telling import scalars
 from sharewise.engine.threshold import Threshold
 from sharewise.engine.widening import Widening
 
@@ -180,6 +181,7 @@ __all__ = [
     "reward_step",
     "rounding_gap",
     "run",
+    "scalars",
     "seeded_modules",
     "selection_named",
     "selection_scorer",

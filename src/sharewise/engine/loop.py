@@ -12,6 +12,7 @@ from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
+from sharewise.engine.telling import columns, facts, markup, page
 from sharewise.engine.watch import watch
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
@@ -42,6 +43,19 @@ class SearchResult:
     def distribution(self) -> Distribution:
         """The learned distribution, or the sampler."""
         return self.state.distribution
+
+    def table(self) -> list[dict[str, float]]:
+        """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
+        return columns(self.state.history)
+
+    def _told(self) -> dict[str, str]:
+        return {"found": str(self.architecture), "by": self.selected.rule, **facts(self.state)}
+
+    def __repr__(self) -> str:
+        return page("SearchResult", self._told())
+
+    def _repr_html_(self) -> str:
+        return markup("SearchResult", self._told())
 
 
 def run(state: SearchState, callbacks: Sequence[Callback] = ()) -> SearchResult:

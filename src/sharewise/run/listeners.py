@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -18,6 +17,7 @@ from sharewise.engine import (
     StageEntered,
     Started,
     Stepped,
+    scalars,
 )
 from sharewise.engine.aside import trained
 from sharewise.errors import ConfigurationError
@@ -187,22 +187,10 @@ def tensorboard(folder: Path) -> Callback:
             # Lines after the checkpoint are written again by a resume; TensorBoard hides the older ones.
             writer = SummaryWriter(str(folder), purge_step=state.step + 1 if state.step else None)
         elif isinstance(event, EpochEnded) and writer is not None:
-            for name, value in _scalars(event.record):
+            for name, value in scalars(event.record).items():
                 writer.add_scalar(name, value, state.step)
             writer.flush()
         elif isinstance(event, SelectionEnded) and writer is not None:
             writer.close()
 
     return listen
-
-
-def _scalars(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    scalars: list[tuple[str, float]] = []
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            scalars += _scalars(value, f"{prefix}{name}/")
-        elif isinstance(value, list):
-            scalars += [(f"{prefix}{name}/{i}", float(v)) for i, v in enumerate(value)]
-        elif isinstance(value, int | float) and name not in ("step", "epoch"):
-            scalars.append((prefix + name, float(value)))
-    return scalars

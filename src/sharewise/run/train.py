@@ -22,6 +22,7 @@ from sharewise.engine import (
     selection_scores,
     stream,
 )
+from sharewise.engine.telling import columns, facts, markup, page
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
@@ -77,6 +78,22 @@ class TrainingResult:
     architecture: Architecture
     test: dict[str, float] | None
     state: SearchState
+
+    def table(self) -> list[dict[str, float]]:
+        """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
+        return columns(self.state.history)
+
+    def _told(self) -> dict[str, str]:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in (self.test or {}).items())
+        test = {"test": scores or "not opened"}
+        size = f"{sum(parameter.numel() for parameter in self.network.parameters()):,} parameters"
+        return {"architecture": str(self.architecture), "network": size, **test, **facts(self.state)}
+
+    def __repr__(self) -> str:
+        return page("TrainingResult", self._told())
+
+    def _repr_html_(self) -> str:
+        return markup("TrainingResult", self._told())
 
 
 def train(

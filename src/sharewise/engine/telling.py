@@ -1,0 +1,67 @@
+"""Telling of a run: its history as plain columns, and its outcome as a few lines for a terminal or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sharewise.engine.state import SearchState
+
+__all__ = ["columns", "facts", "markup", "page", "scalars"]
+
+
+def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of a line of the history by one name each, as loggers and tables take them.
+
+    Args:
+        record: a line, such as that of `EpochEnded`.
+        prefix: of every name.
+
+    Returns:
+        Numbers by names such as `ledger/search/seconds`; those of a list are counted. `epoch` and `step`, by which the
+        others are drawn, are left out.
+
+    Example:
+        >>> scalars({"epoch": 1, "entropy": 0.5, "gap": {"loss": 2}, "probabilities": {"edge": [0.25, 0.75]}})
+        {'entropy': 0.5, 'gap/loss': 2.0, 'probabilities/edge/0': 0.25, 'probabilities/edge/1': 0.75}
+    """
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            found |= scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, list):
+            found |= {f"{prefix}{name}/{i}": float(v) for i, v in enumerate(value)}
+        elif isinstance(value, int | float) and name not in ("step", "epoch"):
+            found[prefix + name] = float(value)
+    return found
+
+
+def columns(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """A row of numbers for every epoch of a history, as `pandas.DataFrame` takes them."""
+    epochs = [record for record in history if record.get("event") == "epoch"]
+    return [{"epoch": record["epoch"], "step": record["step"], **scalars(record)} for record in epochs]
+
+
+def facts(state: SearchState) -> dict[str, str]:
+    """What a state has come to, in words by what they tell of."""
+    row = next(iter(columns(state.history)[-1:]), {})
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if "loss" in name and "/" not in name)
+    return {
+        "recipe": state.recipe.describe(),
+        "trained": f"{state.epoch:,} epochs, {state.step:,} steps, {state.ledger.seconds:,.1f} s",
+        **({"last epoch": losses} if losses else {}),
+    }
+
+
+def page(title: str, told: Mapping[str, str]) -> str:
+    """A few lines for a terminal."""
+    width = max(map(len, told), default=0)
+    return "\n".join((title, *(f"  {name:{width}}  {value}" for name, value in told.items())))
+
+
+def markup(title: str, told: Mapping[str, str]) -> str:
+    """The same for a notebook."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in told.items())
+    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
