@@ -54,14 +54,7 @@ def test_a_training_says_whether_the_test_examples_were_opened() -> None:
 
 def test_every_number_of_an_epoch_has_one_name() -> None:
     assert columns(HISTORY) == [
-        {
-            "epoch": 0,
-            "step": 4,
-            "weights_loss": 2.0,
-            "gap/loss": 1.0,
-            "probabilities/a/0": 0.5,
-            "probabilities/a/1": 0.5,
-        },
+        {"epoch": 0, "step": 4, "weights_loss": 2.0, "gap/loss": 1.0, "edge/a/0": 0.5, "edge/a/1": 0.25},
         {"epoch": 1, "step": 8, "weights_loss": 1.5, "ledger/search/s": 3.0},
     ]
 
