@@ -52,10 +52,14 @@ print(json.dumps(result))
 """
 
 
+LOUD = ("-W", "error", "-W", "default::DeprecationWarning")
+"""Old versions of other people's packages deprecate each other."""
+
+
 def start(hash_seed: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, *LOUD, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment
     )
 
 

@@ -34,7 +34,11 @@ def execute(parser: Parser, words: list[str]) -> int:
     print(f"CUDA devices: {', '.join(found['cuda']) or 'none'}")
     print(printable(f"disk: {found['disk']['free_bytes'] / 2**30:.1f} GiB free in {found['disk']['folder']}"))
     for name, place in found["data"].items():
-        print(printable(f"data {name}: {place or 'not found (give --data-path, or set SHAREWISE_DATA)'}"))
-    for extra, there in found["extras"].items():
-        print(f"extra {extra}: {'installed' if there else 'absent'}")
+        if place:
+            print(printable(f"data {name}: {place}"))
+    if missing := [name for name, place in found["data"].items() if not place]:
+        print(f"data not found: {', '.join(missing)} (give --data-path, or set SHAREWISE_DATA)")
+    for words, wanted in (("installed", True), ("absent, pip install 'sharewise[NAME]'", False)):
+        if extras := [extra for extra, there in found["extras"].items() if bool(there) is wanted]:
+            print(f"extras {words}: {', '.join(extras)}")
     return 0

@@ -1,0 +1,25 @@
+"""What `sharewise doctor` says of a machine, on lines that one reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sharewise.cli import main
+
+
+def test_everything_has_a_line_and_what_is_missing_shares_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    missing = [name for name, place in found["data"].items() if not place]
+    assert [line for line in lines if line.startswith("data not found: ")] == [
+        f"data not found: {', '.join(missing)} (give --data-path, or set SHAREWISE_DATA)"
+    ] * bool(missing)
+    for name in set(found["data"]) - set(missing):
+        assert any(line.startswith(f"data {name}: ") for line in lines)
+    for words, wanted in (("extras installed: ", True), ("extras absent, ", False)):
+        named = ", ".join(name for name, there in found["extras"].items() if there is wanted)
+        assert sum(line.startswith(words) and line.endswith(named) for line in lines) == bool(named)
