@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -23,3 +24,11 @@ def test_everything_has_a_line_and_what_is_missing_shares_one(capsys: pytest.Cap
     for words, wanted in (("extras installed: ", True), ("extras absent, ", False)):
         named = ", ".join(name for name, there in found["extras"].items() if there is wanted)
         assert sum(line.startswith(words) and line.endswith(named) for line in lines) == bool(named)
+
+
+def test_lines_reach_a_pipe_as_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr("sys.stdout", pipe)
+    assert main(["list", "methods"]) == 0
+    assert pipe.line_buffering
+    assert b"darts" in pipe.buffer.getvalue()  # type: ignore[attr-defined]
