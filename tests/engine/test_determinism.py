@@ -65,12 +65,12 @@ def start(hash_seed: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_all_methods_are_equal_in_two_processes() -> None:
-    processes = [start("0"), start("4242")]
-    try:  # as long as the test itself may take
-        first, second = (json.loads(process.communicate()[0]) for process in processes)
-    finally:
-        for process in processes:
-            process.kill()
+    with start("0") as one, start("4242") as other:
+        try:  # as long as the test itself may take
+            first, second = (json.loads(process.communicate()[0]) for process in (one, other))
+        finally:
+            one.kill()
+            other.kill()
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} == set()
     # On spaces without entangled weights these two are their hosts with the same settings.
