@@ -58,9 +58,7 @@ LOUD = ("-W", "error", "-W", "default::DeprecationWarning")
 
 def start(hash_seed: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *LOUD, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    return subprocess.Popen([sys.executable, *LOUD, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment)
 
 
 @pytest.mark.slow
