@@ -138,6 +138,8 @@ WHO: dict[str, tuple[Callable[[Request], str], str]] = {
     "torch-pruning": (torch_pruning, "torch_pruning"),
     "model optimizer": (model_optimizer, "modelopt.torch.nas"),
 }
+LIMIT = 60
+"""CPU seconds for an answer; ours take up to nine."""
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "torch-pruning", "nvidia-modelopt", "torchprofile")
 
 
@@ -152,6 +154,7 @@ def apart(answer: Callable[[Request], str], request: Request) -> str:
     ours, theirs = context.Pipe(duplex=False)
 
     def run() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         try:
@@ -166,7 +169,7 @@ def apart(answer: Callable[[Request], str], request: Request) -> str:
     try:
         return str(ours.recv())
     except EOFError:
-        return "died: its process ended without an answer"
+        return f"died: its process ended without an answer, which may take {LIMIT} CPU s"
     finally:
         process.join()
 
