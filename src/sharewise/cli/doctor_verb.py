@@ -38,7 +38,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             print(printable(f"data {name}: {place}"))
     if missing := [name for name, place in found["data"].items() if not place]:
         print(f"data not found: {', '.join(missing)} (give --data-path, or set SHAREWISE_DATA)")
-    for words, wanted in (("installed", True), ("absent, pip install 'sharewise[NAME]'", False)):
+    for state, wanted in (("installed", True), ("absent, pip install 'sharewise[NAME]'", False)):
         if extras := [extra for extra, there in found["extras"].items() if bool(there) is wanted]:
-            print(f"extras {words}: {', '.join(extras)}")
+            print(f"extras {state}: {', '.join(extras)}")
     return 0
