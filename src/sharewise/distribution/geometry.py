@@ -189,7 +189,8 @@ class Concentrations(Logits):
 
     def concentrations(self, theta: Tensor) -> Tensor:
         """β = elu(α) + 1, computed as α + 1 or exp(α), which does not round to zero."""
-        return torch.where(theta > 0, theta + 1, theta.clamp(-13, 0).exp())
+        # Bounded above 0, since the gradient at a bound itself is one thing in torch 2.13 and another in 2.14.
+        return torch.where(theta > 0, theta + 1, theta.clamp(-13, 1).exp())
 
     def log_probabilities(self, theta: Tensor, mask: Tensor) -> Tensor:
         """Logarithm of the mean; masked entries pass no gradient."""
