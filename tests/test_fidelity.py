@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 try:
     from benchmarks import fidelity_reference
-    from benchmarks.fidelity import BAR, BEGIN, END, compare, comparisons, method_of, plain
+    from benchmarks.fidelity import BAR, BEGIN, END, cells, compare, comparisons, method_of, plain
 
     RULES = {label: case.rule for label, case in comparisons().items()}
 finally:
@@ -28,11 +29,15 @@ TABLE = PAGE.split(BEGIN)[1].split(END)[0].split("| dominant eigenvalue")[0]
 CELLS = {row.split(" | ")[0].removeprefix("| "): row for row in TABLE.splitlines() if row.count(" | ") > 3}
 
 
+def _marks(label: str) -> Any:
+    """Those of cells take seconds; one settles 34 decisions and nodes, one writes a Hessian of 224 rows out."""
+    if label in ("darts-pt, cells of DARTS", "r-darts, cells of DARTS"):
+        return pytest.mark.long
+    return pytest.mark.slow if "cells of DARTS" in label else ()
+
+
 @pytest.mark.sweep(2)
-@pytest.mark.parametrize(
-    "label",
-    [pytest.param(name, marks=pytest.mark.slow if "cells of DARTS" in name else ()) for name in RULES],
-)
+@pytest.mark.parametrize("label", [pytest.param(name, marks=_marks(name)) for name in RULES])
 def test_every_step_equals_its_equations(label: str) -> None:
     found = compare(label, epochs=2, readings=False)
     assert found.worst < BAR, found.differences
@@ -62,6 +67,11 @@ def always_undone(search: plain.Search, batch: plain.Batch, draw: plain.Draw) ->
     return draw
 
 
+def widened_without_momentum(search: plain.Search, parts: int) -> None:
+    cells.widen(search, parts)
+    search.buffers = {name: torch.zeros_like(value) for name, value in search.buffers.items()}
+
+
 WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
     "weight decay of α": ("darts", lambda rule: replace(rule, l2=0.0)),
     "nesterov": ("gdas", lambda rule: replace(rule, nesterov=False)),
@@ -74,10 +84,24 @@ WRONG: dict[str, tuple[str, Callable[[plain.Rule], plain.Rule]]] = {
     "zero-one loss": ("fair-darts", lambda rule: replace(rule, penalties=(plain.zero_one(1),))),
     "removal": ("darts-pt", lambda rule: replace(rule, removal=lambda *data: -plain.accuracy(*data))),
     "rescaling": ("proxylessnas", lambda rule: replace(rule, move=plain.adam)),
+    "copied channels": (
+        "drnas, progressive, cells of DARTS",
+        lambda rule: replace(rule, enter=plain.progressive(4, 4, widened_without_momentum)),
+    ),
+    "mass of nested kernels": (
+        "drnas, K = 6, entangled weights, cells of DARTS",
+        lambda rule: replace(rule, sharing="published"),
+    ),
 }
 
 
-@pytest.mark.parametrize("name", list(WRONG))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "cells of DARTS" in label else ())
+        for name, (label, _) in WRONG.items()
+    ],
+)
 def test_a_wrong_equation_is_noticed(name: str) -> None:
     label, change = WRONG[name]
     found = compare(label, change(RULES[label]), epochs=2, readings=False)

@@ -113,7 +113,8 @@ def prepared(label: str, epochs: int) -> SearchState:
     arguments = {key: value for key, value in ARGUMENTS.items() if key in parameters(method)}
     recipe = build(method, {"epochs": epochs, "batch_size": BATCH, **arguments, **case.arguments})
     space, options = load(case.space), {**SIZES[case.space], **_SHARING[case.rule.sharing]}
-    network = asked_network(space, recipe, {"channels": 8 if recipe.network else 4, **options})
+    parts = case.arguments.get("parts", (recipe.network.get("partial", 2),))  # halves of 1/K are reduced by themselves
+    network = asked_network(space, recipe, {"channels": 2 * math.lcm(*parts), **options})
     supernet = build_supernet(space, data.input_shape, data.task.outputs, network=network, seed=SEED)
     roles = data.assign(recipe.roles, generator=stream(SEED, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"), seed=SEED)
@@ -205,7 +206,7 @@ def compare(label: str, rule: Rule | None = None, epochs: int = EPOCHS, readings
         found.moved = max(found.moved, float((value - start[name]).detach().abs().max()))
     found.aside = plain.aside
     names = [decision.name for decision in state.distribution.relaxation.decisions]
-    settled = {names[edge]: option for edge, option in plain.settled.items()}
+    settled = {names[edge]: None if edge in plain.removed else option for edge, option in plain.settled.items()}
     if getattr(state.distribution, "settled", {}) != settled:
         found.differences["output"] = math.inf  # another choice
     return found

@@ -1,7 +1,7 @@
 """The cells of DARTS a second time, in plain tensor arithmetic: what `plain` is for NAS-Bench-201.
 
-A normal and two reduction cells; every edge sums its eight operations one by one, on 1/K of the channels and with a
-weight of its own where the method asks for that.
+A normal and two reduction cells; every edge sums its operations one by one, on 1/K of the channels, with kernels nested
+in each other and with a weight of its own where the method asks for that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.fidelity.plain import Draw, Norm, Search, Weights, affine_norm, by_batch, softmax
+from benchmarks.fidelity.plain import Draw, Norm, Search, Weights, affine_norm, by_batch, leaf, softmax
 
 OPTIONS = (
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
@@ -24,6 +24,9 @@ ROWS = 2 * len(EDGES)
 
 KINDS = (False, True, True)
 """Whether each of three cells reduces."""
+
+JOINS = tuple(tuple(i for i, (_, end) in enumerate(EDGES) if end == node) for node in range(3, 6))
+"""The edges of a cell that lead to a node, where they are more than two."""
 
 
 def normalised(z: Tensor) -> Tensor:
@@ -40,10 +43,14 @@ def reduced(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def separable(w: Weights, name: str, place: int, x: Tensor, stride: int, dilation: int) -> Tensor:
-    kernel = w[f"{name}.{place}.weight"]
+    return deep(x, w[f"{name}.{place}.weight"], w[f"{name}.{place + 1}.weight"], stride, dilation)
+
+
+def deep(x: Tensor, kernel: Tensor, point: Tensor, stride: int, dilation: int) -> Tensor:
+    """A kernel per channel of the rectified image, then a 1×1 convolution and the norm."""
     padding = dilation * (kernel.shape[-1] // 2)
-    deep = F.conv2d(x.clamp_min(0), kernel, None, stride, padding, dilation, groups=x.shape[1])
-    return normalised(torch.einsum("oc,nchw->nohw", w[f"{name}.{place + 1}.weight"][:, :, 0, 0], deep))
+    channels = F.conv2d(x.clamp_min(0), kernel, None, stride, padding, dilation, groups=x.shape[1])
+    return normalised(torch.einsum("oc,nchw->nohw", point[:, :, 0, 0], channels))
 
 
 def operation(w: Weights, name: str, option: str, x: Tensor, stride: int) -> Tensor:
@@ -53,19 +60,51 @@ def operation(w: Weights, name: str, option: str, x: Tensor, stride: int) -> Ten
     if option == "avg_pool_3x3":
         return normalised(F.avg_pool2d(x, 3, stride, 1) / F.avg_pool2d(torch.ones_like(x), 3, stride, 1))
     if option == "skip_connect":
-        return x if stride == 1 else reduced(w, f"{name}.operations.skip_connect.1", x)
-    name = f"{name}.operations.{option}"
+        return x if stride == 1 else reduced(w, f"{name}.skip_connect.1", x)
+    name = f"{name}.{option}"
     first = separable(w, name, 1, x, stride, 1 if option.startswith("sep") else 2)
     return separable(w, name, 5, first, 1, 1) if option.startswith("sep") else first
 
 
-def edge(w: Weights, name: str, x: Tensor, gates: Tensor, stride: int, parts: int) -> Tensor:
+def entangled(
+    w: Weights, name: str, family: str, x: Tensor, gates: Tensor, executed: Tensor, stride: int, published: bool
+) -> Tensor:
+    """m · op(x) with every depthwise kernel Σ_k (g_k / m) W_k of a family, the 3×3 one the centre of the 5×5 one.
+
+    The published form leaves the mass m = Σ_k g_k out.
+    """
+    places, dilation = ((1, 5), 1) if family == "sep_conv" else ((1,), 2)
+    shares = {size: gates[option] for option, size in _sizes(family) if executed[option]}
+    if not shares:
+        return torch.zeros(())
+    mass = torch.ones(()) if published else sum(shares.values(), torch.zeros(()))
+    for place in places:
+        whole = w[f"{name}.groups.{family}.layers.layers.{place}.weight"]
+        nested = {5: whole, 3: F.pad(whole[..., 1:4, 1:4], (1, 1, 1, 1))}
+        kernel = sum((share / mass * nested[size] for size, share in shares.items()), torch.zeros(()))
+        point = w[f"{name}.groups.{family}.layers.layers.{place + 1}.weight"]
+        x = deep(x, kernel, point, stride if place == places[0] else 1, dilation)
+    return mass * x
+
+
+def _sizes(family: str) -> list[tuple[int, int]]:
+    """Option and kernel of the convolutions of a family."""
+    return [(OPTIONS.index(f"{family}_{size}x{size}"), size) for size in (3, 5)]
+
+
+def edge(
+    w: Weights, name: str, x: Tensor, gates: Tensor, executed: Tensor, stride: int, parts: int, sharing: str
+) -> Tensor:
     """Σ_o g_o o(x[: C/K]), the rest around it, and the channels of K groups interleaved."""
-    size = x.shape[1] // parts
-    total = sum(
-        (gates[i] * operation(w, name, option, x[:, :size], stride) for i, option in enumerate(OPTIONS) if i),
-        torch.zeros(()),
-    )
+    size, total, inside = x.shape[1] // parts, torch.zeros(()), f"{name}.operations"
+    seen, alone = x[:, :size], OPTIONS[-len(gates) :]  # without `none` in the space of Fair-DARTS
+    if sharing != "disjoint":
+        for family in ("sep_conv", "dil_conv"):
+            total = total + entangled(w, name, family, seen, gates, executed, stride, sharing == "published")
+        alone, inside = tuple(option for option in alone if "conv" not in option), f"{name}.others.operations"
+    for index, option in enumerate(alone):
+        if option != "none" and executed[index]:
+            total = total + gates[index] * operation(w, inside, option, seen, stride)
     if parts == 1:
         return total
     rest = x[:, size:] if stride == 1 else F.max_pool2d(x[:, size:], 2)
@@ -73,7 +112,7 @@ def edge(w: Weights, name: str, x: Tensor, gates: Tensor, stride: int, parts: in
     return whole[:, [group * size + channel for channel in range(size) for group in range(parts)]]
 
 
-def network(w: Weights, x: Tensor, draw: Draw, parts: int, norm: Norm) -> Tensor:
+def network(w: Weights, x: Tensor, draw: Draw, parts: int, norm: Norm, sharing: str) -> Tensor:
     """Class scores of three cells; norms inside cells take the statistics of the batch."""
     before = last = affine_norm(w, "stems.0.1", F.conv2d(x, w["stems.0.0.weight"], padding=1), norm)
     halve = False
@@ -88,7 +127,8 @@ def network(w: Weights, x: Tensor, draw: Draw, parts: int, norm: Norm) -> Tensor
                     row = index + len(EDGES) * reduction
                     path = f"{name}.edges.{source}_{end}" + ".edge" * ((draw.edges is not None) + (parts > 1))
                     stride = 2 if reduction and source < 2 else 1
-                    term = edge(w, path, nodes[source], draw.gates[row], stride, parts)
+                    gates, executed = draw.gates[row], draw.executed[row]
+                    term = edge(w, path, nodes[source], gates, executed, stride, parts, sharing)
                     node = node + (term if draw.edges is None else draw.edges[row] * term)
             nodes.append(node)
         before, last, halve = last, torch.cat(nodes[2:], 1), reduction
@@ -101,6 +141,45 @@ def preprocessed(w: Weights, name: str, x: Tensor, halve: bool) -> Tensor:
     return normalised(torch.einsum("oc,nchw->nohw", w[f"{name}.weight"][:, :, 0, 0], x.clamp_min(0)))
 
 
+def widen(s: Search, parts: int) -> None:
+    """New channels copy random ones, edge by edge and layer by layer, with their momentum; one seed makes them all.
+
+    A 1×1 convolution behind a kernel per channel reads the copies that this one has written; every other layer, and the
+    norm behind a pooling, draws its own.
+    """
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=s.noise["widening"])))
+
+    def copies(size: int) -> Tensor:
+        more = size * s.parts // parts - size
+        return torch.cat([torch.arange(size), torch.randint(size, (more,), generator=generator)])
+
+    def grow(name: str, outputs: Tensor, inputs: Tensor | None) -> None:
+        for values in (s.w, s.buffers):
+            if name in values:
+                value = values[name].detach()[outputs]
+                values[name] = value if inputs is None else value[:, inputs]
+        s.w[name] = leaf(s.w[name])
+
+    for number, reduction in enumerate(KINDS):
+        width = len(s.w[f"cells.{number}.preprocess1.1.weight"])
+        for (source, end), option in ((e, o) for e in EDGES for o in OPTIONS[1:]):
+            name = f"cells.{number}.edges.{source}_{end}.edge.operations.{option}"
+            if "pool" in option:
+                copies(width // s.parts)
+            elif option == "skip_connect" and reduction and source < 2:
+                for half in ("first", "second"):
+                    value = s.w[f"{name}.1.{half}.weight"]
+                    outputs = copies(len(value))
+                    grow(f"{name}.1.{half}.weight", outputs, copies(value.shape[1]))
+            elif "conv" in option:
+                for place in (1, 5) if option.startswith("sep") else (1,):
+                    written = copies(len(s.w[f"{name}.{place}.weight"]))
+                    grow(f"{name}.{place}.weight", written, None)
+                    point = f"{name}.{place + 1}.weight"
+                    grow(point, copies(len(s.w[point])), written)
+    s.parts = parts
+
+
 def drawn(of_row: Callable[[Tensor], Tensor], weighed: bool) -> Callable[[Search, str], list[Draw]]:
     """Gates and weights of edges as a function of rows of θ.
 
@@ -110,11 +189,12 @@ def drawn(of_row: Callable[[Tensor], Tensor], weighed: bool) -> Callable[[Search
     """
 
     def draw(s: Search, role: str) -> list[Draw]:
-        theta = s.theta["theta"]
+        theta, executed = s.theta["theta"], s.executed
         rows = range(ROWS, len(theta)) if weighed else ()
         edges = [of_row(theta[row, : 2 + (row - ROWS) % 4]) for row in rows]
-        gates = of_row(theta[:ROWS])
-        return [Draw(gates, torch.ones_like(gates).bool(), edges=torch.cat(edges) if weighed else None)]
+        options = theta[:ROWS] if s.mask.all() else theta[:ROWS].masked_fill(~s.mask, -torch.inf)
+        gates = of_row(options)
+        return [Draw(gates, executed, edges=torch.cat(edges) if weighed else None)]
 
     return draw
 

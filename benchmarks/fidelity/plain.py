@@ -211,12 +211,18 @@ class Rule:
     """K: operations see 1/K of the channels."""
     edge_rate: float = 0.1
     """Of the weights of edges on the simplex."""
-    network: Callable[[Weights, Tensor, Draw, int, Norm], Tensor] = lambda w, x, draw, parts, norm: network(
-        w, x, draw, parts=parts, norm=norm
+    network: Callable[[Weights, Tensor, Draw, int, Norm, str], Tensor] = lambda w, x, draw, parts, norm, sharing: (
+        network(w, x, draw, parts=parts, norm=norm, sharing=sharing)
     )
     """Class scores of images under a draw."""
     rows: int = 6
     """Of θ that hold operations; rows after them weigh edges."""
+    options: tuple[str, ...] = OPTIONS
+    """Of every edge."""
+    kinds: int = 1
+    """Kinds of cells, each with as many of the rows."""
+    joins: tuple[tuple[int, ...], ...] = ()
+    """Edges of one kind that lead to a node, of which two stay in the end."""
     enter: Callable[[Search], None] = lambda search: None
     """What happens before a step, such as the beginning of a stage."""
     perturb: Callable[[Search, Batch, Draw], Draw] | None = None
@@ -260,6 +266,10 @@ class Search:
     """From which the edge of a round is drawn."""
     settled: dict[int, int] = field(default_factory=dict)
     """Option by edge."""
+    removed: set[int] = field(default_factory=set)
+    """Edges that are gone; their θ stays as it was."""
+    settlings: int = 0
+    """Rounds in which edges were settled."""
     teacher: tuple[Weights, Running] | None = None
     """Weights and statistics of a network that others learn from."""
     paths: int = 0
@@ -278,9 +288,9 @@ class Search:
         rule = self.rule
         if rule.rates is not None:
             return rule.rates(self)
-        if self.epoch >= self.epochs:  # an epoch after each of six rounds, from a tenth along a cosine of six epochs
-            first, last = rule.rate / 10, min(rule.rate / 10, 1e-3)
-            return last + (first - last) * (1 + math.cos(math.pi * (self.epoch - self.epochs) / len(EDGES))) / 2
+        if self.epoch >= self.epochs:  # an epoch after each round, from a tenth along a cosine of as many epochs
+            first, last, rounds = rule.rate / 10, min(rule.rate / 10, 1e-3), rule.rows // rule.kinds + len(rule.joins)
+            return last + (first - last) * (1 + math.cos(math.pi * (self.epoch - self.epochs) / rounds)) / 2
         begin, period = 0.0, self.epochs * rule.stretch
         if rule.restarts:  # four cosines, of 1, 2, 4 and 8 fifteenths of the epochs
             share = next(n for n in (8, 4, 2, 1) if self.epoch >= self.epochs * (n - 1) / 15)
@@ -297,10 +307,17 @@ class Search:
     def mask(self) -> Tensor:
         if self.kept is not None:
             return self.kept
-        mask = torch.tensor([option not in self.rule.exclude for option in OPTIONS]).repeat(len(EDGES), 1)
+        options = self.rule.options
+        mask = torch.tensor([option not in self.rule.exclude for option in options]).repeat(self.rule.rows, 1)
         for edge, option in self.settled.items():
-            mask[edge] = torch.arange(len(OPTIONS)) == option
+            mask[edge] = torch.arange(len(options)) == option
         return mask
+
+    @property
+    def executed(self) -> Tensor:
+        """The mask without edges that are gone."""
+        gone = torch.tensor([edge in self.removed for edge in range(self.rule.rows)])
+        return self.mask & ~gone[:, None]
 
     def advance(self) -> None:
         """One step of the method."""
@@ -316,8 +333,8 @@ class Search:
         return cross_entropy(self.outputs[-1], batch[1])
 
     def scores(self, w: Weights, batch: Batch, draw: Draw, ghosts: bool = False, norm: Norm = by_batch) -> Tensor:
-        if self.rule.sharing == "disjoint" and not ghosts:
-            return self.rule.network(w, batch[0], draw, self.parts, norm)
+        if not ghosts:
+            return self.rule.network(w, batch[0], draw, self.parts, norm, self.rule.sharing)
         return network(w, batch[0], draw, ghosts, parts=self.parts, norm=norm, sharing=self.rule.sharing)
 
     def penalty(self) -> Tensor:
@@ -432,7 +449,7 @@ def weighed_simplex_mixture(s: Search, role: str) -> list[Draw]:
 def remaining_dirichlet_sample(s: Search, role: str) -> list[Draw]:
     """DrNAS after pruning: a Dirichlet of the options that remain, of which every edge has as many."""
     alpha, mask = s.theta["theta"], s.mask
-    columns = mask.nonzero()[:, 1].view(len(EDGES), -1)
+    columns = mask.nonzero()[:, 1].view(len(mask), -1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=s.noise[role])))
         sample = Dirichlet(F.elu(alpha.gather(1, columns)) + 1).rsample()
@@ -528,19 +545,25 @@ def host(generator: torch.Generator) -> np.random.Generator:
 # Stages
 
 
-def progressive(keep: int, parts: int) -> Callable[[Search], None]:
-    """DrNAS, section 3.3: at half of the epochs keep the options of largest mean, and widen the operations."""
+def progressive(keep: int, parts: int, grow: Callable[[Search, int], None] | None = None) -> Callable[[Search], None]:
+    """DrNAS, section 3.3: at half of the epochs keep the options of largest mean, and widen the operations.
+
+    Args:
+        keep: options that remain.
+        parts: K from then on.
+        grow: how weights are widened, where not as on NAS-Bench-201.
+    """
 
     def enter(s: Search) -> None:
         if s.done == s.steps_per_epoch * math.floor(s.epochs / 2 + 0.5):
             prune(s, keep)
-            widen(s, parts)
+            (grow or widen)(s, parts)
 
     return enter
 
 
 def prune(s: Search, keep: int) -> None:
-    concentrations = F.elu(s.theta["theta"].detach()) + 1
+    concentrations = (F.elu(s.theta["theta"].detach()) + 1) * s.mask
     mean = concentrations / concentrations.sum(-1, keepdim=True)
     s.kept = torch.zeros_like(mean).scatter(-1, mean.topk(keep).indices, 1.0).bool()
     s.theta["theta"] = leaf(s.theta["theta"] * s.kept)
@@ -617,7 +640,7 @@ def legal(gates: Tensor) -> Tensor:
 def random_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
     """SDARTS-RS: uniform noise on the probabilities, of a radius that grows from 0.03 towards 0.3."""
     radius = 0.03 + 0.27 * s.epoch / s.epochs
-    uniform = torch.rand(len(EDGES), len(OPTIONS), dtype=torch.float64, generator=s.noise["weights"])
+    uniform = torch.rand(draw.gates.shape, dtype=torch.float64, generator=s.noise["weights"])
     return draw._replace(gates=legal(draw.gates.detach() + radius * (2 * uniform - 1)))
 
 
@@ -636,23 +659,41 @@ def adversarial_perturbation(s: Search, batch: Batch, draw: Draw) -> Draw:
 
 
 def settle(s: Search) -> None:
-    """DARTS-PT: of a random open edge keep the option without which the measure is least; no other is touched."""
+    """DARTS-PT, a round: of every kind of cell a random open edge keeps the option without which the measure is least.
+
+    No other weight is touched. Once no edge is open, two edges into a random node stay: those that are missed most.
+    """
     assert s.rule.removal is not None
-    if not s.settled:
+    if not s.settlings:
         s.buffers = {}
-    remaining = [edge for edge in range(len(EDGES)) if edge not in s.settled]
-    edge = remaining[int(torch.randint(len(remaining), (), generator=s.order(len(s.settled))))]
-    [draw], values = s.rule.draw(s, "selection"), {}
-    for option in range(len(OPTIONS)):
-        if s.mask[edge, option]:
-            gates, executed = draw.gates.detach().clone(), s.mask.clone()
-            gates[edge, option], executed[edge, option], total, count = 0.0, False, 0.0, 0
-            for x, y in s.judges:
-                s.outputs.append(network(s.w, x, Draw(gates, executed)).detach())
-                total, count = total + float(s.rule.removal(s.outputs[-1], y)) * len(y), count + len(y)
-            values[option] = total / count
-    s.settled[edge] = min(values, key=values.__getitem__)
+    order, size = s.order(s.settlings), s.rule.rows // s.rule.kinds
+    s.settlings += 1
+    for kind in range(s.rule.kinds):
+        edges = range(kind * size, (kind + 1) * size)
+        remaining = [edge for edge in edges if edge not in s.settled]
+        nodes = [[edges[i] for i in join] for join in s.rule.joins]
+        crowded = [node for node in nodes if len({*node} - s.removed) > 2]
+        if remaining:
+            edge = remaining[int(torch.randint(len(remaining), (), generator=order))]
+            values = {int(option): without(s, edge, option) for option in s.mask[edge].nonzero()}
+            s.settled[edge] = min(values, key=values.__getitem__)
+        elif crowded:
+            node = crowded[int(torch.randint(len(crowded), (), generator=order))]
+            missed = {edge: without(s, edge, s.mask[edge]) for edge in node}
+            s.removed |= {*sorted(node, key=missed.__getitem__)[2:]}
     s.theta["theta"] = leaf(s.theta["theta"] * s.mask)
+
+
+def without(s: Search, edge: int, option: Tensor) -> float:
+    """The measure on all judges of the mixture from which an option of an edge is taken; the rest is as it was."""
+    assert s.rule.removal is not None
+    [draw], total, count = s.rule.draw(s, "selection"), 0.0, 0
+    gates, executed = draw.gates.detach().clone(), draw.executed.clone()
+    gates[edge, option], executed[edge, option] = 0.0, False
+    for x, y in s.judges:
+        s.outputs.append(s.scores(s.w, (x, y), Draw(gates, executed)).detach())
+        total, count = total + float(s.rule.removal(s.outputs[-1], y)) * len(y), count + len(y)
+    return total / count
 
 
 def accuracy(scores: Tensor, targets: Tensor) -> Tensor:

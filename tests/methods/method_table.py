@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,10 @@ _GAEA = Rule(
     theta_rate=0.1,
     exclude=("none",),
 )
-_CELLS, _THERE = "cells of DARTS", {"network": cells.network, "rows": cells.ROWS}
+_CELLS, _THERE = (
+    "cells of DARTS",
+    {"network": cells.network, "rows": cells.ROWS, "options": cells.OPTIONS, "kinds": 2, "joins": cells.JOINS},
+)
 _ALL_CHANNELS = {"partial": 1}
 """The planted slices have four features, of which K = 4 would leave one to the operations: too little to tell them."""
 _PC = Rule(
@@ -104,6 +108,11 @@ _PROGRESSIVE = Rule(
     parts=4,
     enter=plain.progressive(keep=3, parts=2),
 )
+_PROGRESSIVE_CELLS = replace(
+    _PROGRESSIVE, parts=6, enter=plain.progressive(4, 4, cells.widen), exclude=("none",), **_THERE
+)
+_STAGES = {"keep": (4,), "parts": (6, 4), "exclude": ("none",)}
+"""Of the authors on the cells of DARTS."""
 _FAIR = Rule(
     plain.architecture_first,
     plain.sigmoid_mixture,
@@ -138,10 +147,13 @@ _TANGLED_SAMPLE = Rule(plain.architecture_first, plain.hard_sample, move=plain.a
 _TANGLED_SIMPLEX = Rule(plain.architecture_first, plain.simplex_mixture, move=plain.exponentiated, theta_rate=0.1)
 
 
-def _entangled(rule: Rule) -> dict[str, Form]:
+def _entangled(
+    rule: Rule, space: str = "nasbench201", arguments: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Form]:
     """The same search on a network whose convolutions are nested in one kernel, in both forms."""
     words = {"entangled": "entangled weights", "published": "entangled weights as published"}
-    return {text: Form(replace(rule, sharing=word), {}) for word, text in words.items()}
+    where = "" if space == "nasbench201" else f", {_CELLS}"
+    return {text + where: Form(replace(rule, sharing=word), arguments, space) for word, text in words.items()}
 
 
 _RANKED = {"candidates": 256, "selection_examples": 512}
@@ -165,7 +177,9 @@ ROWS: Mapping[str, Row] = {
         },
     ),
     "beta-darts": Row(
-        {"epochs": 20, "beta_decay": 1.0, **_SLOW_LOGITS}, replace(_DARTS, penalties=(plain.beta_decay,))
+        {"epochs": 20, "beta_decay": 1.0, **_SLOW_LOGITS},
+        replace(_DARTS, penalties=(plain.beta_decay,)),
+        forms={_CELLS: Form(replace(_DARTS, draw=cells.mixture, penalties=(plain.beta_decay,), **_THERE), {}, "darts")},
     ),
     "sdarts": Row(
         {"epochs": 20, **_SLOW_LOGITS},
@@ -173,7 +187,8 @@ ROWS: Mapping[str, Row] = {
         forms={
             "adversarial": Form(
                 replace(_DARTS, perturb=plain.adversarial_perturbation), {"perturbation": "adversarial"}
-            )
+            ),
+            _CELLS: Form(replace(_DARTS, draw=cells.mixture, perturb=plain.random_perturbation, **_THERE), {}, "darts"),
         },
     ),
     "fair-darts": Row(
@@ -185,12 +200,22 @@ ROWS: Mapping[str, Row] = {
             "zero_one_strength": 1.0,
         },
         _FAIR,
-        forms={"l1": Form(replace(_FAIR, penalties=(plain.zero_one(1),)), {"zero_one_norm": "l1"})},
+        forms={
+            "l1": Form(replace(_FAIR, penalties=(plain.zero_one(1),)), {"zero_one_norm": "l1"}),
+            _CELLS: Form(replace(_FAIR, **_THERE), {}, "darts"),
+        },
     ),
     "darts-pt": Row(
         {"epochs": 20, "tuning_epochs": 2, **_SLOW_LOGITS},
         _PERTURBATION,
-        forms={"loss": Form(replace(_PERTURBATION, removal=plain.negative_loss), {"criterion": "loss"})},
+        forms={
+            "loss": Form(replace(_PERTURBATION, removal=plain.negative_loss), {"criterion": "loss"}),
+            _CELLS: Form(
+                replace(_PERTURBATION, draw=cells.mixture, removal=plain.negative_loss, **_THERE),
+                {"criterion": "loss"},
+                "darts",
+            ),
+        },
     ),
     "blank-pt": Row(
         {"epochs": 20, "tuning_epochs": 2, "learning_rate": 0.05},
@@ -200,7 +225,8 @@ ROWS: Mapping[str, Row] = {
         {"epochs": 20, **_SLOW_LOGITS},
         Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3),
         forms={
-            "adaptive": Form(Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3), {"stop": "adaptive"})
+            "adaptive": Form(Rule(plain.unrolled(None), plain.mixture, move=plain.adam, l2=1e-3), {"stop": "adaptive"}),
+            _CELLS: Form(Rule(plain.unrolled(None), cells.mixture, move=plain.adam, l2=1e-3, **_THERE), {}, "darts"),
         },
         elsewhere="darts-second-order",
     ),
@@ -229,6 +255,18 @@ ROWS: Mapping[str, Row] = {
                 replace(_PROGRESSIVE, l2=0.0, penalties=(plain.kl_anchor,)),
                 {"keep": (3,), "parts": (4, 2), "anchor": "kl"},
             ),
+            f"progressive, {_CELLS}": Form(_PROGRESSIVE_CELLS, _STAGES, "darts"),
+            f"progressive, anchor kl, {_CELLS}": Form(
+                replace(_PROGRESSIVE_CELLS, l2=0.0, penalties=(plain.kl_anchor,)), {**_STAGES, "anchor": "kl"}, "darts"
+            ),
+            **{
+                f"K = 6, {words}": form
+                for words, form in _entangled(
+                    replace(_PROGRESSIVE_CELLS, enter=lambda search: None),
+                    "darts",
+                    {"parts": (6,), "exclude": ("none",)},
+                ).items()
+            },
         },
     ),
     "gaea-darts": Row({"epochs": 20}, _GAEA),
@@ -254,7 +292,11 @@ ROWS: Mapping[str, Row] = {
     "pc-darts": Row(
         {"epochs": 20, "batch_size": 64, **_SLOW_LOGITS},
         _PC,
-        forms={_CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts"), **_entangled(_PC)},
+        forms={
+            _CELLS: Form(replace(_PC, draw=cells.weighed_mixture, **_THERE), {}, "darts"),
+            **_entangled(_PC),
+            **_entangled(replace(_PC, draw=cells.weighed_mixture, **_THERE), "darts"),
+        },
         network=_ALL_CHANNELS,
     ),
     "gaea-pc-darts": Row(
