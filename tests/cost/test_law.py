@@ -46,6 +46,7 @@ SMALL: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
         [{"channels": 2, "layers": 3}, {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True}],
     ),
     "darts-rnn": ((3,), [{"width": 3}]),
+    "darts:fair": ((3, 8, 9), [{"channels": 2, "layers": 3}]),
     "darts:S1": ((3, 8, 8), [{"channels": 2, "layers": 3, "fused": False}]),
     "darts:S4": ((3, 8, 9), [{"channels": 2, "layers": 3}]),
     "toy-tied-width": ((2, 3), [{}]),
@@ -167,7 +168,16 @@ def masked() -> Case:
     return own(sw.elastic(Masked(), choices, example=torch.randn(2, 5, 4)))
 
 
-HEAVY = ("darts", "darts:S1", "mobilenetv3", "nasbench_macro", "nats_size", "ofa-resnet50", "proxylessnas")
+HEAVY = (
+    "darts",
+    "darts:fair",
+    "darts:S1",
+    "mobilenetv3",
+    "nasbench_macro",
+    "nats_size",
+    "ofa-resnet50",
+    "proxylessnas",
+)
 HEAVY += ("hw-gpt-bench:M", "hw-gpt-bench:L", "nasbench1shot1:2", "nasbench1shot1:3")
 HEAVY += ("vision-transformer-base", "vision-transformer-small")
 

@@ -43,6 +43,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet, from_mapping
 from sharewise.spaces import load
+from sharewise.spaces.darts.fair import wide_cells_of
 from sharewise.supernet import BatchStatistics, Gate
 from sharewise.testing import check_method, check_selection, check_surgery, small_arguments
 
@@ -263,3 +264,47 @@ def test_a_threshold_keeps_what_weighs_enough() -> None:
     assert sw.engine.Threshold(0.5).threshold == 0.5
     with pytest.raises(ConfigurationError, match=r"must lie in \(0, 1\), got 1"):
         sw.engine.Threshold(1.0)
+
+
+def test_the_derivation_of_fair_darts() -> None:
+    """Of every edge the strongest operation, of a node the two strongest edges, of these what reaches the threshold."""
+    recipe, dataset = build("fair-darts", {"epochs": 1, "batch_size": 16}), digits().limited(64, seed=0)
+    supernet = build_supernet(load("darts:fair"), dataset.input_shape, 10, network={"channels": 2, "layers": 3})
+    roles = dataset.assign(recipe.roles, generator=stream(0, "data"))
+    state = prepare(supernet, recipe, roles, numerics=numerics("cpu"))
+    theta, generator = state.distribution.theta, torch.Generator().manual_seed(0)  # type: ignore[attr-defined]
+    edges = [(source, node) for node in range(2, 6) for source in range(node)]
+    inputs = set()
+    for _ in range(20):
+        with torch.no_grad():
+            theta.copy_(torch.randn(theta.shape, generator=generator) + 0.3)
+        chosen = wide_cells_of(recipe.selection.select(state).architecture)
+        for number, kind in enumerate(("normal", "reduce")):
+            sigma, expected = theta.detach()[14 * number : 14 * number + 14].sigmoid(), []
+            for node in range(2, 6):
+                into = [
+                    (float(row.max()), -source, int(row.argmax()))
+                    for (source, n), row in zip(edges, sigma, strict=True)
+                    if n == node
+                ]
+                strong = [edge for edge in sorted(into, reverse=True)[:2] if edge[0] >= 0.85]
+                expected += [(supernet.relaxation.decisions[0].options[o], node, -source) for _, source, o in strong]
+                inputs.add(len(strong))
+            assert sorted(chosen[kind]) == sorted(expected)
+    assert inputs == {0, 1, 2}
+    with torch.no_grad():
+        theta[14:].clamp_(max=1.7)  # σ = 0.846: nothing of the reduction cell
+    selected = recipe.selection.select(state)
+    assert selected.rule.startswith("strongest option other than none, since too few weights reach 0.85")
+    assert {len(cell) for cell in wide_cells_of(selected.architecture).values()} == {8}
+
+
+@pytest.mark.slow
+def test_edges_are_removed_where_cells_may_be_narrow() -> None:
+    """DARTS-PT on the space of Fair-DARTS settles every edge, and two of them stay at every node."""
+    dataset = digits().limited(48, seed=0)
+    found = sw.search(
+        "darts:fair", build("darts-pt", {"epochs": 1, "batch_size": 16, "tuning_epochs": 0}), dataset,
+        network={"channels": 2, "layers": 3}, max_steps=1, gap_examples=0, device="cpu",
+    )  # fmt: skip
+    assert [len(cell) for cell in wide_cells_of(found.architecture).values()] == [8, 8]

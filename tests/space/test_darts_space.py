@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sharewise.cost import cost
+from sharewise.distribution.factored import drawable
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space, features, sample, skips
 from sharewise.spaces import load
@@ -177,8 +178,8 @@ def test_fair_darts_refuses_what_it_does_not_hold() -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             space.parse(form.format(cell, concat))
-    with pytest.raises(ConfigurationError, match="has no supernet"):
-        networks_of(space).supernet(space, (3, 8, 8), 3, networks_of(space).configure({}))
+    with pytest.raises(ConfigurationError, match="sharing must be 'disjoint' in space 'darts:fair', got 'entangled'"):
+        networks_of(space).supernet(space, (3, 8, 8), 3, networks_of(space).configure({"sharing": "entangled"}))
 
 
 def test_the_auxiliary_head_of_cifar() -> None:
@@ -218,13 +219,12 @@ def test_the_rule_of_darts() -> None:
     assert tied["normal_first_2"] == "max_pool_3x3"
 
 
-def test_the_rule_of_fair_darts() -> None:
-    """The two strongest operations above the threshold, of one edge as well; nodes without any read nothing."""
+def test_the_projection_of_fair_darts() -> None:
+    """The two strongest operations of a node, of one edge as well; what weighs nothing is not read."""
     relaxation = load("darts:fair").relaxation
-    weights = {d.name: [0.1] * d.size for d in relaxation.decisions}
+    weights = {d.name: [0.0] * d.size for d in relaxation.decisions}
     weights["normal_1_3"] = [0.86, 0.1, 0.99, 0.1, 0.95, 0.1, 0.1]
-    weights["normal_0_5"] = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.9]
-    weights["normal_0_4"][0] = 0.85
+    weights["normal_0_5"] = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1]
     found = relaxation.project(weights)
     assert str(found).startswith(
         "Genotype(normal=[('skip_connect', 3, 1), ('sep_conv_5x5', 3, 1), ('dil_conv_5x5', 5, 0)], "
@@ -232,6 +232,20 @@ def test_the_rule_of_fair_darts() -> None:
     )
     without = relaxation.project(weights, ("skip_connect",))
     assert (without["normal_first_3"], without["normal_second_3"]) == ("max_pool_3x3 1", "sep_conv_5x5 1")
+
+
+def test_a_part_of_fair_darts() -> None:
+    """Where nodes cannot do without inputs the strongest fill them up; an operation goes with all that it reads."""
+    space = load("darts:fair").without(("nothing",))
+    assert not space.relaxation.sparse
+    found = space.relaxation.project({d.name: [0.0] * d.size for d in space.relaxation.decisions})
+    assert (found["normal_first_2"], found["normal_second_2"]) == ("max_pool_3x3 0", "avg_pool_3x3 0")
+    whole = load("darts:fair").relaxation
+    assert whole.sparse
+    assert whole.choosing("skip_connect")[-1] == "skip_connect 4"
+    part = drawable(whole, ("skip_connect", "none"))
+    assert part.size == load("darts:fair").without(whole.choosing("skip_connect")).size < load("darts:fair").size
+    assert all("skip_connect" not in d.options for d in part.relaxation.decisions)
 
 
 def test_the_order_of_two_inputs_has_no_meaning() -> None:

@@ -41,6 +41,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("darts", {"channels": 2, "layers": 4, "stem": "imagenet", "affine": True, "fused": False}),
     ("darts", {"channels": 2, "layers": 3, "sharing": "entangled"}),
     ("darts", {"channels": 2, "layers": 3, "sharing": "entangled", "affine": True, "published": True}),
+    ("darts:fair", {"channels": 2, "layers": 3}),
     ("darts:S1", {"channels": 2, "layers": 3}),
     ("darts:S2", {"channels": 2, "layers": 3}),
     ("darts:S3", {"channels": 2, "layers": 3}),
@@ -61,6 +62,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 
 SLOW = (
+    "darts:fair",
     *(f"darts:S{number}" for number in (1, 2, 3)),
     *(f"hw-gpt-bench:{size}" for size in "ML"),
     "mobilenetv3",

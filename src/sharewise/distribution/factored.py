@@ -94,7 +94,8 @@ def drawable(relaxation: Relaxation, exclude: tuple[Option, ...]) -> Space:
 
     An option may exist in the decisions alone (`none`, where a result never contains it): then nothing is lost.
     """
-    present = tuple(o for o in exclude if any(o in choice.options for choice in relaxation.space.choices))
+    known = {option for choice in relaxation.space.choices for option in choice.options}
+    present = tuple(o for option in exclude for o in relaxation.choosing(option) if o in known)
     return relaxation.space.without(present) if present else relaxation.space
 
 

@@ -23,8 +23,8 @@ class Threshold(Selection):
 
     For mixtures whose options do not compete, where a weight says by itself how much an option is wanted. Where a space
     keeps only some inputs of a node, those with the strongest such options stay; where its architectures cannot do
-    without an option, the strongest stays although it is too weak. A cell of which nothing reaches the threshold is no
-    network: then the rule is the one of DARTS, and the result says so.
+    without an option (all but those that are `sparse`), the strongest stays although it is too weak. A cell of which
+    nothing reaches the threshold is no network: then the rule is the one of DARTS, and the result says so.
 
     Args:
         threshold: least weight of what is kept, in (0, 1).
@@ -59,7 +59,8 @@ class Threshold(Selection):
     def projected(self, state: SearchState) -> Architecture:
         """See `Selection.projected`."""
         empty, exclude = self._is_empty(state), state.recipe.exclude
-        weights = {d.name: self._weights(d.options, row, empty) for d, row in self._mixture(state)}
+        read = self._alone if state.distribution.relaxation.sparse else self._weights
+        weights = {d.name: read(d.options, row, empty) for d, row in self._mixture(state)}
         if not empty:
             return nearest(state, weights, tuple(option for option in exclude if option != self.absence))
         return nearest(state, weights, exclude if self.absence is None else (*exclude, self.absence))
@@ -86,6 +87,12 @@ class Threshold(Selection):
         """Whether some kind of cell keeps nothing at all."""
         strong = {d.name for d, row in self._mixture(state) if self._strong(d.options, row)}
         return any(not strong & set(group) for group in state.distribution.relaxation.groups)
+
+    def _alone(self, options: Sequence[Option], weights: Sequence[float], empty: bool) -> list[float]:
+        """As a projection reads them that may leave everything out: the strongest option, if it is strong enough."""
+        best = max(range(len(options)), key=lambda i: (options[i] != self.absence, weights[i], -i))
+        kept = options[best] != self.absence and (empty or weights[best] >= self.threshold)
+        return [weight if kept and i == best else 0.0 for i, weight in enumerate(weights)]
 
     def _weights(self, options: Sequence[Option], weights: Sequence[float], empty: bool) -> list[float]:
         """As a projection reads them: an option that is too weak counts only where there is nothing else."""

@@ -72,10 +72,11 @@ def fair_darts(
         Search*, ECCV 2020 (arXiv 1911.12126), and the released search.
 
     Deviations:
-        In the paper a node of the DARTS cell may have no input, and leaves the concatenation then. The architectures of
-        space `darts` have two inputs a node: weaker ones fill the places up, and the result says how many (the
-        published cells themselves belong to space `darts:fair`). On NAS-Bench-201 an edge without an operation is
-        `none`, and no number of inputs is imposed.
+        In the paper a node of the DARTS cell may have no input, and leaves the concatenation then: search space
+        `darts:fair` for that, where the derivation is the released one (of every edge the strongest operation, of every
+        node the two strongest edges, of these what reaches the threshold). The architectures of space `darts` have two
+        inputs a node: weaker ones fill the places up, and the result says how many. On NAS-Bench-201 an edge without an
+        operation is `none`, and no number of inputs is imposed.
     """
     norm: Literal["l2", "l1"] = named("zero_one_norm", zero_one_norm, l2="l2", l1="l1")
     geometry = SigmoidLogits(architecture_learning_rate, betas=(0.9, 0.999), scale=0.0)

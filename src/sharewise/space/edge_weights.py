@@ -60,6 +60,15 @@ class EdgeWeights(Relaxation):
             edge: (inputs[name], option) for name, edges in several.items() for option, edge in edges.items()
         }
 
+    @property
+    def sparse(self) -> bool:  # type: ignore[override]
+        """As the relaxation within."""
+        return self.within.sparse
+
+    def choosing(self, option: Option) -> tuple[Option, ...]:
+        """As the relaxation within."""
+        return self.within.choosing(option)
+
     def of(self, edge: str) -> tuple[Decision, Option] | None:
         """The decision that weighs an edge and the option that stands for it; `None` where nothing does.
 

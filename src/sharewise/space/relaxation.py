@@ -81,6 +81,12 @@ class Relaxation(ABC):
     """Whether every decision may be mixed or drawn by itself; if not, only whole architectures are drawn."""
     joins: tuple[Join, ...] = ()
     """The nodes that lose edges on the way from a mixture to a result."""
+    sparse: bool = False
+    """Whether results may do without any option of a decision: one of weight zero is never part of a projection."""
+
+    def choosing(self, option: Option) -> tuple[Option, ...]:
+        """The options of choices that stand for an option of decisions: itself, where both have the same names."""
+        return (option,)
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -97,6 +97,7 @@ RELAXABLE = (
     "conv-macro",
     "darts",
     "darts-rnn",
+    "darts:fair",
     *(f"darts:{name}" for name in REDUCED),
     *(f"hw-gpt-bench:{size}" for size in SIZES),
     "language-model",

@@ -68,11 +68,18 @@ class MixedOperation(Mixture):
         return total
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
-        """The state of the one active operation; nothing where it is absent or the decision is not taken."""
-        active = gates[self.decision.name].active
-        if len(active) > 1:
+        """The state of the one active operation, or of the `nn.ModuleDict` of several; nothing where all are absent.
+
+        Raises:
+            ConfigurationError: when an active option has another weight than one, as no architecture has it.
+        """
+        gate = gates[self.decision.name]
+        if len(gate.active) > 1 and not gate.unit:
             raise ConfigurationError(
-                f"decision {self.decision.name!r} has {len(active)} active options; an architecture has at most one"
+                f"decision {self.decision.name!r} mixes {len(gate.active)} active options, as no architecture does"
             )
-        option = str(self.decision.options[active[0]]) if active else ""
-        return dict(self.operations[option].state_dict()) if option in self.operations else {}
+        options = [str(self.decision.options[index]) for index in gate.active]
+        states = {option: self.operations[option].state_dict() for option in options if option in self.operations}
+        if len(states) == 1:
+            return dict(next(iter(states.values())))
+        return {f"{option}.{name}": value for option, state in states.items() for name, value in state.items()}

@@ -4,7 +4,8 @@ Its architectures are no architectures of the space of DARTS, whose size and who
 different inputs a node; so it is a space of its own, which holds that one. A genotype with `none` among its inputs
 belongs here too, where `none` is simply no input. The choices are `normal_first_2`, `normal_second_2` and so on, an
 option naming an operation and the node that it reads. Nodes without inputs leave the concatenation, so that a cell is
-narrower; a cell in which no node has any keeps all four, which are zero then.
+narrower; a cell in which no node has any keeps all four, which are zero then. The supernet is that of `darts` without
+`none`: the 28 edges of both cells mix seven operations each.
 
 Node j has 1 + 7j + C(7j, 2) possible inputs, for which there are (106 · 232 · 407 · 631)² architectures, about 4e19.
 
@@ -28,12 +29,11 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Codec, Constraint, Option, Picture, Space
 from sharewise.spaces.darts.genotype import KINDS, NODES, Cell, read_genotype, write_triples
 from sharewise.spaces.darts.published import PUBLISHED, WIDER
-from sharewise.spaces.darts.relaxation import AtMostTwo
+from sharewise.spaces.darts.relaxation import NOTHING, AtMostTwo
 from sharewise.spaces.darts.space import OPERATIONS, draw_cells, everywhere, features_of_cells, skips_of_cells
 
 __all__ = ["fair", "wide_cells_of"]
 
-_NOTHING = "nothing"
 _READS = {node: tuple(f"{o} {s}" for s in range(node) for o in OPERATIONS if o != "none") for node in NODES}
 
 _OPTIONS = everywhere(*OPERATIONS[1:])
@@ -52,7 +52,7 @@ class _InOrder:
     node: int
 
     def __call__(self, values: Mapping[str, Option]) -> bool:
-        order = (*_READS[self.node], _NOTHING)
+        order = (*_READS[self.node], NOTHING)
         first, second = (order.index(str(values[name])) for name in _names(self.kind, self.node))
         return first < second or first == second == len(order) - 1
 
@@ -68,7 +68,7 @@ def wide_cells_of(values: Mapping[str, Option]) -> Mapping[str, Cell]:
         cell: list[tuple[str, int, int]] = []
         for node in NODES:
             for read in (str(values[name]) for name in _names(kind, node)):
-                if read != _NOTHING:
+                if read != NOTHING:
                     operation, source = read.split()
                     cell.append((operation, node, int(source)))
         found[kind] = tuple(cell)
@@ -91,7 +91,7 @@ def _decode(text: str) -> dict[str, Option]:
                     f"node {node} of the {kind} cell reads {', '.join(reads)}; in space 'darts:fair' a node has at "
                     f"most two inputs, which differ, with operations {', '.join(OPERATIONS[1:])}"
                 )
-            ordered = [*sorted(reads, key=_READS[node].index), _NOTHING, _NOTHING][:2]
+            ordered = [*sorted(reads, key=_READS[node].index), NOTHING, NOTHING][:2]
             values |= dict(zip(_names(kind, node), ordered, strict=True))
         _require_concat(kind, genotype.cell(kind), genotype.concat(kind))
     return values
@@ -135,10 +135,10 @@ def fair() -> Space:
     places = [(kind, node) for kind in KINDS for node in NODES]
     return Space(
         name="darts:fair",
-        choices=tuple(Choice(name, (*_READS[node], _NOTHING)) for kind, node in places for name in _names(kind, node)),
+        choices=tuple(Choice(name, (*_READS[node], NOTHING)) for kind, node in places for name in _names(kind, node)),
         constraints=tuple(
             Constraint(
-                f"the inputs of node {node} of the {kind} cell differ, ascend, and end with {_NOTHING!r}",
+                f"the inputs of node {node} of the {kind} cell differ, ascend, and end with {NOTHING!r}",
                 _InOrder(kind, node),
                 _names(kind, node),
             )
@@ -150,6 +150,6 @@ def fair() -> Space:
         draw=_draw,
         features=_features,
         skips=_skips,
-        summary="the DARTS cells of Fair-DARTS: nodes with none to 2 inputs, also 2 from one node (no supernet)",
+        summary="the DARTS cells of Fair-DARTS: nodes with none to 2 inputs, also 2 from one node",
         named={**PUBLISHED, **WIDER},
     )

@@ -145,7 +145,7 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
 
 
 class Cell(nn.Module):
-    """One cell: node j is the sum of its operations; nodes without any leave the output, where others remain."""
+    """One cell: node j is the sum of its operations, zero where it has none; the output holds some of the nodes."""
 
     def __init__(
         self,
@@ -156,6 +156,7 @@ class Cell(nn.Module):
         halve: bool,
         affine: bool,
         normed_pools: bool,
+        outputs: tuple[int, ...] = NODES,
     ) -> None:
         super().__init__()
         self.preprocess0 = preprocess(channels_in[0], channels, halve, affine)
@@ -168,7 +169,7 @@ class Cell(nn.Module):
             {f"{source}_{target}": together(edges[target, source]) for target, source in sorted(edges)}
         )
         self.sources = {node: [source for target, source in sorted(edges) if target == node] for node in NODES}
-        self.outputs = output_nodes(operations)
+        self.outputs = outputs
         self.stride = 2 if reduction else 1
         self.drop_path_probability = 0.0
 
@@ -325,6 +326,7 @@ class Network(nn.Module):
         normed_pools: whether a batch norm follows each pooling, which only search networks have.
         auxiliary: whether to add an auxiliary classifier after cell ⌊2L/3⌋; in training mode the network then returns
             a pair of outputs.
+        narrow: whether nodes without inputs leave the output of their cell, where others remain; if not, they are zero.
     """
 
     def __init__(
@@ -339,6 +341,7 @@ class Network(nn.Module):
         affine: bool = True,
         normed_pools: bool = False,
         auxiliary: bool = False,
+        narrow: bool = True,
     ) -> None:
         super().__init__()
         self.configuration: dict[str, Any] = {
@@ -352,13 +355,15 @@ class Network(nn.Module):
             "affine": affine,
             "normed_pools": normed_pools,
             "auxiliary": auxiliary,
+            "narrow": narrow,
         }
         operations = {False: normal, True: reduce}
-        widths = {reduction: len(output_nodes(found)) for reduction, found in operations.items()}
+        nodes = {reduction: output_nodes(found) if narrow else NODES for reduction, found in operations.items()}
+        widths = {reduction: len(found) for reduction, found in nodes.items()}
         planned = plan(stem, channels, layers, widths)
         self.stems = nn.ModuleList(stems(stem, input_shape[0], channels))
         self.cells = nn.ModuleList(
-            Cell(operations[reduction], inputs, width, reduction, halve, affine, normed_pools)
+            Cell(operations[reduction], inputs, width, reduction, halve, affine, normed_pools, nodes[reduction])
             for inputs, width, reduction, halve in planned
         )
         self.head = classifier(widths[planned[-1][2]] * planned[-1][1], outputs)

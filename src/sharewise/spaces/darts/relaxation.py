@@ -9,9 +9,21 @@ from sharewise.space import Architecture, Decision, Encoding, Join, Option, Prob
 from sharewise.space.relaxation import one_hot, strongest
 from sharewise.spaces.darts.genotype import KINDS, NODES
 
-__all__ = ["AtMostTwo", "TwoInputs"]
+__all__ = ["NOTHING", "AtMostTwo", "TwoInputs"]
+
+NOTHING = "nothing"
+"""In place of an input that a node does without."""
 
 _SIDES = ("first", "second")
+
+
+def _joins() -> tuple[Join, ...]:
+    """Every node, which keeps two of the edges that lead to it."""
+    return tuple(
+        Join(tuple(f"{kind}_{source}_{node}" for source in range(node)), len(_SIDES))
+        for kind in KINDS
+        for node in NODES
+    )
 
 
 @final
@@ -34,11 +46,7 @@ class TwoInputs(Relaxation):
         self.space = space
         self.decisions = tuple(Decision(name, self._mixed(name, legal)) for name, legal in options.items())
         self._by_name = {decision.name: decision for decision in self.decisions}
-        self.joins = tuple(
-            Join(tuple(f"{kind}_{source}_{node}" for source in range(node)), len(_SIDES))
-            for kind in KINDS
-            for node in NODES
-        )
+        self.joins = _joins()
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -91,23 +99,40 @@ class TwoInputs(Relaxation):
 
 @final
 class AtMostTwo(Relaxation):
-    """The rule of Fair-DARTS: a node keeps its two strongest operations among those that exceed a threshold.
+    """A decision over operations on every edge; a node of a result keeps its two strongest operations, or fewer.
 
-    Operations of one edge do not compete, so that two of them may be kept, or none; weights are those of independent
-    gates (sigmoids), which need not sum to one. Ties go to the earlier node, then to the operation listed first.
+    Two operations of one edge may both be kept, and none of a node; what weighs nothing is never kept. Which weights
+    are too small to count is the matter of a selection (`Threshold` in Fair-DARTS). Ties go to the earlier node, then
+    to the operation listed first.
 
     Args:
         options: what may be kept on each edge, by the name of its decision.
-        space: whose options name an operation and the node that it reads, `"sep_conv_3x3 0"`.
-        threshold: which a weight exceeds, in [0, 1).
+        space: whose options name an operation and the node that it reads, `"sep_conv_3x3 0"`, or end with `"nothing"`.
 
     References:
-        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), with the threshold of 0.85 of the authors' code.
+        X. Chu et al., *Fair DARTS*, ECCV 2020 (arXiv 1911.12126), section 4.
     """
 
-    def __init__(self, options: Mapping[str, tuple[str, ...]], space: Space, threshold: float = 0.85) -> None:
-        self.space, self.threshold = space, threshold
-        self.decisions = tuple(Decision(name, legal) for name, legal in options.items())
+    def __init__(self, options: Mapping[str, tuple[str, ...]], space: Space) -> None:
+        self.space = space
+        self.decisions = tuple(Decision(name, self._mixed(name, legal)) for name, legal in options.items())
+        self.joins = _joins()
+        self.sparse = all(NOTHING in choice.options for choice in space.choices)
+
+    def _mixed(self, edge: str, options: tuple[str, ...]) -> tuple[str, ...]:
+        """What is mixed on an edge of the space, which may be a part of its whole."""
+        kind, source, target = edge.split("_")
+        reads = {read for side in _SIDES for read in self.space[f"{kind}_{side}_{target}"].options}
+        return tuple(option for option in options if f"{option} {source}" in reads)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The edges of the normal cell, and those of the reduction cell."""
+        return tuple(tuple(d.name for d in self.decisions if d.name.startswith(kind)) for kind in KINDS)
+
+    def choosing(self, option: Option) -> tuple[Option, ...]:
+        """The operation with every node that it may read."""
+        return tuple(f"{option} {source}" for source in range(NODES[-1]))
 
     def encode(self, architecture: Architecture) -> Encoding:
         """One at every operation that is kept, zero elsewhere."""
@@ -121,19 +146,19 @@ class AtMostTwo(Relaxation):
         return {d.name: tuple(float((d.name, option) in kept) for option in d.options) for d in self.decisions}
 
     def project(self, probabilities: Probabilities, exclude: tuple[Option, ...] = ()) -> Architecture:
-        """See the class."""
+        """See the class; where the space cannot leave a node without input, the strongest fill it up."""
         found: dict[tuple[str, str], list[tuple[float, str]]] = {(k, str(n)): [] for k in KINDS for n in NODES}
         for decision in self.decisions:
             kind, source, node = decision.name.split("_")
             found[kind, node] += [
-                (-weight, f"{option} {source}")
+                (weight, f"{option} {source}")
                 for option, weight in zip(decision.options, probabilities[decision.name], strict=True)
-                if weight > self.threshold and option not in exclude
+                if option not in exclude and (weight > 0 or not self.sparse)
             ]
         values: dict[str, Option] = {}
         for (kind, node), candidates in found.items():
             options = self.space[f"{kind}_first_{node}"].options
-            strongest_two = [read for _, read in sorted(candidates, key=lambda candidate: candidate[0])[:2]]
-            ordered = [*sorted(strongest_two, key=options.index), *options[-1:] * 2]
+            two = [read for _, read in sorted(candidates, key=lambda candidate: -candidate[0])[:2]]
+            ordered = [*sorted(two, key=options.index), NOTHING, NOTHING]
             values |= {f"{kind}_{side}_{node}": read for side, read in zip(_SIDES, ordered, strict=False)}
         return self.space.architecture(values)

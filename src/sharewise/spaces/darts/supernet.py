@@ -80,6 +80,7 @@ def plain_network(
     *,
     affine: bool = True,
     normed_pools: bool = False,
+    narrow: bool = True,
 ) -> nn.Module:
     """The plain network of two cells; by default in the published form.
 
@@ -90,9 +91,11 @@ def plain_network(
         options: of the macro network.
         affine: whether batch norms inside cells learn a scale and a shift.
         normed_pools: whether a batch norm follows each pooling.
+        narrow: whether nodes without inputs leave the output of their cell.
     """
     macro = (options.channels, options.layers, options.stem)
-    return Network(cells["normal"], cells["reduce"], _image_shape(input_shape), outputs, *macro, affine, normed_pools)
+    shape, form = _image_shape(input_shape), (affine, normed_pools)
+    return Network(cells["normal"], cells["reduce"], shape, outputs, *macro, *form, narrow=narrow)
 
 
 @final
@@ -236,21 +239,30 @@ class DartsSupernet(Supernet):
     """All networks in one; cells of a kind read the same 14 decisions.
 
     Args:
-        space: that of DARTS, or a reduced one.
+        space: that of DARTS, a reduced one, or that of Fair-DARTS.
         input_shape: channels, height and width of one image.
         outputs: number of classes.
         options: of the macro network.
+        cells: reads the operations of both cells from an architecture's choices.
 
     Deviations:
         Batch norms keep running statistics, and the same module serves training and evaluation. What is extracted has
         the batch norm without scale and shift that follows each pooling in the search, and no scales anywhere unless
-        the supernet is `affine`; a network of the same architecture that is trained on its own has the published form,
-        without norms after poolings and with scales.
+        the supernet is `affine`, and its cells have four nodes, of which those without inputs are zero; a network of
+        the same architecture that is trained on its own has the published form, without norms after poolings, with
+        scales, and narrower where nodes are empty.
     """
 
-    def __init__(self, space: Space, input_shape: Sequence[int], outputs: int, options: DartsOptions) -> None:
+    def __init__(
+        self,
+        space: Space,
+        input_shape: Sequence[int],
+        outputs: int,
+        options: DartsOptions,
+        cells: Callable[[Mapping[str, Option]], Mapping[str, Cell]] = cells_of,
+    ) -> None:
         super().__init__()
-        self.space, self.options = space, options
+        self.space, self.options, self._cells_of = space, options, cells
         self.relaxation = weighed = EdgeWeights(space.relaxation, _INPUTS if options.edge_weights else {})
         self.input_shape, self.outputs = _image_shape(input_shape), outputs
         decisions = {d.name: d for d in weighed.within.decisions}
@@ -293,8 +305,8 @@ class DartsSupernet(Supernet):
 
     def plain(self, architecture: Architecture) -> nn.Module:
         """The plain network with the same options, its poolings followed by the norms of the search."""
-        cells, options = cells_of(self.space.own(architecture)), self.options
-        form = {"affine": options.affine, "normed_pools": True}
+        cells, options = self._cells_of(self.space.own(architecture)), self.options
+        form = {"affine": options.affine, "normed_pools": True, "narrow": False}
         return plain_network(cells, self.input_shape, self.outputs, options, **form)
 
 
