@@ -5,7 +5,7 @@ of its name beside the folders holds, after every epoch, the loss of the one-sho
 to, on the examples that train the architecture and on examples that nobody has seen. Usage, from anywhere; `analyse.py`
 reads the folders at any time::
 
-    SHAREWISE_DATA=FOLDER nohup nice -n 19 python experiments/oneshot_validation/run.py >> queue.log 2>&1 &
+    SHAREWISE_DATA=FOLDER nohup nice -n 19 python experiments/oneshot_validation/run.py --jobs 2 >> queue.log 2>&1 &
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, final
 
@@ -112,11 +115,12 @@ def table_of(config: Mapping[str, Any], out: Path, data_root: Path) -> Table:
     return open_table(path)
 
 
-def run(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> None:
-    """Run one search, or go on with it."""
+def run(config: Mapping[str, Any], out: Path, data_root: Path, plan: Plan) -> str:
+    """Run one search, or go on with it; its name."""
     folder, facts = out / "runs" / plan.name, config["data"]
     if (folder / "result.json").exists():
-        return
+        return plan.name
+    torch.set_num_threads(1)
     sizes = {name: facts[name] for name in ("image_size", "train_examples") if name in facts}
     path = data_root / facts["name"] if facts["name"] != "digits" else None
     data = sw.data.load(facts["name"], path, seed=plan.seed, **sizes)
@@ -134,6 +138,7 @@ def run(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> No
         resume=(folder / "config.yaml").exists(),
         callbacks=[measuring(out / f"{plan.name}.jsonl", config["examples"])],
     )
+    return plan.name
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -155,12 +160,18 @@ def parser(description: str) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser((__doc__ or "").splitlines()[0])
     options.add_argument("--only", type=int, help="so many searches at most")
+    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     chosen = options.parse_args(arguments)
-    torch.set_num_threads(1)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
-    for plan in all_plans(config)[: chosen.only]:
-        run(config, plan, chosen.out, chosen.data_root)
-        print(plan.name, flush=True)
+    table_of(config, chosen.out, chosen.data_root)  # imported before several read it
+    work, plans = partial(run, config, chosen.out, chosen.data_root), all_plans(config)[: chosen.only]
+    if chosen.jobs == 1:
+        for plan in plans:
+            print(work(plan), flush=True)
+        return 0
+    with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
+        for name in pool.map(work, plans):
+            print(name, flush=True)
     return 0
 
 

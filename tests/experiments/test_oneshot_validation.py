@@ -48,10 +48,9 @@ def test_the_design(modules: tuple[ModuleType, ModuleType], config: dict[str, An
         assert roles.is_disjoint("weights", "architecture")
 
 
-def test_it_runs_and_is_analysed(
-    modules: tuple[ModuleType, ModuleType], config: dict[str, Any], tmp_path: Path
-) -> None:
-    running, analysing = modules
+@pytest.fixture
+def words(config: dict[str, Any], tmp_path: Path) -> list[str]:
+    """Arguments for two short searches of digits, with a table of random numbers."""
     table = Draft("Made up", "nasbench101", {"source": "", "files": [], "notes": []})
     values = np.random.default_rng(0).random(423_624).astype(np.float32)
     table.add(Key("accuracy", "cifar10", "test", 108, "mean"), values, "fraction", "test")
@@ -61,7 +60,11 @@ def test_it_runs_and_is_analysed(
     config["options"]["batch_size"] = 32
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    words = ["--config", str(path), "--out", str(tmp_path), "--data-root", str(tmp_path)]
+    return ["--config", str(path), "--out", str(tmp_path), "--data-root", str(tmp_path)]
+
+
+def test_it_runs_and_is_analysed(modules: tuple[ModuleType, ModuleType], words: list[str], tmp_path: Path) -> None:
+    running, analysing = modules
     assert running.main([*words, "--only", "1"]) == 0
     history = (tmp_path / "runs" / "darts-many-seed0" / "metrics.jsonl").read_bytes()
     assert running.main([*words, "--only", "1"]) == 0  # what is finished is skipped
@@ -74,3 +77,10 @@ def test_it_runs_and_is_analysed(
     assert answer["lost in the table"] == pytest.approx(run["table, test"][-1] - min(run["table, test"]))
     assert answer["optimism"] == pytest.approx(run["network, unseen"][-1] - run["network, trained"][-1])
     assert (tmp_path / "found" / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_two_searches_at_a_time(modules: tuple[ModuleType, ModuleType], words: list[str], tmp_path: Path) -> None:
+    assert modules[0].main([*words, "--jobs", "2"]) == 0
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
+    assert modules[1].main([*words, "--results", str(tmp_path / "found")]) == 0
