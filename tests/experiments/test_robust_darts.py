@@ -39,12 +39,12 @@ def test_the_arms_differ_in_what_they_are_about(modules: tuple[ModuleType, Modul
     assert len(cells) == 6 * 2 * 5
     searched = {arm: recipe for arm, recipe in recipes.items() if arm != modules[1].RANDOM}
     assert {(r.epochs, r.batch_size, r.distribution.geometry.learning_rate) for r in searched.values()} == {
-        (30, 32, 0.01)
+        (24, 32, 0.01)
     }
     assert {arm: recipe.weights.weight_decay for arm, recipe in searched.items() if recipe.weights.weight_decay > 3e-4}
     (reaction,) = recipes["r-darts"].reactions
     earliest = reaction.rule.start + (reaction.rule.window // 2 + reaction.rule.delta) * reaction.rule.every
-    assert earliest == 22 < recipes["r-darts"].epochs
+    assert earliest == 16 < recipes["r-darts"].epochs
 
 
 def written(folder: Path, normal: str, skips: list[float], losses: list[tuple[float, float]]) -> None:

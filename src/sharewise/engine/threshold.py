@@ -60,7 +60,7 @@ class Threshold(Selection):
         """See `Selection.projected`."""
         empty, exclude = self._is_empty(state), state.recipe.exclude
         read = self._alone if state.distribution.relaxation.sparse else self._weights
-        weights = {d.name: read(d.options, row, empty) for d, row in self._mixture(state)}
+        weights = {d.name: row if d.weighs else read(d.options, row, empty) for d, row in self._mixture(state)}
         if not empty:
             return nearest(state, weights, tuple(option for option in exclude if option != self.absence))
         return nearest(state, weights, exclude if self.absence is None else (*exclude, self.absence))
