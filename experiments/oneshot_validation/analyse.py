@@ -141,7 +141,7 @@ def insert(page: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = parser(__doc__)
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))

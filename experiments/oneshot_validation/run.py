@@ -12,13 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, final
 
@@ -34,6 +30,10 @@ from sharewise.oracle.table import Table, open_table
 from sharewise.supernet import BatchStatistics, Gate, Gates, discrete
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import options_of, run_queue  # noqa: E402
+
 ROLES: Mapping[str, Role] = {"trained": "architecture", "unseen": "selection"}
 """What the examples are to the architecture."""
 
@@ -115,11 +115,11 @@ def table_of(config: Mapping[str, Any], out: Path, data_root: Path) -> Table:
     return open_table(path)
 
 
-def run(config: Mapping[str, Any], out: Path, data_root: Path, plan: Plan) -> str:
-    """Run one search, or go on with it; its name."""
+def run(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> None:
+    """Run one search, or go on with it."""
     folder, facts = out / "runs" / plan.name, config["data"]
     if (folder / "result.json").exists():
-        return plan.name
+        return
     torch.set_num_threads(1)
     sizes = {name: facts[name] for name in ("image_size", "train_examples") if name in facts}
     path = data_root / facts["name"] if facts["name"] != "digits" else None
@@ -138,40 +138,31 @@ def run(config: Mapping[str, Any], out: Path, data_root: Path, plan: Plan) -> st
         resume=(folder / "config.yaml").exists(),
         callbacks=[measuring(out / f"{plan.name}.jsonl", config["examples"])],
     )
-    return plan.name
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(program: str | None) -> argparse.ArgumentParser:
     """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the run folders")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and nasbench101; by default $SHAREWISE_DATA",
-    )
-    return options
+    return options_of(program, HERE, data="cifar10 and nasbench101")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
-    options.add_argument("--only", type=int, help="so many searches at most")
+    options = parser(__doc__)
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
+    options.add_argument("--one", metavar="NAME", help="this search alone, in this process")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
-    table_of(config, chosen.out, chosen.data_root)  # imported before several read it
-    work, plans = partial(run, config, chosen.out, chosen.data_root), all_plans(config)[: chosen.only]
-    if chosen.jobs == 1:
-        for plan in plans:
-            print(work(plan), flush=True)
+    plans = {plan.name: plan for plan in all_plans(config)}
+    if chosen.one is not None:
+        run(config, plans[chosen.one], chosen.out, chosen.data_root)
         return 0
-    with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
-        for name in pool.map(work, plans):
-            print(name, flush=True)
+    table_of(config, chosen.out, chosen.data_root)  # imported before several read it
+    run_queue(
+        Path(__file__),
+        list(plans),
+        ["--config", chosen.config, "--out", chosen.out, "--data-root", chosen.data_root],
+        finished=lambda name: (chosen.out / "runs" / name / "result.json").exists(),
+        jobs=chosen.jobs,
+    )
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -128,3 +129,26 @@ def test_labels(running: ModuleType, config: dict[str, Any]) -> None:
     assert running.label(invented(0.1, 5, 1.0), config) == "collapsed"
     assert running.label(invented(0.1, 8, 1.0, error=89.5), config) == "never learned"
     assert running.label(replace(invented(0.1, 8, 1.0), validation_error=(None, 89.5, 80.0)), config) == "collapsed"
+
+
+def test_records_of_the_repository_that_are_not_known(executed: Callable[[Path], ModuleType], tmp_path: Path) -> None:
+    folder = tmp_path / "checkout" / "experiments" / "search_logs" / "s1" / "cifar10" / "0.0_0.0003-2516843"
+    folder.mkdir(parents=True)
+    cell = "Genotype(normal=[('skip_connect', 1)], normal_concat=range(2, 6), reduce=[('skip_connect', 0)])"
+    for seed, loss in ((1, 1.23456789), (3, 2.0)):
+        errors = {"train_acc": [60.0], "train_loss": [1.5], "valid_acc": [52.0], "valid_loss": [loss]}
+        (folder / f"errors_{seed}.json").write_text(json.dumps(errors))
+        (folder / f"arch_{seed}").write_text(f"{cell}\n")
+        (folder / f"log_{seed}.txt").write_text(f"2019-07-16 epoch 0\n2019-07-16 13:38:38,632 genotype = {cell}\n")
+    (folder / "derivatives_3.json").write_text(json.dumps({"epoch": 0, "H": [[2.0, 1.0], [1.0, 2.0]]}) + "\n")
+    facts = {"space": "s1", "data": "cifar10", "drop_path": 0.0, "weight_decay": 0.0003, "valid_loss": [1.23457]}
+    with gzip.open(tmp_path / "known.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps(facts) + "\n")
+    words = [str(tmp_path / "checkout"), "--known", str(tmp_path / "known.jsonl.gz")]
+    assert executed(FOLDER / "records.py").main([*words, "--out", str(tmp_path / "further.jsonl")]) == 0
+    (line,) = (tmp_path / "further.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert (record["seed"], record["skip_connects"], record["genotypes"]) == (3, [[1, 1]], [cell])
+    assert record["largest_eigenvalue"] == pytest.approx([3.0])
+    (log,) = read_search_logs(tmp_path / "further.jsonl")
+    assert log.weight_decay == 0.0003

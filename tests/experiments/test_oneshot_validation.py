@@ -65,9 +65,9 @@ def words(config: dict[str, Any], tmp_path: Path) -> list[str]:
 
 def test_it_runs_and_is_analysed(modules: tuple[ModuleType, ModuleType], words: list[str], tmp_path: Path) -> None:
     running, analysing = modules
-    assert running.main([*words, "--only", "1"]) == 0
+    assert running.main([*words, "--one", "darts-many-seed0"]) == 0
     history = (tmp_path / "runs" / "darts-many-seed0" / "metrics.jsonl").read_bytes()
-    assert running.main([*words, "--only", "1"]) == 0  # what is finished is skipped
+    assert running.main([*words, "--one", "darts-many-seed0"]) == 0  # what is finished is skipped
     assert (tmp_path / "runs" / "darts-many-seed0" / "metrics.jsonl").read_bytes() == history
     assert analysing.main([*words, "--results", str(tmp_path / "found")]) == 0
     results = json.loads((tmp_path / "found" / "results.json").read_text())
