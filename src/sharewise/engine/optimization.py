@@ -28,6 +28,9 @@ class Optimization(Part):
     unrollable: ClassVar[bool] = False
     """Whether a step is one of `torch.optim.SGD`, which a level can differentiate (see `unrolled_step`)."""
 
+    continuous: ClassVar[bool] = True
+    """Whether gradients that differ by an error of rounding move weights that differ by no more."""
+
     @property
     def schedules(self) -> Mapping[str, Bounded]:
         """The learning rate, which may fall to zero."""
@@ -153,6 +156,7 @@ class AdamOptimization(Optimization):
     weight_decay: float = 5e-4
     gradient_clip: float | None = 5.0
     decoupled: bool = False
+    continuous: ClassVar[bool] = False  # a gradient that is zero but for rounding is divided by its own size
 
     def __post_init__(self) -> None:
         if not all(0 <= beta < 1 for beta in self.betas):
