@@ -12,7 +12,7 @@ from sharewise.cli import main
 from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.methods import build
 from sharewise.run import Place, Search, Setting, fits
-from sharewise.run.fits import require_step_fits, step_memory
+from sharewise.run.fits import require_step_fits, step_memory, steps_fit
 
 NETWORK = {"channels": 4, "cells": 1}
 
@@ -67,3 +67,11 @@ def test_the_command_line_says_it_in_one_line(
     assert len(error.splitlines()) == 1
     assert "--image-size" in error
     assert not (tmp_path / "RUN").exists()
+
+
+def test_steps_of_several_runs_need_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [prepared("spos") for _ in range(3)]
+    needed = sum(found.total for found in map(step_memory, states) if found is not None)
+    for free, fit in ((None, True), (10**13, True), (int(5.2 * needed), True), (int(4.8 * needed), False)):
+        monkeypatch.setattr(fits, "available_memory", lambda free=free: free)
+        assert steps_fit(states) is fit

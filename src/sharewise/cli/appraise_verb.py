@@ -52,6 +52,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             resamples=options.resamples,
             jobs=options.jobs,
             executor=options.executor,
+            side_by_side=options.side_by_side,
             device=options.device,
             training_free=tuple(name for name in (options.training_free or "").split(",") if name),
             out=options.out,
@@ -90,6 +91,8 @@ def _add_options(parser: Parser) -> None:
     group.add_argument("--learning-rate", type=float, metavar="X", help="at the start of the cosine (default: 0.025)")
     group.add_argument("--held-out", type=float, metavar="X", help="part of the training examples that trainings are "
         "scored on (default: 0.2)")  # fmt: skip
+    group.add_argument("--side-by-side", type=int, default=1, metavar="N", help="small networks that a process trains "
+        "at once, where a trial finds that this is faster; equal but for the order of sums (default: 1)")  # fmt: skip
     add("--repeats", type=int, default=500, metavar="N", help="of the searches beside (default: 500)")
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")

@@ -79,6 +79,16 @@ class Finished(ABC):
         """Everything that a training with its network and data depends on, but for the architecture."""
 
     @abstractmethod
+    def training(self, architecture: Architecture, recipe: TrainingRecipe, seed: int) -> Training:
+        """The training of an architecture on its own before its first step; the test set stays sealed.
+
+        Args:
+            architecture: of its space.
+            recipe: of the training.
+            seed: of the training.
+        """
+
+    @abstractmethod
     def train(self, architecture: Architecture, recipe: TrainingRecipe, seed: int, out: Path | None) -> SearchState:
         """Train an architecture on its own with the network and the data of the search; the test set stays sealed.
 
@@ -163,6 +173,10 @@ class InFolder(Finished):
         training = configuration.train(evaluate_on_test=False)
         return training.run(Keep.at(out), configuration=configuration.complete()).state
 
+    def training(self, architecture: Architecture, recipe: TrainingRecipe, seed: int) -> Training:
+        """See `Finished.training`."""
+        return self._training(str(architecture), recipe, seed).train(evaluate_on_test=False)
+
     def _training(self, architecture: str, recipe: TrainingRecipe, seed: int) -> TrainConfiguration:
         searched = self.configuration()
         shared: dict[str, Any] = {f.name: getattr(searched, f.name) for f in fields(Configuration)}
@@ -233,13 +247,21 @@ class InMemory(Finished):
         Raises:
             ConfigurationError: when `network` is not that of the search.
         """
+        return self.training(architecture, recipe, seed).run().state
+
+    def training(self, architecture: Architecture, recipe: TrainingRecipe, seed: int) -> Training:
+        """See `Finished.training`.
+
+        Raises:
+            ConfigurationError: when `network` is not that of the search.
+        """
         state = self.state
         place = Place(str(state.numerics.device), state.numerics.precision)
         setting = Setting(dict(self.network), seed, place)
         dataset, space = state.data.dataset, state.supernet.space
         training = Training(space, architecture, dataset, recipe, setting, evaluate_on_test=False)
         self._require_its_size(architecture, training.network())
-        return training.run().state
+        return training
 
     def _require_its_size(self, architecture: Architecture, plain: nn.Module) -> None:
         """Refuse a plain network that costs something else than that of the search."""

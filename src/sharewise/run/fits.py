@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.memory import available_memory
 from sharewise.supernet import Gates, to_device
 
-__all__ = ["require_step_fits", "step_memory"]
+__all__ = ["require_step_fits", "step_memory", "steps_fit"]
 
 _HARMLESS = 20_000
 """What no network of ours keeps, in multiples of its inputs: a step below it needs no look."""
@@ -56,6 +57,20 @@ def require_step_fits(state: SearchState) -> None:
     if needed.total > free:
         raise ConfigurationError(said)
     warnings.warn(said, SharewiseWarning, stacklevel=2)
+
+
+def steps_fit(states: Sequence[SearchState]) -> bool:
+    """Whether the steps of several runs, made at once, surely fit into half of the memory that is free.
+
+    Args:
+        states: at step 0, of one data set and batch size.
+    """
+    free = _free(states[0])
+    inputs = 4 * _examples(states[0]) * _numbers(states[0].data.dataset.input_shape)
+    if free is None or _HARMLESS * inputs * len(states) < free // 2:
+        return True
+    needed = [step_memory(state) for state in states]
+    return sum(_MOST * found.total if found else free for found in needed) <= free // 2
 
 
 def step_memory(state: SearchState) -> TrainingMemory | None:

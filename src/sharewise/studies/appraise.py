@@ -85,6 +85,7 @@ def appraise(
     resamples: int = 1000,
     jobs: int | None = None,
     executor: str = PROCESSES,
+    side_by_side: int = 1,
     device: str | None = None,
     training_free: Sequence[str] = (),
     out: str | Path | None = None,
@@ -117,6 +118,9 @@ def appraise(
         resamples: of the bootstrap over architectures.
         jobs: processes; by default one per core for folders on a CPU, else one. Results do not depend on it.
         executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
+        side_by_side: networks that a process trains at once for `"standalone"`, where a trial finds that this is
+            faster: small ones, of layers that are known. Each is trained as it is alone but for the order of sums, and
+            a group that was cut off begins again.
         device: overrides the runs'.
         training_free: scores that need no training, to be judged beside the supernets; keys of
             `sharewise.studies.training_free.SCORES`.
@@ -173,7 +177,10 @@ def appraise(
     if not searches:
         raise ConfigurationError("there is nothing to appraise: give at least one finished search")
     by_seed(searches)  # before anything is trained
-    workers = Workers(_default_jobs(searches, device) if jobs is None else jobs, told or silent, executor)
+    jobs = _default_jobs(searches, device) if jobs is None else jobs
+    workers = Workers(jobs, told or silent, executor, given.whole("side_by_side", side_by_side))
+    if workers.side_by_side > 1 and design.source.training is None:
+        raise ConfigurationError("side_by_side is for the oracle standalone; from a table nothing is trained")
     appraising = _Appraising(design, searches, workers, device, place)
     with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
         return appraising.run(began)

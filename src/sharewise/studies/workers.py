@@ -40,9 +40,11 @@ class Workers:
         jobs: workers, at least 1; results do not depend on their number.
         progress: told how much is finished.
         executor: `"processes"`, or an engine of `sharewise.studies.executors`, with its address after `://`.
+        side_by_side: small networks that a worker trains at once, where that is faster, at least 1; their weights
+            depend on it in the last bits.
 
     Raises:
-        ConfigurationError: when `jobs` is less than 1, or the executor is unknown.
+        ConfigurationError: when `jobs` or `side_by_side` is less than 1, or the executor is unknown.
 
     Example:
         >>> sorted(Workers().do("squared", abs, [-2, 1]))
@@ -52,10 +54,12 @@ class Workers:
     jobs: int = 1
     progress: Progress = silent
     executor: str = PROCESSES
+    side_by_side: int = 1
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ConfigurationError(f"jobs must be at least 1, got {self.jobs}")
+        for name in ("jobs", "side_by_side"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
         require_executor(text("executor", self.executor))
 
     def at_most(self, jobs: int | None) -> Workers:
@@ -97,8 +101,9 @@ class Workers:
         return attempt(work, tasks, min(self.jobs, len(tasks)) or 1, self.executor)
 
     def facts(self) -> dict[str, Any]:
-        """For a record of how results were made, which do not depend on it."""
-        return {"jobs": self.jobs, "executor": self.executor}
+        """For a record of how results were made, which hardly depend on it."""
+        several = {"side_by_side": self.side_by_side} if self.side_by_side > 1 else {}
+        return {"jobs": self.jobs, "executor": self.executor, **several}
 
 
 HERE = Workers()
