@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.table import cells, others, steps
+from benchmarks.table import cells, others, steps, tiny
 from benchmarks.table.row import FULL, QUICK, Row
 
 __all__ = ["main"]
 
-ROWS: tuple[Row, ...] = (*steps.ROWS, *cells.ROWS, *others.ROWS)
+ROWS: tuple[Row, ...] = (*steps.ROWS, *tiny.ROWS, *cells.ROWS, *others.ROWS)
 
 
 def main(arguments: Sequence[str]) -> int:
