@@ -51,7 +51,8 @@ class Trainings:
     """
 
     def __init__(self, states: Sequence[SearchState], networks: Sequence[nn.Module]) -> None:
-        self.states, first = states, states[0]
+        self.states = states
+        self.pace = first = states[0]  # whose learning rate all have
         for state in states:
             _require_alike(state, first)
             state.supernet.train()
@@ -70,7 +71,7 @@ class Trainings:
                 batches[id(state.streams)] = state.next_batch("weights")
         own = [batches[id(state.streams)] for state in self.states]
         for group in self._optimizer.param_groups:
-            group["lr"] = self.states[0].weight_optimizer.param_groups[0]["lr"]
+            group["lr"] = self.pace.weight_optimizer.param_groups[0]["lr"]
         self._optimizer.zero_grad(set_to_none=True)
         inputs = [batch.inputs for batch in own]
         outputs = self._network(inputs[0] if len(batches) == 1 else inputs)
@@ -126,7 +127,7 @@ def train_side_by_side(trainings: Trainings) -> list[NonFiniteError | None]:
         began = time.perf_counter()
         for number in running:
             begin_epoch(states[number])
-        first = states[running[0]]
+        trainings.pace = first = states[running[0]]
         for _ in range(first.step, min((first.epoch + 1) * first.steps_per_epoch, first.total_steps)):
             losses = trainings.step()
             for number in running:

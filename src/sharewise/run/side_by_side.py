@@ -17,7 +17,7 @@ from sharewise.run.train import Training
 
 __all__ = ["FEWEST", "trained_side_by_side"]
 
-FEWEST = 200
+FEWEST = 300
 """Steps of a training, below which reading networks and trying both ways would cost more than it may bring."""
 
 _WORTH = 0.9
