@@ -197,6 +197,9 @@ def test_bad_input_is_named(
     assert "no part" in refused(capsys, one, "--oracle", strange, "--out", tmp_path / "d")
     assert "did you mean 'cifar10'" in refused(capsys, one, *words, "--dataset", "cifar1", "--out", tmp_path / "e")
     assert "belong to --oracle standalone" in refused(capsys, one, *words, "--epochs", 3, "--out", tmp_path / "f")
+    assert "from a table nothing is trained" in refused(
+        capsys, one, *words, "--side-by-side", 2, "--out", tmp_path / "f"
+    )
     assert "--dataset names a data set of a table" in refused(
         capsys, one, "--dataset", "cifar10", "--out", tmp_path / "g"
     )

@@ -155,6 +155,7 @@ def appraise(
     count = partial(given.optional, given.whole)
     jobs, network = count("jobs", jobs), given.optional(given.mapping, "network", network)
     require_executor(given.text("executor", executor))
+    side_by_side = given.whole("side_by_side", side_by_side)
     told = given.optional(given.function, "progress", progress, "what is done, how much of it, and how much there is")
     device = given.optional(given.text, "device", str(device) if isinstance(device, torch.device) else device)
     scoring = Scoring(
@@ -173,14 +174,14 @@ def appraise(
         given.whole("resamples", resamples, least=0),
         known_scores(training_free),
     )
+    if side_by_side > 1 and design.source.training is None:
+        raise ConfigurationError("side_by_side belongs to the oracle standalone; from a table nothing is trained")
     searches = finished(runs, device=device, network=network, own=own_of(own))
     if not searches:
         raise ConfigurationError("there is nothing to appraise: give at least one finished search")
     by_seed(searches)  # before anything is trained
     jobs = _default_jobs(searches, device) if jobs is None else jobs
-    workers = Workers(jobs, told or silent, executor, given.whole("side_by_side", side_by_side))
-    if workers.side_by_side > 1 and design.source.training is None:
-        raise ConfigurationError("side_by_side is for the oracle standalone; from a table nothing is trained")
+    workers = Workers(jobs, told or silent, executor, side_by_side)
     appraising = _Appraising(design, searches, workers, device, place)
     with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
         return appraising.run(began)
