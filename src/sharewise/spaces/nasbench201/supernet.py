@@ -41,7 +41,9 @@ class NasBench201Options:
         channels: C of the first stage (the benchmark has 16, GAEA's search 24).
         cells: cells per stage (the benchmark has 5).
         affine: whether batch norms inside the cells of the *supernet* learn a scale and a shift; off as in DARTS, since
-            a learned scale would compete with the gate. A network that is trained on its own always has them.
+            a learned scale would compete with the gate. Gates of single paths (spos, fairnas, enas) compete with none:
+            small supernets of spos ranked cells better with scales (`experiments/own_supernets`). A network that is
+            trained on its own always has them.
         fused: whether cells share work among their edges (default), or run edge by edge, the readable oracle.
         sharing: `"disjoint"`, where every operation has weights of its own, or `"entangled"`, where the 1×1 convolution
             of an edge is the centre of its 3×3 convolution and both share one norm.
