@@ -192,6 +192,7 @@ def best_of_k_coverage(truth: np.ndarray, noise: float, *, n: int, k: int, trial
     return float(np.mean([hit[0] for hit in hits])), float(np.mean([hit[1] for hit in hits]))
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("k", [1, 10])
 def test_intervals_of_the_best_hold_the_expectation(k: int) -> None:
     truth = -np.random.default_rng(0).gamma(1.2, 1.5, 15_000)  # accuracies crowd below a ceiling

@@ -52,6 +52,7 @@ def test_two_supernets_that_agree_by_luck_give_no_claim() -> None:
     assert sharing_verdict([0.001, 0.002], rival).answer is Answer.HELPS
 
 
+@pytest.mark.slow
 def test_skewed_regrets_of_few_supernets_seldom_give_a_false_claim() -> None:
     rng = np.random.default_rng(1)
     rival = rng.lognormal(0, 1.5, 500).tolist()

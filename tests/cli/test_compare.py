@@ -144,6 +144,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_finished_searches_are_points_in_the_same_unit(
     table: Path, searched: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

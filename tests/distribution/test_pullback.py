@@ -86,6 +86,7 @@ def test_distribution_contract(space: str, geometry: Geometry, estimator: Estima
     check_distribution(Learned(geometry, estimator), small(space), exclude=exclude, draws=8)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
 def test_controller_contract(space: str, exclude: tuple[str, ...]) -> None:

@@ -118,6 +118,7 @@ def ends_the_second_epoch(state: SearchState, event: Event) -> bool:
     return isinstance(event, EpochEnded) and event.record["epoch"] == 1
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("stop", ["early", "adaptive"])
 def test_a_killed_run_goes_on_to_the_same_bits(stop: str, tmp_path: Path) -> None:
     recipe = r_darts(epochs=4, batch_size=16, stop=stop, largest_weight_decay=0.0027, **SENSITIVE)

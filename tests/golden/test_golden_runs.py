@@ -33,6 +33,7 @@ def test_every_record_is_a_case() -> None:
     assert len(GOLDEN) == 71
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", list(GOLDEN))
 def test_golden_run(name: str) -> None:
     found = json.loads(json.dumps(golden_runs.summary(golden_runs.run_case(golden_runs.cases()[name]))))

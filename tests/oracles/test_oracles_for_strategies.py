@@ -146,6 +146,7 @@ def test_costs_of_runs_go_with_their_values() -> None:
             ArrayOracle(space, {0: values}, {0: costs})
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_training_is_that_of_the_published_network() -> None:
     costs, mean = training_epochs(load("nasbench201"), "cifar10")
     assert costs[1462] == 3 * 25_000 * 220_119_690  # multiply-accumulates as published for this cell

@@ -78,6 +78,7 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     ("count", "seed"),
     [(12, 1), pytest.param(40, 2, marks=pytest.mark.slow), pytest.param(200, 3, marks=pytest.mark.long)],

@@ -112,6 +112,7 @@ def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: 
     assert_same_run(reference, killed)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", ["tanglenas-gaea", "spos"])
 def test_a_killed_search_for_a_language_model_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
     (tmp_path / "play.txt").write_text("to be, or not to be, that is the question. " * 40)
@@ -130,7 +131,7 @@ def test_a_killed_search_for_a_language_model_resumes_to_the_bit(method: str, ru
     assert_same_run(reference, killed)
 
 
-QUICK = ("darts-pt", "drnas", "enas", "gaea-pc-darts", "progressive-shrinking", "r-darts", "spos", "tanglenas-gdas")
+QUICK = ("drnas", "enas", "progressive-shrinking", "r-darts", "tanglenas-gdas")
 """Methods that together hold every kind of state; the others run in the slow suite."""
 
 
@@ -150,6 +151,7 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
     assert_same_run(reference, killed)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     ("space", "method", "network"),
     [
@@ -204,6 +206,7 @@ def test_a_search_that_is_killed_while_its_selection_trains_on_resumes_to_the_bi
     assert all(len(values) == 4 for line in rounds for values in line["without"].values()), "none is never tried"
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("every", [1, 4, 8])
 def test_a_run_killed_at_a_checkpoint_that_ends_an_epoch_loses_no_line(
     every: int, run_job: Run, tmp_path: Path
@@ -300,7 +303,8 @@ def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_
     assert ["teacher" in record for record in stages] == [False, True] + [False] * 4
 
 
-@pytest.mark.parametrize("kind", [pytest.param("arrays", marks=pytest.mark.slow), "folder"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["arrays", "folder"])
 def test_a_killed_search_of_images_on_disk_resumes_to_the_bits_of_the_same_images_in_memory(
     kind: str, run_job: Run, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_space_contract(name: str) -> None:
 RELAXED = [name for name in SPACES if not name.startswith("nasbench101")]  # cells are drawn whole
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", [*RELAXED, "planted"])
 def test_relaxation_contract(name: str) -> None:
     check_relaxation(EXTRA[name]() if name in EXTRA else load(name), samples=30)

@@ -221,6 +221,7 @@ def test_bad_input_is_named(
     assert "at least 3 architectures, got 2" in refused(capsys, one, "--oracle", few, "--out", tmp_path / "j")
 
 
+@pytest.mark.slow
 def test_a_mistake_costs_neither_the_folder_nor_a_supernet(
     siblings: tuple[Path, Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_every_part_has_a_supernet_whose_architectures_are_its_slices(name: str)
             assert torch.equal(supernet(inputs, discrete(part.relaxation.encode(architecture))), plain(inputs)), options
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", ["spos", "gaea-erm", "darts", "tanglenas-drnas"])
 @pytest.mark.parametrize(
     "options", [("none",), ("nor_conv_1x1", "skip_connect"), ("none", "skip_connect", "nor_conv_3x3")]

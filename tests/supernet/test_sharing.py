@@ -120,6 +120,7 @@ def test_supernet_contract(space: str, network: dict[str, Any]) -> None:
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(("space", "network"), NETWORKS)
 def test_one_hot_equals_extracted_bit_for_bit(space: str, network: dict[str, Any]) -> None:
     supernet, x = supernet_of(space, network)

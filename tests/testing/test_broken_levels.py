@@ -267,6 +267,7 @@ HOUSE = [
 ]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("level", HOUSE, ids=repr)
 def test_levels_of_the_house_pass(level: Level) -> None:
     check_level(level)

@@ -204,6 +204,7 @@ HOUSE: list[tuple[Penalty, Callable[[Factored, SupernetCost], Tensor | float]]] 
 ]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(("penalty", "lowers"), HOUSE, ids=[repr(p) for p, _ in HOUSE])
 def test_penalties_of_the_house_pass(penalty: Penalty, lowers: Any) -> None:
     check_penalty(penalty, lowers)

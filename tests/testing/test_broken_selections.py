@@ -281,6 +281,7 @@ HOUSE: list[Callable[[], Selection]] = [
 ]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("make", HOUSE)
 def test_selections_of_the_house_pass(make: Callable[[], Selection]) -> None:
     check_selection(make())
