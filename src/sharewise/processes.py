@@ -41,9 +41,11 @@ def device_here() -> int | None:
     Raises:
         ConfigurationError: when what `torchrun` says makes no sense.
     """
+    rank, world = rank_here()
+    if world == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:  # which stays while it is by itself
+        return None
     told = os.environ.get("LOCAL_RANK")
     if told is None:
-        rank, world = rank_here()
         return None if world == 1 else rank
     if not (told.isascii() and told.isdigit()):
         raise ConfigurationError(f"LOCAL_RANK={told!r} is no number of a device; unset it, or start with torchrun")

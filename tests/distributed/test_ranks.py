@@ -18,11 +18,12 @@ import torch
 from sharewise.cli import main
 from sharewise.data import digits
 from sharewise.engine import Numerics, Ranks, RanksError
-from sharewise.engine.shards import blocks_of, divide
+from sharewise.engine.shards import blocks_of, divide, loaded_into, whole
 from sharewise.errors import ConfigurationError
 from sharewise.methods import build
 from sharewise.processes import by_itself, rank_here
 from sharewise.run.folder import RunFolder
+from sharewise.run.forecast import foresee
 from sharewise.run.place import Place, Setting
 from sharewise.run.search import Search
 from sharewise.run.standalone import Standalone
@@ -293,6 +294,13 @@ def test_sharding_that_cannot_be_is_refused(
     network = torch.nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(ConfigurationError, match=r"'network\.weight' does not"):
         divide(Standalone(network), torch.device("cpu"), 2)
+    scaled = torch.nn.Module()
+    scaled.temperature = torch.nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ConfigurationError, match=r"'network\.temperature' is one number"):
+        divide(Standalone(scaled), torch.device("cpu"), 2)
+    search = Search(load("toy-tied-width"), build("spos"), digits(), Setting({}, 0, place))
+    with pytest.raises(ConfigurationError, match="are not foreseen"):
+        foresee(search)
 
 
 def test_a_process_of_torchrun_keeps_to_its_device_also_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +313,7 @@ def test_a_process_of_torchrun_keeps_to_its_device_also_by_itself(monkeypatch: p
     monkeypatch.setattr("sharewise.run.place.numerics", numerics)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     told = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "1"}
+    told["TORCHELASTIC_RUN_ID"] = "none"
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     with by_itself():
@@ -314,12 +323,32 @@ def test_a_process_of_torchrun_keeps_to_its_device_also_by_itself(monkeypatch: p
     assert asked == ["cuda:1", "cuda:1", "cuda:1", "cuda:0", "cpu"]
     monkeypatch.setenv("LOCAL_RANK", "first")
     with pytest.raises(ConfigurationError, match="LOCAL_RANK='first'"):
-        Place("cpu").numerics()
-    monkeypatch.delenv("LOCAL_RANK")  # as others start processes
+        Place("cuda").numerics()
+    Place("cpu").numerics()
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # as others start processes
+    monkeypatch.delenv("LOCAL_RANK")
     Place("cuda").numerics()
     with by_itself():
         Place("cuda").numerics()
-    assert asked[-2:] == ["cuda:3", "cuda"]
+        monkeypatch.setenv("LOCAL_RANK", "-1")  # which some launchers leave behind
+        Place("cuda").numerics()
+    assert asked[-3:] == ["cuda:3", "cuda", "cuda"]
+
+
+def test_states_that_are_not_divided_stay_what_they_are() -> None:
+    class Versioned(torch.nn.Linear):
+        _version = 3
+        seen: int | None = None
+
+        def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:
+            self.seen = metadata.get("version")
+            super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    network = torch.nn.Sequential(Versioned(2, 2))
+    state = network.state_dict()
+    assert whole(state) is state
+    loaded_into(network, state)
+    assert network[0].seen == 3
 
 
 def test_blocks_are_put_together_by_themselves() -> None:

@@ -193,6 +193,25 @@ def test_the_projection_within_a_budget_is_the_best_one(
         assert affordable.admits(affordable.sample(rng))
 
 
+def test_where_everything_may_be_left_out_a_budget_leaves_out_no_more_than_it_must() -> None:
+    space = load("darts:fair")
+    supernet = build_supernet(space, (1, 8, 8), 10, network={"channels": 2, "layers": 3})
+    costs = SupernetCost(supernet, (1, 8, 8))
+    rng = np.random.default_rng(0)
+    probabilities = {d.name: rng.uniform(0.1, 1, d.size).tolist() for d in space.relaxation.decisions}
+    wish = space.relaxation.project(probabilities)
+    whole = costs.architectures(Parameters()).of(wish)
+    affordable = Affordable([Limit(Parameters(), 0.97 * whole)], costs, space.relaxation, space)
+    found = affordable.best(probabilities, wish)
+
+    def weight(architecture: Any) -> float:
+        encoding = space.relaxation.encode(architecture)
+        return sum(probabilities[n][i] for n, row in encoding.items() for i, taken in enumerate(row) if taken)
+
+    assert affordable.admits(found)
+    assert weight(found) > 0.8 * weight(wish)
+
+
 def test_a_wish_that_is_affordable_is_granted() -> None:
     space = load("toy-tied-width")
     affordable = Affordable([Limit(Parameters(), 1e9)], costs_of("toy-tied-width"), space.relaxation, space)

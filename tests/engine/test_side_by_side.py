@@ -146,9 +146,9 @@ def test_they_train_at_once_only_where_a_trial_says_so(monkeypatch: pytest.Monke
         alone, _ = training.prepare()  # the trial has moved nothing
         train(alone)
         assert_equal(state, alone)
-    monkeypatch.setattr(side_by_side, "steps_fit", lambda states: False)
+    monkeypatch.setattr(side_by_side, "steps_fit", lambda states, jobs: False)
     assert trained_side_by_side(made, fewest=1) is None
-    monkeypatch.setattr(side_by_side, "steps_fit", lambda states: True)
+    monkeypatch.setattr(side_by_side, "steps_fit", lambda states, jobs: True)
     assert trained_side_by_side(trainings(replace(RECIPE, optimizer="adam")), fewest=1) is None
     assert trained_side_by_side(made[:1], fewest=1) is None
     taught = Teacher(made[0].network(), 1.0)

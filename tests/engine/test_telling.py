@@ -61,3 +61,14 @@ def test_every_number_of_an_epoch_has_one_name() -> None:
 
 def test_names_of_strangers_are_text_in_a_notebook() -> None:
     assert "<script>" not in markup("<script>", {"<script>": "<script>"})
+
+
+def test_words_in_lists_are_no_numbers_and_epochs_that_were_taken_back_are_no_rows() -> None:
+    alarm = {"alarms": {"collapse": {"lacked": ["a held-out loss"], "epochs": [3, 4]}}}
+    back = [FIRST, LAST, {"event": "back", "to": 0}, {**LAST, **alarm}]
+    assert [(row["epoch"], row.get("alarms/collapse/epochs/1")) for row in columns(back)] == [(0, None), (1, 4.0)]
+
+
+def test_examples_are_counted_in_full() -> None:
+    told: dict[str, Any] = {"network": nn.Linear(3, 2), "architecture": ARCHITECTURE, "state": STATE}
+    assert "examples 12,345\n" in repr(TrainingResult(test={"loss": 0.5, "examples": 12345}, **told))

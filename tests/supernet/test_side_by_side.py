@@ -141,6 +141,24 @@ def _tied() -> nn.Module:
     return nn.Sequential(layer, nn.ReLU(), layer)
 
 
+def _overridden() -> nn.Module:
+    layer = nn.ReLU()
+    layer.forward = lambda x: x + 1  # type: ignore[method-assign, assignment]
+    return nn.Sequential(layer)
+
+
+def _hooked_whole() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1))
+    network.register_forward_hook(lambda *_: None)
+    return network
+
+
+def _unmoved() -> nn.Module:
+    norm = nn.BatchNorm2d(3)
+    norm.track_running_stats = False
+    return nn.Sequential(norm)
+
+
 class _Written(nn.Module):
     def __init__(self, forward: Callable[[Tensor], object]) -> None:
         super().__init__()
@@ -157,6 +175,9 @@ REFUSED = {
     "in place": lambda: nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True)),
     "reflection": lambda: nn.Sequential(nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect")),
     "a hook": _hooked,
+    "a hook of the whole": _hooked_whole,
+    "a forward of its own": _overridden,
+    "statistics that are kept and do not move": _unmoved,
     "one weight twice": _tied,
     "a norm over channels": lambda: nn.Sequential(nn.GroupNorm(1, 3)),
     "features that are no vector": lambda: nn.Sequential(nn.Linear(8, 2)),
@@ -182,3 +203,17 @@ def test_what_has_no_common_form_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SideBySide([REFUSED[name](), REFUSED[name]()], images(2).float())
     assert "\n" not in str(caught.value)
+
+
+class _Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.tanh = nn.Conv2d(3, 3, 1), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.relu(x)) + self.layer(self.tanh(x))  # type: ignore[no-any-return]
+
+
+def test_a_weight_that_one_network_alone_uses_twice_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="share"):
+        SideBySide([_Twice(), nn.Sequential(nn.ReLU())], images(2).float())

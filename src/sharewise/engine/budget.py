@@ -182,13 +182,16 @@ class Affordable:
     def best(self, probabilities: Probabilities, wish: Architecture) -> Architecture:
         """The most probable affordable architecture.
 
+        Where architectures may leave out as much as they like (`Relaxation.sparse`), those that take more would always
+        be less probable: there it is the one whose options weigh most in sum, none of which weighs nothing.
+
         Args:
             probabilities: by decision.
             wish: what the rule of the selection picks without limits; returned where it is affordable.
         """
         if self.admits(wish):
             return wish
-        logs = {name: [math.log(max(p, 1e-30)) for p in row] for name, row in probabilities.items()}
+        logs = {name: list(map(self._worth, row)) for name, row in probabilities.items()}
         if self._listed:
             row = np.concatenate([logs[decision.name] for decision in self.relaxation.decisions])
             scores = self._taken[self._kept] @ row
@@ -196,6 +199,11 @@ class Affordable:
         if self.additive and len(self.limits) == 1:
             return self._by_sums(logs)
         return self._evolved(lambda a: self._score(a, logs), [wish])
+
+    def _worth(self, probability: float) -> float:
+        if self.relaxation.sparse:
+            return probability if probability > 0 else -1.0
+        return math.log(max(probability, 1e-30))
 
     @property
     def _pairs(self) -> list[tuple[ArchitectureCosts, Limit]]:

@@ -213,7 +213,7 @@ class Ranks:
     def divided(self, count: int, width: int, row: Callable[[int], Sequence[float]]) -> list[list[float]]:
         """Rows of numbers, of which each rank computes every world-th one by itself; all ranks get all of them.
 
-        Where none has all weights, all compute every row together.
+        Where none has all weights, all compute every row together, and go by what the first one has got.
 
         Args:
             count: how many rows there are.
@@ -225,10 +225,11 @@ class Ranks:
             [[0.0], [0.5]]
         """
         rows = torch.zeros(count, width, dtype=torch.float64)
-        own = range(count) if self.sharded else range(self.rank, count, self.world)
-        for index in own:
-            rows[index] = torch.tensor(row(index), dtype=torch.float64)
-        if not self.alone and not self.sharded and count:
+        for index in range(count) if self.sharded else range(self.rank, count, self.world):
+            numbers = torch.tensor(row(index), dtype=torch.float64)
+            if self.first or not self.sharded:
+                rows[index] = numbers
+        if not self.alone and count:
             rows = rows.to(self._device)
             self._reduce(rows)  # beside zeros, so that every number keeps its bits
         found: list[list[float]] = rows.tolist()

@@ -7,7 +7,8 @@ the block. All of that is `torch.distributed.fsdp.fully_shard` (FSDP2).
 
 from __future__ import annotations
 
-from collections import Counter
+import operator
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ def divide(supernet: Supernet, device: torch.device, world: int) -> None:
         world: how many processes there are.
 
     Raises:
-        ConfigurationError: when some weights do not learn, or torch is too old.
+        ConfigurationError: when some weights do not learn or have no dimension, or torch is too old.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -75,6 +76,11 @@ def divide(supernet: Supernet, device: torch.device, world: int) -> None:
     if frozen is not None:
         raise ConfigurationError(
             f"sharded weights must all learn, and {frozen!r} does not; leave shard out, or let it learn"
+        )
+    number = next((name for name, p in supernet.named_parameters() if p.dim() == 0), None)
+    if number is not None:
+        raise ConfigurationError(
+            f"sharded weights have rows, and {number!r} is one number; leave shard out, or give it the shape (1,)"
         )
     mesh = init_device_mesh(device.type, (world,))
     blocks = blocks_of(supernet)
@@ -98,9 +104,11 @@ def whole(value: Any) -> Any:
         value: tensors in dictionaries and lists, in the same order in every process.
     """
     if isinstance(value, Mapping):
-        return {key: whole(inner) for key, inner in value.items()}
+        found = {key: whole(inner) for key, inner in value.items()}
+        return value if all(found[key] is value[key] for key in value) else _versioned(found, value)
     if isinstance(value, list | tuple):
-        return type(value)(whole(inner) for inner in value)
+        parts = [whole(inner) for inner in value]
+        return value if all(map(operator.is_, parts, value)) else type(value)(parts)
     return value.full_tensor().cpu() if hasattr(value, "full_tensor") else value
 
 
@@ -112,7 +120,18 @@ def loaded_into(network: nn.Module, content: Mapping[str, Tensor]) -> None:
         content: of its `state_dict`, put together.
     """
     present = network.state_dict()
-    network.load_state_dict({name: _like(value, present.get(name)) for name, value in content.items()})
+    placed = {name: _like(value, present.get(name)) for name, value in content.items()}
+    network.load_state_dict(_versioned(placed, content))
+
+
+def _versioned(found: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """What was made of a state of modules, with the versions of these."""
+    versions = getattr(state, "_metadata", None)
+    if versions is None:
+        return found
+    kept = OrderedDict(found)
+    kept._metadata = versions  # type: ignore[attr-defined]
+    return kept
 
 
 def moments_loaded_into(optimizer: torch.optim.Optimizer, content: Mapping[str, Any]) -> None:

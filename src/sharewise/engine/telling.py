@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from sharewise.alarm import standing
+
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
@@ -32,16 +34,15 @@ def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         if isinstance(value, Mapping):
             found |= scalars(value, f"{prefix}{name}/")
         elif isinstance(value, list):
-            found |= {f"{prefix}{name}/{i}": float(v) for i, v in enumerate(value)}
+            found |= {f"{prefix}{name}/{i}": float(v) for i, v in enumerate(value) if isinstance(v, int | float)}
         elif isinstance(value, int | float) and name not in ("step", "epoch"):
             found[prefix + name] = float(value)
     return found
 
 
 def columns(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """A row of numbers for every epoch of a history, as `pandas.DataFrame` takes them."""
-    epochs = [record for record in history if record.get("event") == "epoch"]
-    return [{"epoch": record["epoch"], "step": record["step"], **scalars(record)} for record in epochs]
+    """A row of numbers for every epoch of a history that stands, as `pandas.DataFrame` takes them."""
+    return [{"epoch": record["epoch"], "step": record["step"], **scalars(record)} for record in standing(history)]
 
 
 def facts(state: SearchState) -> dict[str, str]:

@@ -48,6 +48,7 @@ class Threshold(Selection):
     def select(self, state: SearchState) -> Selected:
         """See `Selection.select`."""
         found, mixture = self.projected(state), self._mixture(state)
+        mixture = [(d, row) for d, row in mixture if not d.weighs]
         kept = sum(self._strong(d.options, row) for d, row in mixture)
         rule = f"options whose weight reaches {self.threshold:g}, {kept} of {len(mixture)} decisions"
         if self._is_empty(state):
@@ -80,6 +81,7 @@ class Threshold(Selection):
         return sum(
             taken > 0 and option != self.absence and weight < self.threshold
             for d, row in self._mixture(state)
+            if not d.weighs
             for option, weight, taken in zip(d.options, row, encoding[d.name], strict=True)
         )
 

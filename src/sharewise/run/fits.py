@@ -58,13 +58,15 @@ def require_step_fits(state: SearchState) -> None:
     warnings.warn(said, SharewiseWarning, stacklevel=2)
 
 
-def steps_fit(states: Sequence[SearchState]) -> bool:
+def steps_fit(states: Sequence[SearchState], jobs: int = 1) -> bool:
     """Whether the steps of several runs, made at once, surely fit into half of the memory that is free.
 
     Args:
         states: at step 0, of one data set and batch size.
+        jobs: processes that do so, among which the memory is divided.
     """
     free = _free(states[0])
+    free = None if free is None else free // jobs
     inputs = 4 * _examples(states[0]) * _numbers(states[0].data.dataset.input_shape)
     if free is None or _HARMLESS * inputs * len(states) < free // 2:
         return True

@@ -22,6 +22,7 @@ from torch import Tensor
 from sharewise.engine import Scorer, SearchState, evaluate_gates, seeded_modules
 from sharewise.engine.score import ScoreGates
 from sharewise.engine.watch import measure
+from sharewise.errors import ConfigurationError
 from sharewise.ledger import EVALUATION
 from sharewise.run.fits import require_step_fits
 from sharewise.run.place import NOWHERE
@@ -85,6 +86,8 @@ def foresee(search: Search) -> Forecast:
         (8, 16)
     """
     place = search.setting.place
+    if place.shard:
+        raise ConfigurationError("sharded weights are not foreseen; leave --shard or --dry-run out")
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
         with on_threads(1):
             state, teacher = search.prepare(), search.teacher()

@@ -61,9 +61,9 @@ class Place:
             ConfigurationError: when the device is unknown or absent, or the precision unknown.
         """
         ranks, device = ranks_here(self.batch_norm, self.shard), self.device
-        own = device_here()
-        if own is not None and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
-            device = f"cuda:{own}"
+        if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+            own = device_here()
+            device = device if own is None else f"cuda:{own}"
         return replace(numerics(device, self.precision), ranks=ranks, accumulate=self.accumulate)
 
     def require_others(self, keep: Keep) -> None:

@@ -24,7 +24,9 @@ _WORTH = 0.9
 """Of the time of single trainings, what a step of all may take."""
 
 
-def trained_side_by_side(trainings: Sequence[Training], *, fewest: int = FEWEST) -> list[SearchState | None] | None:
+def trained_side_by_side(
+    trainings: Sequence[Training], *, fewest: int = FEWEST, jobs: int = 1
+) -> list[SearchState | None] | None:
     """Train several networks at once, each as it would be trained alone but for the order of sums.
 
     Nothing is kept in folders, and the test examples stay sealed. Whether it pays is found by trying: one step of each
@@ -33,6 +35,7 @@ def trained_side_by_side(trainings: Sequence[Training], *, fewest: int = FEWEST)
     Args:
         trainings: of one data set and one recipe.
         fewest: steps of a training, below which nothing is tried.
+        jobs: processes that train so on this machine, which share its memory.
 
     Returns:
         The states at the end, `None` for a training that diverged; or `None` where it is better or only possible to
@@ -54,7 +57,7 @@ def trained_side_by_side(trainings: Sequence[Training], *, fewest: int = FEWEST)
         if _prepared(trainings[:1])[0][0].total_steps < fewest:
             return None
         states, _ = _prepared(trainings)
-        if not steps_fit(states):
+        if not steps_fit(states, jobs):
             return None
         try:
             tried = Trainings(*_prepared(trainings))
@@ -62,6 +65,7 @@ def trained_side_by_side(trainings: Sequence[Training], *, fewest: int = FEWEST)
             return None
         if not _pays(tried, states):
             return None
+        del states, tried
         together = Trainings(*_prepared(trainings))
         failures = train_side_by_side(together)
     return [state if error is None else None for state, error in zip(together.states, failures, strict=True)]

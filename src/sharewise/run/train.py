@@ -84,7 +84,10 @@ class TrainingResult:
         return columns(self.state.history)
 
     def _told(self) -> dict[str, str]:
-        scores = ", ".join(f"{name} {value:.4g}" for name, value in (self.test or {}).items())
+        scores = ", ".join(
+            f"{name} {value:,}" if name == "examples" else f"{name} {value:.4g}"
+            for name, value in (self.test or {}).items()
+        )
         test = {"test": scores or "not opened"}
         size = f"{sum(parameter.numel() for parameter in self.network.parameters()):,} parameters"
         return {"architecture": str(self.architecture), "network": size, **test, **facts(self.state)}

@@ -74,11 +74,13 @@ def train_each(
     source.require_jobs(workers.jobs)
     store = None if folder is None else folder / "trainings.jsonl"
     facts = {**source.facts_of_training(recipe, seed), "training": recipe.arguments(), "seed": seed}
+    if workers.side_by_side > 1:
+        facts["side_by_side"] = workers.side_by_side  # which moves last bits
     answers = Answers(store, "trainings", facts)
     places = {a: None if folder is None else folder / f"{place:04d}" for place, a in enumerate(architectures)}
 
     def ask(missing: list[Architecture]) -> Iterator[tuple[Architecture, Any]]:
-        work, size = partial(_train, source, recipe, seed), workers.side_by_side
+        work, size = partial(_train, source, recipe, seed, workers.jobs), workers.side_by_side
         tasks = [tuple((a, places[a]) for a in missing[start : start + size]) for start in range(0, len(missing), size)]
         title, done = ("trained", len(places) - len(missing)) if size == 1 else (f"groups of {size} trained", 0)
         for group, results in workers.do(title, work, tasks, done=done):
@@ -94,11 +96,12 @@ def train_each(
 _Task = tuple[Architecture, Path | None]
 
 
-def _train(source: Finished, recipe: TrainingRecipe, seed: int, tasks: Sequence[_Task]) -> list[list[Any]]:
+def _train(source: Finished, recipe: TrainingRecipe, seed: int, jobs: int, tasks: Sequence[_Task]) -> list[list[Any]]:
     """The answers to several trainings, made at once where that is faster."""
     if len(tasks) > 1:
         first = source.training(tasks[0][0], recipe, seed)  # whose data all read
-        states = trained_side_by_side([replace(first, architecture=architecture) for architecture, _ in tasks])
+        trainings = [replace(first, architecture=architecture) for architecture, _ in tasks]
+        states = trained_side_by_side(trainings, jobs=jobs)
         if states is not None:
             return [_DIVERGED if state is None else _answer(state) for state in states]
     return [_alone(source, recipe, seed, task) for task in tasks]

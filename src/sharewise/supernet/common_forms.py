@@ -157,12 +157,14 @@ _DIMENSIONS: Mapping[type[nn.Module], int] = {
 def fits(layer: nn.Module, dimensions: int) -> bool:
     """Whether the form of a layer does what the layer does to examples of so many dimensions, and no more."""
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    if hooks or getattr(layer, "inplace", False):
+    if hooks or "forward" in vars(layer) or getattr(layer, "inplace", False):
         return False
     if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
         return False
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
         return False
-    if isinstance(layer, NORMS) and layer.momentum is None:
+    if isinstance(layer, NORMS) and (
+        layer.momentum is None or layer.track_running_stats != (layer.running_mean is not None)
+    ):
         return False
     return _DIMENSIONS.get(type(layer), dimensions) == dimensions

@@ -45,6 +45,11 @@ class Graph(NamedTuple):
 def read(network: nn.Module, example: Tensor) -> Graph:
     """The graph of a network; layers that compute the same from the same are one, and those that do nothing none."""
     name = type(network).__name__
+    for path, module in network.named_modules():
+        if "forward" in vars(module) or (module._modules and (module._forward_hooks or module._forward_pre_hooks)):
+            raise ConfigurationError(
+                f"{name} cannot be read as a graph of layers ({path or name} has hooks, or a forward of its own)"
+            )
     try:
         graph = fx.Tracer().trace(network)
         shapes = _shapes(network, graph, example)

@@ -159,11 +159,12 @@ class SideBySide:
         return _Taken(tuple(pieces), len(places), order == list(range(len(places))))
 
     def _stacked(self, tensors: Sequence[Tensor], owners: Tensor) -> Tensor:
-        if not self._held.isdisjoint(map(id, tensors)):
+        own = {id(tensor) for tensor in tensors}
+        if len(own) < len(tensors) or not self._held.isdisjoint(own):
             raise ConfigurationError(
                 "a weight that several layers share has no form that computes many networks at once"
             )
-        self._held.update(map(id, tensors))
+        self._held |= own
         whole = torch.stack([tensor.detach() for tensor in tensors])
         for tensor, row in zip(tensors, whole.unbind(0), strict=True):
             tensor.data = row

@@ -208,18 +208,24 @@ def _of_patterns(model: nn.Module, choices: Chosen) -> Iterator[Place]:
             )
         matched = _matched(model, pattern)
         for choice in several:
-            yield from _places(model, choice, matched)
+            paths = _of_their_rows(matched) if isinstance(choice, Depth) else matched.values()
+            yield from _places(model, choice, list(dict.fromkeys(paths)))
 
 
-def _matched(model: nn.Module, pattern: str) -> list[str]:
-    """The modules that a pattern names, by the first of their names; a module that is registered twice has two."""
+def _of_their_rows(matched: Mapping[str, str]) -> list[str]:
+    """Without blocks that are registered first outside the row that is named, which are no steps of a depth."""
+    return [path for name, path in matched.items() if name.rpartition(".")[2] == path.rpartition(".")[2]]
+
+
+def _matched(model: nn.Module, pattern: str) -> dict[str, str]:
+    """The first names of modules that a pattern names; a module that is registered twice has two."""
     first = {id(module): path for path, module in model.named_modules()}
     paths = {path: first[id(module)] for path, module in model.named_modules(remove_duplicate=False) if path}
     expression = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
-    matched = [path for name, path in paths.items() if expression.fullmatch(name)]
+    matched = {name: path for name, path in paths.items() if expression.fullmatch(name)}
     if not matched:
         raise unknown_name("module pattern", pattern, [p for p in paths if p.count(".") <= pattern.count(".")])
-    return list(dict.fromkeys(matched))
+    return matched
 
 
 def _of_modules(model: nn.Module) -> Iterator[Place]:
