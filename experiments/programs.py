@@ -1,4 +1,4 @@
-"""What programs of experiments share: their options, the folder that belongs to a configuration, and the queue."""
+"""What programs of experiments share: their options, plans and pages, the folder of a configuration, and the queue."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ from typing import Any
 import yaml
 
 
-def options_of(program: str | None, folder: Path, *, data: str) -> argparse.ArgumentParser:
+def options_of(
+    program: str | None, folder: Path, *, data: str | None, configuration: str = "config"
+) -> argparse.ArgumentParser:
     """The options that running and analysing share.
 
     Args:
         program: its docstring, of which the first line describes it.
         folder: of the experiment.
-        data: what the folder of the data has to hold.
+        data: what the folder of the data has to hold; `None` for a program that needs no data.
+        configuration: name of the option and of the file that says what is run.
     """
     options = argparse.ArgumentParser(description=(program or "").splitlines()[0])
-    options.add_argument("--config", type=Path, default=folder / "config.yaml")
+    options.add_argument(f"--{configuration}", type=Path, default=folder / f"{configuration}.yaml")
     options.add_argument("--out", type=Path, default=folder / "runs", help="folder of the run folders")
+    if data is None:
+        return options
     root = os.environ.get("SHAREWISE_DATA")
     options.add_argument(
         "--data-root",
@@ -37,6 +42,45 @@ def options_of(program: str | None, folder: Path, *, data: str) -> argparse.Argu
         help=f"folder that holds {data}; by default $SHAREWISE_DATA",
     )
     return options
+
+
+def plan_of(plan: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
+    """The plan of a study in which every data set that is not built in lies in a folder of its name."""
+    data = [
+        {**part, "path": str(data_root / part["data"])} if part["data"] != "digits" else part for part in plan["data"]
+    ]
+    return {**plan, "data": data}
+
+
+def run_study(program: str | None, folder: Path, arguments: Sequence[str] | None, *, configuration: str) -> int:
+    """The whole of a program that runs a study on CIFAR-10.
+
+    Args:
+        program: its docstring.
+        folder: of the experiment.
+        arguments: of the command line.
+        configuration: as `options_of` takes it.
+    """
+    import sharewise as sw
+
+    options = options_of(program, folder, data="cifar10", configuration=configuration)
+    options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
+    chosen = options.parse_args(arguments)
+    plan = yaml.safe_load(getattr(chosen, configuration).read_text(encoding="utf-8"))
+    found = sw.study(plan_of(plan, chosen.data_root), out=chosen.out, jobs=chosen.jobs)
+    print(found)
+    return 1 if found.failures else 0
+
+
+def insert(page: Path, text: str, marks: tuple[str, str]) -> None:
+    """Replace the part of a page between two marks, where it has one, whole or not at all."""
+    from sharewise.atomic import replacing
+
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    if marks[0] in old:
+        head, rest = old.split(marks[0])
+        with replacing(page) as temporary:
+            temporary.write_text(f"{head}{marks[0]}\n\n{text}\n\n{marks[1]}{rest.split(marks[1])[1]}", encoding="utf-8")
 
 
 def guard(config: Mapping[str, Any], out: Path) -> None:

@@ -21,9 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import yaml
 
-from run import HERE, parser
+from run import HERE, insert, options_of
 from sharewise.appraisal import difference_interval, mean_interval
-from sharewise.atomic import replacing
 
 PAIRS = (("darts", "gaea-darts"), ("pc-darts", "gaea-pc-darts"))
 """Softmax with Adam, and the simplex with exponentiated gradient."""
@@ -171,17 +170,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def insert(page: Path, text: str) -> None:
-    """Replace the generated part of a page, where it has one."""
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    if MARKS[0] in old:
-        head, rest = old.split(MARKS[0])
-        with replacing(page) as temporary:
-            temporary.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=None)
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
@@ -194,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (chosen.results / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(runs, chosen.results)
     text = markdown(summary)
-    insert(chosen.results / "README.md", text)
+    insert(chosen.results / "README.md", text, MARKS)
     print(text)
     return 0
 

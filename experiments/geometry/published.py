@@ -38,18 +38,10 @@ from analyse import (
     written,
 )
 
-from run import DATA, HERE, options_of, truth
+from run import DATA, HERE, options_of, plan_of, truth
 from sharewise.appraisal import mean_interval
 
 MARKS = "<!-- written by published.py: begin -->", "<!-- written by published.py: end -->"
-
-
-def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
-    """The plan of the study, with the folder of the data."""
-    plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for data in plan["data"]:
-        data["path"] = str(data_root / data["data"])
-    return plan
 
 
 def arms_of(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -157,7 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
-    plan, out = plan_of(chosen.config, chosen.data_root), chosen.out / "published"
+    plan, out = (
+        plan_of(yaml.safe_load(chosen.config.read_text(encoding="utf-8")), chosen.data_root),
+        chosen.out / "published",
+    )
     if chosen.run:
         import sharewise as sw
 

@@ -21,7 +21,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from programs import options_of, trained_accuracies  # noqa: E402
+from programs import options_of, plan_of, trained_accuracies  # noqa: E402, F401 - one for published.py
 
 DATA = "cifar10 and nasbench201"
 

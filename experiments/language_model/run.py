@@ -9,9 +9,7 @@ are finished and retrained are analysed, and `results.json` is written. Usage, f
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,9 @@ from sharewise.appraisal import mean_interval
 from sharewise.atomic import replacing
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import options_of  # noqa: E402
 
 
 def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
@@ -56,11 +57,7 @@ def summarise(study: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--plan", type=Path, default=HERE / "plan.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the study")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument("--data-root", type=Path, default=root, required=root is None, help="folder that holds text")
+    options = options_of(__doc__, HERE, data="text", configuration="plan")
     options.add_argument("--run", action="store_true", help="run what is not finished first")
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--results", type=Path, default=HERE / "results.json", help="file that is written")

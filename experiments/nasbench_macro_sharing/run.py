@@ -8,9 +8,7 @@ it: what is finished is skipped, what was cut off goes on. Usage, from anywhere:
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,9 @@ from sharewise.oracle.readers import import_benchmark
 from sharewise.oracle.table import Table, open_table
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import options_of  # noqa: E402
 
 
 def plan_of(config: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
@@ -62,17 +63,7 @@ def appraise(config: Mapping[str, Any], method: str, runs: Sequence[Path], out: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--config", type=Path, default=HERE / "config.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of runs and appraisals")
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument(
-        "--data-root",
-        type=Path,
-        default=root,
-        required=root is None,
-        help="folder that holds cifar10 and nasbench_macro; by default $SHAREWISE_DATA",
-    )
+    options = options_of(__doc__, HERE, data="cifar10 and nasbench_macro")
     options.add_argument("--only", type=int, help="so many seeds at most")
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--results", type=Path, default=HERE / "results.json", help="file that is written")

@@ -19,7 +19,7 @@ import yaml
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from run import HERE, Plan, all_plans, parser, table_of
+from run import DATA, HERE, Plan, all_plans, insert, options_of, table_of
 from sharewise.appraisal import Interval, mean_interval
 from sharewise.atomic import replacing
 from sharewise.oracle.tabulated import final_accuracies
@@ -131,17 +131,8 @@ def draw(runs: Mapping[str, Mapping[str, Sequence[float]]], plans: Sequence[Plan
     plt.close(figure)
 
 
-def insert(page: Path, text: str) -> None:
-    """Replace the generated part of the README, where it has one."""
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    if MARKS[0] in old:
-        head, rest = old.split(MARKS[0])
-        with replacing(page) as temporary:
-            temporary.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser(__doc__)
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
     config = yaml.safe_load(chosen.config.read_text(encoding="utf-8"))
@@ -163,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     draw(runs, plans, least, chosen.results / "figure.png")
     text = markdown(summary, len(runs), len(plans))
-    insert(chosen.results / "README.md", text)
+    insert(chosen.results / "README.md", text, MARKS)
     print(text)
     return 0
 

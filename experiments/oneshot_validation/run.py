@@ -10,7 +10,6 @@ reads the folders at any time::
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,9 @@ from sharewise.supernet import BatchStatistics, Gate, Gates, discrete
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from programs import options_of, run_queue  # noqa: E402
+from programs import insert, options_of, run_queue  # noqa: E402, F401 - one for analyse.py
+
+DATA = "cifar10 and nasbench101"
 
 ROLES: Mapping[str, Role] = {"trained": "architecture", "unseen": "selection"}
 """What the examples are to the architecture."""
@@ -140,13 +141,8 @@ def run(config: Mapping[str, Any], plan: Plan, out: Path, data_root: Path) -> No
     )
 
 
-def parser(program: str | None) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    return options_of(program, HERE, data="cifar10 and nasbench101")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser(__doc__)
+    options = options_of(__doc__, HERE, data=DATA)
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--one", metavar="NAME", help="this search alone, in this process")
     chosen = options.parse_args(arguments)

@@ -10,12 +10,10 @@ batches. `norms.json` and a part of `README.md` are written. Usage, from anywher
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import itertools
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,18 +33,14 @@ from sharewise.spaces.nasbench201 import architecture_at
 from sharewise.supernet import NormPolicy, RecalibratedStatistics, RunningStatistics
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
+
+from programs import insert, options_of, plan_of  # noqa: E402
+
 ARMS = ("plain", "affine")
 BATCHES = (0, 1, 4, 20, 64)  # of recalibration; 0 stands for running statistics
 CELLS, EXAMPLES = 150, 2048  # scored, and on how many held-out examples each
 MARKS = "<!-- written by norms.py: begin -->", "<!-- written by norms.py: end -->"
-
-
-def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
-    """The plan of the study, with the folder of the data."""
-    plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for data in plan["data"]:
-        data["path"] = str(data_root / data["data"])
-    return plan
 
 
 def chosen_cells() -> list[int]:
@@ -170,19 +164,14 @@ def markdown(summary: Mapping[str, Any], planned: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    root = os.environ.get("SHAREWISE_DATA")
-    options.add_argument("--config", type=Path, default=HERE / "norms.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs" / "norms", help="folder of the study")
-    options.add_argument(
-        "--data-root", type=Path, default=root, required=root is None, help="holds cifar10, nasbench201"
-    )
+    options = options_of(__doc__, HERE, data="cifar10 and nasbench201")
+    options.set_defaults(config=HERE / "norms.yaml", out=HERE / "runs" / "norms")
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     options.add_argument("--run", action="store_true", help="run what is not finished first")
     options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
     chosen = options.parse_args(arguments)
     torch.set_num_threads(1)
-    plan = plan_of(chosen.config, chosen.data_root)
+    plan = plan_of(yaml.safe_load(chosen.config.read_text(encoding="utf-8")), chosen.data_root)
     if chosen.run:
         sw.study(plan, out=chosen.out, jobs=chosen.jobs)
     true = truth(chosen.data_root)
@@ -205,11 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with replacing(chosen.results / "norms.json") as temporary:
         temporary.write_text(json.dumps(results) + "\n", encoding="utf-8")
     text = markdown(results["summary"], planned)
-    page = chosen.results / "README.md"
-    if page.exists() and MARKS[0] in page.read_text(encoding="utf-8"):
-        head, rest = page.read_text(encoding="utf-8").split(MARKS[0])
-        with replacing(page) as temporary:
-            temporary.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+    insert(chosen.results / "README.md", text, MARKS)
     print(text)
     return 0
 

@@ -21,10 +21,11 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import yaml
 from scipy.stats import binomtest
 
 import sharewise as sw
-from run import HERE, parser, plan_of
+from run import HERE, insert, options_of, plan_of
 from sharewise.alarm import standing
 from sharewise.appraisal import Interval, mean_interval
 from sharewise.atomic import replacing
@@ -205,20 +206,11 @@ def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def insert(page: Path, text: str) -> None:
-    """Replace the generated part of a page, where it has one."""
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    if MARKS[0] in old:
-        head, rest = old.split(MARKS[0])
-        with replacing(page) as temporary:
-            temporary.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
+    options = options_of(__doc__, HERE, data=None, configuration="plan")
     options.add_argument("--results", type=Path, default=HERE, help="where the results are written")
     chosen = options.parse_args(arguments)
-    plan = plan_of(chosen.plan, Path())
+    plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), Path())
     runs = read_study(plan, chosen.out)
     searched = [run for run in runs if run["arm"] != RANDOM]
     if not searched:
@@ -230,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(searched, chosen.results / "figure.png")
     text = markdown(rows, alarm, len(runs), planned, statistics.fmean(run["seconds"] for run in searched))
-    insert(chosen.results / "README.md", text)
+    insert(chosen.results / "README.md", text, MARKS)
     print(text)
     return 0
 

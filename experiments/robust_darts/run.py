@@ -8,49 +8,18 @@ on. Usage, from anywhere; `analyse.py` reads the folders at any time::
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
-
-import sharewise as sw
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # of what the experiments share
 
-
-def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
-    """The plan of the study: every data set that is not built in lies in a folder of its name."""
-    plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for data in plan["data"]:
-        if data["data"] != "digits":
-            data["path"] = str(data_root / data["data"])
-    return plan
-
-
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that running and analysing share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--plan", type=Path, default=HERE / "plan.yaml")
-    options.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the study")
-    return options
+from programs import insert, options_of, plan_of, run_study  # noqa: E402, F401 - some for analyse.py
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser((__doc__ or "").splitlines()[0])
-    root = os.environ.get("SHAREWISE_DATA")
-    words = {"default": root, "required": root is None}
-    options.add_argument(
-        "--data-root", type=Path, help="folder that holds cifar10; by default $SHAREWISE_DATA", **words
-    )
-    options.add_argument("--jobs", type=int, default=2, help="searches at the same time")
-    chosen = options.parse_args(arguments)
-    found = sw.study(plan_of(chosen.plan, chosen.data_root), out=chosen.out, jobs=chosen.jobs)
-    print(found)
-    return 1 if found.failures else 0
+    return run_study(__doc__, HERE, arguments, configuration="plan")
 
 
 if __name__ == "__main__":

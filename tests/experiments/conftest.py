@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -26,3 +27,16 @@ def executed() -> Callable[[Path], ModuleType]:
         return module
 
     return module_of
+
+
+@pytest.fixture(scope="module")
+def modules(request: pytest.FixtureRequest) -> Iterator[tuple[ModuleType, ModuleType]]:
+    """`run.py` and `analyse.py` of the `FOLDER` of a test, which import each other as scripts do."""
+    folder: Path = request.module.FOLDER
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module("run"), importlib.import_module("analyse")
+    finally:
+        sys.path.remove(str(folder))
+        for program in folder.glob("*.py"):
+            sys.modules.pop(program.stem, None)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,18 +15,6 @@ from sharewise.methods import parameters
 from sharewise.studies.plan import StudyPlan
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "darts_space"
-
-
-@pytest.fixture(scope="module")
-def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
-    """`run.py` and `analyse.py`, which import each other as scripts do."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield importlib.import_module("run"), importlib.import_module("analyse")
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in ("run", "analyse"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture

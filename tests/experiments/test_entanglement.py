@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,18 +11,6 @@ import yaml
 import sharewise as sw
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "entanglement"
-
-
-@pytest.fixture(scope="module")
-def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
-    """`run.py` and `analyse.py`, which import each other as scripts do."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield importlib.import_module("run"), importlib.import_module("analyse")
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in ("run", "analyse"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture

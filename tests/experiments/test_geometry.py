@@ -3,8 +3,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,18 +19,6 @@ from sharewise.studies.results import ResultFolder
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "geometry"
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
 CONVOLUTIONS = SKIPS.replace("skip_connect", "nor_conv_3x3")
-
-
-@pytest.fixture(scope="module")
-def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
-    """`run.py` and `analyse.py`, which import each other as scripts do."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield importlib.import_module("run"), importlib.import_module("analyse")
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in ("run", "analyse", "published"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +218,7 @@ def test_the_written_results_are_those_of_the_configuration(
 
 def test_the_published_rates_are_those_of_the_methods(modules: tuple[ModuleType, ModuleType]) -> None:
     published = importlib.import_module("published")
-    plan = published.plan_of(FOLDER / "published.yaml", Path("root"))
+    plan = published.plan_of(yaml.safe_load((FOLDER / "published.yaml").read_text(encoding="utf-8")), Path("root"))
     arms = published.arms_of(plan)
     assert len(arms) == 8
     assert len(plan["seeds"]) >= 10
