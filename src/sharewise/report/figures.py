@@ -141,7 +141,7 @@ def draw_lines(
         if len(axes.get_legend_handles_labels()[0]) > 1:
             axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, borderaxespad=0, handlelength=1.8)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=_STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=_STEPS, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=_STEPS))
         _pad(axes, [x for line in lines for x in line.x])
         if floor is not None:
@@ -202,7 +202,7 @@ def draw_heat_map(
         for index, label in enumerate(axes.get_yticklabels()):
             label.set_color(INK if index == winner else MUTED)
             label.set_fontweight("bold" if index == winner else "normal")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=_STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=_STEPS, min_n_ticks=1))
         axes.tick_params(length=0)
         held = f"at epoch {last} {options[winner]} leads with {final[winner]:.2f}" if winner >= 0 else "no values"
         return _svg(figure, name, f"Probabilities of {title} over epochs; {held}.")
