@@ -83,6 +83,8 @@ def divide(supernet: Supernet, device: torch.device, world: int) -> None:
             f"sharded weights have rows, and {number!r} is one number; leave shard out, or give it the shape (1,)"
         )
     mesh = init_device_mesh(device.type, (world,))
+    # A mesh stays in caches of torch, and keeps its group for compiled code alone, beyond the end of both.
+    getattr(mesh, "_pg_registry", {}).clear()
     blocks = blocks_of(supernet)
     for part in (*blocks, supernet):
         # The network's own weights are let go too: a step between two passes would leave old ones behind.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -39,6 +42,9 @@ def joined(place: Numerics) -> Iterator[None]:
     if place.ranks.alone or dist.is_initialized():
         yield
         return
+    # The default arguments of this module would keep the group if a later import, by an optimizer, met it: its threads
+    # would then outlive the block, and one that lets go of a tensor while Python ends aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     if place.device.type == "cuda":
         torch.cuda.set_device(place.device)
     dist.init_process_group("nccl" if place.device.type == "cuda" else "gloo")
@@ -46,3 +52,5 @@ def joined(place: Numerics) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+        if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
+            atexit.register(gc.collect)
