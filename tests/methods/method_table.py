@@ -189,6 +189,11 @@ ROWS: Mapping[str, Row] = {
                 replace(_DARTS, perturb=plain.adversarial_perturbation), {"perturbation": "adversarial"}
             ),
             _CELLS: Form(replace(_DARTS, draw=cells.mixture, perturb=plain.random_perturbation, **_THERE), {}, "darts"),
+            f"adversarial, {_CELLS}": Form(
+                replace(_DARTS, draw=cells.mixture, perturb=plain.adversarial_perturbation, **_THERE),
+                {"perturbation": "adversarial"},
+                "darts",
+            ),
         },
     ),
     "fair-darts": Row(

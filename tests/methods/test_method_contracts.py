@@ -18,6 +18,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "conv-macro": {"divisor": 8},
     "darts": {"channels": 4, "layers": 3},
     "darts:S4": {"channels": 2, "layers": 3},
+    "darts:fair": {"channels": 2, "layers": 3},
     "nasbench1shot1:1": {"channels": 4, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "toy-separable-cell": {"channels": 4},
@@ -29,6 +30,7 @@ LARGER = {
     "toy-separable-cell": SOME,
     "darts": (),
     "darts:S4": ("gdas",),
+    "darts:fair": ("fair-darts",),
     "nasbench1shot1:1": (*SOME, "darts-second-order"),
 }
 """Spaces of which some methods are enough here; the others run in the slow suite where `IN_FULL` says so."""

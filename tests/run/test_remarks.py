@@ -57,6 +57,18 @@ def test_flat_probabilities_have_not_decided(found: SearchResult, monkeypatch: p
     assert "--architecture-learning-rate" in remark.advice
 
 
+@pytest.mark.parametrize(("logit", "said"), [(0.0, "0.693 of at most 0.693 nats"), (4.0, ""), (-4.0, "")])
+def test_options_that_do_not_compete_decide_one_by_one(logit: float, said: str) -> None:
+    data = sw.data.digits().limited(64, seed=0)
+    result = sw.search(SPACE, "fair-darts", data, network=NETWORK, max_steps=1, gap_examples=0, device="cpu")
+    theta = result.state.distribution.get_parameter("theta")
+    with torch.no_grad():
+        theta.fill_(logit)  # all of them there, or none: as even as at the start, and decided
+    found = [remark.sentence for remark in remarks(result.state, PLAIN) if remark.kind == "undecided"]
+    assert len(found) == bool(said)
+    assert all(said in sentence for sentence in found), found
+
+
 def test_a_loss_of_guessing_has_not_learned(found: SearchResult, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, found, largest=0.9, loss=2.30)
     assert kinds(found) == {"unlearned"}

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import final
 
+import torch
+from torch import Tensor
+
 from sharewise.alarm import UNLEARNED, standing
+from sharewise.distribution import Distribution
 from sharewise.engine import SearchState
 from sharewise.space import Architecture, skips
 from sharewise.supernet.widening import partial_operations
@@ -63,11 +67,11 @@ def remarks(state: SearchState, architecture: Architecture) -> list[Remark]:
 
 
 def _undecided(state: SearchState) -> Iterator[Remark]:
-    entropy = state.distribution.entropy()
-    rows = state.distribution.probabilities().values()
-    open_options = [max(int((row > 0).sum()), 1) for row in rows]  # of a removed edge none is left
-    if entropy is None or not open_options:
+    rows = _decided_apart(state.distribution)
+    if not rows:
         return
+    entropy = sum(float(-torch.special.xlogy(row, row).sum()) for row in rows) / len(rows)
+    open_options = [max(int((row > 0).sum()), 1) for row in rows]  # of a removed edge none is left
     most = sum(math.log(count) for count in open_options) / len(open_options)
     if most > 0 and entropy > _UNDECIDED * most:
         yield Remark(
@@ -76,6 +80,14 @@ def _undecided(state: SearchState) -> Iterator[Remark]:
             "what was found is little better than drawn by lot",
             "search longer (--epochs), or with a larger --architecture-learning-rate",
         )
+
+
+def _decided_apart(distribution: Distribution) -> list[Tensor]:
+    """What θ decides one by one: which option of a decision or, where options do not compete, each of them or not."""
+    if distribution.competing:
+        return list(distribution.probabilities().values())
+    weights = torch.cat(list(distribution.mixture().values()))
+    return [torch.stack([weight, 1 - weight]) for weight in weights[weights > 0]]
 
 
 def _unlearned(state: SearchState) -> Iterator[Remark]:
