@@ -16,7 +16,12 @@ command line (`sharewise search --method NAME --help`) and entries of `recipe:` 
 
 *Deviations* are said under each method. *Equal to* names what [fidelity](fidelity.md) compares it with, number by
 number; every method keeps the contracts of `tests/methods` on every space that it searches.
+
+*Sharing* is that of its paper: a weight of its own for every option (separate), or slices of one weight (entangled).
+Here it is a property of the network, not of the method: each runs on both, since gates are all that it sees of one.
 """
+ENTANGLED = re.compile(r"alphanet|attentive-nas|autoformer|progressive-shrinking|sandwich|tanglenas-.*")
+"""The methods whose papers entangle."""
 COMPARED = Path(__file__).with_name("fidelity.md")
 
 
@@ -44,13 +49,15 @@ def compared(name: str) -> str:
 def row(name: str) -> str:
     """A method in one line."""
     deviations = f"[said](#{name})" if section(name, "Deviations") else "none"
-    cells = (f"[`{name}`](#{name})", build(name).describe(), paper(name), deviations, compared(name) or "contracts")
+    sharing = "entangled" if ENTANGLED.fullmatch(name) else "separate"
+    pieces, equal_to = build(name).describe(), compared(name) or "contracts"
+    cells = (f"[`{name}`](#{name})", pieces, sharing, paper(name), deviations, equal_to)
     return f"| {' | '.join(cells)} |"
 
 
 def page() -> str:
     """The whole page."""
-    head = "| method | pieces | paper | deviations | equal to |\n| --- | --- | --- | --- | --- |"
+    head = "| method | pieces | sharing | paper | deviations | equal to |\n| --- | --- | --- | --- | --- | --- |"
     parts = [HEAD, "\n".join((head, *map(row, sorted(METHODS))))]
     for name in sorted(METHODS):
         defaults = ", ".join(f"`{key}={value!r}`" for key, (_, value) in parameters(name).items())
