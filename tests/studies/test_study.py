@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import sharewise as sw
@@ -193,6 +196,26 @@ def test_the_price_of_a_method_without_chance_is_exact() -> None:
     spent = sum(e.multiply_accumulates for part, e in state.ledger.entries.items() if part != "measurement")
     assert price.selection == 0
     assert 5 * price.step == pytest.approx(spent)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_price_of_drawn_paths_is_nearly_their_mean(seed: int) -> None:
+    configuration = SearchConfiguration(
+        space="conv-macro",
+        network={"divisor": 8},
+        method="spos",
+        train_examples=128,
+        image_size=12,
+        recipe={"batch_size": 16, "candidates": 1, "selection_examples": 16},
+        threads=1,
+        seed=seed,
+    )
+    state = configuration.search().prepare()
+    generator, phase = torch.Generator().manual_seed(5), state.phase("weights")
+    costs = [state.costs.of(state.distribution.draw(generator, phase)[0]) for _ in range(5000)]
+    step = 3 * 16 * sum(costs) / len(costs)
+    twenty = stdev(costs) / math.sqrt(20) * 3 * 16
+    assert price_of(configuration).step == pytest.approx(step, abs=twenty / 2)
 
 
 def test_a_table_judges_along_the_way(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from sharewise.engine import train
+import numpy as np
+import torch
+
+from sharewise.distribution import Phase
+from sharewise.engine import SearchState, train
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.files import read_bytes
 from sharewise.run.configuration import SearchConfiguration, from_mapping
@@ -17,11 +22,14 @@ from sharewise.run.folder import RunFolder
 from sharewise.sealed_json import parse_json, unsealed
 from sharewise.studies.plan import Budget, Cell
 from sharewise.studies.points import spent_until_chosen
+from sharewise.supernet import Gates
 
 __all__ = ["CellTask", "Price", "Step", "Trail", "price_of", "read_trail", "run_cell"]
 
 _PROBED_EPOCHS = 20
 """Of one step each, over which the whole schedule of a method is run to learn what its steps cost."""
+_OTHERS = 128
+"""Draws whose mean every draw is held against."""
 
 
 @final
@@ -55,7 +63,10 @@ class Price:
 def price_of(configuration: SearchConfiguration) -> Price:
     """What a step and the selection of a search cost, found by a short run on a few examples and one real selection.
 
-    The schedule is run as a whole, a step an epoch, since warm-up and pruning change what a step costs.
+    The schedule is run as a whole, a step an epoch, since warm-up and pruning change what a step costs. Where chance
+    does too, 20 steps would know the mean to a fifth: so every draw is held against many others, whose mean is known.
+    With the cost c of a step and that of its draws above their mean, d, the estimate is the mean of c - b d, where b is
+    the slope of c by d (a control variate); it is exact where a step costs the same multiple of what it draws.
 
     Args:
         configuration: of the search; its seed draws the examples.
@@ -64,13 +75,37 @@ def price_of(configuration: SearchConfiguration) -> Price:
     recipe = search.recipe
     few = min(len(search.dataset.train), math.ceil(recipe.batch_size / min(recipe.roles.parts)) + 10)
     limited = search.dataset.limited(few, seed=configuration.seed)
-    short = replace(search, dataset=limited, recipe=recipe.with_epochs(_PROBED_EPOCHS))
-    state = short.prepare()
+    state = replace(search, dataset=limited, recipe=recipe.with_epochs(_PROBED_EPOCHS)).prepare()
+    beyond = _drawn_beyond_the_mean(state, configuration.seed)
     train(state)
-    steps = spent_until_chosen(state.ledger.to_json()) / state.step
+    epochs = [record for record in state.history if record["event"] == "epoch"]
+    spent = np.diff([0.0, *(spent_until_chosen(record["ledger"]) for record in epochs)])
+    apart = np.array([beyond[record["epoch"]] for record in epochs])
+    slope = float(np.cov(spent, apart)[0, 1] / apart.var(ddof=1)) if len(epochs) > 1 and apart.any() else 0.0
     whole = search.prepare()
     whole.recipe.selection.select(whole)
-    return Price(steps, spent_until_chosen(whole.ledger.to_json()))
+    step = float((spent - slope * apart).sum()) / state.step
+    return Price(step, spent_until_chosen(whole.ledger.to_json()))
+
+
+def _drawn_beyond_the_mean(state: SearchState, seed: int) -> Mapping[int, float]:
+    """By epoch, from now on: the cost of what is drawn, less the mean cost of as many other draws."""
+    distribution, found = state.distribution, defaultdict[int, float](float)
+    if not distribution.sampled:
+        return found
+    draw, others = distribution.draw, torch.Generator().manual_seed(seed)
+
+    def cost(paths: Sequence[Gates]) -> float:
+        return float(sum(state.costs.of(path) for path in paths))
+
+    def watched(generator: torch.Generator, phase: Phase) -> list[Gates]:
+        paths = draw(generator, phase)
+        with torch.no_grad():
+            found[phase.epoch] += cost(paths) - float(np.mean([cost(draw(others, phase)) for _ in range(_OTHERS)]))
+        return paths
+
+    distribution.draw = watched  # type: ignore[method-assign] # of a search that is thrown away
+    return found
 
 
 def _with_budget(configuration: SearchConfiguration, budget: Budget, price: Price | None) -> SearchConfiguration:
