@@ -620,7 +620,8 @@ def architecture_step(s: Search) -> None:
     batch, [draw] = next(s.batches["architecture"]), s.rule.draw(s, "architecture")
     gradients = full_gradient(s.loss(batch, draw), s.theta)
     # Of a single path on NAS-Bench-201: what the zero-valued gates of the others would add.
-    if s.readings and draw.executed.shape == s.mask.shape and not draw.executed.equal(s.mask):
+    one = s.rule.kinds == 1 and draw.executed.shape == s.mask.shape
+    if s.readings and one and not draw.executed.equal(s.mask):
         scores = s.scores(s.w, batch, draw, ghosts=True)
         ghosts = full_gradient(cross_entropy(scores, batch[1]), s.theta)
         s.differ("zero-valued gates of unchosen options added to the output", ghosts["theta"], gradients["theta"])

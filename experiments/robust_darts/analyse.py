@@ -130,13 +130,18 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def judge_alarm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Recall and false alarms among all searches with a θ, and epochs ahead of the end."""
-    searched = [run for run in runs if run["arm"] != RANDOM]
+    """Recall and false alarms among all searches that say where they stand, and epochs ahead of the end.
+
+    A selection by perturbation stands for no cell before its last epoch, so that no rule on the history can see it.
+    """
+    told = [run for run in runs if run["arm"] != RANDOM]
+    searched = [run for run in told if len(run["skips_by_epoch"]) > 1]
     collapsed = [run for run in searched if run["label"] == "collapsed"]
     heard = [run for run in collapsed if run["alarm"] is not None]
     false = [run for run in searched if run["label"] != "collapsed" and run["alarm"] is not None]
     lost = [run for run in searched if run["label"] == "never learned"]
     return {
+        "unseen": len(told) - len(searched),
         "recall": share(len(heard), len(collapsed)),
         "false alarms": share(len(false), len(searched) - len(collapsed)),
         "leads": sorted(run["last_epoch"] - run["alarm"] for run in heard),
@@ -167,6 +172,8 @@ def markdown(
     spoken = (
         f"The alarm named {alarm['recall']} collapses; false alarms: {alarm['false alarms']} of the other searches."
     )
+    if alarm["unseen"]:
+        spoken += f" {alarm['unseen']} searches stand for no cell before their end, and are not counted."
     spoken += f" Epochs ahead of the end: {words}. Of those that never learned it named {alarm['never learned named']}."
     what = (
         "Skips are those of the eight operations of the normal cell of the final genotype. Means with 95 % t intervals"
@@ -188,6 +195,8 @@ def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, grid = plt.subplots(1, len(spaces), figsize=(5 * len(spaces), 4), sharey=True, squeeze=False)
     for axes, space in zip(grid[0], spaces, strict=True):
         for number, (_, arm, members) in enumerate((s, a, m) for s, a, m in groups(runs) if s == space and a != RANDOM):
+            if all(len(run["skips_by_epoch"]) < 2 for run in members):
+                continue  # no cell before the end
             length = min(len(run["skips_by_epoch"]) for run in members)
             mean = np.mean([run["skips_by_epoch"][:length] for run in members], axis=0)
             axes.plot(mean, color=f"C{number}", linewidth=2, label=f"{arm}, n = {len(members)}")
