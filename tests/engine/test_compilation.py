@@ -45,20 +45,20 @@ def assert_close(one: sw.SearchResult, other: sw.SearchResult, tolerance: float 
         torch.testing.assert_close(numbers(other)[name], value, rtol=tolerance, atol=tolerance, msg=name)
 
 
-class Ended(Exception):
+class CutError(Exception):
     pass
 
 
 def end_at(step: int) -> Any:
     def callback(state: SearchState, event: Event) -> None:
         if isinstance(event, Stepped) and state.step == step:
-            raise Ended
+            raise CutError
 
     return callback
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("method", ["gaea-erm", pytest.param("drnas", marks=pytest.mark.slow), pytest.param("snas", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["gaea-erm", *(pytest.param(m, marks=pytest.mark.slow) for m in ("drnas", "snas"))])
 def test_steps_are_those_of_the_plain_network(method: str) -> None:
     plain, compiled = (searched(method, flag) for flag in (False, True))
     assert_close(plain, compiled)
@@ -72,9 +72,7 @@ def test_steps_are_those_of_the_plain_network(method: str) -> None:
 @pytest.mark.usefixtures("traced")
 def test_micro_batches_and_masked_options_are_programs_of_their_own() -> None:
     recipe = {"epochs": 2, "batch_size": 40, "keep": (2,)}
-    plain, compiled = (
-        searched("drnas", flag, recipe=recipe, max_steps=None, accumulate=3) for flag in (False, True)
-    )
+    plain, compiled = (searched("drnas", flag, recipe=recipe, max_steps=None, accumulate=3) for flag in (False, True))
     assert_close(plain, compiled)
     programs = compiled.state.network._programs  # type: ignore[attr-defined]
     assert len(programs) >= 4, "micro-batches of 13 and 14 examples, with all options and with two"
@@ -101,7 +99,7 @@ def test_a_training_is_compiled_and_stays_a_plain_network(tmp_path: Path) -> Non
 def test_a_resumed_run_has_the_bits_of_one_that_was_left_alone(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"max_steps": 8, "checkpoint_every": 2, "precision": "float32"}
     whole = searched("gaea-erm", True, out=tmp_path / "whole", **arguments)
-    with pytest.raises(Ended):
+    with pytest.raises(CutError):
         searched("gaea-erm", True, out=tmp_path / "cut", callbacks=end_at(3), **arguments)
     cut = searched("gaea-erm", True, out=tmp_path / "cut", resume=True, **arguments)
     assert_close(whole, cut, tolerance=0)
@@ -112,7 +110,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_left_alone(tmp_path: Path) -
 @pytest.mark.usefixtures("traced")
 def test_a_run_may_go_on_plain_and_says_so(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"max_steps": 4, "checkpoint_every": 1, "out": tmp_path / "run"}
-    with pytest.raises(Ended):
+    with pytest.raises(CutError):
         searched("gaea-erm", True, callbacks=end_at(2), **arguments)
     with pytest.warns(SharewiseWarning, match="compile False instead of True"):
         found = searched("gaea-erm", False, resume=True, **arguments)
@@ -195,8 +193,8 @@ def test_statistics_are_counted_once_and_frozen_where_they_should_be() -> None:
 
 @pytest.mark.usefixtures("traced")
 def test_the_command_line_compiles_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["search", "--space", "toy-tied-width", "--method", "gaea-erm", "--data", "digits", "--train-examples", "64"]
-    words += ["--max-steps", "2", "--device", "cpu", "--gap-examples", "0"]
+    words = ["search", "--space", "toy-tied-width", "--method", "gaea-erm", "--data", "digits"]
+    words += ["--train-examples", "64", "--max-steps", "2", "--device", "cpu", "--gap-examples", "0"]
     assert main([*words, "--compile", "--out", str(tmp_path / "run"), "--json"]) == 0
     checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert checkpoint["place"]["compile"] is True
@@ -217,7 +215,7 @@ def test_the_compiler_makes_the_steps_of_the_plain_network(space: str, network: 
     plain = searched("darts", False, **arguments)
     whole = searched("darts", True, **arguments)
     assert_close(plain, whole)
-    with pytest.raises(Ended):
+    with pytest.raises(CutError):
         searched("darts", True, out=tmp_path / "cut", callbacks=end_at(2), **arguments)
     cut = searched("darts", True, out=tmp_path / "cut", resume=True, **arguments)
     assert_close(whole, cut, tolerance=0)

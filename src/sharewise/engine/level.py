@@ -287,8 +287,8 @@ class Unrolled(Level):
             )
         if state.numerics.compile:
             raise ConfigurationError(
-                f"level {type(self).__name__} differentiates twice, which compiled programs do not allow; leave compile "
-                "out, or use level Alternating"
+                f"level {type(self).__name__} differentiates twice, which compiled programs do not allow; leave "
+                "compile out, or use level Alternating"
             )
         if state.numerics.accumulate > 1:
             raise ConfigurationError(

@@ -70,7 +70,8 @@ def identity_of(state: SearchState, configuration: Mapping[str, Any]) -> Identit
         configuration: as its folder stores it.
     """
     decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
-    place = {"device": str(state.numerics.device), "threads": torch.get_num_threads(), "compile": state.numerics.compile}
+    place = {"device": str(state.numerics.device), "threads": torch.get_num_threads()}
+    place |= {"compile": state.numerics.compile}
     start = {"event": "start", "decisions": decisions}
     if state.teacher is not None:
         start["teacher"] = state.teacher.to_json()
