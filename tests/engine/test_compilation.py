@@ -211,11 +211,11 @@ def test_the_command_line_compiles_and_goes_on(tmp_path: Path, capsys: pytest.Ca
     [("toy-tied-width", {}), ("nasbench201", {"channels": 2, "cells": 1})],
 )
 def test_the_compiler_makes_the_steps_of_the_plain_network(space: str, network: Any, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"space": space, "network": network, "max_steps": 4, "checkpoint_every": 1}
+    arguments: dict[str, Any] = {"space": space, "network": network, "max_steps": 4}
     plain = searched("darts", False, **arguments)
     whole = searched("darts", True, **arguments)
     assert_close(plain, whole)
     with pytest.raises(CutError):
-        searched("darts", True, out=tmp_path / "cut", callbacks=end_at(2), **arguments)
-    cut = searched("darts", True, out=tmp_path / "cut", resume=True, **arguments)
+        searched("darts", True, out=tmp_path / "cut", callbacks=end_at(2), checkpoint_every=1, **arguments)
+    cut = searched("darts", True, out=tmp_path / "cut", resume=True, checkpoint_every=1, **arguments)
     assert_close(whole, cut, tolerance=0)
