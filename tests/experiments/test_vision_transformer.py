@@ -48,7 +48,7 @@ def test_it_runs_and_goes_on(
     monkeypatch.setattr(running, "EVALUATIONS", 4)
     monkeypatch.setattr(running, "POPULATION", 2)
     monkeypatch.setattr(running, "RUNGS", 2)
-    plan["spaces"][0]["space"] = "vision-transformer-tiny:embedding=8,16:layers=1,2:heads=1:mlp_ratio=1,2"
+    plan["spaces"][0]["space"] = "vision-transformer-tiny:embedding=8,16:layers=1,2:heads=1,2:mlp_ratio=1,2"
     plan["data"] = [{"data": "digits", "train_examples": 128}]
     plan["options"]["batch_size"] = plan["judge"]["training"]["batch_size"] = 32
     plan["judge"] |= {"points": 1, "training": {**plan["judge"]["training"], "epochs": 1}}
