@@ -163,6 +163,19 @@ def test_a_network_that_looks_at_values_is_refused() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("message", ["backend='inductor' raised:\nNo such file: g++\n\nmore", "No such file: g++"])
+def test_what_the_compiler_says_is_one_line(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(program: nn.Module, **how: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            raise RuntimeError(message)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(ConfigurationError, match=r"cannot be compiled here: No such file: g\+\+; leave compile out$"):
+        Compiled(Standalone(nn.Linear(2, 2)))(torch.ones(1, 2), {})
+
+
 @pytest.mark.usefixtures("traced")
 def test_dropout_drops_what_it_would() -> None:
     supernet = Standalone(nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5)))
@@ -204,6 +217,7 @@ def test_the_command_line_compiles_and_goes_on(tmp_path: Path, capsys: pytest.Ca
     assert "compiled steps are not foreseen" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own code
 @pytest.mark.slow
 @pytest.mark.skipif(no_compiler() is not None, reason="needs a C++ compiler")
 @pytest.mark.parametrize(
