@@ -222,7 +222,10 @@ def test_the_command_line_compiles_and_goes_on(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.skipif(no_compiler() is not None, reason="needs a C++ compiler")
 @pytest.mark.parametrize(
     ("space", "network"),
-    [("toy-tied-width", {}), ("nasbench201", {"channels": 2, "cells": 1})],
+    [
+        ("toy-tied-width", {}),
+        pytest.param("nasbench201", {"channels": 2, "cells": 1}, marks=pytest.mark.long),  # minutes of compiling
+    ],
 )
 def test_the_compiler_makes_the_steps_of_the_plain_network(space: str, network: Any, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"space": space, "network": network, "max_steps": 4}
