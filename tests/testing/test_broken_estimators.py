@@ -223,6 +223,14 @@ class NoGraph(Score):
         return super().log_prob(log_p, index).detach()
 
 
+class Pretending(Straight):
+    """Says that it mixes all options, and executes one."""
+
+    @property
+    def traits(self) -> Traits:
+        return replace(super().traits, mixes=True)
+
+
 BROKEN: list[tuple[Estimator, str]] = [
     (Detached(), "are they detached"),
     (Negated(), "it points the other way"),
@@ -243,6 +251,7 @@ BROKEN: list[tuple[Estimator, str]] = [
     (NotANumber(), "is not finite|differs from that of the whole graph by up to nan|gradient"),
     (OfTheLikeliest(), "differs from that of its draw by"),
     (Unlearned(), "the gradient of the log-probability that Unlearned .* is not that of its draw"),
+    (Pretending(), "every draw executes the same options, and draws differ in them"),
     (NoGraph(), "does not depend on θ|carries no graph"),
 ]
 

@@ -37,6 +37,9 @@ class Distribution(nn.Module, ABC):
     """Whether a draw decides on the host. Then θ stays there, where options are chosen without waiting for a device;
     otherwise it lives beside the network, and no step moves anything back."""
 
+    constant: bool = False
+    """Whether every draw executes the same options, until some are masked. Such a network can be compiled."""
+
     @abstractmethod
     def draw(self, generator: torch.Generator, phase: Phase) -> list[Gates]:
         """Gates of one or more paths for one batch; their weights carry the graph to θ where gradients are enabled.

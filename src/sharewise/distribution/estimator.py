@@ -59,6 +59,7 @@ class Traits:
         normalised: whether the weights of a gate sum to one in every geometry, also where its options do not compete.
         gradient: how a gradient reaches θ.
         geometry: the geometries that the estimator understands.
+        mixes: whether every draw executes all options that are not masked, so that a network can be compiled for it.
         schedules: values that may change over the epochs, by name, with their bounds.
     """
 
@@ -66,6 +67,7 @@ class Traits:
     normalised: bool = True
     gradient: Gradient = "path"
     geometry: type = Geometry
+    mixes: bool = False
     schedules: Mapping[str, Bounded] = field(default_factory=dict)
 
 
@@ -109,7 +111,7 @@ class Expectation(Estimator):
     @property
     def traits(self) -> Traits:
         """All options run; their weights are those of the geometry, whatever they sum to."""
-        return Traits(sampled=False, normalised=False)
+        return Traits(sampled=False, normalised=False, mixes=True)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The mixture weights of the geometry."""
@@ -137,7 +139,7 @@ class Concrete(Estimator):
     @property
     def traits(self) -> Traits:
         """All options run, at a temperature."""
-        return Traits(sampled=False, schedules={"temperature": Bounded(self.temperature, positive=True)})
+        return Traits(sampled=False, mixes=True, schedules={"temperature": Bounded(self.temperature, positive=True)})
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The relaxed sample."""
@@ -241,7 +243,7 @@ class DirichletPath(Estimator):
     @property
     def traits(self) -> Traits:
         """Sampled on the host, from Dirichlet concentrations."""
-        return Traits(sampled=True, geometry=Concentrations)
+        return Traits(sampled=True, geometry=Concentrations, mixes=True)
 
     def draw(self, geometry: Geometry, theta: Tensor, mask: Tensor, phase: Phase, generator: torch.Generator) -> Drawn:
         """The sample."""

@@ -135,7 +135,7 @@ class Factored(Distribution):
         require_independent(relaxation, "learns a probability for every option of each")
         super().__init__()
         self.relaxation, self.geometry, self.estimator = relaxation, geometry.among(relaxation.decisions), estimator
-        self.sampled = estimator.traits.sampled
+        self.sampled, self.constant = estimator.traits.sampled, estimator.traits.mixes
         self.competing = geometry.competing or estimator.traits.normalised
         mask = option_mask(relaxation.decisions, exclude)
         self.space, self.exclude = drawable(relaxation, exclude), exclude

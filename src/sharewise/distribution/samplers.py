@@ -287,6 +287,8 @@ class Undecided(Sampler):
         relaxation: of a network without decisions.
     """
 
+    constant = True
+
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
         self.relaxation, self.space = relaxation, relaxation.space

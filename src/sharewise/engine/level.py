@@ -285,6 +285,11 @@ class Unrolled(Level):
                 f"level {type(self).__name__} computes at other weights than those of the network, which sharded ones "
                 "do not allow; leave shard out, or use level Alternating"
             )
+        if state.numerics.compile:
+            raise ConfigurationError(
+                f"level {type(self).__name__} differentiates twice, which compiled programs do not allow; leave "
+                "compile out, or use level Alternating"
+            )
         if state.numerics.accumulate > 1:
             raise ConfigurationError(
                 f"level {type(self).__name__} differentiates through a step on a whole batch, which micro-batches "

@@ -34,6 +34,7 @@ class Numerics:
         accumulate: micro-batches in which every batch of a step is computed, one after the other, at least 1. Their
             gradients add up to those of the batch, but for the order of sums; batch norm takes the moments of each
             micro-batch, and its running statistics move once for each.
+        compile: whether steps execute compiled programs; see `sharewise.engine.compilation`.
     """
 
     device: torch.device
@@ -41,6 +42,7 @@ class Numerics:
     channels_last: bool = True
     ranks: Ranks = ALONE
     accumulate: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:

@@ -161,8 +161,11 @@ def _require_alike(state: SearchState, first: SearchState) -> None:
     recipe, numerics = state.recipe, state.numerics
     if state.teacher is not None or state.on_epoch is not None or recipe.reactions or len(state.course.stages) > 1:
         raise ConfigurationError("trainings side by side have no teacher, drop no paths and follow one schedule")
-    if numerics.device.type != "cpu" or numerics.precision == "bfloat16" or numerics.accumulate > 1:
-        raise ConfigurationError("trainings side by side compute on the CPU, in float32 or float64 and in one batch")
+    many = numerics.accumulate > 1 or numerics.compile
+    if numerics.device.type != "cpu" or numerics.precision == "bfloat16" or many:
+        raise ConfigurationError(
+            "trainings side by side compute on the CPU, in float32 or float64, in one batch and not compiled"
+        )
     if not recipe.weights.continuous:
         raise ConfigurationError("Adam divides errors of rounding by their own size, so that its trainings differ")
     own, others = ((s.total_steps, s.recipe.batch_size, s.recipe.weights, s.numerics) for s in (state, first))

@@ -17,6 +17,7 @@ from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.aside import load_trained, trained
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.compilation import Compiled, require_compilable
 from sharewise.engine.course import Course, Period
 from sharewise.engine.extension import Extension, extended
 from sharewise.engine.numerics import Numerics
@@ -217,6 +218,11 @@ class SearchState:
         return self.course.learning_rate_at(epoch)
 
     @cached_property
+    def network(self) -> Callable[[Any, Gates], Any]:
+        """The supernet as steps execute it: by compiled programs, where that is asked for."""
+        return Compiled(self.supernet) if self.numerics.compile else self.supernet
+
+    @cached_property
     def blind_loss(self) -> float | None:
         """See `sharewise.engine.watch.blind_loss`."""
         return blind_loss(self)
@@ -290,6 +296,7 @@ class SearchState:
             ConfigurationError: when a parameter has another shape than its moments.
         """
         self.numerics.place(self.supernet)
+        self.__dict__.pop("network", None)
         before, self._weights = self._weights, dict(self.supernet.named_parameters())
         fresh = self.recipe.weights.build(self._weights.values())
         for group, old in zip(fresh.param_groups, self.weight_optimizer.param_groups, strict=True):
@@ -453,6 +460,8 @@ def prepare(
     )
     for part in recipe.parts:
         part.check(state)
+    if numerics.compile:
+        require_compilable(state)
     return state
 
 

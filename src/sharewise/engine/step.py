@@ -344,7 +344,7 @@ def _passed(
 ) -> Tensor:
     """What this process adds to a loss, towards the targets or as it is told."""
     ranks = state.numerics.ranks
-    network = state.supernet if weights is None else partial(_called, state.supernet, weights)
+    network = state.network if weights is None else partial(_called, state.supernet, weights)
     with state.numerics.autocast(), nullcontext() if weights is None else kept():  # a second time w would be back
         outputs = _forward(state, batch, leaves, network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)

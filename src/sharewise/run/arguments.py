@@ -194,6 +194,7 @@ def setting_of(
     max_steps: int | None = None,
     threads: int | None = None,
     accumulate: int = 1,
+    compile: bool = False,  # noqa: A002 - as torch calls it
 ) -> Setting:
     """What a run starts from; numbers of numpy are numbers, and torch's devices and types are their names.
 
@@ -207,6 +208,7 @@ def setting_of(
         ),
         optional(whole, "threads", threads),
         accumulate=whole("accumulate", accumulate),
+        compile=truth("compile", compile),
     )
     steps = None if max_steps is None else whole("max_steps", max_steps)
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)

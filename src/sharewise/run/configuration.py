@@ -80,6 +80,8 @@ class Configuration:
             gradients add up to those of the batch, and batch norm takes the moments of each.
         shard: let each of several processes (torchrun) keep a part of the weights and their moments, for networks
             beyond the memory of one device.
+        compile: let torch.compile translate the network, where every step executes the same options: in trainings, and
+            in searches that mix all of them. The first steps take minutes.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
         own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
@@ -104,6 +106,7 @@ class Configuration:
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     accumulate: int = 1
     shard: bool = False
+    compile: bool = False
     space_checksum: str | None = None
     own: OwnFile | None = None
 
@@ -146,7 +149,8 @@ class Configuration:
     @property
     def place(self) -> Place:
         """Where the run computes."""
-        return Place(self.device, self.precision, self.threads, self.batch_norm, self.accumulate, self.shard)
+        where = self.device, self.precision, self.threads, self.batch_norm
+        return Place(*where, self.accumulate, self.shard, self.compile)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

@@ -88,6 +88,8 @@ def foresee(search: Search) -> Forecast:
     place = search.setting.place
     if place.shard:
         raise ConfigurationError("sharded weights are not foreseen; leave --shard or --dry-run out")
+    if place.compile:
+        raise ConfigurationError("compiled steps are not foreseen; leave --compile or --dry-run out")
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
         with on_threads(1):
             state, teacher = search.prepare(), search.teacher()

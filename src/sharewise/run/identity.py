@@ -18,7 +18,7 @@ _ELSEWHERE = ("data_path", "oracle", "teacher", "checkpoint_every")
 """Data and teachers may move, and their checksums tell whether they are the same; a table serves the report;
 checkpoints may lie closer."""
 
-_PLACE = ("device", "threads", "shard")
+_PLACE = ("device", "threads", "shard", "compile")
 """What changes the last bits of sums and nothing else."""
 
 
@@ -30,7 +30,7 @@ class Identity:
     Args:
         fingerprint: what shapes the numbers, in words.
         configuration: every setting by name, as plain values.
-        place: device and number of threads of the present process.
+        place: device and number of threads of the present process, and whether it compiles.
         start: the first line of the history.
     """
 
@@ -53,7 +53,7 @@ class Identity:
         Args:
             content: of the checkpoint.
         """
-        before = content.get("place", self.place)
+        before = {"compile": False, **content.get("place", self.place)}  # older folders do not say
         changed = {name: [before.get(name), now] for name, now in self.place.items() if before.get(name) != now}
         if not changed:
             return None
@@ -71,6 +71,7 @@ def identity_of(state: SearchState, configuration: Mapping[str, Any]) -> Identit
     """
     decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
     place = {"device": str(state.numerics.device), "threads": torch.get_num_threads()}
+    place |= {"compile": state.numerics.compile}
     start = {"event": "start", "decisions": decisions}
     if state.teacher is not None:
         start["teacher"] = state.teacher.to_json()

@@ -34,6 +34,7 @@ class Place:
         batch_norm: of several processes that share a run; see `Ranks`.
         accumulate: micro-batches in which every batch is computed; see `Numerics`.
         shard: whether each of several processes keeps a part of the weights; see `Ranks`.
+        compile: whether steps execute compiled programs; see `Numerics`.
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -49,6 +50,7 @@ class Place:
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     accumulate: int = 1
     shard: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
@@ -64,7 +66,8 @@ class Place:
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
             own = device_here()
             device = device if own is None else f"cuda:{own}"
-        return replace(numerics(device, self.precision), ranks=ranks, accumulate=self.accumulate)
+        found = numerics(device, self.precision)
+        return replace(found, ranks=ranks, accumulate=self.accumulate, compile=self.compile)
 
     def require_others(self, keep: Keep) -> None:
         """Refuse to begin a run of divided weights in one process; one that was begun so may go on in one.

@@ -64,6 +64,7 @@ def search(
     precision: str = "float32",
     threads: int | None = None,
     accumulate: int = 1,
+    compile: bool = False,  # noqa: A002 - as torch calls it
     max_steps: int | None = None,
     gap_examples: int = 256,
     eigenvalue_every: int = 0,
@@ -92,6 +93,8 @@ def search(
         threads: of the CPU; by default one, or as many as torch takes where a step is large.
         accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
             gradients add up to those of the batch. Batch norm takes the moments of each.
+        compile: let `torch.compile` translate the network, for methods whose every step mixes all options; the first
+            steps take minutes, and sums come in another order.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
@@ -131,7 +134,7 @@ def search(
         searched,
         recipe_of(recipe, epochs if begun is None else begun),
         data,
-        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate),
+        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate, compile),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),

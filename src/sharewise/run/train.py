@@ -113,6 +113,7 @@ def train(
     precision: str = "float32",
     threads: int | None = None,
     accumulate: int = 1,
+    compile: bool = False,  # noqa: A002 - as torch calls it
     max_steps: int | None = None,
     evaluate_on_test: bool = True,
     out: str | Path | None = None,
@@ -142,6 +143,7 @@ def train(
         threads: of the CPU; by default one, or as many as torch takes where a step is large.
         accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
             gradients add up to those of the batch. Batch norm takes the moments of each.
+        compile: let `torch.compile` translate the network, which takes minutes; sums come in another order.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.
@@ -188,6 +190,7 @@ def train(
             max_steps,
             threads,
             accumulate,
+            compile,
         ),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),

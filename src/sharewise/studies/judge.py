@@ -232,14 +232,14 @@ class _Trained(Judge):
         network = {**searched.network_options(), **published, **self.settings.network}
         name = self.settings.training.get("recipe")
         recipe = {"recipe": name, **asdict(self.recipe)} if name else self.recipe.arguments()
-        shared |= {"network": network, "recipe": recipe, "max_steps": None, "shard": False}
+        shared |= {"network": network, "recipe": recipe, "max_steps": None, "shard": False, "compile": False}
         return TrainConfiguration(**shared, architecture=architecture)
 
     def _home(self, configuration: TrainConfiguration) -> Path:
         place = configuration.space if configuration.own is None else ""  # a file may move; its checksum stays
         plain = replace(configuration, device="auto", checkpoint_every=None, own=None, space=place)
         text = repr(plain).replace(", from_search=None, start='scratch'", "")  # as folders of before were named
-        text = text.replace(", accumulate=1", "").replace(", shard=False", "")
+        text = text.replace(", accumulate=1", "").replace(", shard=False, compile=False", "")
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _valued(self, trail: Trail, steps: Sequence[Step], failed: Mapping[Path, str]) -> Judged:

@@ -17,7 +17,8 @@ from sharewise.studies.workers import Progress, Workers, one_thread
 
 __all__ = ["by_seed", "missing_siblings", "train_together"]
 
-_IGNORED = ("seed", "device", "threads", "shard", "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
+_PLACE = ("device", "threads", "shard", "compile")
+_IGNORED = ("seed", *_PLACE, "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
 """Settings in which siblings may differ: none of them changes what is learned, but for the seed."""
 
 

@@ -81,7 +81,8 @@ def check_distribution(
 ) -> None:
     """Check that a distribution draws legal gates and that gradients reach θ undistorted.
 
-    Draws are legal, a function of the generator, and carry a graph only where gradients are enabled; reported
+    Draws are legal, a function of the generator, and carry a graph only where gradients are enabled; they execute the
+    same options where the distribution says so (`constant`); reported
     probabilities sum to one and are zero where masked; sampled architectures are legal; `pullback` gives the gradient
     that plain automatic differentiation through the whole graph gives, in double precision, or, where the gradient is a
     score, log-probabilities are legal and reach θ; the optimiser keeps θ legal; masks stay; a state dictionary carries
@@ -142,12 +143,14 @@ def check_distribution(
 def _check_draws(
     distribution: Distribution, allowed: Mapping[str, Tensor], learned: bool, draws: int, seed: int
 ) -> None:
+    executed = set[tuple[tuple[str, tuple[int, ...]], ...]]()
     for step in _STEPS:
         first, second = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
         for draw in range(draws):
             phase = Phase(step, draw, draws)
             paths, again = distribution.draw(first, phase), distribution.draw(second, phase)
             expect(len(paths) >= 1, "a draw has no paths")
+            executed |= {tuple((name, gate.active) for name, gate in gates.items()) for gates in paths}
             for gates, other in zip(paths, again, strict=True):
                 check_gates(gates, distribution, allowed, learned=learned)
                 for name, gate in gates.items():
@@ -160,6 +163,10 @@ def _check_draws(
                     hanging = [name for name, gate in gates.items() if gate.weights.requires_grad]
                     expect(not hanging, f"the gates of {hanging} carry a graph although gradients are disabled")
             first.set_state(second.get_state())
+    expect(
+        not distribution.constant or len(executed) == 1,
+        "the distribution says that every draw executes the same options, and draws differ in them",
+    )
 
 
 def _loss(gates: Gates) -> Tensor:

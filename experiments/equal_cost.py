@@ -1,0 +1,85 @@
+"""Methods on one supernet at equal cost, whose results are retrained: the program of such experiments, given a plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from scipy.stats import spearmanr
+
+import sharewise as sw
+from sharewise.appraisal import mean_interval
+from sharewise.atomic import replacing
+
+sys.path.append(str(Path(__file__).resolve().parent))  # of what the experiments share
+
+from programs import options_of
+
+__all__ = ["parameters", "plan_of", "run", "summarise"]
+
+More = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
+"""What else a plan and the folder of its study tell, by name."""
+
+
+def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
+    """The plan of the study, with the folder of the data that are not built in."""
+    plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for data in plan["data"]:
+        if "path" in data:
+            data["path"] = str(data_root / data["path"])
+    return plan
+
+
+def parameters(out: Path, cell: str) -> int:
+    """Of the network that a search found."""
+    found: int = json.loads((out / "runs" / cell / "result.json").read_text(encoding="utf-8"))["cost"]["parameters"]
+    return found
+
+
+def summarise(study: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """By arm: retrained and inherited score, parameters, cost, n; and how the scores of all searches agree in rank."""
+    cells = [{**cell, "parameters": parameters(out, cell["cell"])} for cell in study["cells"]]
+    arms = {}
+    for arm in dict.fromkeys(cell["arm"] for cell in cells):
+        own = [cell for cell in cells if cell["arm"] == arm]
+        columns = {name: [float(cell[name]) for cell in own] for name in ("value", "inherited", "parameters", "cost")}
+        arms[arm] = {"n": len(own), **{name: str(mean_interval(values)) for name, values in columns.items()}}
+    pairs = [(cell["inherited"], cell["value"]) for cell in cells]
+    rank = float(spearmanr(*zip(*pairs, strict=True)).statistic) if len(pairs) > 2 else None
+    sentences = {name: [one["sentence"] for one in panel["verdicts"]] for name, panel in study["panels"].items()}
+    return {"searches": len(cells), "arms": arms, "spearman": rank, "sentences": sentences, "cells": cells}
+
+
+def run(
+    program: str | None, folder: Path, arguments: Sequence[str] | None, *, data: str, more: More | None = None
+) -> int:
+    """The whole of a program: with `--run` the study runs or goes on, then what is finished is told.
+
+    Args:
+        program: its docstring.
+        folder: of the experiment, with `plan.yaml`.
+        arguments: of the command line.
+        data: what the folder of the data has to hold.
+        more: what else the results hold.
+    """
+    options = options_of(program, folder, data=data, configuration="plan")
+    options.add_argument("--run", action="store_true", help="run what is not finished first")
+    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
+    options.add_argument("--results", type=Path, default=folder / "results.json", help="file that is written")
+    chosen = options.parse_args(arguments)
+    plan = plan_of(chosen.plan, chosen.data_root)
+    if chosen.run:
+        print(sw.study(plan, out=chosen.out, jobs=chosen.jobs))
+    if not (chosen.out / "study.json").exists():
+        raise SystemExit(f"no study in {chosen.out} is finished; give --run")
+    found = summarise(json.loads((chosen.out / "study.json").read_text(encoding="utf-8")), chosen.out)
+    found |= {} if more is None else more(plan, chosen.out)
+    with replacing(chosen.results) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for arm, row in found["arms"].items():
+        print(f"{arm}: retrained {row['value']}, inherited {row['inherited']}, {row['parameters']} parameters")
+    return 0

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from sharewise.studies.plan import StudyPlan
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "vision_transformer"
+
+
+@pytest.fixture
+def running(executed: Callable[[Path], ModuleType]) -> ModuleType:
+    return executed(FOLDER / "run.py")
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((FOLDER / "plan.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_the_plan_compares_four_arms_on_equal_terms(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
+    cells = StudyPlan.from_plain(running.plan_of(FOLDER / "plan.yaml", tmp_path)).cells()
+    assert len(cells) == 20
+    assert {cell.arm for cell in cells} == {"tanglenas-gaea", "tanglenas-drnas", running.UNIFORM, running.SANDWICH}
+    shared = {(cell.configuration.recipe["optimizer"], cell.configuration.recipe["batch_size"]) for cell in cells}
+    assert shared == {("adam", 64)}
+    assert plan["judge"]["by"] == "training"
+    assert cells[0].configuration.load_space().size == 774
+
+
+def test_it_is_said_that_nothing_is_claimed_until_it_is_finished() -> None:
+    results, page = FOLDER / "results.json", (FOLDER / "README.md").read_text(encoding="utf-8")
+    finished = results.exists() and json.loads(results.read_text())["searches"] == 20
+    assert finished != ("nothing is claimed" in page)
+
+
+@pytest.mark.slow
+def test_it_runs_and_goes_on(
+    running: ModuleType, plan: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "EVALUATIONS", 4)
+    monkeypatch.setattr(running, "POPULATION", 2)
+    monkeypatch.setattr(running, "RUNGS", 2)
+    plan["spaces"][0]["space"] = "vision-transformer-tiny:embedding=8,16:layers=1,2:heads=1,2:mlp_ratio=1,2"
+    plan["data"] = [{"data": "digits", "train_examples": 128}]
+    plan["options"]["batch_size"] = plan["judge"]["training"]["batch_size"] = 32
+    plan["judge"] |= {"points": 1, "training": {**plan["judge"]["training"], "epochs": 1}}
+    plan["seeds"], plan["budget"] = [0], {"steps": 2}
+    small = {"selection": "evolution", "candidates": 4, "population": 2, "selection_examples": 32}
+    plan["methods"] = [
+        {"method": "spos", "name": running.UNIFORM, "options": small},
+        {"method": "sandwich", "name": running.SANDWICH, "options": small},
+    ]
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    words = ["--plan", str(path), "--out", str(tmp_path / "study"), "--data-root", str(tmp_path)]
+    words += ["--results", str(tmp_path / "results.json")]
+    assert running.main([*words, "--run"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["searches"] == 2
+    assert [row["n"] for row in results["fronts"]] == [1, 1]
+    assert all(running.SANDWICH in row for row in results["fronts"])
+    assert running.main(words) == 0
+    assert json.loads((tmp_path / "results.json").read_text()) == results
