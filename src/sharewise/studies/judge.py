@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +26,8 @@ from sharewise.studies.workers import Failure, Progress, Workers
 
 __all__ = ["Judge", "Judged", "judge_of"]
 
+_LATER = ("accumulate", "compile", "from_search", "shard", "start")
+"""Fields of trainings that came after the first folders were named."""
 _PERCENT = {True: (100.0, "points"), False: (1.0, "")}
 
 
@@ -238,8 +240,8 @@ class _Trained(Judge):
     def _home(self, configuration: TrainConfiguration) -> Path:
         place = configuration.space if configuration.own is None else ""  # a file may move; its checksum stays
         plain = replace(configuration, device="auto", checkpoint_every=None, own=None, space=place)
-        text = repr(plain).replace(", from_search=None, start='scratch'", "")  # as folders of before were named
-        text = text.replace(", accumulate=1", "").replace(", shard=False, compile=False", "")
+        told = (f"{f.name}={getattr(plain, f.name)!r}" for f in fields(plain) if _tells(f, getattr(plain, f.name)))
+        text = f"TrainConfiguration({', '.join(told)})"
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _valued(self, trail: Trail, steps: Sequence[Step], failed: Mapping[Path, str]) -> Judged:
@@ -266,6 +268,11 @@ def _train(task: tuple[TrainConfiguration, Path]) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Pieces
+
+
+def _tells(field: Field[Any], value: object) -> bool:
+    """Whether the name of a folder holds a field: one that came later does only where it differs."""
+    return field.name not in _LATER or value != field.default
 
 
 def _along(steps: Sequence[Step], value: Callable[[Step], float | None]) -> Judged:
