@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import sharewise as sw
-from sharewise.cli import main
-from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.cli import VERBS, main
+from sharewise.cli.completion_verb import whole_parser
+from sharewise.cli.executor import TASK_TIMEOUT
+from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError
 from sharewise.files import locked
-from sharewise.studies import workers
-from sharewise.studies.executors import EXECUTORS, WorkerDied, opened
+from sharewise.studies import executors, workers
+from sharewise.studies.executors import DAY, EXECUTORS, Pool, WorkerDied, _Engine, opened
 from sharewise.studies.status import status
 from sharewise.studies.workers import Failure, Workers
 
@@ -198,3 +206,165 @@ def test_two_drivers_are_not_let_at_one_study(tmp_path: Path) -> None:
     out.mkdir()
     with locked(out, "later"), pytest.raises(CheckpointError, match=r"not empty|another process"):
         sw.study(PLAN, out=out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whatever fans out
+
+
+BY_ITSELF = {"demo": "two minutes on this machine, told as they go"}
+"""Verbs whose jobs are always processes of this machine, and why."""
+
+
+def test_whatever_fans_out_takes_an_executor() -> None:
+    verbs = whole_parser(VERBS)._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    several = {name: verb.format_help() for name, verb in verbs.items() if "--jobs" in verb.format_help()}  # type: ignore[union-attr]
+    assert {"search", "study", "appraise", "front", "compare", *BY_ITSELF} == several.keys()
+    for name, words in several.items():
+        for option in ("--executor", "--task-timeout"):
+            assert (option in words) == (name not in BY_ITSELF), f"{option} of {name}"
+    for name in sw.__all__:
+        if inspect.isfunction(found := getattr(sw, name)) and "jobs" in (given := inspect.signature(found).parameters):
+            assert {"executor", "task_timeout"} <= given.keys(), name
+    assert TASK_TIMEOUT == DAY
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("executor", ENGINES)
+def test_fronts_and_comparisons_are_those_of_this_process(
+    executor: str, siblings: tuple[Path, Path], table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # folders are named from here, also where workers begin elsewhere
+    contest = sw.Contest(strategies=("random", "evolution"), evaluations=20, repeats=60)
+    for name, hands in {"here": {}, "there": {"jobs": 2, "executor": executor}}.items():
+        # 15,625 architectures: NSGA-II asks about four generations
+        sw.front(
+            siblings[0],
+            parameters=[2000, 4000],
+            evaluations=20,
+            population=6,
+            examples=32,
+            out=f"front-{name}",
+            **hands,
+        )
+        sw.compare(table, contest, out=f"compare-{name}", **hands)  # type: ignore[arg-type]
+    for kind in ("front", "compare"):
+        one, other = (
+            {
+                path.relative_to(out).as_posix(): path.read_bytes()
+                for path in out.rglob("*")
+                if path.suffix in (".json", ".jsonl", ".npz")
+            }
+            for out in (tmp_path / f"{kind}-here", tmp_path / f"{kind}-there")
+        )
+        assert one.keys() == other.keys()
+        assert [name for name in one if one[name] != other[name] and name != "environment.json"] == []
+    scores = (tmp_path / "front-there" / "scores.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(scores) == 21
+    # what is there is not scored again, whoever goes on
+    sw.front(siblings[0], parameters=[2000, 4000], evaluations=20, population=6, examples=32, out="front-there")
+    assert (tmp_path / "front-there" / "scores.jsonl").read_text(encoding="utf-8").splitlines() == scores
+
+
+def test_a_search_in_memory_is_followed_in_this_process(tmp_path: Path) -> None:
+    found = sw.search("toy-tied-width", "spos", "digits", max_steps=1, device="cpu")
+    for hands in ({"jobs": 2}, {"executor": "ray"}):
+        with pytest.raises(ConfigurationError, match="set jobs to 1 and leave the executor out"):
+            sw.front(found, parameters=1e4, **hands)
+    with pytest.raises(ConfigurationError, match="task_timeout must be more than 0 seconds, got 0"):
+        sw.front(found, parameters=1e4, task_timeout=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Nodes that never return
+
+
+@contextmanager
+def threads(count: int, any_worker: Callable[[], bool] = lambda: True, limit: float = DAY) -> Iterator[Pool]:
+    """An engine whose workers are threads of this process."""
+    with ThreadPoolExecutor(count) as pool:
+        yield Pool(_Engine(pool.submit, (), any_worker), None, limit)
+
+
+def test_a_task_that_raises_lets_those_that_were_begun_end_and_no_other_begin() -> None:
+    begun: list[int] = []
+    first_ends = threading.Event()
+
+    def work(task: int) -> int:
+        begun.append(task)
+        if task == 1:
+            first_ends.set()
+            raise SharewiseError("the disk is full")
+        assert first_ends.wait(10)
+        time.sleep(0.05)  # until the other one has been heard of
+        return task
+
+    with threads(2) as pool:
+        done = workers._handed_out(pool, 2, work, [0, 1, 2, 3])
+        assert next(done) == (0, 0)
+        with pytest.raises(SharewiseError, match="disk is full"):
+            next(done)
+    assert begun == [0, 1]
+
+
+def test_what_is_given_up_is_told_when_the_rest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(task: int) -> int:
+        if task == 1:
+            raise WorkerDied("its process was killed")
+        return task
+
+    with threads(2) as pool:
+        done = workers._sound(workers._handed_out(pool, 2, work, [0, 1, 2, 3]))
+        assert [next(done)[0], next(done)[0], next(done)[0]] == [0, 2, 3]
+        with pytest.raises(
+            SharewiseError, match=r"1 task was given up: its process was killed, 5 times in a row; what"
+        ):
+            next(done)
+
+
+@pytest.mark.parametrize("kind", ["nobody is there", "nobody comes back"])
+def test_an_engine_that_stays_silent_is_given_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LOOK", 0.01)
+    monkeypatch.setattr(executors, "_ABSENT" if kind == "nobody is there" else "_GRACE", 0.03)
+    never: list[Future[Any]] = []
+
+    def silent(*task: Any) -> Future[Any]:
+        never.append(Future())
+        return never[-1]
+
+    engine = _Engine(silent, (), lambda: kind != "nobody is there")
+    found = dict(workers._handed_out(Pool(engine, None, 0.01), 2, abs, [-1, -2, -3]))
+    assert len(never) == 2
+    said = "no worker has been there for" if kind == "nobody is there" else "no worker has come back within 0.01 s"
+    assert found.keys() == {-1, -2, -3}
+    assert all(isinstance(death, WorkerDied) and said in str(death) for death in found.values())
+
+
+def hang_or_double(task: tuple[int, str]) -> int:
+    number, how = task
+    if how == "endless":
+        time.sleep(3600)
+    if how == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return 2 * number
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["endless", "stopped"])
+@pytest.mark.parametrize("executor", [there("processes"), there("ray"), there("dask")])
+def test_a_worker_that_never_returns_is_given_up_and_the_others_go_on(
+    executor: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_TRIES", 2)
+    monkeypatch.setattr(workers, "_LOOK", 1.0)
+    monkeypatch.setattr(executors, "_GRACE", 40.0)  # a machine may be busy while workers begin
+    began = time.monotonic()
+    tasks = [(1, ""), (13, how), (2, ""), (3, "")]
+    found = dict(Workers(2, executor=executor, task_timeout=25).attempt(hang_or_double, tasks))
+    assert [found[task] for task in tasks if not task[1]] == [2, 4, 6]
+    failure = found[13, how]
+    assert isinstance(failure, Failure)
+    assert len(failure.reason.splitlines()) == 1
+    print(executor, how, failure, time.monotonic() - began)

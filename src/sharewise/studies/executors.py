@@ -227,7 +227,7 @@ class Pool(Executor):
         self._absent = 0.0 if self._engine.any_worker() else self._absent + look
         if self._absent >= _ABSENT:
             return f"no worker has been there for {self._absent:,.10g} s"
-        if silence >= self._limit + _GRACE:
+        if silence >= self._limit + _GRACE and not self._engine.watches:
             return f"no worker has come back within {self._limit:,.10g} s, and none can be ended from here"
         return ""
 
@@ -394,10 +394,11 @@ def _answers(ask: Callable[[], bool]) -> bool:
 
 @contextmanager
 def _dask(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
-    dask = _imported("dask", "distributed")
+    dask, configuration = _imported("dask", "distributed"), _imported("dask", "dask.config")
     try:
         local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
+        with configuration.set({"distributed.scheduler.allowed-failures": 0}):  # what a worker dies of is begun again here
+            place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
         client = dask.Client(place, set_as_default=False)
     except (OSError, TimeoutError, RuntimeError) as error:
         raise _unreachable("Dask scheduler", address, error) from None
