@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -360,11 +361,160 @@ def test_a_worker_that_never_returns_is_given_up_and_the_others_go_on(
     monkeypatch.setattr(workers, "_TRIES", 2)
     monkeypatch.setattr(workers, "_LOOK", 1.0)
     monkeypatch.setattr(executors, "_GRACE", 40.0)  # a machine may be busy while workers begin
-    began = time.monotonic()
     tasks = [(1, ""), (13, how), (2, ""), (3, "")]
     found = dict(Workers(2, executor=executor, task_timeout=25).attempt(hang_or_double, tasks))
     assert [found[task] for task in tasks if not task[1]] == [2, 4, 6]
     failure = found[13, how]
     assert isinstance(failure, Failure)
     assert len(failure.reason.splitlines()) == 1
-    print(executor, how, failure, time.monotonic() - began)
+    said = "no worker has come back" if (executor, how) in ANOTHERS else "2 times in a row"
+    assert said in failure.reason
+
+
+ANOTHERS = [("ray", "stopped"), ("dask", "stopped")]
+"""A process that is stopped cannot end itself, and those of others are not killed from here."""
+
+
+@pytest.mark.slow
+def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
+    serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are stopped in the middle of a search: once, which heals, and then always, which is told."""
+    out, over = tmp_path / "out", threading.Event()
+    stopped: list[int] = []
+
+    def stop(most: int) -> None:
+        while not over.wait(0.02) and len(stopped) < most:
+            if status_of(out).count("running") and written(out) > written(serial) / 4:
+                for pid in set(children_at_work("processes")) - set(stopped):
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+                    break
+
+    for most, tries in ((1, 5), (9, 1)):
+        over.clear()
+        stopped.clear()
+        shutil.rmtree(out, ignore_errors=True)
+        monkeypatch.setattr(workers, "_TRIES", tries)
+        stopper = threading.Thread(target=stop, args=(most,))
+        stopper.start()
+        try:
+            study = sw.study(PLAN, out=out, jobs=2, task_timeout=40)
+        finally:
+            over.set()
+            stopper.join()
+        assert stopped
+        if tries == 5:
+            assert found(out) == found(serial)
+        else:
+            assert set(study.failures.values()) == {"it had not ended within 40 s, 1 times in a row"}
+    failed = {run.name: run.why for run in status(out) if run.state == "failed"}
+    assert failed == {f"runs/{cell}": why for cell, why in study.failures.items()}
+    sw.study(PLAN, out=out)
+    assert found(out) == found(serial)
+    assert {run.state for run in status(out)} == {"finished"}
+
+
+def status_of(out: Path) -> list[str]:
+    try:
+        return [run.state for run in status(out)]
+    except CheckpointError:  # nothing is there yet
+        return []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A full disk
+
+
+def can_mount() -> bool:
+    words = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return (
+        shutil.which("unshare") is not None and not subprocess.run(words, capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [4, 24])
+def test_a_full_disk_below_one_search_is_told_and_the_others_are_done(
+    kilobytes: int, serial: Path, tmp_path: Path
+) -> None:
+    if not can_mount():
+        pytest.skip("this system lets nobody mount a small disk")
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(serial / "plan.json", out)
+    runs = [out / "runs" / run.name for run in sorted((serial / "runs").iterdir())]
+    runs[1].mkdir(parents=True)
+    (tmp_path / "plan.yaml").write_text(json.dumps(PLAN), encoding="utf-8")
+    script = f'mount -t tmpfs -o size={kilobytes}k tmpfs "$1" && shift && exec "$@"'
+    words = ["study", "plan.yaml", "--out", "out", "--jobs", "2"]
+    said = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", str(runs[1]), sys.executable, "-m", "sharewise", *words],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert said.returncode == 1, said.stderr
+    assert "Traceback" not in said.stderr
+    lines = [line for line in said.stdout.splitlines() if line.startswith("no result: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"no result: {runs[1].name}: cannot write")
+    assert "the disk is full" in lines[0]
+    states = {run.name: run.state for run in status(out)}
+    assert states.pop(f"runs/{runs[1].name}") == "failed"
+    assert set(states.values()) == {"finished"}
+    assert len(states) == len(runs) - 1
+    sw.study(PLAN, out=out)
+    assert found(out) == found(serial)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A cluster whose workers do not begin again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_workers_that_nobody_starts_again_are_missed(
+    serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask = pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "_ABSENT", 4.0)
+    monkeypatch.setattr(workers, "_LOOK", 1.0)
+    out = tmp_path / "out"
+    with dask.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as cluster:
+        address = cluster.scheduler_address
+
+        def begin() -> subprocess.Popen[bytes]:
+            words = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask")]
+            return subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", address, *words])
+
+        hands = {"jobs": 2, "executor": address.replace("tcp://", "dask://")}
+        alive = [begin(), begin()]
+        over = threading.Event()
+
+        def kill(parts: list[float]) -> None:
+            for part in parts:
+                while written(out) < part * written(serial):
+                    if over.wait(0.02):
+                        return
+                alive.pop().kill()
+
+        # The first death is made good by the other worker, the second by nobody.
+        killer = threading.Thread(target=kill, args=([0.1, 0.5],))
+        killer.start()
+        try:
+            study = sw.study(PLAN, out=out, **hands)  # type: ignore[arg-type]
+        finally:
+            over.set()
+            killer.join()
+        assert not alive
+        assert study.failures
+        assert all(re.fullmatch(r"no worker has been there for \d+ s", why) for why in study.failures.values())
+        states = {run.name: run.state for run in status(out)}
+        assert {name for name, state in states.items() if state != "finished"} == {f"runs/{c}" for c in study.failures}
+        assert set(states.values()) <= {"finished", "failed"}
+        alive.append(begin())
+        try:
+            sw.study(PLAN, out=out, **hands)  # type: ignore[arg-type]
+        finally:
+            alive.pop().kill()
+    assert found(out) == found(serial)

@@ -8,7 +8,6 @@ on the engine or on the number of workers.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import hashlib
 import math
 import multiprocessing
@@ -19,12 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, final
 
@@ -147,7 +148,7 @@ def _ended_after(limit: float | None) -> Iterator[None]:
     if limit is None or _drives:  # workers within the driver's own process cannot be ended alone
         yield
         return
-    timer = threading.Timer(limit, _end_late, (limit,))
+    timer = threading.Timer(limit, _end_late, (limit, threading.get_ident()))
     timer.daemon = True
     timer.start()
     try:
@@ -156,10 +157,11 @@ def _ended_after(limit: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def _end_late(limit: float) -> None:
+def _end_late(limit: float, thread: int) -> None:
     with contextlib.suppress(Exception):  # a log may be closed, and the worker ends all the same
-        print(f"sharewise: a task has not ended within {limit:,.10g} s; this worker ends", file=sys.stderr, flush=True)
-        faulthandler.dump_traceback()
+        where = "".join(traceback.format_stack(sys._current_frames()[thread]))
+        said = f"sharewise: a task has not ended within {limit:,.10g} s, and this worker ends; it was at\n{where}"
+        print(said, file=sys.stderr, flush=True)
     os._exit(1)
 
 
@@ -181,12 +183,14 @@ class _Engine:
         died: what its futures raise where a worker has ended, beside `WorkerDied` itself.
         any_worker: whether there is one.
         watches: whether it ends workers that take too long, from outside.
+        said: of what its futures raise there, in a line.
     """
 
     submit: Callable[..., Future[Any]]
     died: tuple[type[BaseException], ...]
     any_worker: Callable[[], bool] = lambda: True
     watches: bool = False
+    said: Callable[[BaseException], str] = lambda error: (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @final
@@ -204,8 +208,10 @@ class Pool(Executor):
 
         def pass_on(done: Future[Any]) -> None:
             error = None if done.cancelled() else done.exception()
-            if done.cancelled() or isinstance(error, self._engine.died):
-                outer.set_exception(WorkerDied(f"its worker has ended: {_first_line(error)}"))
+            if done.cancelled():
+                outer.set_exception(WorkerDied("it was cancelled"))
+            elif isinstance(error, self._engine.died):
+                outer.set_exception(WorkerDied(f"its worker has ended: {self._engine.said(error)}"))
             elif error is not None:
                 outer.set_exception(error)
             elif isinstance(value := done.result(), _Raised):
@@ -232,12 +238,20 @@ class Pool(Executor):
         return ""
 
 
-def _first_line(error: BaseException | None) -> str:
-    return "it was cancelled" if error is None else (str(error).splitlines() or [type(error).__name__])[0]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Processes of this machine
+
+
+@final
+class _Fresh(SpawnContext):
+    """Fresh processes, the last of which it knows: a fork would copy torch's locked thread pools, and CUDA never."""
+
+    process: SpawnProcess
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - its name there
+        """A process, not yet begun."""
+        self.process = SpawnProcess(*args, **kwargs)
+        return self.process
 
 
 @final
@@ -256,16 +270,13 @@ class _Processes:
         own, late = self._own, False
         try:
             if getattr(own, "pool", None) is None:
-                # Fresh processes: a fork would copy torch's locked thread pools, and CUDA not at all.
-                context = multiprocessing.get_context("spawn")
-                own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_process)
+                own.context = _Fresh()
+                own.pool = ProcessPoolExecutor(1, mp_context=own.context, initializer=_begin_process)
                 self._pools.append(own.pool)
-                own.process = own.pool.submit(os.getpid).result()
             future = own.pool.submit(_until_told, fn, *args)
             late = not wait([future], self._limit).done
             if late:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(own.process, signal.SIGKILL)  # which also ends one that was stopped
+                own.context.process.kill()  # which also ends one that was stopped
             found: Result = future.result()
         except BrokenProcessPool:
             own.pool.shutdown(wait=False)
@@ -351,7 +362,7 @@ def _imported(executor: str, module: str) -> Any:
 
 
 def _unreachable(engine: str, address: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(f"no {engine} answers at {address or 'this machine'}: {_first_line(error)}")
+    return ConfigurationError(f"no {engine} answers at {address or 'this machine'}: {_Engine.said(error)}")
 
 
 @contextmanager
@@ -397,7 +408,9 @@ def _dask(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
     dask, configuration = _imported("dask", "distributed"), _imported("dask", "dask.config")
     try:
         local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with configuration.set({"distributed.scheduler.allowed-failures": 0}):  # what a worker dies of is begun again here
+        with configuration.set(
+            {"distributed.scheduler.allowed-failures": 0}
+        ):  # what a worker dies of is begun again here
             place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
         client = dask.Client(place, set_as_default=False)
     except (OSError, TimeoutError, RuntimeError) as error:
@@ -407,6 +420,7 @@ def _dask(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
             client.get_executor(pure=False).submit,
             (dask.KilledWorker,),
             lambda: _answers(lambda: bool(client.scheduler_info()["workers"])),
+            said=lambda error: "Dask has lost it",
         )
     finally:
         client.close()
