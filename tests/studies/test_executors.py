@@ -407,7 +407,8 @@ def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
         if tries == 5:
             assert found(out) == found(serial)
         else:
-            assert set(study.failures.values()) == {"it had not ended within 40 s, 1 times in a row"}
+            assert study.failures
+            assert all(why.startswith("it had not ended within 40 s") for why in study.failures.values())
     failed = {run.name: run.why for run in status(out) if run.state == "failed"}
     assert failed == {f"runs/{cell}": why for cell, why in study.failures.items()}
     sw.study(PLAN, out=out)

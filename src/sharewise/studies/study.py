@@ -162,7 +162,7 @@ def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, workers: 
     for task, found in workers.attempt(run_cell, missing):
         done += 1
         workers.progress("searched", done, len(tasks))
-        if isinstance(found, Failure):
+        if isinstance(found, Failure) and not task.finished:  # a worker may be lost between the end and its answer
             failures[task.cell.name] = found.reason
     return failures
 
