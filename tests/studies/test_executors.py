@@ -327,14 +327,21 @@ def test_what_is_given_up_is_told_when_the_rest_is_kept(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("kind", ["nobody is there", "nobody comes back"])
 def test_an_engine_that_stays_silent_is_given_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_LOOK", 0.01)
-    monkeypatch.setattr(executors, "_ABSENT" if kind == "nobody is there" else "_GRACE", 0.03)
+    monkeypatch.setattr(executors, "_ABSENT", 0.03)
+    monkeypatch.setattr(executors, "_GRACE", 0.03 if kind == "nobody comes back" else DAY)
     never: list[Future[Any]] = []
 
     def silent(*task: Any) -> Future[Any]:
         never.append(Future())
         return never[-1]
 
-    engine = _Engine(silent, (), lambda: kind != "nobody is there")
+    looks: list[int] = []
+
+    def somebody() -> bool:
+        looks.append(1)
+        return kind != "nobody is there" or len(looks) == 2  # it was there, if late
+
+    engine = _Engine(silent, (), somebody)
     found = dict(workers._handed_out(Pool(engine, None, 0.01), 2, abs, [-1, -2, -3]))
     assert len(never) == 2
     said = "no worker has been there for" if kind == "nobody is there" else "no worker has come back within 0.01 s"

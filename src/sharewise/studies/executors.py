@@ -119,7 +119,7 @@ def _driving() -> Iterator[None]:
         _drives.pop()
 
 
-def _in_worker(place: str, limit: float | None, begin: Begin | None, work: Callable[..., Any], *args: Any) -> Any:
+def _in_worker(place: str, limit: float, begin: Begin | None, work: Callable[..., Any], *args: Any) -> Any:
     try:
         _enter(place)
         torch.set_num_threads(1)
@@ -143,12 +143,12 @@ def _enter(place: str) -> None:
 
 
 @contextmanager
-def _ended_after(limit: float | None) -> Iterator[None]:
+def _ended_after(limit: float) -> Iterator[None]:
     """End this process where the block takes too long: its engine and its locks are then told so by the system."""
-    if limit is None or _drives:  # workers within the driver's own process cannot be ended alone
+    if _drives:  # workers within the driver's own process cannot be ended alone
         yield
         return
-    timer = threading.Timer(limit, _end_late, (limit, threading.get_ident()))
+    timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), _end_late, (limit, threading.get_ident()))
     timer.daemon = True
     timer.start()
     try:
@@ -182,7 +182,7 @@ class _Engine:
         submit: a function and its arguments.
         died: what its futures raise where a worker has ended, beside `WorkerDied` itself.
         any_worker: whether there is one.
-        watches: whether it ends workers that take too long, from outside.
+        watches: whether it ends workers that take too long, from outside, so that its silence is no loss.
         said: of what its futures raise there, in a line.
     """
 
@@ -200,13 +200,14 @@ class Pool(Executor):
     def __init__(self, engine: _Engine, begin: Begin | None, limit: float) -> None:
         self._engine, self._begin, self._limit = engine, begin, limit
         self._place = os.getcwd()
-        self._absent = 0.0
+        self._seen, self._absent = False, 0.0
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """See `concurrent.futures.Executor.submit`; arguments by name are not passed on."""
         outer: Future[Any] = Future()
 
         def pass_on(done: Future[Any]) -> None:
+            self._seen = True
             error = None if done.cancelled() else done.exception()
             if done.cancelled():
                 outer.set_exception(WorkerDied("it was cancelled"))
@@ -219,7 +220,7 @@ class Pool(Executor):
             else:
                 outer.set_result(value)
 
-        limit = None if self._engine.watches else self._limit
+        limit = self._limit + (_GRACE if self._engine.watches else 0.0)
         self._engine.submit(_in_worker, self._place, limit, self._begin, fn, *args).add_done_callback(pass_on)
         return outer
 
@@ -230,7 +231,9 @@ class Pool(Executor):
             silence: seconds since the last one came back.
             look: seconds since this was asked before.
         """
-        self._absent = 0.0 if self._engine.any_worker() else self._absent + look
+        there = self._engine.any_worker()
+        self._seen |= there
+        self._absent = 0.0 if there or not self._seen else self._absent + look  # the first one may be long in coming
         if self._absent >= _ABSENT:
             return f"no worker has been there for {self._absent:,.10g} s"
         if silence >= self._limit + _GRACE and not self._engine.watches:
@@ -274,7 +277,7 @@ class _Processes:
                 own.pool = ProcessPoolExecutor(1, mp_context=own.context, initializer=_begin_process)
                 self._pools.append(own.pool)
             future = own.pool.submit(_until_told, fn, *args)
-            late = not wait([future], self._limit).done
+            late = not wait([future], min(self._limit, threading.TIMEOUT_MAX)).done
             if late:
                 own.context.process.kill()  # which also ends one that was stopped
             found: Result = future.result()
@@ -433,7 +436,7 @@ def _slurm(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
     submitit, words = _imported("slurm", "submitit"), _imported("slurm", "submitit.core.utils")
     with tempfile.TemporaryDirectory(prefix="sharewise-slurm-", dir=".") as logs, ThreadPoolExecutor(jobs) as waiting:
         cluster = submitit.AutoExecutor(folder=logs)  # SLURM where there is one, else processes of this machine
-        minutes = math.ceil((limit + _GRACE) / 60)  # a worker ends itself before
+        minutes = math.ceil(limit / 60)
         cluster.update_parameters(timeout_min=minutes, cpus_per_task=1, name="sharewise")
         if address:
             cluster.update_parameters(slurm_partition=address)
@@ -444,7 +447,7 @@ def _slurm(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
             return job.result()
 
         try:
-            yield _Engine(lambda fn, *args: waiting.submit(done, fn, *args), (words.UncompletedJobError,))
+            yield _Engine(lambda fn, *args: waiting.submit(done, fn, *args), (words.UncompletedJobError,), watches=True)
         finally:
             waiting.shutdown(wait=False, cancel_futures=True)
             for job in running:
