@@ -290,22 +290,20 @@ def threads(count: int, any_worker: Callable[[], bool] = lambda: True, limit: fl
 
 def test_a_task_that_raises_lets_those_that_were_begun_end_and_no_other_begin() -> None:
     begun: list[int] = []
-    first_ends = threading.Event()
 
-    def work(task: int) -> int:
-        begun.append(task)
-        if task == 1:
-            first_ends.set()
-            raise SharewiseError("the disk is full")
-        assert first_ends.wait(10)
-        time.sleep(0.05)  # until the other one has been heard of
-        return task
+    def submit(*words: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        begun.append(words[-1])
+        if words[-1] == 1:
+            future.set_exception(SharewiseError("the disk is full"))
+        else:
+            threading.Timer(0.05, future.set_result, (words[-1],)).start()
+        return future
 
-    with threads(2) as pool:
-        done = workers._handed_out(pool, 2, work, [0, 1, 2, 3])
-        assert next(done) == (0, 0)
-        with pytest.raises(SharewiseError, match="disk is full"):
-            next(done)
+    done = workers._handed_out(Pool(_Engine(submit, ()), None, DAY), 2, abs, [0, 1, 2, 3])
+    assert next(done) == (0, 0)
+    with pytest.raises(SharewiseError, match="disk is full"):
+        next(done)
     assert begun == [0, 1]
 
 
