@@ -315,7 +315,7 @@ def test_what_is_given_up_is_told_when_the_rest_is_kept(monkeypatch: pytest.Monk
 
     with threads(2) as pool:
         done = workers._sound(workers._handed_out(pool, 2, work, [0, 1, 2, 3]))
-        assert [next(done)[0], next(done)[0], next(done)[0]] == [0, 2, 3]
+        assert {next(done)[0], next(done)[0], next(done)[0]} == {0, 2, 3}
         with pytest.raises(
             SharewiseError, match=r"1 task was given up: its process was killed, 5 times in a row; what"
         ):
