@@ -381,6 +381,7 @@ ANOTHERS = [("ray", "stopped"), ("dask", "stopped")]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it waits for what never comes
 def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
     serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,7 +478,7 @@ def test_a_full_disk_below_one_search_is_told_and_the_others_are_done(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
 def test_workers_that_nobody_starts_again_are_missed(
     serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
