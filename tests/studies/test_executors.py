@@ -347,6 +347,16 @@ def test_an_engine_that_stays_silent_is_given_up(kind: str, monkeypatch: pytest.
     assert all(isinstance(death, WorkerDied) and said in str(death) for death in found.values())
 
 
+def test_a_cluster_that_takes_nothing_is_told() -> None:
+    def gone(*task: Any) -> Future[Any]:
+        raise ConnectionError("the scheduler has gone")
+
+    found = dict(workers._handed_out(Pool(_Engine(gone, ()), None, DAY), 2, abs, [-1, -2]))
+    assert {str(death) for death in found.values()} == {
+        "it could not be handed out: the scheduler has gone, 5 times in a row"
+    }
+
+
 def hang_or_double(task: tuple[int, str]) -> int:
     number, how = task
     if how == "endless":

@@ -221,7 +221,12 @@ class Pool(Executor):
                 outer.set_result(value)
 
         limit = self._limit + (_GRACE if self._engine.watches else 0.0)
-        self._engine.submit(_in_worker, self._place, limit, self._begin, fn, *args).add_done_callback(pass_on)
+        try:
+            inner = self._engine.submit(_in_worker, self._place, limit, self._begin, fn, *args)
+        except Exception as error:  # of whatever kind: a cluster that has gone is told as its workers are
+            outer.set_exception(WorkerDied(f"it could not be handed out: {_Engine.said(error)}"))
+        else:
+            inner.add_done_callback(pass_on)
         return outer
 
     def lost(self, silence: float, look: float) -> str:
@@ -411,9 +416,8 @@ def _dask(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
     dask, configuration = _imported("dask", "distributed"), _imported("dask", "dask.config")
     try:
         local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with configuration.set(
-            {"distributed.scheduler.allowed-failures": 0}
-        ):  # what a worker dies of is begun again here
+        # What a worker died of is begun again here, and not by the scheduler.
+        with configuration.set({"distributed.scheduler.allowed-failures": 0}):
             place: Any = f"tcp://{address}" if address else dask.LocalCluster(**local)
         client = dask.Client(place, set_as_default=False)
     except (OSError, TimeoutError, RuntimeError) as error:
