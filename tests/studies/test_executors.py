@@ -231,6 +231,7 @@ def test_whatever_fans_out_takes_an_executor() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("executor", ENGINES)
 def test_fronts_and_comparisons_are_those_of_this_process(
