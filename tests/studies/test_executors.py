@@ -392,7 +392,7 @@ ANOTHERS = [("ray", "stopped"), ("dask", "stopped")]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # it waits for what never comes
+@pytest.mark.timeout(1200)  # it waits for what never comes, and for workers that begin on a busy machine
 def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
     serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,7 +416,7 @@ def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
         stopper = threading.Thread(target=stop, args=(most,))
         stopper.start()
         try:
-            study = sw.study(PLAN, out=out, jobs=2, task_timeout=40)
+            study = sw.study(PLAN, out=out, jobs=2, task_timeout=90)
         finally:
             over.set()
             stopper.join()
@@ -425,7 +425,7 @@ def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
             assert found(out) == found(serial)
         else:
             assert study.failures
-            assert all(why.startswith("it had not ended within 40 s") for why in study.failures.values())
+            assert all(why.startswith("it had not ended within 90 s") for why in study.failures.values())
     failed = {run.name: run.why for run in status(out) if run.state == "failed"}
     assert failed == {f"runs/{cell}": why for cell, why in study.failures.items()}
     sw.study(PLAN, out=out)
