@@ -69,7 +69,7 @@ def test_the_command_of_the_issue(table: Path, tmp_path: Path, capsys: pytest.Ca
     stored = sorted((out / "repeats").iterdir())
     stored[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in stored[1:]}
-    assert run(capsys, *words, "--jobs", 2)[0] == 0
+    assert run(capsys, *words)[0] == 0
     assert (out / "results.json").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in stored[1:]} == times
     assert stored[0].exists()
@@ -299,7 +299,7 @@ def test_a_comparison_goes_on_where_it_was_cut_off(
     chunks = [range(50), range(50, 100), range(100, 120)]
     assert made == [*chunks, chunks[0]]
     made[:] = []
-    code, resumed = run(capsys, *words, "--out", tmp_path / "out", "--jobs", 2)
+    code, resumed = run(capsys, *words, "--out", tmp_path / "out")
     assert (code, made) == (0, chunks[1:])
     assert resumed == whole
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -217,6 +218,49 @@ def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(shard: l
     process = launch(single)
     process.communicate()
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A search of two processes, and the messages that each of them has sent."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    words = torchrun(str(HERE / "killed.py"), "0", "0", str(folder / "messages"), *SEARCH, "--out", str(folder / "run"))
+    said, _ = (process := launch(words)).communicate()
+    assert process.returncode == 0, said[-3000:]
+    return folder / "run", int((folder / "messages").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(n, marks=pytest.mark.slow) for n in range(2)),
+        *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 12)),
+    ],
+)
+def test_a_process_that_is_killed_anywhere_ends_all_and_a_resume_ends_with_the_same_bits(
+    seed: int, uninterrupted: tuple[Path, int], tmp_path: Path
+) -> None:
+    """A process and a message at random: in a forward pass, a backward pass, between them, or in the selection."""
+    whole, messages = uninterrupted
+    rng, out, note = random.Random(seed), tmp_path / "run", tmp_path / "killed"
+    rank, message = seed % 2, rng.randint(1, messages)
+    where = f"process {rank} at message {message} of {messages}"
+    words = torchrun(str(HERE / "killed.py"), str(rank), str(message), str(note), *SEARCH, "--out", str(out))
+    process = launch(words)
+    said, _ = process.communicate(timeout=250)
+    assert process.returncode != 0, where
+    assert time.time() - float(note.read_text(encoding="utf-8")) < 60, where
+    assert said.count("cannot reach the others") == 1, f"{where}: {said[-3000:]}"
+    assert "[rank" not in said, f"{where}: {said[-3000:]}"
+    again = ["search", "--resume", str(out)] if (out / "config.yaml").exists() else [*SEARCH, "--out", str(out)]
+    said, _ = (process := launch(torchrun("-m", "sharewise", *again))).communicate()
+    assert process.returncode == 0, f"{where}: {said[-3000:]}"
+    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["state"] for folder in (whole, out))
+    for part in ("supernet", "distribution"):
+        assert all(torch.equal(value, other[part][name]) for name, value in one[part].items()), where
+    results = [RunFolder(folder).read_result() for folder in (whole, out)]
+    assert results[0]["architecture"] == results[1]["architecture"], where
+    assert results[0]["inherited"] == results[1]["inherited"], where
 
 
 @pytest.mark.slow

@@ -210,9 +210,9 @@ def test_nsga2_comes_near_to_a_planted_front_of_a_large_space() -> None:
 
     seen: list[tuple[float, float]] = []
 
-    def objective(a: Architecture) -> tuple[float, float]:
-        seen.append(value(a))
-        return seen[-1]
+    def objective(generation: list[Architecture]) -> list[tuple[float, float]]:
+        seen.extend(map(value, generation))
+        return seen[-len(generation) :]
 
     pareto_search(space, objective, objectives=2, asks=600, population=40, first=[space.parse("largest")])
     every = [value(a) for a in enumerate_architectures(space)]

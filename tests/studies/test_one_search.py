@@ -151,6 +151,7 @@ def test_the_same_from_python(tmp_path: Path) -> None:
         (["--seeds", "2", "--dry-run"], "--dry-run belongs to one search"),
         (["--seeds", "2", "--max-latency", "5"], "needs the latency table that all searches read"),
         (["--executor", "ray"], "--executor spreads several searches over workers: give --seeds"),
+        (["--task-timeout", "9"], "--task-timeout ends workers of several searches: give --seeds"),
         (["--jobs", "0"], "candidates at once (--jobs) must be at least 1, got 0"),
     ],
 )

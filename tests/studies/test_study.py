@@ -26,7 +26,7 @@ from sharewise.run import RunFolder, SearchConfiguration
 from sharewise.sealed_json import unsealed
 from sharewise.studies.cells import Price, price_of
 from sharewise.studies.plan import StudyPlan
-from sharewise.studies.workers import Failure, attempt
+from sharewise.studies.workers import Failure, Workers
 
 PLAN: dict[str, Any] = {
     "methods": ["gaea-erm", {"method": "spos", "options": {"candidates": 2, "selection_examples": 32}}],
@@ -299,7 +299,7 @@ def killed_or_doubled(number: int) -> int:
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_takes_its_own_task_alone() -> None:
-    found = dict(attempt(killed_or_doubled, [1, 13, 2, 3], jobs=2))
+    found = dict(Workers(2).attempt(killed_or_doubled, [1, 13, 2, 3]))
     assert (found[1], found[2], found[3]) == (2, 4, 6)
     assert isinstance(found[13], Failure)
     assert "killed" in found[13].reason

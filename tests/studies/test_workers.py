@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,16 @@ import multiprocessing, time
 from sharewise.studies.workers import spread
 if __name__ == "__main__":
     for _ in spread(time.sleep, [0.0, 300.0, 300.0], jobs=2):
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+"""
+
+STOPPED = """
+import multiprocessing, signal, sys
+from sharewise.studies import executors
+from sharewise.studies.workers import spread
+if __name__ == "__main__":
+    executors._GRACE = 2.0
+    for _ in spread(signal.raise_signal, [0, signal.SIGSTOP, signal.SIGSTOP], jobs=2):
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)
 """
 
@@ -54,9 +63,29 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
     assert not children
 
 
-def _alive(pid: int) -> bool:
+@pytest.mark.slow
+def test_an_interruption_does_not_wait_for_workers_that_are_stopped() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any(_state(pid) == "T" for pid in children):
+        time.sleep(0.1)
+    parent.send_signal(signal.SIGINT)
+    parent.communicate(timeout=60)
+    assert parent.returncode not in (0, None)
+    assert not any(_alive(pid) for pid in children)
+
+
+def _state(pid: int) -> str:
+    """By the system's letter; empty for a process that is gone."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _alive(pid: int) -> bool:
+    return _state(pid) not in ("", "Z")

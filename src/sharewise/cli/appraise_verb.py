@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sharewise.cli.declared import names_of_table
-from sharewise.cli.executor import add_executor
+from sharewise.cli.executor import add_workers, workers_of
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
@@ -50,14 +50,13 @@ def execute(parser: Parser, words: list[str]) -> int:
             seed=options.seed,
             repeats=options.repeats,
             resamples=options.resamples,
-            jobs=options.jobs,
-            executor=options.executor,
             side_by_side=options.side_by_side,
             device=options.device,
             training_free=tuple(name for name in (options.training_free or "").split(",") if name),
             out=options.out,
             progress=Lines(),
             own=own,
+            **workers_of(options),
         )
     if not found.document:
         return 0  # the first process of several has it
@@ -96,8 +95,7 @@ def _add_options(parser: Parser) -> None:
     add("--repeats", type=int, default=500, metavar="N", help="of the searches beside (default: 500)")
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over architectures (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the sample and all other random numbers (default: 0)")
-    add("--jobs", type=int, metavar="N", help="processes; results do not depend on them (default: one per core)")
-    add_executor(parser)
+    add_workers(parser, jobs=None, meaning="workers; results do not depend on them (default: one per core)")
     add("--training-free", metavar="A,B,…", help="scores of untrained networks to judge beside: "
         f"{', '.join(names_of_table('sharewise.studies.training_free.scores', 'SCORES'))}")  # fmt: skip
     add("--device", help="where to compute (default: as the runs)")

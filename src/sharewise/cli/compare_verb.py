@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sharewise.cli.declared import names_of_table
+from sharewise.cli.executor import add_workers, workers_of
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.options import Words, listed, place
 from sharewise.cli.output import print_json
@@ -54,7 +55,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     add("--runs", nargs="+", default=[], metavar="RUN", help="folders of finished searches, shown as points")
     add("--repeats", type=int, default=500, metavar="N", help="of every strategy (default: 500)")
     add("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
-    add("--jobs", type=int, default=1, metavar="N", help="processes; results do not depend on them (default: 1)")
+    add_workers(parser)
     add(
         "--out",
         type=place,
@@ -83,7 +84,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     )
     with repeatable("compare", words):
         found = compare(
-            options.oracle, contest, space=options.space, runs=options.runs, jobs=options.jobs, out=options.out
+            options.oracle, contest, space=options.space, runs=options.runs, out=options.out, **workers_of(options)
         )
     if options.json:
         print_json(dict(found.document))

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharewise.cli.executor import add_workers, workers_of
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import Words, listed, place
@@ -53,6 +54,7 @@ def execute(parser: Parser, words: list[str]) -> int:
             out=options.out,
             progress=Lines(),
             own=own,
+            **workers_of(options),
         )
     if options.json:
         print_json(dict(found.document))
@@ -79,6 +81,7 @@ def _add_options(parser: Parser) -> None:
     add("--recalibrate", type=int, default=4, metavar="N", help="mini-batches for batch-norm statistics of an "
         "architecture's own; 0 for the running ones (default: 4)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the evolution (default: 0)")
+    add_workers(parser)
     add("--device", help="where to compute (default: as the run)")
     add(
         "--out",

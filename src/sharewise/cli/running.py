@@ -18,7 +18,7 @@ from sharewise.cli.declared import (
     names_of_table,
     own_and_others,
 )
-from sharewise.cli.executor import PROCESSES, add_executor
+from sharewise.cli.executor import PROCESSES, TASK_TIMEOUT, add_workers, workers_of
 from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.own import named as own_named
@@ -61,14 +61,12 @@ class Many:
     Args:
         seeds: of the searches.
         retrain: the words of `--retrain`: a recipe and what shall differ from it; empty for no retraining.
-        jobs: workers.
-        executor: where they are.
+        workers: who does it, as arguments of a study.
     """
 
     seeds: tuple[int, ...]
     retrain: tuple[str, ...]
-    jobs: int
-    executor: str
+    workers: Mapping[str, Any]
 
 
 class Request:
@@ -250,6 +248,8 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | No
     if seeds is None and not retrain:
         if namespace.executor != PROCESSES:
             raise ConfigurationError("--executor spreads several searches over workers: give --seeds")
+        if namespace.task_timeout != TASK_TIMEOUT:
+            raise ConfigurationError("--task-timeout ends workers of several searches: give --seeds")
         return None
     single = {"resume": namespace.resume, "tensorboard": namespace.tensorboard, "dry-run": namespace.dry_run}
     for name, asked in single.items():
@@ -260,7 +260,8 @@ def _many(namespace: argparse.Namespace, wanted: Mapping[str, Any]) -> Many | No
     if seeds is not None and getattr(namespace, "seed", None) is not None:
         raise ConfigurationError("give --seed for one search or --seeds for several, not both")
     under = (wanted.get("seed") or 0,) if seeds is None else seeds
-    return Many(under, retrain, 1 if namespace.jobs is None else namespace.jobs, namespace.executor)
+    workers = workers_of(namespace)
+    return Many(under, retrain, {**workers, "jobs": 1 if namespace.jobs is None else namespace.jobs})
 
 
 def require_run(path: str) -> str:
@@ -356,14 +357,12 @@ def _add_run(parser: Parser, command: str) -> None:
             help="train what every seed found by a recipe (see `sharewise list recipes`); options of the training or "
             "of its network may follow, such as epochs=3 channels=8",
         )
-        many.add_argument(
-            "--jobs",
-            type=int,
-            metavar="N",
-            help="workers (default: 1), or candidates that the selection of one search scores at a time (default: one "
-            "per core); results do not depend on them",
+        add_workers(
+            many,
+            jobs=None,
+            meaning="workers (default: 1), or candidates that the selection of one search scores at a time (default: "
+            "one per core); results do not depend on them",
         )
-        add_executor(many)
         run.add_argument(
             "--dry-run", action="store_true", help="make a few steps, say what the search will need, and stop"
         )

@@ -47,7 +47,7 @@ def _search_under_seeds(request: Request, many: Many) -> int:
     if request.print_config:
         show_plan(plan)
         return 0
-    return run_study(plan, request.out, many.jobs, many.executor, as_json=request.as_json)
+    return run_study(plan, request.out, many.workers, as_json=request.as_json)
 
 
 def _in_table(table: dict[str, Any]) -> str:

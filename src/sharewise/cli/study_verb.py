@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.executor import add_executor
+from sharewise.cli.executor import add_workers, workers_of
 from sharewise.cli.going_on import repeatable
 from sharewise.cli.lines import Lines
 from sharewise.cli.options import place
@@ -30,8 +31,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         help="methods, spaces, data, seeds, budget and judge, as --print-config shows them",
     )
     add("--out", type=place, metavar="DIR", help="folder of the study; one that was cut off goes on")
-    add("--jobs", type=int, default=1, metavar="N", help="workers; results do not depend on them (default: 1)")
-    add_executor(parser)
+    add_workers(parser)
     add(
         "--space",
         action="append",
@@ -54,7 +54,7 @@ def execute(parser: Parser, words: list[str]) -> int:
         show_plan(plan)
         return 0
     with repeatable("study", words):
-        return run_study(plan, Path(options.out), options.jobs, options.executor, as_json=options.json)
+        return run_study(plan, Path(options.out), workers_of(options), as_json=options.json)
 
 
 def show_plan(plan: StudyPlan) -> None:
@@ -64,19 +64,18 @@ def show_plan(plan: StudyPlan) -> None:
     print(yaml.safe_dump(plan.to_plain(), sort_keys=False, allow_unicode=unicode_output()), end="")
 
 
-def run_study(plan: StudyPlan, out: Path, jobs: int, executor: str, *, as_json: bool) -> int:
+def run_study(plan: StudyPlan, out: Path, workers: Mapping[str, Any], *, as_json: bool) -> int:
     """Run a study, or go on with it, and print what may be said; the exit code is 1 where a search has no result.
 
     Args:
         plan: of the study.
         out: its folder.
-        jobs: workers.
-        executor: where they are.
+        workers: arguments of `study` that say who does it.
         as_json: whether to print the results as one JSON object.
     """
     from sharewise.studies.study import study
 
-    found = study(plan, out=out, jobs=jobs, executor=executor, progress=Lines())
+    found = study(plan, out=out, progress=Lines(), **workers)
     if as_json:
         print_json(dict(found.document))
     else:

@@ -30,18 +30,22 @@ __all__ = ["Finished", "InFolder", "InMemory", "finished", "finished_search"]
 class Finished(ABC):
     """A search that has ended, with all that one may ask of it afterwards."""
 
-    most_jobs: int | None = None
-    """Processes that can look at it; `None` for any number."""
+    anywhere = True
+    """Whether other processes can look at it."""
 
-    def require_jobs(self, jobs: int) -> None:
-        """Refuse more processes than can look at it.
+    def require_reach(self, *, here: bool) -> None:
+        """Refuse to be looked at by processes that cannot.
+
+        Args:
+            here: whether this process alone looks at it.
 
         Raises:
-            ConfigurationError: when there are too many.
+            ConfigurationError: when others would, and cannot.
         """
-        if self.most_jobs is not None and jobs > self.most_jobs:
+        if not here and not self.anywhere:
             raise ConfigurationError(
-                "a search in memory is followed in this process: set jobs to 1, or give its folder"
+                "a search in memory is followed in this process: set jobs to 1 and leave the executor out, or give its "
+                "folder"
             )
 
     @property
@@ -195,7 +199,7 @@ class InMemory(Finished):
         network: options of the network as the search had them, for trainings of single architectures.
     """
 
-    most_jobs = 1
+    anywhere = False
     state: SearchState
     network: Mapping[str, Any] = field(default_factory=dict)
 

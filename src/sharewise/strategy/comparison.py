@@ -132,7 +132,6 @@ def run_arena(
     *,
     repeats: int | range,
     seed: int,
-    jobs: int = 1,
 ) -> Repeats:
     """Repeats of one strategy; the test values stay here.
 
@@ -143,11 +142,10 @@ def run_arena(
         checkpoints: costs.
         repeats: how many, or their numbers.
         seed: of all random streams.
-        jobs: processes.
     """
     built = build_strategy(strategy, arena.oracle.space)
     name = f"{arena.name}/{strategy}"
-    return repeat(built, arena.oracle, budget, checkpoints, repeats=repeats, seed=seed, name=name, jobs=jobs)
+    return repeat(built, arena.oracle, budget, checkpoints, repeats=repeats, seed=seed, name=name)
 
 
 def summarise(arena: Arena, budget: Budget, found: Mapping[str, Repeats]) -> dict[str, Any]:

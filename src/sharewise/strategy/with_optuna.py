@@ -144,26 +144,27 @@ class Sampler(Strategy[_Asked]):
 
 def pareto_search(
     space: Space,
-    objective: Callable[[Architecture], Sequence[float]],
+    objective: Callable[[list[Architecture]], Sequence[Sequence[float]]],
     *,
     objectives: int,
     asks: int,
     population: int = 50,
     seed: int = 0,
     first: Sequence[Architecture] = (),
-    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """NSGA-II of Optuna in one study, whose cost grows with what is asked and not with its square as that of `Sampler`.
 
+    A generation is asked about at once, since its members depend on the one before and not on each other.
+
     Args:
         space: any.
-        objective: finite numbers of which higher is better, as many for every architecture; it keeps what it is told.
+        objective: of the architectures of a generation, in order: finite numbers of which higher is better, as many for
+            every architecture; it keeps what it is told. Fewer answers than questions end the search.
         objectives: how many numbers.
-        asks: how often it is called at most; suggestions that the space does not allow count as well.
+        asks: how many architectures it is asked about at most; suggestions that the space does not allow count as well.
         population: members of a generation.
         seed: of all randomness: an equal objective is asked the same again.
         first: architectures that are asked about before any other.
-        enough: whether to stop before the next question.
 
     Raises:
         ConfigurationError: when Optuna is not installed.
@@ -171,9 +172,9 @@ def pareto_search(
     Example:
         >>> from sharewise.spaces import nats_size
         >>> seen = []
-        >>> def objective(architecture):
-        ...     seen.append(architecture)
-        ...     return architecture["channels_0"], -architecture["channels_4"]
+        >>> def objective(generation):
+        ...     seen.extend(generation)
+        ...     return [(a["channels_0"], -a["channels_4"]) for a in generation]
         >>> pareto_search(nats_size(), objective, objectives=2, asks=60, population=20)
         >>> len(seen), any(a["channels_0"] == 64 and a["channels_4"] == 8 for a in seen)
         (60, True)
@@ -186,16 +187,20 @@ def pareto_search(
         study = library.create_study(directions=["maximize"] * objectives, sampler=_Nsga2(population)(seed))
         for architecture in first:
             study.enqueue_trial(_parameters(space, architecture))
-        for _ in range(asks):
-            if enough():
+        while asks > 0:
+            generation: list[tuple[Any, Architecture]] = []
+            while asks > 0 and len(generation) < population:
+                asks -= 1
+                trial = study.ask()
+                try:
+                    generation.append((trial, suggest(space, trial)))
+                except library.TrialPruned:
+                    study.tell(trial, state=library.trial.TrialState.PRUNED)
+            answers = objective([architecture for _, architecture in generation])
+            if len(answers) < len(generation):
                 return
-            trial = study.ask()
-            try:
-                architecture = suggest(space, trial)
-            except library.TrialPruned:
-                study.tell(trial, state=library.trial.TrialState.PRUNED)
-                continue
-            study.tell(trial, list(objective(architecture)))
+            for (trial, _), numbers in zip(generation, answers, strict=True):
+                study.tell(trial, list(numbers))
 
 
 def _parameters(space: Space, architecture: Architecture) -> dict[str, Any]:

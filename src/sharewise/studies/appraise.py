@@ -31,7 +31,7 @@ from sharewise.run.joining import ranks_here
 from sharewise.run.place import Place
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
-from sharewise.studies.executors import PROCESSES, require_executor
+from sharewise.studies.executors import DAY, PROCESSES, require_executor
 from sharewise.studies.judgement import Supernets, judge
 from sharewise.studies.results import ResultFolder
 from sharewise.studies.sample import Sample, TruthSource, from_table, from_trainings
@@ -85,6 +85,7 @@ def appraise(
     resamples: int = 1000,
     jobs: int | None = None,
     executor: str = PROCESSES,
+    task_timeout: float = DAY,
     side_by_side: int = 1,
     device: str | None = None,
     training_free: Sequence[str] = (),
@@ -118,6 +119,7 @@ def appraise(
         resamples: of the bootstrap over architectures.
         jobs: processes; by default one per core for folders on a CPU, else one. Results do not depend on it.
         executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
+        task_timeout: seconds that one of them may take for a task before it is ended, and the task begun again.
         side_by_side: networks that a process trains at once for `"standalone"`, where a trial finds that this is
             faster: small ones, of layers that are known. Each is trained as it is alone but for the order of sums, and
             a group that was cut off begins again.
@@ -155,6 +157,7 @@ def appraise(
     count = partial(given.optional, given.whole)
     jobs, network = count("jobs", jobs), given.optional(given.mapping, "network", network)
     require_executor(given.text("executor", executor))
+    task_timeout = given.number("task_timeout", task_timeout)
     side_by_side = given.whole("side_by_side", side_by_side)
     told = given.optional(given.function, "progress", progress, "what is done, how much of it, and how much there is")
     device = given.optional(given.text, "device", str(device) if isinstance(device, torch.device) else device)
@@ -181,7 +184,7 @@ def appraise(
         raise ConfigurationError("there is nothing to appraise: give at least one finished search")
     by_seed(searches)  # before anything is trained
     jobs = _default_jobs(searches, device) if jobs is None else jobs
-    workers = Workers(jobs, told or silent, executor, side_by_side)
+    workers = Workers(jobs, told or silent, executor, side_by_side, task_timeout)
     appraising = _Appraising(design, searches, workers, device, place)
     with whole(appraising.folder, f"sharewise.appraise(…, out={str(out)!r})"):
         return appraising.run(began)
@@ -256,7 +259,7 @@ class _Design:
 def _default_jobs(runs: Sequence[Finished], device: str | None) -> int:
     """One process per core for folders on a CPU, else one."""
     on_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
-    return cores() if on_cpu and all(run.most_jobs is None for run in runs) else 1
+    return cores() if on_cpu and all(run.anywhere for run in runs) else 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -355,6 +358,9 @@ class _Appraising:
             RunFolder(self.folder).write_json(self.folder / "environment.json", facts)
         return Appraisal(judgement.verdict.sentence, document, self.folder)
 
+    def _workers_of(self, run: Finished) -> Workers:
+        return self.workers if run.anywhere else self.workers.only_here()
+
     def _sample(self, first: SearchState) -> Sample:
         design, run = self.design, self.runs[0]
         train = partial(
@@ -363,7 +369,7 @@ class _Appraising:
             # Not a seed of the runs, which would hold out the very examples on which their supernets score.
             seed=derived_seed(design.seed, "standalone trainings") % 2**31,
             folder=None if self.folder is None else self.folder / "trainings",
-            workers=self.workers.at_most(run.most_jobs),
+            workers=self._workers_of(run),
         )
         return design.source.draw(first, design.count, np.random.default_rng([design.seed, 1]), train)
 
@@ -373,7 +379,7 @@ class _Appraising:
             sample.architectures,
             self.design.scoring,
             store=None if self.folder is None else self.folder / "scores" / f"seed-{name}.jsonl",
-            workers=self.workers.at_most(run.most_jobs),
+            workers=self._workers_of(run),
             title=f"scored with seed {name}",
         )
 

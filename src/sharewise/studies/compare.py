@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, final
@@ -36,8 +37,10 @@ from sharewise.strategy.comparison import checkpoints_of, run_arena, summarise
 from sharewise.strategy.registry import build_strategy
 from sharewise.strategy.repeats import Repeats
 from sharewise.studies.contest import Contest, Field
+from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.points import Point, points_of
 from sharewise.studies.results import ResultFolder
+from sharewise.studies.workers import Workers
 
 __all__ = ["StrategyComparison", "compare"]
 
@@ -45,6 +48,8 @@ _FORMAT = 2
 """Of stored repeats; a new number makes older ones be computed again."""
 _CHUNK = 50
 """Repeats that are stored together: what a comparison that is cut off can lose."""
+_TASKS = 4
+"""Tasks for each worker where there are few repeats."""
 _SCALE = Scale("regret", "points", higher_is_better=False, paired=False)
 
 
@@ -74,6 +79,8 @@ def compare(
     space: str | Space | None = None,
     runs: Sequence[str | Path] = (),
     jobs: int = 1,
+    executor: str = PROCESSES,
+    task_timeout: float = DAY,
     out: str | Path | None = None,
 ) -> StrategyComparison:
     """Draw regret against cost for strategies, and for finished searches.
@@ -86,7 +93,9 @@ def compare(
         contest: strategies, signals, budget and repeats.
         space: a part of the table's, such as `"nasbench101:A_4"`; `None` for all of it.
         runs: folders of finished searches, shown as points in the same unit.
-        jobs: processes; results do not depend on them.
+        jobs: workers of one thread each; results do not depend on them.
+        executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
+        task_timeout: seconds that one of them may take for its repeats before it is ended, and they are begun again.
         out: folder for results, figure and page; a comparison that was cut off goes on there.
 
     Returns:
@@ -102,7 +111,8 @@ def compare(
         Traceback (most recent call last):
         sharewise.errors.DataError: ...absent.table...
     """
-    jobs, place = given.whole("jobs", jobs), given.optional(given.folder, "out", out)
+    place = given.optional(given.folder, "out", out)
+    workers = Workers(given.whole("jobs", jobs), executor=executor, task_timeout=task_timeout)
     if not isinstance(contest, Contest):
         raise ConfigurationError(f"expected a contest, {given.got(contest)}: give a sharewise.Contest(evaluations=…)")
     runs = [given.folder("runs", run) for run in _listed(runs)]
@@ -111,18 +121,20 @@ def compare(
     named = part or opened.space
     contest.require_strategies(named)
     signals, points = contest.signals(opened), points_of(runs, named)
-    fields = {name: contest.field(opened, named, name, epochs, points) for name, epochs in signals.items()}
+    ring = _Ring(opened, part, contest, tuple(points))
+    fields = ring.fields()
     plan = {**contest.plan(opened, named, signals), "runs": {point.label: point.checksum for point in points}}
     began = time.perf_counter()
     with whole(place, f"sharewise.compare(…, out={str(out)!r})"), _folder(out) as folder:
         folder.begin(plan)
-        found = {name: _repeated(folder.path / "repeats", field, contest, jobs) for name, field in fields.items()}
+        with folder.locked():
+            found = _repeated(folder.path / "repeats", ring, fields, workers)
         panels = {name: _panel(field, contest, found[name], points) for name, field in fields.items()}
         said = _verdicts(fields, found)
         document = {"plan": plan, "datasets": {name: {**panels[name], "verdicts": said[name]} for name in panels}}
         sentences = {name: [claim["sentence"] for claim in claims_] for name, claims_ in said.items()}
         if out is not None:
-            facts = {**_environment(), "seconds": round(time.perf_counter() - began, 1), "jobs": jobs}
+            facts = {**_environment(), "seconds": round(time.perf_counter() - began, 1), **workers.facts()}
             _write(folder, document, facts)
     return StrategyComparison(document, sentences, None if out is None else folder.path)
 
@@ -153,46 +165,138 @@ def _folder(out: str | Path | None) -> Iterator[ResultFolder]:
 # Repeats
 
 
-def _repeated(folder: Path, field: Field, contest: Contest, jobs: int) -> dict[str, Repeats]:
-    """All repeats of every strategy, of which earlier sittings may have stored a part."""
+@final
+@dataclass(frozen=True, eq=False)
+class _Ring:
+    """Where strategies meet, as plain values: a worker opens the table by its path.
+
+    Args:
+        table: of all signals.
+        part: of its space; `None` for all of it.
+        contest: what is compared.
+        points: finished searches, on which a budget may depend.
+    """
+
+    table: Table
+    part: Space | None
+    contest: Contest
+    points: tuple[Point, ...]
+
+    def fields(self) -> dict[str, Field]:
+        """By data set."""
+        named, contest = self.part or self.table.space, self.contest
+        signals = contest.signals(self.table)
+        return {name: contest.field(self.table, named, name, of, self.points) for name, of in signals.items()}
+
+
+@final
+@dataclass(frozen=True)
+class _Chunk:
+    """Repeats of a strategy that are stored together, and where."""
+
+    dataset: str
+    strategy: str
+    numbers: range
+    path: Path
+
+
+def _repeated(
+    folder: Path, ring: _Ring, fields: Mapping[str, Field], workers: Workers
+) -> dict[str, dict[str, Repeats]]:
+    """All repeats of every strategy by data set, of which earlier sittings may have stored a part."""
     folder.mkdir(exist_ok=True)
-    return {name: _repeats_of(folder, field, contest, name, jobs) for name in contest.strategies}
+    chunks = {
+        name: {
+            strategy: list(_chunks(folder, name, field, strategy, ring.contest)) for strategy in ring.contest.strategies
+        }
+        for name, field in fields.items()
+    }
+    every = [chunk for strategies in chunks.values() for several in strategies.values() for chunk in several]
+    known = {chunk: _read(chunk, fields[chunk.dataset]) for chunk in every if chunk.path.exists()}
+    for chunk, found in _made([chunk for chunk in every if chunk not in known], ring, fields, workers):
+        arrays = {"incumbents": found.incumbents, "evaluations": found.evaluations, "spent": found.spent}
+        ResultFolder(folder, "comparison").write(chunk.path.name, lambda file, arrays=arrays: np.savez(file, **arrays))  # type: ignore[misc]
+        known[chunk] = found
+    return {
+        name: {
+            strategy: Repeats.joined([known[chunk] for chunk in several]) for strategy, several in strategies.items()
+        }
+        for name, strategies in chunks.items()
+    }
 
 
-def _repeats_of(folder: Path, field: Field, contest: Contest, strategy: str, jobs: int) -> Repeats:
+def _made(
+    missing: Sequence[_Chunk], ring: _Ring, fields: Mapping[str, Field], workers: Workers
+) -> Iterator[tuple[_Chunk, Repeats]]:
+    """Chunks as all of their repeats are there."""
+    tasks = _shared_out(missing, workers.jobs)
+    if not tasks:
+        return
+    parts: dict[_Chunk, dict[int, Repeats]] = {chunk: {} for chunk in missing}
+    if workers.at_most(len(tasks)).here:
+        done = workers.do("repeated", partial(_some, fields, ring.contest.seed), tasks)
+    else:
+        done = workers.do("repeated", _work, tasks, begin=partial(_begin_worker, ring))
+    for (chunk, numbers), found in done:
+        parts[chunk][numbers[0]] = found
+        if sum(len(part.spent) for part in parts[chunk].values()) == len(chunk.numbers):
+            found_parts = parts.pop(chunk)
+            yield chunk, Repeats.joined([found_parts[first] for first in sorted(found_parts)])
+
+
+def _chunks(folder: Path, dataset: str, field: Field, strategy: str, contest: Contest) -> Iterator[_Chunk]:
+    """The files of a strategy, named by everything that they depend on."""
     arena, budget, seed = field.arena, field.budget, contest.seed
-    checkpoints = checkpoints_of(budget, arena)
     built = build_strategy(strategy, arena.oracle.space)
     facts = [_FORMAT, _versions(), arena.name, arena.fingerprint(), strategy, repr(built), seed, repr(budget)]
-    identity = hashlib.sha256(json.dumps([*facts, checkpoints]).encode()).hexdigest()[:16]
+    identity = hashlib.sha256(json.dumps([*facts, checkpoints_of(budget, arena)]).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", arena.name)  # names of a table are not trusted as names of files
-    parts = []
     for first in range(0, contest.repeats, _CHUNK):
-        numbers = range(first, min(first + _CHUNK, contest.repeats))
-        path = folder / f"{name}-{strategy}-{identity}-{numbers[0]}-{numbers[-1]}.npz"
-        if path.exists():
-            found = _read(path, checkpoints, len(numbers), len(arena.test))
-        else:
-            found = run_arena(arena, strategy, budget, checkpoints, repeats=numbers, seed=seed, jobs=jobs)
-            arrays = {"incumbents": found.incumbents, "evaluations": found.evaluations, "spent": found.spent}
-            ResultFolder(folder, "comparison").write(path.name, lambda file, arrays=arrays: np.savez(file, **arrays))  # type: ignore[misc]
-        parts.append(found)
-    return Repeats.joined(parts)
+        last = min(first + _CHUNK, contest.repeats) - 1
+        path = folder / f"{name}-{strategy}-{identity}-{first}-{last}.npz"
+        yield _Chunk(dataset, strategy, range(first, last + 1), path)
 
 
-def _read(path: Path, checkpoints: tuple[float, ...], repeats: int, architectures: int) -> Repeats:
+def _shared_out(chunks: Sequence[_Chunk], jobs: int) -> list[tuple[_Chunk, range]]:
+    """Tasks for so many workers: whole chunks where there are many, else parts of them, since some take longer."""
+    repeats = sum(len(chunk.numbers) for chunk in chunks)
+    size = _CHUNK if jobs == 1 else max(1, min(_CHUNK, repeats // (_TASKS * jobs)))
+    return [
+        (chunk, chunk.numbers[start : start + size]) for chunk in chunks for start in range(0, len(chunk.numbers), size)
+    ]
+
+
+def _some(fields: Mapping[str, Field], seed: int, task: tuple[_Chunk, range]) -> Repeats:
+    chunk, numbers = task
+    arena, budget = fields[chunk.dataset].arena, fields[chunk.dataset].budget
+    return run_arena(arena, chunk.strategy, budget, checkpoints_of(budget, arena), repeats=numbers, seed=seed)
+
+
+_worker: list[tuple[Mapping[str, Field], int]] = []
+
+
+def _begin_worker(ring: _Ring) -> None:
+    _worker[:] = [(ring.fields(), ring.contest.seed)]
+
+
+def _work(task: tuple[_Chunk, range]) -> Repeats:
+    return _some(*_worker[0], task)
+
+
+def _read(chunk: _Chunk, field: Field) -> Repeats:
+    checkpoints, repeats = checkpoints_of(field.budget, field.arena), len(chunk.numbers)
     try:
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+        with open_regular(chunk.path) as file, np.load(file, allow_pickle=False) as stored:
             found = Repeats(checkpoints, stored["incumbents"], stored["evaluations"], stored["spent"])
         shapes = [array.shape for array in (found.incumbents, found.evaluations, found.spent)]
         kinds = [array.dtype.kind for array in (found.incumbents, found.evaluations, found.spent)]
         if shapes != [(repeats, len(checkpoints)), (repeats,), (repeats,)] or kinds != ["i", "i", "f"]:
             raise ValueError("of another comparison")
-        if not -1 <= int(found.incumbents.min()) <= int(found.incumbents.max()) < architectures:
+        if not -1 <= int(found.incumbents.min()) <= int(found.incumbents.max()) < len(field.arena.test):
             raise ValueError("an incumbent is no architecture")
         return found
     except (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it to compute it again") from None
+        raise CheckpointError(f"{chunk.path} is damaged ({error}); delete it to compute it again") from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

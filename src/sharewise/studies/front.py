@@ -16,9 +16,10 @@ from sharewise.own_file import OwnFile, own_of
 from sharewise.report.front_page import write_front
 from sharewise.run.finished import finished
 from sharewise.space import Architecture
+from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.front_search import FrontSearch
 from sharewise.studies.results import ResultFolder
-from sharewise.studies.workers import Progress, silent
+from sharewise.studies.workers import Progress, Workers, silent
 
 __all__ = ["Front", "front", "point_of"]
 
@@ -78,6 +79,9 @@ def front(
     recalibrate: int = 4,
     seed: int = 0,
     device: str | None = None,
+    jobs: int = 1,
+    executor: str = PROCESSES,
+    task_timeout: float = DAY,
     out: str | Path | None = None,
     progress: Progress | None = None,
     own: OwnFile | str | None = None,
@@ -103,6 +107,9 @@ def front(
         recalibrate: mini-batches for an architecture's own batch-norm statistics; 0 scores with the running ones.
         seed: of the evolution; equal seeds give equal fronts.
         device: overrides the run's.
+        jobs: workers of one thread each, which score; results do not depend on them. A search in memory has one.
+        executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
+        task_timeout: seconds that one of them may take for a score before it is ended, and the score begun again.
         out: folder for scores, table, figure and page; a front that was cut off goes on there.
         progress: told what is being done.
         own: the file that makes the space of a run in a folder, as `"model.py:factory"`; a run folder alone executes no
@@ -141,6 +148,7 @@ def front(
         raise ConfigurationError("a front needs budgets: give parameters, multiply_accumulates or latency")
     table = _table(latency_table, needed=bool(budgets["latency"]))
     evaluations, population = given.whole("evaluations", evaluations), given.whole("population", population, least=2)
+    workers = Workers(given.whole("jobs", jobs), told or silent, executor, task_timeout=task_timeout)
     [run_] = finished([run], device=given.optional(given.text, "device", device), own=own_of(own))
     search = FrontSearch(
         run_,
@@ -149,6 +157,7 @@ def front(
         examples=given.optional(given.whole, "examples", examples),
         recalibrate=given.whole("recalibrate", recalibrate, least=0),
         seed=given.whole("seed", seed, least=0),
+        workers=workers,
     )
     limits = [
         *(Limit(Parameters(), most) for most in budgets["parameters"]),
@@ -157,12 +166,12 @@ def front(
     ]
     with whole(place, f"sharewise.front(…, out={str(out)!r})"):
         if place is None:
-            found = search.among(limits, None, told or silent)
+            found = search.among(limits, None)
             return Front(found.document, found.points, place)
         folder = ResultFolder(place, _KIND)
         folder.begin(search.plan(limits))
         with folder.locked():
-            found = search.among(limits, folder, told or silent)
+            found = search.among(limits, folder)
             folder.write_json(_DOCUMENT, found.document)
             write_front(folder.path)
     return Front(found.document, found.points, place)

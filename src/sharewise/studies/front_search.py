@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
 
 from sharewise.appraisal.pareto import pareto_front
 from sharewise.cost import ArchitectureCosts, Latency
-from sharewise.engine import Affordable, Limit, selection_scorer
-from sharewise.engine.score import fitness, require_examples
+from sharewise.engine import Affordable, Limit, SearchState, selection_scorer
+from sharewise.engine.score import ScoreGates, Scorer, fitness, require_examples
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import Ledger
 from sharewise.run.finished import Finished
@@ -24,8 +25,8 @@ from sharewise.space import Architecture, enumerate_architectures, largest, smal
 from sharewise.strategy.with_optuna import pareto_search, require_optuna
 from sharewise.studies.answers import Answers
 from sharewise.studies.results import ResultFolder
-from sharewise.studies.workers import Progress, one_thread
-from sharewise.supernet import RecalibratedStatistics, RunningStatistics
+from sharewise.studies.workers import Progress, Workers, one_thread
+from sharewise.supernet import NormPolicy, RecalibratedStatistics, RunningStatistics
 
 __all__ = ["Found", "FrontSearch"]
 
@@ -34,7 +35,8 @@ _ASKS = 20
 _WORST = 1e12
 """Below every score: what breaks all budgets is worse than everything else, by how much it does, and never scored."""
 
-Score = Callable[[Architecture], Mapping[str, float]]
+Ask = Callable[[Sequence[Architecture]], Iterator[tuple[Architecture, dict[str, float | None]]]]
+"""Scores of architectures as JSON has them, as they come."""
 
 
 @final
@@ -83,44 +85,55 @@ class FrontSearch:
         examples: behind each score; `None` for all.
         recalibrate: mini-batches for statistics of an architecture's own; 0 for none.
         seed: of the evolution.
+        workers: score.
     """
 
     def __init__(
-        self, search: Finished, *, evaluations: int, population: int, examples: int | None, recalibrate: int, seed: int
+        self,
+        search: Finished,
+        *,
+        evaluations: int,
+        population: int,
+        examples: int | None,
+        recalibrate: int,
+        seed: int,
+        workers: Workers,
     ) -> None:
+        search.require_reach(here=workers.here)
         configuration = search.configuration()
         if configuration is not None and configuration.load_space().size > evaluations:
             require_optuna()  # before a supernet is restored
         self.state = search.open()
         self.space, self._search = self.state.distribution.space, search
         self.evaluations, self.population, self.seed = evaluations, population, seed
-        self.examples, self.recalibrate = examples, recalibrate
+        self.examples, self._workers = examples, workers
+        self.recalibrate = recalibrate
         self._own = None if configuration is None else configuration.own
         self.exhaustive = self.space.size <= evaluations
         if not self.exhaustive:
             require_optuna()
 
-    def among(self, limits: Sequence[Limit], folder: ResultFolder | None, told: Progress) -> Found:
+    def among(self, limits: Sequence[Limit], folder: ResultFolder | None) -> Found:
         """Score what keeps a budget, and say which architectures no other beats.
 
         Args:
             limits: the budgets, at least one.
             folder: of the results, where scores are kept as they come; `None` keeps nothing.
-            told: how many are scored.
 
         Raises:
             ConfigurationError: when no architecture keeps a budget.
             CheckpointError: when the folder holds another front.
         """
         budgets = [self._budget(limit) for limit in limits]
-        known = _Known(self, limits, told)
+        answers = Answers(None if folder is None else folder.path / "scores.jsonl", "scores", self._facts())
         single = one_thread() if self.state.numerics.device.type == "cpu" else nullcontext()
-        with single, self._scoring(folder) as score:
+        with single, self._scoring() as ask:
+            known = _Known(self, limits, answers, ask, self._workers.progress)
             if self.exhaustive:
-                for architecture in enumerate_architectures(self.space):
-                    known.judge(architecture, score)
+                known.judge(list(enumerate_architectures(self.space)))
             else:
-                self._evolve(budgets, known, score)
+                self._evolve(budgets, known)
+        answers.arrange([str(architecture) for architecture in known.scored])
         points = known.front()
         return Found(self._document(budgets, known, points), tuple(point.architecture for point in points))
 
@@ -128,26 +141,20 @@ class FrontSearch:
         """What a folder of its results says of it."""
         return {**self._facts(), **self._settings(limits)}
 
-    def _evolve(self, budgets: Sequence[_Budget], known: _Known, score: Score) -> None:
+    def _evolve(self, budgets: Sequence[_Budget], known: _Known) -> None:
         rng = np.random.default_rng([self.seed, 1])
         each = max(1, self.population // (2 * len(budgets)))
         picks = [budget.pick for budget in budgets if budget.pick is not None]
         random = [budget.affordable.sample(rng) for _ in range(each) for budget in budgets]
-        for architecture in [*picks, *random[: len(budgets)]]:  # whatever else is asked, something keeps every budget
-            known.judge(architecture, score)
-
-        def objective(architecture: Architecture) -> tuple[float, ...]:
-            return known.objectives(architecture, score)
-
+        known.judge([*picks, *random[: len(budgets)]])  # whatever else is asked, something keeps every budget
         pareto_search(
             self.space,
-            objective,
+            partial(known.objectives, most=self.evaluations),
             objectives=1 + len(known.costs),
             asks=_ASKS * self.evaluations,
             population=self.population,
             seed=self.seed,
             first=list(dict.fromkeys([*self._ends(), *picks, *random])),
-            enough=lambda: len(known.scored) >= self.evaluations,
         )
 
     def _ends(self) -> list[Architecture]:
@@ -167,21 +174,17 @@ class FrontSearch:
         return _Budget(limit, affordable, self.space.own(affordable.best(probabilities, wish)))
 
     @contextmanager
-    def _scoring(self, folder: ResultFolder | None) -> Iterator[Score]:
-        """The one scorer of selections, beside what it has answered before."""
+    def _scoring(self) -> Iterator[Ask]:
+        """The one scorer of selections, here or in each of the workers."""
         policy = RecalibratedStatistics(self.recalibrate) if self.recalibrate else RunningStatistics()
         require_examples(self.state, policy, self.examples)
-        answers = Answers(None if folder is None else folder.path / "scores.jsonl", "scores", self._facts())
-        scorer = replace(selection_scorer(self.state, policy, self.examples), ledger=Ledger())
-        with scorer.opened() as of_gates:
-
-            def score(architecture: Architecture) -> Mapping[str, float]:
-                name = str(architecture)
-                if name not in answers:
-                    answers.add(name, _plain(of_gates(scorer.gates(architecture))))
-                return {key: math.nan if value is None else value for key, value in answers[name].items()}
-
-            yield score
+        if self._workers.here:
+            with _opened(self.state, policy, self.examples) as (scorer, score):
+                yield lambda some: ((a, _plain(score(scorer.gates(a)))) for a in some)
+        else:
+            begin = partial(_begin_worker, self._search, policy, self.examples)
+            with self._workers.staying(_work, begin) as ask:
+                yield ask
 
     # What it depends on
 
@@ -252,39 +255,83 @@ class FrontSearch:
         return notes
 
 
+@contextmanager
+def _opened(state: SearchState, policy: NormPolicy, examples: int | None) -> Iterator[tuple[Scorer, ScoreGates]]:
+    """What scores with the shared weights, and whose work nobody is charged for."""
+    scorer = replace(selection_scorer(state, policy, examples), ledger=Ledger())
+    with scorer.opened() as score:
+        yield scorer, score
+
+
+_worker: list[Any] = []
+
+
+def _begin_worker(search: Finished, policy: NormPolicy, examples: int | None) -> None:
+    context = _opened(search.open(), policy, examples)
+    _worker[:] = [context, *context.__enter__()]  # for the life of the process
+
+
+def _work(architecture: Architecture) -> dict[str, float | None]:
+    _, scorer, score = _worker
+    return _plain(score(scorer.gates(architecture)))
+
+
 @final
 class _Known:
     """What is known of architectures: costs of all that are asked about, scores of those that keep a budget."""
 
-    def __init__(self, search: FrontSearch, limits: Sequence[Limit], told: Progress) -> None:
+    def __init__(
+        self, search: FrontSearch, limits: Sequence[Limit], answers: Answers, ask: Ask, told: Progress
+    ) -> None:
         state = search.state
         quantities = list(dict.fromkeys(limit.quantity for limit in limits))
         self.costs: dict[str, ArchitectureCosts] = {q.name: state.costs.architectures(q) for q in quantities}
         self.scored: dict[Architecture, _Scored] = {}
         self._most = [(1 + 1e-12) * max(limit.most for limit in limits if limit.quantity == q) for q in quantities]
         self._task, self._space = state.task, search.space
+        self._answers, self._ask = answers, ask
         self._told, self._of = told, min(search.evaluations, search.space.size)
 
-    def judge(self, architecture: Architecture, score: Score) -> _Scored | None:
-        """Score an architecture, once; `None` for one that keeps no budget."""
-        architecture = self._space.own(architecture)
-        costs = tuple(costs.of(architecture) for costs in self.costs.values())
-        if all(cost > most for cost, most in zip(costs, self._most, strict=True)):
-            return None
-        if architecture not in self.scored:
-            scores = score(architecture)
-            self.scored[architecture] = _Scored(architecture, scores, fitness(self._task, scores), costs)
-            self._told("scored", len(self.scored), self._of)
-        return self.scored[architecture]
+    def judge(self, architectures: Sequence[Architecture]) -> None:
+        """Score those that keep a budget, each once."""
+        costs = {a: self._costs(a) for a in map(self._space.own, architectures) if a not in self.scored}
+        kept = {a: spent for a, spent in costs.items() if self._keeps(spent)}
+        missing = [a for a in kept if str(a) not in self._answers]
+        known = len(self.scored) + len(kept) - len(missing)
+        if kept:
+            self._told("scored", known, self._of)
+        for count, (architecture, found) in enumerate(self._ask(missing) if missing else (), 1):
+            self._answers.add(str(architecture), found)
+            self._told("scored", known + count, self._of)
+        for a, spent in kept.items():
+            scores = {name: math.nan if value is None else value for name, value in self._answers[str(a)].items()}
+            self.scored[a] = _Scored(a, scores, fitness(self._task, scores), spent)
 
-    def objectives(self, architecture: Architecture, score: Score) -> tuple[float, ...]:
-        """The score and the costs, negated."""
-        found = self.judge(architecture, score)
-        if found is not None:
+    def objectives(self, architectures: Sequence[Architecture], most: int) -> list[tuple[float, ...]]:
+        """Scores and costs, negated; not of those that follow when so many are scored."""
+        asked: list[Architecture] = []
+        scored = set(self.scored)
+        for architecture in map(self._space.own, architectures):
+            if len(scored) >= most:
+                break
+            asked.append(architecture)
+            if architecture not in scored and self._keeps(self._costs(architecture)):
+                scored.add(architecture)
+        self.judge(asked)
+        return [self._objectives(architecture) for architecture in asked]
+
+    def _objectives(self, architecture: Architecture) -> tuple[float, ...]:
+        if (found := self.scored.get(architecture)) is not None:
             return (max(found.fitness, -_WORST / 2), *(-cost for cost in found.costs))
-        costs = [costs.of(architecture) for costs in self.costs.values()]
-        excess = min(cost / most for cost, most in zip(costs, self._most, strict=True))
-        return (-_WORST * excess, *(-cost for cost in costs))
+        spent = self._costs(architecture)
+        excess = min(cost / most for cost, most in zip(spent, self._most, strict=True))
+        return (-_WORST * excess, *(-cost for cost in spent))
+
+    def _costs(self, architecture: Architecture) -> tuple[float, ...]:
+        return tuple(costs.of(architecture) for costs in self.costs.values())
+
+    def _keeps(self, spent: Sequence[float]) -> bool:
+        return any(cost <= most for cost, most in zip(spent, self._most, strict=True))
 
     def front(self) -> list[_Scored]:
         """Those that no other beats in everything, cheapest first; of equal ones the first by name."""

@@ -217,7 +217,7 @@ class _Trained(Judge):
         for (_, path), found in self.workers.attempt(_train, missing):
             done += 1
             progress("trained", done, len(tasks))
-            if isinstance(found, Failure):
+            if isinstance(found, Failure) and not RunFolder(path).result.exists():
                 failed[path] = found.reason
         return [self._valued(trail, steps, failed) for trail, steps in zip(trails, chosen, strict=True)]
 

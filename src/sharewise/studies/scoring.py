@@ -284,7 +284,7 @@ def score(
         CheckpointError: when the run is damaged, or the store holds scores of another supernet or another scoring.
         ConfigurationError: when there are more processes than can look at the search.
     """
-    source.require_jobs(workers.jobs)
+    source.require_reach(here=workers.here)
     state = source.open()
     answers = Answers(store, "scores", _facts(state, scoring))
 

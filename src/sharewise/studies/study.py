@@ -22,7 +22,7 @@ from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
 from sharewise.studies.cells import CellTask, Price, Trail, price_of, read_trail, run_cell
-from sharewise.studies.executors import PROCESSES
+from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.judge import Judge, Judged, judge_of
 from sharewise.studies.plan import Cell, StudyPlan
 from sharewise.studies.results import ResultFolder
@@ -62,6 +62,7 @@ def study(
     out: str | Path,
     jobs: int = 1,
     executor: str = PROCESSES,
+    task_timeout: float = DAY,
     progress: Progress = silent,
     own: OwnFile | str | Sequence[OwnFile | str] = (),
 ) -> Study:
@@ -76,6 +77,8 @@ def study(
         out: folder of the study.
         jobs: workers of one thread each; results do not depend on them.
         executor: where they are: `"processes"`, or `"ray"`, `"dask"`, `"slurm"`, with an address after `://`.
+        task_timeout: seconds that one of them may take for a task before it is ended, and the task begun again from its
+            checkpoint, five times at most.
         progress: told what is being done.
         own: the files that make spaces of the plan, as `"model.py:factory"`; a plan alone executes no code.
 
@@ -96,7 +99,8 @@ def study(
         (['toy-tied-width, digits'], {})
     """
     given.function("progress", progress, "what is done, how much of it, and how much there is")
-    place, workers = given.folder("out", out), Workers(given.whole("jobs", jobs), progress, executor)
+    place = given.folder("out", out)
+    workers = Workers(given.whole("jobs", jobs), progress, executor, task_timeout=task_timeout)
     plan = _plan_of(plan, own)
     cells, folder = plan.cells(), ResultFolder(place, "study")
     judge = judge_of(plan, folder.path, workers)
@@ -158,7 +162,7 @@ def _run(plan: StudyPlan, cells: Sequence[Cell], folder: ResultFolder, workers: 
     for task, found in workers.attempt(run_cell, missing):
         done += 1
         workers.progress("searched", done, len(tasks))
-        if isinstance(found, Failure):
+        if isinstance(found, Failure) and not task.finished:  # a worker may be lost between the end and its answer
             failures[task.cell.name] = found.reason
     return failures
 

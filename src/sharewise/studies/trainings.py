@@ -71,7 +71,7 @@ def train_each(
     """
     if not recipe.validation_fraction:
         raise ConfigurationError("trainings are scored on held-out examples: set validation_fraction > 0")
-    source.require_jobs(workers.jobs)
+    source.require_reach(here=workers.here)
     store = None if folder is None else folder / "trainings.jsonl"
     facts = {**source.facts_of_training(recipe, seed), "training": recipe.arguments(), "seed": seed}
     if workers.side_by_side > 1:

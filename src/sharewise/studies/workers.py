@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, final
 
+from sharewise import given
 from sharewise.errors import ConfigurationError, SharewiseError
-from sharewise.given import text
 from sharewise.run.threads import on_threads
-from sharewise.studies.executors import PROCESSES, WorkerDied, opened, require_executor
+from sharewise.studies.executors import DAY, PROCESSES, Pool, WorkerDied, opened, require_executor
 
-__all__ = ["HERE", "Failure", "Progress", "Workers", "attempt", "cores", "one_thread", "silent", "spread"]
+__all__ = ["HERE", "Failure", "Progress", "Workers", "cores", "one_thread", "silent", "spread"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,6 +25,8 @@ Progress = Callable[[str, int, int], None]
 
 _TRIES = 5
 """How often a task is begun whose worker died: it goes on where its folder stands."""
+_LOOK = 5.0
+"""Seconds between two looks at an engine that is silent."""
 
 
 def silent(what: str, done: int, of: int) -> None:
@@ -42,9 +44,11 @@ class Workers:
         executor: `"processes"`, or an engine of `sharewise.studies.executors`, with its address after `://`.
         side_by_side: small networks that a worker trains at once, where that is faster, at least 1; their weights
             depend on it in the last bits.
+        task_timeout: seconds that a worker may take for a task before it is ended, and the task begun again where its
+            folder stands; what is done in this very process takes its time.
 
     Raises:
-        ConfigurationError: when `jobs` or `side_by_side` is less than 1, or the executor is unknown.
+        ConfigurationError: when a number is out of range, or the executor is unknown.
 
     Example:
         >>> sorted(Workers().do("squared", abs, [-2, 1]))
@@ -55,16 +59,23 @@ class Workers:
     progress: Progress = silent
     executor: str = PROCESSES
     side_by_side: int = 1
+    task_timeout: float = DAY
 
     def __post_init__(self) -> None:
         for name in ("jobs", "side_by_side"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
-        require_executor(text("executor", self.executor))
+        require_executor(given.text("executor", self.executor))
+        if given.number("task_timeout", self.task_timeout) <= 0:
+            raise ConfigurationError(f"task_timeout must be more than 0 seconds, got {self.task_timeout}")
 
-    def at_most(self, jobs: int | None) -> Workers:
-        """The same with no more workers than so many; `None` sets no limit."""
-        return self if jobs is None else replace(self, jobs=min(jobs, self.jobs))
+    def at_most(self, jobs: int) -> Workers:
+        """The same with no more workers than so many."""
+        return replace(self, jobs=max(1, min(jobs, self.jobs)))
+
+    def only_here(self) -> Workers:
+        """This process, for what no other can look at; it tells the same."""
+        return replace(self, jobs=1, executor=PROCESSES)
 
     @property
     def here(self) -> bool:
@@ -91,14 +102,52 @@ class Workers:
         """
         of = done + len(tasks)
         self.progress(title, done, of)
-        for pair in spread(work, tasks, min(self.jobs, len(tasks)) or 1, begin, self.executor):
-            yield pair
-            done += 1
-            self.progress(title, done, of)
+        if not tasks:
+            return
+        with self.at_most(len(tasks)).staying(work, begin) as do:
+            for pair in do(tasks):
+                yield pair
+                done += 1
+                self.progress(title, done, of)
+
+    @contextmanager
+    def staying(
+        self, work: Callable[[Task], Result], begin: Callable[[], None] | None = None
+    ) -> Iterator[Callable[[Sequence[Task]], Iterator[tuple[Task, Result]]]]:
+        """Workers that stay while the block lasts, for tasks that come in rounds, as generations do.
+
+        Args:
+            work: a function of a module.
+            begin: called once in each new worker.
+
+        Returns:
+            Does a round of tasks, as `spread` does.
+
+        Example:
+            >>> with Workers().staying(abs) as do:
+            ...     list(do([-1])), list(do([-2, 3]))
+            ([(-1, 1)], [(-2, 2), (3, 3)])
+        """
+        if self.here:
+            yield partial(_here, work)
+            return
+        with opened(self.executor, self.jobs, begin, self.task_timeout) as pool:
+            yield lambda tasks: _sound(_handed_out(pool, self.jobs, work, tasks))
 
     def attempt(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | Failure]]:
-        """Do tasks as the function `attempt` does."""
-        return attempt(work, tasks, min(self.jobs, len(tasks)) or 1, self.executor)
+        """Do tasks as `spread` does, but let none stop the others: what fails comes back as its failure.
+
+        Example:
+            >>> list(Workers().attempt(int, ["1", "x"]))
+            [('1', 1), ('x', Failure(reason="ValueError: invalid literal for int() with base 10: 'x'"))]
+        """
+        attempted, some = partial(_attempted, work), self.at_most(len(tasks))
+        if some.here or not tasks:
+            yield from _here(attempted, tasks)
+            return
+        with opened(some.executor, some.jobs, None, self.task_timeout) as pool:
+            for task, found in _handed_out(pool, some.jobs, attempted, tasks):
+                yield task, Failure(str(found)) if isinstance(found, WorkerDied) else found
 
     def facts(self) -> dict[str, Any]:
         """For a record of how results were made, which hardly depend on it."""
@@ -125,76 +174,91 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def spread(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    jobs: int,
-    begin: Callable[[], None] | None = None,
-    executor: str = PROCESSES,
-) -> Iterator[tuple[Task, Result]]:
-    """Do tasks by several workers, or in this process where a single job is asked for.
+def spread(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Result]]:
+    """Do tasks by several processes, or in this one where a single job is asked for.
 
     Every worker computes on one thread. A task whose worker died is begun again, so that one with a folder goes on
-    where it stood. What is not finished when the caller stops listening is given up.
+    where it stood. Where a task raises, those that are being done are waited for, and no other is begun. What is not
+    finished when the caller stops listening is given up.
 
     Args:
         work: a function of a module, since other processes import it.
         tasks: what to do.
-        jobs: workers, at least 1.
-        begin: called once in each new worker before its first task; not called where tasks are done in this process.
-        executor: of the tasks; see `Workers`.
+        jobs: processes, at least 1.
 
     Returns:
         Tasks with their results, as they come.
 
     Raises:
         ConfigurationError: when `jobs` is less than 1.
-        SharewiseError: what a task raises, or when workers die in it again and again.
+        SharewiseError: what a task raises, or when workers die in it again and again, after the other tasks are done.
 
     Example:
         >>> sorted(spread(abs, [-2, 1], jobs=1))
         [(-2, 2), (1, 1)]
     """
-    for task, found in _done(work, tasks, jobs, begin, executor):
+    with Workers(jobs).at_most(len(tasks)).staying(work) as do:
+        yield from do(tasks)
+
+
+def _here(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+    with one_thread():
+        for task in tasks:
+            yield task, work(task)
+
+
+def _sound(done: Iterator[tuple[Task, Result | WorkerDied]]) -> Iterator[tuple[Task, Result]]:
+    """What was done; what was given up is told at the end, when the rest is kept."""
+    lost: list[WorkerDied] = []
+    for task, found in done:
         if isinstance(found, WorkerDied):
-            raise SharewiseError(
-                f"workers died {_TRIES} times in one task: {found}; what is finished is kept. Go on with fewer --jobs"
-            )
-        yield task, found
+            lost.append(found)
+        else:
+            yield task, found
+    if lost:
+        many = "1 task was" if len(lost) == 1 else f"{len(lost)} tasks were"
+        raise SharewiseError(
+            f"{many} given up: {lost[0]}; what is finished is kept, and the same command goes on, perhaps with fewer "
+            "--jobs"
+        )
 
 
-def _done(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    jobs: int,
-    begin: Callable[[], None] | None,
-    executor: str,
+def _handed_out(
+    pool: Pool, jobs: int, work: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Iterator[tuple[Task, Result | WorkerDied]]:
-    """Tasks with their results, or with how their last worker died."""
-    if jobs < 1:
-        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
-    if not tasks or (jobs == 1 and executor == PROCESSES):
-        with one_thread():
-            for task in tasks:
-                yield task, work(task)
-        return
-    deaths: Counter[int] = Counter()
-    with opened(executor, min(jobs, len(tasks)), begin) as pool:
-        waiting = {pool.submit(work, task): number for number, task in enumerate(tasks)}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                number = waiting.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield tasks[number], future.result()
-                    continue
-                if not isinstance(error, WorkerDied):
-                    raise error
-                deaths[number] += 1
-                if deaths[number] < _TRIES:
-                    waiting[pool.submit(work, tasks[number])] = number
+    """Tasks with their results, or with how their last worker died; no more at once than there are workers.
+
+    Raises:
+        Exception: the first that a task raises, when those that were begun have ended.
+    """
+    waiting, running = deque(range(len(tasks))), dict[Future[Result], int]()
+    deaths, silence, raised = Counter[int](), 0.0, list[BaseException]()
+    ended: list[tuple[Task, Result | WorkerDied]] = []
+    while running or ended or (waiting and not raised):
+        while waiting and not raised and len(running) < jobs:
+            place = waiting.popleft()
+            running[pool.submit(work, tasks[place])] = place
+        yield from ended  # while workers have the next ones
+        ended = []
+        done = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED).done
+        silence = 0.0 if done else silence + _LOOK
+        if running and not done and (why := pool.lost(silence, _LOOK)):
+            yield from ((tasks[place], WorkerDied(why)) for place in (*running.values(), *waiting))
+            return
+        for future in done:
+            place, error = running.pop(future), future.exception()
+            if isinstance(error, WorkerDied):
+                deaths[place] += 1
+                if deaths[place] < _TRIES:
+                    waiting.appendleft(place)
                 else:
-                    yield tasks[number], error
+                    ended.append((tasks[place], WorkerDied(f"{error}, {_TRIES} times in a row")))
+            elif error is not None:
+                raised.append(error)
+            else:
+                ended.append((tasks[place], future.result()))
+    if raised:
+        raise raised[0]
 
 
 @final
@@ -203,28 +267,6 @@ class Failure:
     """Why a task came to nothing, in one line."""
 
     reason: str
-
-
-def attempt(
-    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, executor: str = PROCESSES
-) -> Iterator[tuple[Task, Result | Failure]]:
-    """Do tasks as `spread` does, but let none stop the others: what fails comes back as its failure.
-
-    Args:
-        work: a function of a module.
-        tasks: what to do.
-        jobs: workers, at least 1.
-        executor: of the tasks; see `Workers`.
-
-    Returns:
-        Tasks with their results, or why they have none, as they come.
-
-    Example:
-        >>> list(attempt(int, ["1", "x"], jobs=1))
-        [('1', 1), ('x', Failure(reason="ValueError: invalid literal for int() with base 10: 'x'"))]
-    """
-    for task, found in _done(partial(_attempted, work), tasks, jobs, None, executor):
-        yield task, Failure(str(found)) if isinstance(found, WorkerDied) else found
 
 
 def _attempted(work: Callable[[Task], Result], task: Task) -> Result | Failure:
