@@ -19,22 +19,25 @@ from torch import distributed as dist
 
 from sharewise.cli import main
 
-rank, message, note = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-send, sent = dist.all_reduce, 0
+
+def run(rank: str, message: int, note: Path, words: list[str]) -> int:
+    """The exit code of the command, where nobody was killed."""
+    send, sent = dist.all_reduce, 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        if sent == message and os.environ["RANK"] == rank:
+            note.write_text(str(time.time()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return send(*arguments, **options)
+
+    dist.all_reduce = counted
+    code = main(words)
+    if not message and os.environ["RANK"] == "0":
+        note.write_text(str(sent))
+    return code
 
 
-def counted(*arguments: Any, **options: Any) -> Any:
-    """Send a message, or be killed."""
-    global sent
-    sent += 1
-    if sent == message and os.environ["RANK"] == str(rank):
-        note.write_text(str(time.time()))
-        os.kill(os.getpid(), signal.SIGKILL)
-    return send(*arguments, **options)
-
-
-dist.all_reduce = counted
-code = main(sys.argv[4:])
-if not message and os.environ["RANK"] == "0":
-    note.write_text(str(sent))
-sys.exit(code)
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))
