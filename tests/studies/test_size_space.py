@@ -92,4 +92,4 @@ def test_trainings_are_the_truth(run: Path, tmp_path: Path, capsys: pytest.Captu
     words = ["--oracle", "standalone", "--architectures", "3", "--epochs", "1", "--repeats", "5", "--device", "cpu"]
     words += ["--resamples", "20"]
     assert main(["appraise", str(run), *words, "--out", str(tmp_path / "out"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["architectures"] == 3
+    assert json.loads(capsys.readouterr().out)["n"] == 3
