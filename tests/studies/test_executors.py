@@ -403,10 +403,10 @@ ANOTHERS = [("ray", "stopped"), ("dask", "stopped")]
 """A process that is stopped cannot end itself, and those of others are not killed from here."""
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("tries", [pytest.param(1, marks=SLOW), pytest.param(5, marks=LONG)])
 @pytest.mark.timeout(1200)  # it waits for what never comes, and for workers that begin on a busy machine
 def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
-    serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tries: int, serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker is stopped in the middle of a search, which heals where it may be begun again, and else is told."""
     out, over = tmp_path / "out", threading.Event()
@@ -420,24 +420,20 @@ def test_a_search_that_hangs_is_ended_and_goes_on_from_its_checkpoint(
                     stopped.append(pid)
                     break
 
-    for tries in (5, 1):
-        over.clear()
-        stopped.clear()
-        shutil.rmtree(out, ignore_errors=True)
-        monkeypatch.setattr(workers, "_TRIES", tries)
-        stopper = threading.Thread(target=stop)
-        stopper.start()
-        try:
-            study = sw.study(PLAN, out=out, jobs=2, task_timeout=90)
-        finally:
-            over.set()
-            stopper.join()
-        assert stopped
-        if tries == 5:
-            assert found(out) == found(serial)
-        else:
-            assert len(study.failures) == 1
-            assert all(why.startswith("it had not ended within 90 s") for why in study.failures.values())
+    monkeypatch.setattr(workers, "_TRIES", tries)
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    try:
+        study = sw.study(PLAN, out=out, jobs=2, task_timeout=90)
+    finally:
+        over.set()
+        stopper.join()
+    assert stopped
+    if tries > 1:
+        assert found(out) == found(serial)
+        return
+    assert len(study.failures) == 1
+    assert all(why.startswith("it had not ended within 90 s") for why in study.failures.values())
     failed = {run.name: run.why for run in status(out) if run.state == "failed"}
     assert failed == {f"runs/{cell}": why for cell, why in study.failures.items()}
     sw.study(PLAN, out=out)

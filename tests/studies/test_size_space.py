@@ -74,8 +74,13 @@ def test_records_of_the_published_format_are_a_table(tmp_path: Path) -> None:
     assert (table.benchmark, table.space.name) == ("NATS-Bench (size)", "nats_size")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [64, None], ids=["64 records", "all records"])
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(64, id="64 records", marks=pytest.mark.slow),
+        pytest.param(None, id="all records", marks=pytest.mark.long),
+    ],
+)
 def test_a_table_of_ones_own_is_the_truth(
     count: int | None, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
