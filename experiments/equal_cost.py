@@ -17,21 +17,12 @@ from sharewise.atomic import replacing
 
 sys.path.append(str(Path(__file__).resolve().parent))  # of what the experiments share
 
-from programs import options_of
+from programs import options_of, plan_of
 
-__all__ = ["parameters", "plan_of", "run", "summarise"]
+__all__ = ["parameters", "run", "summarise"]
 
 More = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 """What else a plan and the folder of its study tell, by name."""
-
-
-def plan_of(path: Path, data_root: Path) -> dict[str, Any]:
-    """The plan of the study, with the folder of the data that are not built in."""
-    plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for data in plan["data"]:
-        if "path" in data:
-            data["path"] = str(data_root / data["path"])
-    return plan
 
 
 def parameters(out: Path, cell: str) -> int:
@@ -71,7 +62,7 @@ def run(
     options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     options.add_argument("--results", type=Path, default=folder / "results.json", help="file that is written")
     chosen = options.parse_args(arguments)
-    plan = plan_of(chosen.plan, chosen.data_root)
+    plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), chosen.data_root)
     if chosen.run:
         print(sw.study(plan, out=chosen.out, jobs=chosen.jobs))
     if not (chosen.out / "study.json").exists():

@@ -45,9 +45,10 @@ def options_of(
 
 
 def plan_of(plan: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
-    """The plan of a study in which every data set that is not built in lies in a folder of its name."""
+    """The plan of a study whose data, unless built in, lie below a folder: at their path, or by their name."""
     data = [
-        {**part, "path": str(data_root / part["data"])} if part["data"] != "digits" else part for part in plan["data"]
+        {**part, "path": str(data_root / part.get("path", part["data"]))} if part["data"] != "digits" else part
+        for part in plan["data"]
     ]
     return {**plan, "data": data}
 

@@ -16,9 +16,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from equal_cost import plan_of, run  # noqa: E402
+from equal_cost import run  # noqa: E402
 
-__all__ = ["main", "plan_of"]
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

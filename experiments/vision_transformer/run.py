@@ -29,9 +29,9 @@ from sharewise.studies.plan import Cell, StudyPlan
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from equal_cost import plan_of, run  # noqa: E402
+from equal_cost import run  # noqa: E402
 
-__all__ = ["fronts", "main", "plan_of"]
+__all__ = ["fronts", "main"]
 
 UNIFORM, SANDWICH = "spos-evolution", "sandwich-evolution"
 """The arms whose supernets are compared over budgets."""

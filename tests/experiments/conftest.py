@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,25 @@ def executed() -> Callable[[Path], ModuleType]:
         return module
 
     return module_of
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest, executed: Callable[[Path], ModuleType]) -> ModuleType:
+    """`run.py` of the `FOLDER` of a test, alone."""
+    return executed(request.module.FOLDER / "run.py")
+
+
+@pytest.fixture
+def programs(executed: Callable[[Path], ModuleType]) -> ModuleType:
+    """What programs of experiments share."""
+    return executed(Path(__file__).resolve().parents[2] / "experiments" / "programs.py")
+
+
+@pytest.fixture
+def plan(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """`plan.yaml` of the `FOLDER` of a test."""
+    loaded: dict[str, Any] = yaml.safe_load((request.module.FOLDER / "plan.yaml").read_text(encoding="utf-8"))
+    return loaded
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,11 +15,6 @@ from sharewise.oracle.quantity import Key
 from sharewise.studies.plan import StudyPlan
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "nasbench_macro_sharing"
-
-
-@pytest.fixture
-def running(executed: Callable[[Path], ModuleType]) -> ModuleType:
-    return executed(FOLDER / "run.py")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sharewise.distribution.blueprint import (
     Uniform,
 )
 from sharewise.distribution.controller import Controller
-from sharewise.distribution.distribution import Distribution
+from sharewise.distribution.distribution import Distribution, entropy_of
 from sharewise.distribution.estimator import (
     Concrete,
     DirichletPath,
@@ -112,6 +112,7 @@ __all__ = [
     "Uniform",
     "UniformSampler",
     "WarmUp",
+    "entropy_of",
     "exponentiated_step",
     "host_rng",
     "option_mask",

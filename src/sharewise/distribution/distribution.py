@@ -14,7 +14,18 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Relaxation, Space
 from sharewise.supernet.gate import Gates
 
-__all__ = ["Distribution"]
+__all__ = ["Distribution", "entropy_of"]
+
+
+def entropy_of(shares: Tensor) -> Tensor:
+    """-Σ p ln p, in nats, of shares that sum to one; those of zero add nothing.
+
+    Example:
+        >>> round(float(entropy_of(torch.tensor([0.5, 0.5, 0.0]))), 3)
+        0.693
+    """
+    found: Tensor = -torch.special.xlogy(shares, shares).sum()
+    return found
 
 
 class Distribution(nn.Module, ABC):
@@ -122,4 +133,4 @@ class Distribution(nn.Module, ABC):
         rows = list(self.probabilities().values())
         if not rows:
             return None
-        return float(torch.stack([-torch.special.xlogy(row, row).sum() for row in rows]).mean())
+        return float(torch.stack([entropy_of(row) for row in rows]).mean())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sharewise.alarm import alarms
+from sharewise.distribution import entropy_of
 from sharewise.space import skips
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _seen(state: SearchState, record: Mapping[str, Any]) -> dict[str, Any]:
     rows = distribution.probabilities()
     if rows:
         found["entropy"] = distribution.entropy()
-        found["entropies"] = {name: float(-torch.special.xlogy(row, row).sum()) for name, row in rows.items()}
+        found["entropies"] = {name: float(entropy_of(row)) for name, row in rows.items()}
         found["probabilities"] = {name: row.tolist() for name, row in rows.items()}
         projected = state.recipe.selection.projected(state)
         if projected is not None:
@@ -77,5 +78,5 @@ def blind_loss(state: SearchState) -> float | None:
     labels = targets.flatten()
     counts = torch.bincount(labels[(labels >= 0) & (labels < task.outputs)], minlength=task.outputs).double()
     shares = counts / counts.sum()
-    entropy = float(-torch.special.xlogy(shares, shares).sum())
+    entropy = float(entropy_of(shares))
     return entropy if math.isfinite(entropy) and entropy > 0 else None

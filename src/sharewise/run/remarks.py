@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sharewise.alarm import UNLEARNED, standing
-from sharewise.distribution import Distribution
+from sharewise.distribution import Distribution, entropy_of
 from sharewise.engine import SearchState
 from sharewise.space import Architecture, skips
 from sharewise.supernet.widening import partial_operations
@@ -70,7 +70,7 @@ def _undecided(state: SearchState) -> Iterator[Remark]:
     rows = _decided_apart(state.distribution)
     if not rows:
         return
-    entropy = sum(float(-torch.special.xlogy(row, row).sum()) for row in rows) / len(rows)
+    entropy = float(torch.stack([entropy_of(row) for row in rows]).mean())
     open_options = [max(int((row > 0).sum()), 1) for row in rows]  # of a removed edge none is left
     most = sum(math.log(count) for count in open_options) / len(open_options)
     if most > 0 and entropy > _UNDECIDED * most:
