@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,13 +24,26 @@ if __name__ == "__main__":
 """
 
 STOPPED = """
-import multiprocessing, signal, sys
+import signal, sys, time
+from multiprocessing.context import SpawnProcess
 from sharewise.studies import executors
 from sharewise.studies.workers import spread
+
+begin, begun = SpawnProcess.start, []
+
+def slowly(process):
+    begun.append(process)
+    if len(begun) == 2:
+        print("late", flush=True)
+        time.sleep(float(sys.argv[1]))
+    begin(process)
+    print(process.pid, flush=True)
+
 if __name__ == "__main__":
-    executors._GRACE = 2.0
+    executors._GRACE, SpawnProcess.start = 2.0, slowly
     for _ in spread(signal.raise_signal, [0, signal.SIGSTOP, signal.SIGSTOP], jobs=2):
-        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        if sys.argv[2] == "in the loop":
+            time.sleep(600)
 """
 
 
@@ -64,19 +78,25 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
 
 
 @pytest.mark.slow
-def test_an_interruption_does_not_wait_for_workers_that_are_stopped() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert parent.stdout is not None
-    children = [int(pid) for pid in parent.stdout.readline().split()]
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not any(_state(pid) == "T" for pid in children):
-        time.sleep(0.1)
-    parent.send_signal(signal.SIGINT)
-    parent.communicate(timeout=60)
+@pytest.mark.parametrize("late", [0.0, 3.0])
+@pytest.mark.parametrize("where", ["in the loop", "between results"])
+def test_an_interruption_does_not_wait_for_workers_that_are_stopped(late: float, where: str) -> None:
+    command = [sys.executable, "-c", STOPPED, str(late), where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        try:
+            assert parent.stdout is not None
+            said = [parent.stdout.readline().strip() for _ in range(2 if late else 3)]
+            children = [int(pid) for pid in said if pid != "late"]
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not any(_state(pid) == "T" for pid in children):
+                time.sleep(0.1)
+            parent.send_signal(signal.SIGINT)
+            rest = parent.communicate(timeout=60)[0]
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
     assert parent.returncode not in (0, None)
-    assert not any(_alive(pid) for pid in children)
+    assert len(children) + len(rest.split()) == 2
+    assert not any(_alive(pid) for pid in (*children, *map(int, rest.split())))
 
 
 def _state(pid: int) -> str:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -269,6 +269,8 @@ class _Processes:
     def __init__(self, jobs: int, limit: float) -> None:
         self._threads, self._own, self._limit = ThreadPoolExecutor(jobs), threading.local(), limit
         self._pools: list[ProcessPoolExecutor] = []
+        self._processes: list[BaseProcess] = []
+        self._ended, self._beginning = False, threading.Lock()
 
     def submit(self, fn: Callable[..., Result], /, *args: Any) -> Future[Result]:
         """Do a task in the process of some thread."""
@@ -277,11 +279,8 @@ class _Processes:
     def _do(self, fn: Callable[..., Result], args: tuple[Any, ...]) -> Result:
         own, late = self._own, False
         try:
-            if getattr(own, "pool", None) is None:
-                own.context = _Fresh()
-                own.pool = ProcessPoolExecutor(1, mp_context=own.context, initializer=_begin_process)
-                self._pools.append(own.pool)
-            future = own.pool.submit(_until_told, fn, *args)
+            with self._beginning:
+                future = self._begin(fn, args)
             late = not wait([future], min(self._limit, threading.TIMEOUT_MAX)).done
             if late:
                 own.context.process.kill()  # which also ends one that was stopped
@@ -293,6 +292,35 @@ class _Processes:
                 raise WorkerDied(f"it had not ended within {self._limit:,.10g} s") from None
             raise WorkerDied("its process was killed, perhaps for want of memory") from None
         return found
+
+    def _begin(self, fn: Callable[..., Result], args: tuple[Any, ...]) -> Future[Result]:
+        """Hand a task to this thread's process, which is there when this returns."""
+        own = self._own
+        if self._ended:
+            raise WorkerDied("it was given up")
+        fresh = getattr(own, "pool", None) is None
+        if fresh:
+            own.context = _Fresh()
+            own.pool = ProcessPoolExecutor(1, mp_context=own.context, initializer=_begin_process)
+            self._pools.append(own.pool)
+        future: Future[Result] = own.pool.submit(_until_told, fn, *args)
+        if fresh:
+            self._processes.append(own.context.process)
+        return future
+
+    def end(self) -> None:
+        """Ask processes to end, and kill those that do not: one that hangs hears nothing, and would be waited for."""
+        with self._beginning:  # one that is just beginning would not be asked
+            self._ended = True
+        try:
+            for process in self._processes:
+                process.terminate()
+            deadline = time.monotonic() + _GRACE
+            for process in self._processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+        finally:  # also where the user asks again
+            for process in self._processes:
+                process.kill()
 
     def shutdown(self) -> None:
         """Give up what waits, and let processes end with what they do."""
@@ -327,28 +355,14 @@ def _end_with_parent() -> None:
 def _processes(address: str, jobs: int, limit: float) -> Iterator[_Engine]:
     if address:
         raise ConfigurationError(f"executor {PROCESSES!r} is this machine and takes no address, got {address!r}")
-    pool, before = _Processes(jobs, limit), set(multiprocessing.active_children())
+    pool = _Processes(jobs, limit)
     try:
         yield _Engine(pool.submit, (), watches=True)
-    except KeyboardInterrupt:  # is handed on, so that runs write checkpoints
-        _end(set(multiprocessing.active_children()) - before)
+    except (KeyboardInterrupt, GeneratorExit):  # is handed on, so that runs write checkpoints
+        pool.end()
         raise
     finally:
         pool.shutdown()
-
-
-def _end(processes: Iterable[BaseProcess]) -> None:
-    """Ask processes to end, and kill those that do not: one that hangs hears nothing, and would be waited for."""
-    processes = list(processes)
-    try:
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + _GRACE
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-    finally:  # also where the user asks again
-        for process in processes:
-            process.kill()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
