@@ -290,7 +290,7 @@ def test_a_search_in_memory_is_followed_in_this_process(tmp_path: Path) -> None:
 def threads(count: int, any_worker: Callable[[], bool] = lambda: True, limit: float = DAY) -> Iterator[Pool]:
     """An engine whose workers are threads of this process."""
     with ThreadPoolExecutor(count) as pool:
-        yield Pool(_Engine(pool.submit, (), any_worker), None, limit)
+        yield Pool(_Engine(pool.submit, (), any_worker), limit)
 
 
 def test_a_task_that_raises_lets_those_that_were_begun_end_and_no_other_begin() -> None:
@@ -305,7 +305,7 @@ def test_a_task_that_raises_lets_those_that_were_begun_end_and_no_other_begin() 
             threading.Timer(0.05, future.set_result, (words[-1],)).start()
         return future
 
-    done = workers._handed_out(Pool(_Engine(submit, ()), None, DAY), 2, abs, [0, 1, 2, 3])
+    done = workers._handed_out(Pool(_Engine(submit, ()), DAY), 2, abs, [0, 1, 2, 3])
     assert next(done) == (0, 0)
     with pytest.raises(SharewiseError, match="disk is full"):
         next(done)
@@ -345,7 +345,7 @@ def test_an_engine_that_stays_silent_is_given_up(kind: str, monkeypatch: pytest.
         return kind != "nobody is there" or len(looks) == 2  # it was there, if late
 
     engine = _Engine(silent, (), somebody)
-    found = dict(workers._handed_out(Pool(engine, None, 0.01), 2, abs, [-1, -2, -3]))
+    found = dict(workers._handed_out(Pool(engine, 0.01), 2, abs, [-1, -2, -3]))
     assert len(never) == 2
     said = "no worker has been there for" if kind == "nobody is there" else "no worker has come back within 0.01 s"
     assert found.keys() == {-1, -2, -3}
@@ -356,7 +356,7 @@ def test_a_cluster_that_takes_nothing_is_told() -> None:
     def gone(*task: Any) -> Future[Any]:
         raise ConnectionError("the scheduler has gone")
 
-    found = dict(workers._handed_out(Pool(_Engine(gone, ()), None, DAY), 2, abs, [-1, -2]))
+    found = dict(workers._handed_out(Pool(_Engine(gone, ()), DAY), 2, abs, [-1, -2]))
     assert {str(death) for death in found.values()} == {
         "it could not be handed out: the scheduler has gone, 5 times in a row"
     }

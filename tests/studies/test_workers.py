@@ -31,18 +31,19 @@ from sharewise.studies.workers import spread
 
 begin, begun = SpawnProcess.start, []
 
-def slowly(process):
+def told(process):
     begun.append(process)
-    if len(begun) == 2:
-        print("late", flush=True)
-        time.sleep(float(sys.argv[1]))
+    if len(begun) == 2 and sys.argv[1] == "beginning":
+        print("beginning", flush=True)
+        time.sleep(3)
     begin(process)
     print(process.pid, flush=True)
 
 if __name__ == "__main__":
-    executors._GRACE, SpawnProcess.start = 2.0, slowly
+    executors._GRACE, SpawnProcess.start = 2.0, told
     for _ in spread(signal.raise_signal, [0, signal.SIGSTOP, signal.SIGSTOP], jobs=2):
-        if sys.argv[2] == "in the loop":
+        print("result", flush=True)
+        if sys.argv[1] == "looping":
             time.sleep(600)
 """
 
@@ -78,25 +79,27 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("late", [0.0, 3.0])
-@pytest.mark.parametrize("where", ["in the loop", "between results"])
-def test_an_interruption_does_not_wait_for_workers_that_are_stopped(late: float, where: str) -> None:
-    command = [sys.executable, "-c", STOPPED, str(late), where]
+@pytest.mark.parametrize(("when", "line"), [("waiting", "result"), ("looping", "result"), ("beginning", "beginning")])
+def test_an_interruption_does_not_wait_for_workers_that_are_stopped(when: str, line: str) -> None:
+    command = [sys.executable, "-c", STOPPED, when]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
         try:
             assert parent.stdout is not None
-            said = [parent.stdout.readline().strip() for _ in range(2 if late else 3)]
-            children = [int(pid) for pid in said if pid != "late"]
+            said = list(iter(lambda: parent.stdout.readline().strip(), line))
             deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not any(_state(pid) == "T" for pid in children):
+            while time.monotonic() < deadline and not any(_state(pid) == "T" for pid in _children(said)):
                 time.sleep(0.1)
             parent.send_signal(signal.SIGINT)
-            rest = parent.communicate(timeout=60)[0]
+            said += parent.communicate(timeout=60)[0].split()
         finally:
             os.killpg(parent.pid, signal.SIGKILL)
     assert parent.returncode not in (0, None)
-    assert len(children) + len(rest.split()) == 2
-    assert not any(_alive(pid) for pid in (*children, *map(int, rest.split())))
+    assert len(_children(said)) == 2
+    assert not any(map(_alive, _children(said)))
+
+
+def _children(said: list[str]) -> list[int]:
+    return [int(word) for word in said if word.isdigit()]
 
 
 def _state(pid: int) -> str:

@@ -10,8 +10,8 @@ import re
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +40,7 @@ from sharewise.studies.contest import Contest, Field
 from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.points import Point, points_of
 from sharewise.studies.results import ResultFolder
-from sharewise.studies.workers import Workers
+from sharewise.studies.workers import PerWorker, Workers
 
 __all__ = ["StrategyComparison", "compare"]
 
@@ -236,7 +236,7 @@ def _made(
     if workers.at_most(len(tasks)).here:
         done = workers.do("repeated", partial(_some, fields, ring.contest.seed), tasks)
     else:
-        done = workers.do("repeated", _work, tasks, begin=partial(_begin_worker, ring))
+        done = workers.do("repeated", PerWorker(partial(_opened, ring)), tasks)
     for (chunk, numbers), found in done:
         parts[chunk][numbers[0]] = found
         if sum(len(part.spent) for part in parts[chunk].values()) == len(chunk.numbers):
@@ -272,15 +272,8 @@ def _some(fields: Mapping[str, Field], seed: int, task: tuple[_Chunk, range]) ->
     return run_arena(arena, chunk.strategy, budget, checkpoints_of(budget, arena), repeats=numbers, seed=seed)
 
 
-_worker: list[tuple[Mapping[str, Field], int]] = []
-
-
-def _begin_worker(ring: _Ring) -> None:
-    _worker[:] = [(ring.fields(), ring.contest.seed)]
-
-
-def _work(task: tuple[_Chunk, range]) -> Repeats:
-    return _some(*_worker[0], task)
+def _opened(ring: _Ring) -> AbstractContextManager[Callable[[tuple[_Chunk, range]], Repeats]]:
+    return nullcontext(partial(_some, ring.fields(), ring.contest.seed))
 
 
 def _read(chunk: _Chunk, field: Field) -> Repeats:

@@ -8,11 +8,9 @@ on the engine or on the number of workers.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import tempfile
@@ -37,7 +35,6 @@ from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
 __all__ = ["DAY", "EXECUTORS", "PROCESSES", "Pool", "WorkerDied", "opened", "require_executor"]
 
 Result = TypeVar("Result")
-Begin = Callable[[], None]
 
 PROCESSES = "processes"
 """The executor that needs nothing: processes of this machine."""
@@ -54,13 +51,12 @@ class WorkerDied(Exception):  # noqa: N818 - an event rather than a fault
 
 
 @contextmanager
-def opened(executor: str, jobs: int, begin: Begin | None = None, limit: float = DAY) -> Iterator[Pool]:
+def opened(executor: str, jobs: int, limit: float = DAY) -> Iterator[Pool]:
     """An executor of `concurrent.futures`, each of whose workers computes on one thread.
 
     Args:
         executor: the name of one of `EXECUTORS`, and after `://` where it is.
         jobs: workers, or as many tasks at once, at least 1.
-        begin: called once in each worker before its first task.
         limit: seconds after which a task that has not ended is ended with its worker.
 
     Raises:
@@ -73,7 +69,7 @@ def opened(executor: str, jobs: int, begin: Begin | None = None, limit: float = 
     """
     name, address = require_executor(executor)
     with _driving(), EXECUTORS[name](address, jobs, limit) as engine:
-        yield Pool(engine, begin, limit)
+        yield Pool(engine, limit)
 
 
 def require_executor(executor: str) -> tuple[str, str]:
@@ -104,8 +100,6 @@ class _Raised:
     error: SharewiseError
 
 
-_begun: list[str] = []
-"""By its digest, what this process was prepared for."""
 _drives: list[int] = []
 """An entry for each pool that this very process has open."""
 
@@ -119,12 +113,11 @@ def _driving() -> Iterator[None]:
         _drives.pop()
 
 
-def _in_worker(place: str, limit: float, begin: Begin | None, work: Callable[..., Any], *args: Any) -> Any:
+def _in_worker(place: str, limit: float, work: Callable[..., Any], *args: Any) -> Any:
     try:
         _enter(place)
         torch.set_num_threads(1)
         with _ended_after(limit):
-            _prepare(begin)
             return work(*args)
     except SharewiseError as error:  # a fault of the program comes with what its engine knows of where it was
         return _Raised(error)
@@ -165,14 +158,6 @@ def _end_late(limit: float, thread: int) -> None:
     os._exit(1)
 
 
-def _prepare(begin: Begin | None) -> None:
-    if begin is not None:
-        digest = hashlib.sha256(pickle.dumps(begin)).hexdigest()
-        if _begun[-1:] != [digest]:
-            begin()
-            _begun.append(digest)
-
-
 @final
 @dataclass(frozen=True)
 class _Engine:
@@ -195,10 +180,10 @@ class _Engine:
 
 @final
 class Pool(Executor):
-    """Hands tasks to an engine, with what its workers need before, and reads what it answers."""
+    """Hands tasks to an engine, and reads what it answers."""
 
-    def __init__(self, engine: _Engine, begin: Begin | None, limit: float) -> None:
-        self._engine, self._begin, self._limit = engine, begin, limit
+    def __init__(self, engine: _Engine, limit: float) -> None:
+        self._engine, self._limit = engine, limit
         self._place = os.getcwd()
         self._seen, self._absent = False, 0.0
 
@@ -222,7 +207,7 @@ class Pool(Executor):
 
         limit = self._limit + (_GRACE if self._engine.watches else 0.0)
         try:
-            inner = self._engine.submit(_in_worker, self._place, limit, self._begin, fn, *args)
+            inner = self._engine.submit(_in_worker, self._place, limit, fn, *args)
         except Exception as error:  # of whatever kind: a cluster that has gone is told as its workers are
             outer.set_exception(WorkerDied(f"it could not be handed out: {_Engine.said(error)}"))
         else:

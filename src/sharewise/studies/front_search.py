@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
@@ -14,7 +14,7 @@ import numpy as np
 from sharewise.appraisal.pareto import pareto_front
 from sharewise.cost import ArchitectureCosts, Latency
 from sharewise.engine import Affordable, Limit, SearchState, selection_scorer
-from sharewise.engine.score import ScoreGates, Scorer, fitness, require_examples
+from sharewise.engine.score import fitness, require_examples
 from sharewise.errors import ConfigurationError
 from sharewise.ledger import Ledger
 from sharewise.run.finished import Finished
@@ -25,7 +25,7 @@ from sharewise.space import Architecture, enumerate_architectures, largest, smal
 from sharewise.strategy.with_optuna import pareto_search, require_optuna
 from sharewise.studies.answers import Answers
 from sharewise.studies.results import ResultFolder
-from sharewise.studies.workers import Progress, Workers, one_thread
+from sharewise.studies.workers import PerWorker, Progress, Workers, one_thread
 from sharewise.supernet import NormPolicy, RecalibratedStatistics, RunningStatistics
 
 __all__ = ["Found", "FrontSearch"]
@@ -35,6 +35,7 @@ _ASKS = 20
 _WORST = 1e12
 """Below every score: what breaks all budgets is worse than everything else, by how much it does, and never scored."""
 
+Judge = Callable[[Architecture], dict[str, float | None]]
 Ask = Callable[[Sequence[Architecture]], Iterator[tuple[Architecture, dict[str, float | None]]]]
 """Scores of architectures as JSON has them, as they come."""
 
@@ -179,11 +180,10 @@ class FrontSearch:
         policy = RecalibratedStatistics(self.recalibrate) if self.recalibrate else RunningStatistics()
         require_examples(self.state, policy, self.examples)
         if self._workers.here:
-            with _opened(self.state, policy, self.examples) as (scorer, score):
-                yield lambda some: ((a, _plain(score(scorer.gates(a)))) for a in some)
+            with _opened(self.state, policy, self.examples) as scored:
+                yield lambda some: ((a, scored(a)) for a in some)
         else:
-            begin = partial(_begin_worker, self._search, policy, self.examples)
-            with self._workers.staying(_work, begin) as ask:
+            with self._workers.staying(PerWorker(partial(_reopened, self._search, policy, self.examples))) as ask:
                 yield ask
 
     # What it depends on
@@ -256,24 +256,15 @@ class FrontSearch:
 
 
 @contextmanager
-def _opened(state: SearchState, policy: NormPolicy, examples: int | None) -> Iterator[tuple[Scorer, ScoreGates]]:
+def _opened(state: SearchState, policy: NormPolicy, examples: int | None) -> Iterator[Judge]:
     """What scores with the shared weights, and whose work nobody is charged for."""
     scorer = replace(selection_scorer(state, policy, examples), ledger=Ledger())
     with scorer.opened() as score:
-        yield scorer, score
+        yield lambda architecture: _plain(score(scorer.gates(architecture)))
 
 
-_worker: list[Any] = []
-
-
-def _begin_worker(search: Finished, policy: NormPolicy, examples: int | None) -> None:
-    context = _opened(search.open(), policy, examples)
-    _worker[:] = [context, *context.__enter__()]  # for the life of the process
-
-
-def _work(architecture: Architecture) -> dict[str, float | None]:
-    _, scorer, score = _worker
-    return _plain(score(scorer.gates(architecture)))
+def _reopened(search: Finished, policy: NormPolicy, examples: int | None) -> AbstractContextManager[Judge]:
+    return _opened(search.open(), policy, examples)
 
 
 @final

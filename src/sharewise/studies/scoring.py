@@ -27,7 +27,7 @@ from sharewise.run.finished import Finished
 from sharewise.run.identity import fingerprint
 from sharewise.space import Architecture
 from sharewise.studies.answers import Answers
-from sharewise.studies.workers import HERE, Workers
+from sharewise.studies.workers import HERE, PerWorker, Workers
 from sharewise.supernet import Gates, RecalibratedStatistics, RunningStatistics, to_device
 
 __all__ = ["FINE_TUNED", "RECALIBRATED", "RUNNING", "Score", "Scoring", "VariantScorer", "score"]
@@ -291,13 +291,12 @@ def score(
     def ask(missing: list[Architecture]) -> Iterator[tuple[Architecture, Any]]:
         done = len(architectures) - len(missing)
         if missing and not workers.at_most(len(missing)).here:
-            begin = partial(_begin_worker, source, scoring)
-            yield from workers.do(title, _work, missing, done=done, begin=begin)
+            yield from workers.do(title, PerWorker(partial(_opened, source, scoring)), missing, done=done)
         elif not missing:
             workers.progress(title, done, done)
         else:
             with VariantScorer(state, scoring).opened() as here:
-                yield from workers.do(title, lambda a: here(a).to_json(), missing, done=done)
+                yield from workers.do(title, partial(_to_json, here), missing, done=done)
 
     found = answers.to_all(architectures, ask)
     try:
@@ -309,17 +308,14 @@ def score(
     return scores
 
 
-_worker: list[Any] = []
+@contextmanager
+def _opened(source: Finished, scoring: Scoring) -> Iterator[Callable[[Architecture], dict[str, Any]]]:
+    with VariantScorer(source.open(), scoring).opened() as scored:
+        yield partial(_to_json, scored)
 
 
-def _begin_worker(source: Finished, scoring: Scoring) -> None:
-    context = VariantScorer(source.open(), scoring).opened()
-    _worker[:] = [context, context.__enter__()]  # for the life of the process
-
-
-def _work(architecture: Architecture) -> dict[str, Any]:
-    found: Score = _worker[1](architecture)
-    return found.to_json()
+def _to_json(scored: Callable[[Architecture], Score], architecture: Architecture) -> dict[str, Any]:
+    return scored(architecture).to_json()
 
 
 def _facts(state: SearchState, scoring: Scoring) -> dict[str, Any]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from sharewise import given
 from sharewise.errors import ConfigurationError, SharewiseError
 from sharewise.run.threads import on_threads
 from sharewise.studies.executors import DAY, PROCESSES, Pool, WorkerDied, opened, require_executor
 
-__all__ = ["HERE", "Failure", "Progress", "Workers", "cores", "one_thread", "silent", "spread"]
+__all__ = ["HERE", "Failure", "PerWorker", "Progress", "Workers", "cores", "one_thread", "silent", "spread"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -89,7 +91,6 @@ class Workers:
         tasks: Sequence[Task],
         *,
         done: int = 0,
-        begin: Callable[[], None] | None = None,
     ) -> Iterator[tuple[Task, Result]]:
         """Do tasks as `spread` does, and tell how many are finished whenever the caller has taken one.
 
@@ -98,13 +99,12 @@ class Workers:
             work: a function of a module.
             tasks: what to do.
             done: how many were finished before.
-            begin: called once in each new worker.
         """
         of = done + len(tasks)
         self.progress(title, done, of)
         if not tasks:
             return
-        with self.at_most(len(tasks)).staying(work, begin) as do:
+        with self.at_most(len(tasks)).staying(work) as do:
             for pair in do(tasks):
                 yield pair
                 done += 1
@@ -112,13 +112,12 @@ class Workers:
 
     @contextmanager
     def staying(
-        self, work: Callable[[Task], Result], begin: Callable[[], None] | None = None
+        self, work: Callable[[Task], Result]
     ) -> Iterator[Callable[[Sequence[Task]], Iterator[tuple[Task, Result]]]]:
         """Workers that stay while the block lasts, for tasks that come in rounds, as generations do.
 
         Args:
             work: a function of a module.
-            begin: called once in each new worker.
 
         Returns:
             Does a round of tasks, as `spread` does.
@@ -131,7 +130,7 @@ class Workers:
         if self.here:
             yield partial(_here, work)
             return
-        with opened(self.executor, self.jobs, begin, self.task_timeout) as pool:
+        with opened(self.executor, self.jobs, self.task_timeout) as pool:
             yield lambda tasks: _sound(_handed_out(pool, self.jobs, work, tasks))
 
     def attempt(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | Failure]]:
@@ -145,7 +144,7 @@ class Workers:
         if some.here or not tasks:
             yield from _here(attempted, tasks)
             return
-        with opened(some.executor, some.jobs, None, self.task_timeout) as pool:
+        with opened(some.executor, some.jobs, self.task_timeout) as pool:
             for task, found in _handed_out(pool, some.jobs, attempted, tasks):
                 yield task, Failure(str(found)) if isinstance(found, WorkerDied) else found
 
@@ -154,6 +153,37 @@ class Workers:
         several = {"side_by_side": self.side_by_side} if self.side_by_side > 1 else {}
         return {"jobs": self.jobs, "executor": self.executor, **several}
 
+
+@final
+@dataclass(frozen=True)
+class PerWorker(Generic[Task, Result]):
+    """A function of tasks that needs what is long in opening, such as a trained supernet: once in each worker.
+
+    Args:
+        opening: a function of a module without arguments, or a partial one, whose context gives the function of a
+            task; a worker holds it open until it is given another.
+
+    Example:
+        >>> from contextlib import nullcontext
+        >>> list(spread(PerWorker(partial(nullcontext, abs)), [-2], jobs=1))
+        [(-2, 2)]
+    """
+
+    opening: Callable[[], AbstractContextManager[Callable[[Task], Result]]]
+
+    def __call__(self, task: Task) -> Result:
+        """Do a task in what is held open."""
+        digest = hashlib.sha256(pickle.dumps(self.opening)).digest()
+        if not _held or _held[0][0] != digest:
+            _held.clear()
+            context = self.opening()
+            _held.append((digest, context, context.__enter__()))
+        found: Result = _held[0][2](task)
+        return found
+
+
+_held: list[tuple[bytes, AbstractContextManager[Any], Callable[[Any], Any]]] = []
+"""What this process holds open, by its digest."""
 
 HERE = Workers()
 """This process, which tells nobody."""
