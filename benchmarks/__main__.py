@@ -16,6 +16,7 @@ NAMES = (
     "forecast",
     "partial_memory",
     "threads",
+    "reading",
     "growth",
     "bytes_sent",
     "scale",
