@@ -33,7 +33,7 @@ test: install-dev ## the fast suite, with the examples in docstrings and documen
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 test-slow: install-dev ## reproductions and long checks at one seed or a few, as CI runs them
-	$(BIN)/python -m pytest -m slow --timeout 1800 --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m 'slow and not long' --timeout 1800 --numprocesses $(WORKERS) --dist worksteal --durations 40
 
 test-long: install-dev ## the same checks in full, which take hours
 	$(BIN)/python -m pytest -m 'slow or long' --timeout 7200 --numprocesses $(WORKERS) --dist worksteal

@@ -30,13 +30,19 @@ def shared_data() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked `sweep(n)` every n-th case stays in the fast suite; the others join the slow one."""
-    seen: Counter[str] = Counter()
+    """Of a test marked `sweep(n, slow=m)` every n-th case is fast; of the others every m-th is slow, the rest long."""
+    seen: Counter[tuple[str, str]] = Counter()
     for item in items:
         sweep = item.get_closest_marker("sweep")
-        if sweep is None or any(item.iter_markers("slow")) or any(item.iter_markers("long")):
+        if sweep is None or any(item.iter_markers("long")):
             continue
-        (every,), name = sweep.args, item.nodeid.partition("[")[0]
-        if seen[name] % every:
+        name = item.nodeid.partition("[")[0]
+        if not any(item.iter_markers("slow")):
+            stays = seen[name, "fast"] % sweep.args[0] == 0
+            seen[name, "fast"] += 1
+            if stays:
+                continue
             item.add_marker(pytest.mark.slow)
-        seen[name] += 1
+        if seen[name, "slow"] % sweep.kwargs.get("slow", 1):
+            item.add_marker(pytest.mark.long)
+        seen[name, "slow"] += 1

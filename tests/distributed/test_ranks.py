@@ -35,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import steps  # noqa: E402
 
+SLOW, LONG = ([mark, pytest.mark.timeout(3600)] for mark in (pytest.mark.slow, pytest.mark.long))
+
 TRANSFORMER = "vision-transformer-tiny:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=1.5,2"
 FEW = [
     ("nasbench201", "darts", 2),
@@ -114,9 +116,10 @@ def away(one: dict[str, Any], other: dict[str, Any]) -> float:
     "tasks",
     [
         pytest.param(FEW, id="few"),
-        pytest.param(ALL, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
-        pytest.param(TAUGHT, id="taught", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
-        pytest.param(SHARDED, id="sharded", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param([*ALL[::3], *TAUGHT[::3], *SHARDED[::3]], id="some", marks=SLOW),
+        pytest.param(ALL, id="all", marks=LONG),
+        pytest.param(TAUGHT, id="taught", marks=LONG),
+        pytest.param(SHARDED, id="sharded", marks=LONG),
     ],
 )
 def test_two_processes_compute_what_one_does(tasks: list[tuple[str, str, int]], tmp_path: Path) -> None:
@@ -163,11 +166,17 @@ def test_statistics_per_rank_are_those_of_one_process_that_normalises_the_halves
 
 
 CHOOSING = [("toy-tied-width", "spos", 0)]
-MORE = [("toy-separable-cell", "autoformer", 0), ("toy-two-inputs", "darts-pt", 0)]
+GENERATIONS = [("toy-separable-cell", "autoformer", 0)]
+IN_TURN = [("toy-two-inputs", "darts-pt", 0)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("tasks", [pytest.param(CHOOSING, id="few"), pytest.param(MORE, id="more")])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param([*CHOOSING, *GENERATIONS], id="sampled", marks=SLOW),
+        pytest.param(IN_TURN, id="perturbed", marks=LONG),
+    ],
+)
 def test_candidates_of_a_selection_are_divided_and_all_processes_know_all_scores(
     tasks: list[tuple[str, str, int]], tmp_path: Path
 ) -> None:
@@ -188,8 +197,9 @@ SEARCH = ["search", "--space", "nasbench201", "--method", "gaea-erm", "--data", 
 SEARCH += ["--channels", "4", "--cells", "1", "--epochs", "3", "--device", "cpu", "--checkpoint-every", "1"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shard", [[], ["--shard"]], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    "shard", [pytest.param([], id="whole", marks=SLOW), pytest.param(["--shard"], id="sharded", marks=LONG)]
+)
 def test_a_killed_process_ends_all_and_a_resume_ends_with_the_same_bits(shard: list[str], tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     process = launch(torchrun("-m", "sharewise", *SEARCH, *shard, "--out", str(whole)))

@@ -31,7 +31,7 @@ def test_the_plan_compares_four_arms_on_equal_terms(programs: ModuleType, plan: 
     assert cells[0].configuration.load_space().size == 774
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_and_goes_on(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
     text(tmp_path)
     plan["spaces"] = ["language-model:embedding=8,16:layers=1,2:heads=2:mlp_ratio=1,2"]
