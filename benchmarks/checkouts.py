@@ -1,27 +1,30 @@
 """Real peers beside their stand-ins, where a folder of checkouts is given: `PEERS=FOLDER make bench`.
 
 A checkout lies in the folder under its repository's name: AutoDL-Projects (D-X-Y), darts (quark0), PC-DARTS
-(yuhuixu1993). Their search networks are built as their scripts build them, on the CPU, and stepped by the loop of the
-stand-ins, so that a row compares networks, not loops. Their code is imported, thus executed: give none that you would
-not run yourself.
+(yuhuixu1993), nni (microsoft), once-for-all (mit-han-lab). Search networks of the first three are built as their
+scripts build them, on the CPU, and stepped by the loop of the stand-ins, so that a row compares networks, not loops; of
+the last two the layers are taken. Their code is imported, thus executed: give none that you would not run yourself.
+NNI's writes a list of torch's layers (`_layers.py`) into its checkout.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.plain import Peer
 
-__all__ = ["PEERS", "checkouts", "real"]
+__all__ = ["PEERS", "checkouts", "layers", "real"]
 
 PEERS = "PEERS"
 """The variable of the environment that names the folder."""
@@ -68,6 +71,38 @@ _REPOSITORIES: Mapping[str, Callable[[Path, int, int], Peer]] = {
 }
 
 
+class _Layers(NamedTuple):
+    """Where a checkout defines its layers.
+
+    Args:
+        modules: by name of what is taken.
+        empty: packages and modules that are entered by name alone: what they would import is not asked for by layers.
+    """
+
+    modules: Mapping[str, str]
+    empty: Sequence[str]
+
+
+_SUPERMODULE = "nni.nas.oneshot.pytorch.supermodule"
+_LAYERS: Mapping[str, _Layers] = {
+    "nni": _Layers(
+        {
+            "Categorical": "nni.mutable",
+            "frozen_context": "nni.mutable",
+            "MutableLinear": "nni.nas.nn.pytorch",
+            "MixedLinear": f"{_SUPERMODULE}.operation",
+            "MixedOpPathSamplingPolicy": f"{_SUPERMODULE}.sampling",
+            "MixedOpDifferentiablePolicy": f"{_SUPERMODULE}.differentiable",
+        },
+        ("nni", "nni.nas.oneshot", "nni.nas.oneshot.pytorch", "json_tricks"),
+    ),
+    "once-for-all": _Layers(
+        {"DynamicMBConvLayer": "ofa.imagenet_classification.elastic_nn.modules.dynamic_layers"},
+        ("ofa.utils.my_dataloader",),
+    ),
+}
+
+
 def checkouts() -> dict[str, Path]:
     """The repositories of the folder that are known here, by name; none without the variable.
 
@@ -77,9 +112,10 @@ def checkouts() -> dict[str, Path]:
     given = os.environ.get(PEERS)
     if not given:
         return {}
-    found = {name: Path(given) / name for name in _REPOSITORIES if (Path(given) / name).is_dir()}
+    known = [*_REPOSITORIES, *_LAYERS]
+    found = {name: Path(given) / name for name in known if (Path(given) / name).is_dir()}
     if not found:
-        raise SystemExit(f"{PEERS}={given} holds no checkout of {', '.join(_REPOSITORIES)}")
+        raise SystemExit(f"{PEERS}={given} holds no checkout of {', '.join(known)}")
     return found
 
 
@@ -95,13 +131,38 @@ def real(name: str, channels: int, depth: int) -> dict[str, Peer]:
     return {} if folder is None else {name: _REPOSITORIES[name](folder, channels, depth)}
 
 
+def layers(name: str) -> SimpleNamespace | None:
+    """The layers of a checkout by their names, if there is one; with `PEERS`, a line says why there are none.
+
+    Args:
+        name: of the repository.
+    """
+    if not (found := checkouts()):
+        return None
+    if (folder := found.get(name)) is None:
+        print(f"  {name}: skipped, {PEERS}={os.environ[PEERS]} holds no checkout of that name")
+        return None
+    modules, empty = _LAYERS[name]
+    try:
+        # NNI's own switch: without it `nni.nas.evaluator` asks for PyTorch Lightning
+        with patch.dict(os.environ, NNI_FRAMEWORK="none"), _imported(folder, next(iter(modules.values())), empty):
+            return SimpleNamespace(**{what: getattr(import_module(where), what) for what, where in modules.items()})
+    except (ImportError, AttributeError) as error:
+        print(f"  {name}: skipped, {folder} does not hold its layers as expected: {error}")
+        return None
+
+
 @contextmanager
-def _imported(folder: Path, module: str) -> Iterator[Any]:
+def _imported(folder: Path, module: str, empty: Sequence[str] = ()) -> Iterator[Any]:
     """A module of a checkout, whose other modules are forgotten afterwards, since two have the same names.
 
-    Within the block nothing is moved to a CUDA device: these networks put their architecture parameters there.
+    Within the block nothing is moved to a CUDA device: these networks put their architecture parameters there. Some
+    packages are entered empty, so that what they would import need not be installed.
     """
     before, cuda = set(sys.modules), torch.Tensor.cuda
+    for name in set(empty) - before:
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(folder.resolve().joinpath(*name.split(".")))]
     sys.path.insert(0, str(folder.resolve()))
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
     try:
@@ -110,5 +171,5 @@ def _imported(folder: Path, module: str) -> Iterator[Any]:
         torch.Tensor.cuda = cuda  # type: ignore[method-assign]
         sys.path.remove(str(folder.resolve()))
         for name in set(sys.modules) - before:
-            if str(folder.resolve()) in str(getattr(sys.modules[name], "__file__", "")):
+            if name in empty or str(folder.resolve()) in str(getattr(sys.modules[name], "__file__", "")):
                 del sys.modules[name]
