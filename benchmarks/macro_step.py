@@ -3,12 +3,15 @@
 A weight step (forward, backward) with the largest path, with a new random path in every round, and for the transformer
 with all sizes mixed, whose gates get gradients too. Beside ours, in the same run and with equal weights: the plain
 largest network, and `benchmarks/plain/macro.py`, stand-ins for NNI's mutable layers (transformer) and Once-for-All's
-dynamic ones (bottleneck). One thread, all sides in turn within each round in an order that changes from round to round,
-CPU seconds of the process. Printed are medians, and the median over rounds of the ratio of ours within a round with its
-quartiles. The goal is at most 1.05 times the plain largest network, for the largest path and for a mixture.
+dynamic ones (bottleneck); with `PEERS=FOLDER` these themselves too, where the folder has a checkout named nni or
+once-for-all (`benchmarks/macro_peers.py`). One thread, all sides in turn within each round in an order that changes
+from round to round, CPU seconds of the process. Printed are medians, and the median over rounds of the ratio of ours
+within a round with its quartiles. The goal is at most 1.05 times the plain largest network, for the largest path and
+for a mixture.
 
-What all compute is compared in float64 for the largest and a smaller path; a mixture of NNI scales what is written and
-what is read, ours once, so that these two differ in value by their definition.
+What all compute is compared in float64 for the largest and a smaller path, with kernel transforms and statistics of
+norms that are not those of the start; a mixture of NNI scales what is written and what is read, ours once, so that
+mixtures of ours and of NNI differ in value by their definition, and NNI's is compared with its stand-in.
 """
 
 from __future__ import annotations
@@ -19,16 +22,20 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sharewise as sw
+from benchmarks import macro_peers
+from benchmarks.checkouts import layers
 from benchmarks.elastic_step import mixture
-from benchmarks.plain.macro import HEAD, Bottleneck, Classified, Transformer, dynamic_bottleneck, mutable_transformer
+from benchmarks.plain.macro import Bottleneck, Classified, DynamicBottleneck, MutableTransformer, Sizes, Transformer
 from sharewise.supernet import Gate, Gates
 
 __all__ = ["BLOCKS", "Sides", "exactness", "main"]
@@ -37,27 +44,26 @@ GOAL = 1.05
 FEATURES, HEADS, HIDDEN = 192, (1, 2, 3), (384, 576, 768)
 CHANNELS, MIDDLE, KERNELS = 24, (72, 96, 144), (3, 5, 7)
 
-Sizes = tuple[int, int]
-"""Options of the two decisions, by number."""
+STAND_IN = "stand-in"
 
 
 @dataclass(frozen=True)
 class Sides:
-    """A block in three forms with equal weights.
+    """A block in several forms with equal weights.
 
     Args:
         supernet: ours.
         plain: the largest network.
-        peer: from a copy of the plain network, inputs and options to outputs.
-        mixed: the same with the weights of the options of both decisions; `None` where the peer mixes nothing.
+        peers: by name, from inputs and options to outputs.
+        mixtures: by name, from inputs to outputs of all options mixed; none where the peers mix nothing.
         inputs: of a step.
         names: of the two decisions.
     """
 
     supernet: sw.ElasticModel
     plain: Classified
-    peer: Callable[[Classified, Tensor, Sizes], Tensor]
-    mixed: Callable[[Classified, Tensor, Mapping[str, Tensor]], Tensor] | None
+    peers: Mapping[str, nn.Module]
+    mixtures: Mapping[str, nn.Module]
     inputs: Tensor
     names: tuple[str, str]
 
@@ -76,35 +82,33 @@ def transformer() -> Sides:
         "block.attention": sw.heads(HEADS, name="heads"),
         "block.perceptron": sw.width(HIDDEN, name="hidden"),
     }
-
-    def mixed(network: Classified, inputs: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        heads = {HEAD * size: weights["heads"][i] for i, size in enumerate(HEADS)}
-        return mutable_transformer(network, inputs, heads, {s: weights["hidden"][i] for i, s in enumerate(HIDDEN)})
-
-    return Sides(
-        sw.elastic(plain, choices, example=x[:2]),
-        plain,
-        lambda network, inputs, sizes: mutable_transformer(network, inputs, HEAD * HEADS[sizes[0]], HIDDEN[sizes[1]]),
-        mixed,
-        x,
-        ("heads", "hidden"),
-    )
+    stand_in = MutableTransformer(copy.deepcopy(plain), HEADS, HIDDEN)
+    peers: dict[str, nn.Module] = {STAND_IN: stand_in}
+    mixtures: dict[str, nn.Module] = {STAND_IN: stand_in}
+    if (found := layers("nni")) is not None:
+        for side, mixes in ((peers, False), (mixtures, True)):
+            side["nni"] = macro_peers.MutableTransformer(found, plain, HEADS, HIDDEN, mixes=mixes)
+    return Sides(sw.elastic(plain, choices, example=x[:2]), plain, peers, mixtures, x, ("heads", "hidden"))
 
 
 def bottleneck() -> Sides:
     """A block of 24 channels, 16 images of 28 × 28."""
     plain, x = Classified(Bottleneck(CHANNELS, MIDDLE[-1], KERNELS[-1]), CHANNELS), torch.randn(16, CHANNELS, 28, 28)
+    for name, value in plain.block.state_dict().items():
+        if name.startswith("norms") and value.is_floating_point():
+            nn.init.uniform_(value, 0.5, 1.5)
     choices = {
         "block.expand": sw.width(MIDDLE, name="middle"),
         "block.depthwise": sw.kernel(KERNELS, name="kernel", transforms=True),
     }
-    matrices = {size: nn.Parameter(torch.eye(size * size)) for size in KERNELS[:-1]}
-
-    def peer(network: Classified, inputs: Tensor, sizes: Sizes) -> Tensor:
-        own = {size: matrix.to(inputs.dtype) for size, matrix in matrices.items()}
-        return dynamic_bottleneck(network, inputs, MIDDLE[sizes[0]], KERNELS[sizes[1]], own, KERNELS)
-
-    return Sides(sw.elastic(plain, choices, example=x[:2]), plain, peer, None, x, ("middle", "kernel"))
+    supernet, matrices = sw.elastic(plain, choices, example=x[:2]), {}
+    for size, larger in pairwise(KERNELS):
+        matrices[size] = torch.eye(size * size) + 0.1 * torch.randn(size * size, size * size)
+        supernet.get_parameter(f"model.block.depthwise.transform_{larger}_to_{size}").data.copy_(matrices[size])
+    peers: dict[str, nn.Module] = {STAND_IN: DynamicBottleneck(copy.deepcopy(plain), MIDDLE, KERNELS, matrices)}
+    if (found := layers("once-for-all")) is not None:
+        peers["once-for-all"] = macro_peers.DynamicBottleneck(found, plain, MIDDLE, KERNELS, matrices)
+    return Sides(supernet, plain, peers, {}, x, ("middle", "kernel"))
 
 
 BLOCKS: Mapping[str, Callable[[], Sides]] = {
@@ -114,7 +118,7 @@ BLOCKS: Mapping[str, Callable[[], Sides]] = {
 
 
 def exactness(sides: Sides) -> float:
-    """The largest relative difference of outputs in float64 in evaluation mode, of two paths."""
+    """The largest relative difference of outputs in float64 in evaluation mode, of two paths and of peers' mixtures."""
     supernet, plain = copy.deepcopy(sides.supernet).double().eval(), copy.deepcopy(sides.plain).double().eval()
     x, worst = sides.inputs.double(), 0.0
     with torch.no_grad():
@@ -122,10 +126,15 @@ def exactness(sides: Sides) -> float:
             gates = {
                 name: Gate(gate.weights.double(), gate.active, unit=True) for name, gate in sides.gates(sizes).items()
             }
-            ours, theirs = supernet(x, gates), sides.peer(plain, x, sizes)
-            others = [theirs, plain(x)] if sizes == (2, 2) else [theirs]
-            worst = max(worst, *(float((ours - other).abs().max() / other.abs().max()) for other in others))
-    return worst
+            others = [copy.deepcopy(peer).double().eval()(x, sizes) for peer in sides.peers.values()]
+            others += [plain(x)] if sizes == (2, 2) else []
+            worst = max(worst, _difference(supernet(x, gates), others))
+        mixed = [copy.deepcopy(peer).double().eval()(x) for peer in sides.mixtures.values()]
+        return max(worst, _difference(mixed[0], mixed[1:])) if mixed else worst
+
+
+def _difference(outputs: Tensor, others: Sequence[Tensor]) -> float:
+    return max((float((outputs - other).abs().max() / other.abs().max()) for other in others), default=0.0)
 
 
 def _step(outputs: Tensor, network: nn.Module) -> None:
@@ -135,21 +144,24 @@ def _step(outputs: Tensor, network: nn.Module) -> None:
 
 def _sides(sides: Sides, kind: str, rounds: int) -> dict[str, Callable[[int], None]]:
     """What each side does in a round."""
-    rng, x, ours, peer, plain = random.Random(0), sides.inputs, sides.supernet, copy.deepcopy(sides.plain), sides.plain
-    paths = [(2, 2) if kind == "largest path" else (rng.randrange(3), rng.randrange(3)) for _ in range(rounds)]
+    rng, x, ours, plain = random.Random(0), sides.inputs, sides.supernet, sides.plain
     found: dict[str, Callable[[int], None]] = {"plain": lambda number: _step(plain(x), plain)}
-    if kind != "all options":
-        gates = [sides.gates(path) for path in paths]
-        found["ours"] = lambda number: _step(ours(x, gates[number]), ours)
-        found["peer"] = lambda number: _step(sides.peer(peer, x, paths[number]), peer)
-        return found
-    every = mixture(ours.relaxation.decisions, learns=True)
-    weights = {name: gate.weights for name, gate in every.items()}
-    assert sides.mixed is not None
-    mixed = sides.mixed
-    found["ours"] = lambda number: _step(ours(x, every), ours)
-    found["peer"] = lambda number: _step(mixed(peer, x, weights), peer)
-    return found
+    if kind == "all options":
+        every = mixture(ours.relaxation.decisions, learns=True)
+        found["ours"] = lambda number: _step(ours(x, every), ours)
+        return found | {name: partial(_mixed, peer, x) for name, peer in sides.mixtures.items()}
+    paths = [(2, 2) if kind == "largest path" else (rng.randrange(3), rng.randrange(3)) for _ in range(rounds)]
+    gates = [sides.gates(path) for path in paths]
+    found["ours"] = lambda number: _step(ours(x, gates[number]), ours)
+    return found | {name: partial(_path, peer, x, paths) for name, peer in sides.peers.items()}
+
+
+def _mixed(peer: nn.Module, x: Tensor, number: int) -> None:
+    _step(peer(x), peer)
+
+
+def _path(peer: nn.Module, x: Tensor, paths: Sequence[Sizes], number: int) -> None:
+    _step(peer(x, paths[number]), peer)
 
 
 def measured(work: Mapping[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
@@ -185,18 +197,17 @@ def main(arguments: list[str]) -> int:
         sides = build()
         differences[name] = exactness(sides)
         print(f"  {name} (exact to {differences[name]:.1e})")
-        kinds = ["largest path", "new paths", *(["all options"] if sides.mixed is not None else [])]
+        kinds = ["largest path", "new paths", *(["all options"] if sides.mixtures else [])]
         for kind in kinds:
             seconds = measured(_sides(sides, kind, options.rounds + 2), options.rounds)
-            plain, peer = _ratio(seconds, "plain"), _ratio(seconds, "peer")
+            found = {side: _ratio(seconds, side) for side in seconds if side != "ours"}
             judged = kind != "new paths"
-            word = "FAIL" if judged and plain[1] > GOAL else "    "
+            word = "FAIL" if judged and found["plain"][1] > GOAL else "    "
             times = "  ".join(f"{side} {statistics.median(values) * 1e3:.2f} ms" for side, values in seconds.items())
-            print(
-                f"{word}  {kind:<13} {times}   ours/plain ×{plain[1]:.3f} [{plain[0]:.3f}, {plain[2]:.3f}]"
-                f"   ours/peer ×{peer[1]:.3f} [{peer[0]:.3f}, {peer[2]:.3f}]   n = {options.rounds}"
-            )
-            ratios[f"{name}: {kind}"] = {"plain": plain[1], "peer": peer[1]}
+            print(f"{word}  {kind:<13} {times}   n = {options.rounds}")
+            for side, (low, middle, high) in found.items():
+                print(f"{'':<20}ours / {side:<13} ×{middle:.3f} [{low:.3f}, {high:.3f}]")
+            ratios[f"{name}: {kind}"] = {side: middle for side, (_, middle, _) in found.items()}
     print(json.dumps({"ratios": ratios, "exactness": differences}))
     short = any(found["plain"] > GOAL for name, found in ratios.items() if not name.endswith("new paths"))
     return int(short or max(differences.values()) > 1e-10)

@@ -18,7 +18,7 @@ from sharewise.supernet import Gate, Gates
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 try:
-    from benchmarks import entanglement
+    from benchmarks import entanglement, macro_step
     from benchmarks.plain import Peer, darts, entangled, nasbench201
 finally:
     sys.path.pop(0)
@@ -107,6 +107,17 @@ def test_entangled(name: str) -> None:
     ]
     for a, b in zip(*both, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:.*nni.*")  # of torch's newer layers
+@pytest.mark.parametrize("name", macro_step.BLOCKS)
+def test_blocks_of_macro_spaces(name: str) -> None:
+    """With `PEERS` in the environment, those of the checkouts too."""
+    torch.manual_seed(0)
+    sides = macro_step.BLOCKS[name]()
+    assert macro_step.exactness(sides) < 1e-10
+    next(sides.peers[macro_step.STAND_IN].parameters()).data *= 1.001
+    assert macro_step.exactness(sides) > 1e-8
 
 
 def test_the_unrolled_step_of_a_peer_is_its_finite_difference() -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Bottleneck", "Classified", "Transformer", "dynamic_bottleneck", "mutable_transformer"]
+__all__ = ["HEAD", "Bottleneck", "Classified", "DynamicBottleneck", "MutableTransformer", "Sizes", "Transformer"]
 
 HEAD = 64
 """Features of a head."""
@@ -84,6 +84,9 @@ class Classified(nn.Module):
         return self.classifier(y.mean((2, 3)) if y.dim() == 4 else y.mean(1))
 
 
+Sizes = tuple[int, int]
+"""Options of the two decisions of a block, by number."""
+
 Choice = int | Mapping[int, Tensor]
 """A sampled size, or the weight of each."""
 
@@ -101,61 +104,79 @@ def _sliced(tensor: Tensor, axis: int, size: Choice) -> Tensor:
     return sum(masks[1:], masks[0]) * tensor
 
 
-def mutable_transformer(network: Classified, x: Tensor, heads: Choice, hidden: Choice) -> Tensor:
-    """The block with heads and hidden features as NNI's mutable layers have them.
+class MutableTransformer(nn.Module):
+    """A block with heads and hidden features as NNI's mutable layers have them.
 
     Args:
-        network: of the largest sizes.
-        x: tokens.
-        heads: features of all heads.
-        hidden: of the perceptron.
+        network: of the largest sizes; the weights of the block are its own.
+        heads: that there are, ascending.
+        hidden: features of the perceptron, ascending.
     """
-    block: Transformer = network.block  # type: ignore[assignment]
-    attention, (first, _, second) = block.attention, block.perceptron
-    n, tokens, _ = x.shape
-    y = block.attention_norm(x)
-    q, k, v = (
-        F.linear(y, _sliced(layer.weight, 0, heads), _sliced(layer.bias, 0, heads))
-        .view(n, tokens, -1, HEAD)
-        .transpose(1, 2)
-        for layer in (attention.query, attention.key, attention.value)
-    )
-    y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    x = x + F.linear(y, _sliced(attention.project.weight, 1, heads), attention.project.bias)
-    y = block.perceptron_norm(x)
-    y = F.gelu(F.linear(y, _sliced(first.weight, 0, hidden), _sliced(first.bias, 0, hidden)))
-    x = x + F.linear(y, _sliced(second.weight, 1, hidden), second.bias)
-    return network.classifier(x.mean(1))
+
+    def __init__(self, network: Classified, heads: Sequence[int], hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.options = network, ([HEAD * each for each in heads], hidden)
+        self.alphas = nn.ParameterList(torch.linspace(0, 1, len(options)) for options in self.options)
+
+    def forward(self, x: Tensor, sizes: Sizes | None = None) -> Tensor:
+        """Scores of a path, or without sizes of all options in shares that are learned."""
+        heads, hidden = (
+            options[sizes[i]] if sizes else dict(zip(options, torch.softmax(alpha, 0), strict=True))
+            for i, (options, alpha) in enumerate(zip(self.options, self.alphas, strict=True))
+        )
+        block: Transformer = self.network.block  # type: ignore[assignment]
+        attention, (first, _, second) = block.attention, block.perceptron
+        n, tokens, _ = x.shape
+        y = block.attention_norm(x)
+        q, k, v = (
+            F.linear(y, _sliced(layer.weight, 0, heads), _sliced(layer.bias, 0, heads))
+            .view(n, tokens, -1, HEAD)
+            .transpose(1, 2)
+            for layer in (attention.query, attention.key, attention.value)
+        )
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + F.linear(y, _sliced(attention.project.weight, 1, heads), attention.project.bias)
+        y = block.perceptron_norm(x)
+        y = F.gelu(F.linear(y, _sliced(first.weight, 0, hidden), _sliced(first.bias, 0, hidden)))
+        x = x + F.linear(y, _sliced(second.weight, 1, hidden), second.bias)
+        return self.network.classifier(x.mean(1))
 
 
-def dynamic_bottleneck(
-    network: Classified, x: Tensor, middle: int, kernel: int, matrices: Mapping[int, Tensor], kernels: Sequence[int]
-) -> Tensor:
-    """The block with middle channels and a kernel as Once-for-All's dynamic layers have them.
+class DynamicBottleneck(nn.Module):
+    """A block with middle channels and a kernel as Once-for-All's dynamic layers have them.
 
     Args:
-        network: of the largest sizes.
-        x: images.
-        middle: channels.
-        kernel: of the depthwise convolution.
+        network: of the largest sizes; the weights of the block are its own.
+        middle: channels that there are, ascending.
+        kernels: of the depthwise convolution, ascending.
         matrices: by kernel the matrix that makes it of the next larger one.
-        kernels: that there are, ascending.
     """
-    block: Bottleneck = network.block  # type: ignore[assignment]
-    y = F.conv2d(x, block.expand.weight[:middle].contiguous())
-    y = F.relu(_dynamic_norm(block.norms[0], y, middle))  # type: ignore[arg-type]
-    filters = block.depthwise.weight[:middle]
-    for larger, size in zip(kernels[::-1], kernels[-2::-1], strict=False):
-        if size < kernel:
-            break
-        margin = (larger - size) // 2
-        start = filters[:, :, margin : margin + size, margin : margin + size].contiguous().view(middle, -1)
-        filters = F.linear(start, matrices[size]).view(middle, 1, size, size)
-    y = F.conv2d(y, filters.contiguous(), padding=kernel // 2, groups=middle)
-    y = F.relu(_dynamic_norm(block.norms[1], y, middle))  # type: ignore[arg-type]
-    y = F.conv2d(y, block.project.weight[:, :middle].contiguous())
-    x = x + block.norms[2](y)
-    return network.classifier(x.mean((2, 3)))
+
+    def __init__(
+        self, network: Classified, middle: Sequence[int], kernels: Sequence[int], matrices: Mapping[int, Tensor]
+    ) -> None:
+        super().__init__()
+        self.network, self.middle, self.kernels = network, middle, kernels
+        self.matrices = nn.ParameterDict({str(size): matrix.clone() for size, matrix in matrices.items()})
+
+    def forward(self, x: Tensor, sizes: Sizes) -> Tensor:
+        """Scores of a path."""
+        block: Bottleneck = self.network.block  # type: ignore[assignment]
+        middle, kernel = self.middle[sizes[0]], self.kernels[sizes[1]]
+        y = F.conv2d(x, block.expand.weight[:middle].contiguous())
+        y = F.relu(_dynamic_norm(block.norms[0], y, middle))  # type: ignore[arg-type]
+        filters = block.depthwise.weight[:middle]
+        for larger, size in zip(self.kernels[::-1], self.kernels[-2::-1], strict=False):
+            if size < kernel:
+                break
+            margin = (larger - size) // 2
+            start = filters[:, :, margin : margin + size, margin : margin + size].contiguous().view(middle, -1)
+            filters = F.linear(start, self.matrices[str(size)]).view(middle, 1, size, size)
+        y = F.conv2d(y, filters.contiguous(), padding=kernel // 2, groups=middle)
+        y = F.relu(_dynamic_norm(block.norms[1], y, middle))  # type: ignore[arg-type]
+        y = F.conv2d(y, block.project.weight[:, :middle].contiguous())
+        x = x + block.norms[2](y)
+        return self.network.classifier(x.mean((2, 3)))
 
 
 def _dynamic_norm(norm: nn.BatchNorm2d, x: Tensor, channels: int) -> Tensor:

@@ -26,7 +26,7 @@ from sharewise.spaces import load
 __all__ = ["ROWS"]
 
 PARTS = {"darts": 1, "pc-darts": 4}
-REPOSITORIES = {"darts": "darts", "pc-darts": "PC-DARTS"}
+REPOSITORIES = {"darts": ("darts", "ConfigurableOptimizer"), "pc-darts": ("PC-DARTS",)}
 
 
 def _state(method: str, channels: int, layers: int, batch: int, side: int) -> SearchState:
@@ -58,8 +58,8 @@ def _steps(method: str, size: Size) -> Mapping[str, Step]:
 
 
 def _real(method: str) -> list[str]:
-    """The repository of a method, where there is a checkout."""
-    return [name for name in checkouts() if name == REPOSITORIES[method]]
+    """The repositories of a method of which there is a checkout."""
+    return [name for name in REPOSITORIES[method] if name in checkouts()]
 
 
 def _rows(peer: Peer) -> Sequence[Tensor]:
@@ -103,7 +103,7 @@ def _memory(method: str) -> Callable[[Size, int], Mapping[str, list[float]]]:
 
 def _pair(method: str, title: str, goals: tuple[float, float | None]) -> tuple[Row, Row]:
     written, last = goals
-    claims = [AtLeast(side, written) for side in (WRITTEN, REPOSITORIES[method])] + (
+    claims = [AtLeast(side, written) for side in (WRITTEN, *REPOSITORIES[method])] + (
         [] if last is None else [AtLeast(LAST, last)]
     )
     time = alternating(partial(_steps, method))
