@@ -21,8 +21,8 @@ from programs import options_of, plan_of
 
 __all__ = ["parameters", "run", "summarise"]
 
-More = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
-"""What else a plan and the folder of its study tell, by name."""
+More = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
+"""What else a plan, what its study found, and its folder tell, by name."""
 
 
 def parameters(out: Path, cell: str) -> int:
@@ -67,8 +67,8 @@ def run(
         print(sw.study(plan, out=chosen.out, jobs=chosen.jobs))
     if not (chosen.out / "study.json").exists():
         raise SystemExit(f"no study in {chosen.out} is finished; give --run")
-    found = summarise(json.loads((chosen.out / "study.json").read_text(encoding="utf-8")), chosen.out)
-    found |= {} if more is None else more(plan, chosen.out)
+    study = json.loads((chosen.out / "study.json").read_text(encoding="utf-8"))
+    found = summarise(study, chosen.out) | ({} if more is None else more(plan, study, chosen.out))
     with replacing(chosen.results) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for arm, row in found["arms"].items():

@@ -11,7 +11,6 @@ all of it. Usage, from anywhere::
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,9 +69,9 @@ def front_of(cell: Cell, out: Path, budgets: Sequence[float]) -> dict[float, flo
     return {row["most"]: float(row["scores"][metric]) for row in found.document["budgets"]}
 
 
-def fronts(plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def fronts(plan: Mapping[str, Any], study: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """By budget the inherited score of both kinds of supernets, and their difference over seeds."""
-    finished = {cell["cell"] for cell in json.loads((out / "study.json").read_text(encoding="utf-8"))["cells"]}
+    finished = {cell["cell"] for cell in study["cells"]}
     cells = [cell for cell in StudyPlan.from_plain(plan).cells() if cell.name in finished]
     own = {arm: {cell.seed: cell for cell in cells if cell.arm == arm} for arm in (UNIFORM, SANDWICH)}
     seeds = sorted(own[UNIFORM].keys() & own[SANDWICH].keys())
