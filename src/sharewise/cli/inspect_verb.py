@@ -85,7 +85,8 @@ def _show_proof(report: ModelReport) -> None:
     else:
         print("the model has Choose modules, so that there is no original to compare with")
     print(f"{report.samples} extracted networks equal their slices, bit for bit")
-    print(f"one-hot mixtures equal their slices up to {report.continuity:.1e} (float64, relative)")
+    own = "" if report.computes_in == "float64" else f"; the model casts to {report.computes_in}"
+    print(f"one-hot mixtures equal their slices up to {report.continuity:.1e} (float64, relative{own})")
 
 
 def _some(paths: tuple[str, ...]) -> str:

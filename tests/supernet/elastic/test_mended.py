@@ -10,6 +10,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.supernet.elastic.importance import reorder
 from sharewise.supernet.gate import Gate
 from sharewise.supernet.structures import blank, shapes_of
+from sharewise.testing import check_model
 
 
 class Summing(nn.Module):
@@ -226,3 +227,29 @@ def test_what_depends_on_a_width_is_kept_with_it_without_strictness() -> None:
     supernet = sw.elastic(model, given, example=torch.zeros(2, 4), strict=False)
     assert supernet.space.size == 4
     assert list(supernet.left) == ["4 (width)"]
+
+
+class CastingHead(nn.Module):
+    """Sums in float32 whatever comes in, as attention of language models does."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.float(), self.weight.float()).to(x.dtype)
+
+
+def test_a_model_that_casts_by_itself_is_held_to_the_type_it_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    heads = {"float32": CastingHead(64, 3), "float64": nn.Linear(64, 3)}
+    for computes_in, head in heads.items():
+        model = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), head)
+        supernet = sw.elastic(model, {"0": sw.width([13, 37, 64])}, example=torch.randn(5, 4))
+        report = check_model(supernet, samples=6)
+        assert report.computes_in == computes_in
+        assert (report.continuity > 1e-12) == (computes_in == "float32")
+        monkeypatch.setattr("sharewise.testing.elastic_contract._continuity", lambda *_: 1e-4)
+        with pytest.raises(AssertionError, match=rf"differs from its slice by 0\.0001 in {computes_in}"):
+            check_model(supernet, samples=6)
+        monkeypatch.undo()
