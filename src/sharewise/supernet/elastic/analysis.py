@@ -189,7 +189,7 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
 
 
 def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[int, tuple[str, ...]]:
-    found = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
+    found = [place for place in places if place.narrows]
     return {record.dimensions.find(_way(model, record, place).by): place.decisions for place in found}
 
 
@@ -309,7 +309,7 @@ def _closure(
     options = {decision.name: option for decision, option in chosen.items()}
     sizes = {decision.name: decision.size for decision in chosen}
     dimensions, seeds = record.dimensions, dict[int, Alive]()
-    acting = [place for place in places if place.kind in ("width", "ratio", "following", "heads")]
+    acting = [place for place in places if place.narrows]
     try:
         for place in acting:
             way = _way(model, record, place)

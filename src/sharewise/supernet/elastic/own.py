@@ -15,6 +15,7 @@ from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
+from sharewise.supernet.elastic.analysis import analyse
 from sharewise.supernet.elastic.choices import (
     Choices,
     Choose,
@@ -29,8 +30,8 @@ from sharewise.supernet.elastic.extraction import with_transforms
 from sharewise.supernet.elastic.model import ElasticModel, examined, traced
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
 from sharewise.supernet.elastic.proposing import proposed
+from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.rounding import rounded
-from sharewise.supernet.elastic.sliced_execution import Execution
 from sharewise.supernet.structures import Inputs, call, mapped, require_inputs, shape_words, shapes_of
 from sharewise.supernet.supernet import Networks, Supernet
 
@@ -102,16 +103,18 @@ def elastic(
     shared, example = _copied(model, example)
     published = truth("published", published)
     strict, left, recompute = truth("strict", strict), dict[str, str](), truth("recompute", recompute)
+    traces = _Traces(example)
     if choices is None and not _of_modules(shared):
-        record = traced(shared, (), example)
+        record = traces.of(shared, ())
         with evaluating(shared):
             choices, left = proposed(shared, record, mapped(torch.clone, example))
         strict = False
     choices = {} if choices is None else choices
     if not strict:
-        choices, more = _possible(shared, choices, example, published)
+        choices, more = _possible(shared, choices, traces, published)
         left |= more
-    _, space, execution = _followed(shared, choices, example, published, recompute=recompute, stacklevel=3)
+    places, space, record = _located(shared, choices, traces, published, stacklevel=3)
+    execution = examined(shared, places, space, example, record, published=published, recompute=recompute)
     supernet = ElasticModel(shared, space, execution, example, left)
     supernet.space = replace(space, networks=_networks_of(supernet))
     supernet.relaxation = supernet.space.relaxation
@@ -124,33 +127,42 @@ def _of_modules(model: nn.Module) -> bool:
     return any(isinstance(module, kinds) for module in model.modules())
 
 
-def _followed(
-    model: nn.Module,
-    choices: Chosen,
-    example: Inputs,
-    published: bool,
-    *,
-    recompute: bool = False,
-    stacklevel: int = 1,
-) -> tuple[tuple[Place, ...], Space, Execution]:
-    """The places of choices, their space, and how the model is executed under its gates."""
+@final
+class _Traces:
+    """Records of the graphs of a model on an example; places that only narrow dimensions share one."""
+
+    def __init__(self, example: Inputs) -> None:
+        self.example = example
+        self._known: dict[tuple[Place, ...], Record] = {}
+
+    def of(self, model: nn.Module, places: Sequence[Place]) -> Record:
+        """The record of the model, or of a copy of it, with all options of places active."""
+        key = tuple(place for place in places if not place.narrows)
+        if key not in self._known:
+            self._known[key] = traced(model, places, self.example)
+        return self._known[key]
+
+
+def _located(
+    model: nn.Module, choices: Chosen, traces: _Traces, published: bool, *, stacklevel: int = 1
+) -> tuple[tuple[Place, ...], Space, Record]:
+    """The places of choices, their space, and the record of the model's graph."""
     places = expanded(model, choices)
     with_transforms(model, places)
-    record = traced(model, places, example)
+    record = traces.of(model, places)
     places, changes = rounded(model, places, record)
     for change in changes:
         warnings.warn(change, SharewiseWarning, stacklevel=stacklevel)
-    space = space_of(type(model).__name__, places, published=published)
-    execution = examined(model, places, space, example, record, published=published, recompute=recompute)
-    return places, space, execution
+    return places, space_of(type(model).__name__, places, published=published), record
 
 
 def _possible(
-    model: nn.Module, choices: Chosen, example: Inputs, published: bool
+    model: nn.Module, choices: Chosen, traces: _Traces, published: bool
 ) -> tuple[dict[str, list[Choices]], dict[str, str]]:
     """The choices that can be followed together, and why the others cannot.
 
-    All are tried at once; where that fails each half is tried, and so on.
+    All are tried at once; where that fails each half is tried, and so on: first whether dimensions can be followed,
+    which most choices fail that fail, then whether the model runs so, which takes much longer to find out.
     """
     if not _listed(choices):
         expanded(model, choices)  # says what they should have been
@@ -159,30 +171,40 @@ def _possible(
     ]
     pairs.sort(key=lambda pair: isinstance(pair[1], Ratio | Following))  # last, since they need what they depend on
 
-    def problem(kept: Sequence[tuple[str, Choices]]) -> str:
+    def problem(kept: Sequence[tuple[str, Choices]], runs: bool) -> str:
+        trial = copy.deepcopy(model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SharewiseWarning)
             try:
-                _followed(copy.deepcopy(model), _grouped(kept), example, published)
+                places, space, record = _located(trial, _grouped(kept), traces, published)
+                if runs:
+                    examined(trial, places, space, traces.example, record, published=published)
+                else:
+                    with evaluating(trial), torch.no_grad():
+                        analyse(trial, places, space.relaxation.decisions, record)
             except ConfigurationError as error:
                 return str(error)
         return ""
 
     left: dict[str, str] = {}
 
-    def possible(kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]]) -> list[tuple[str, Choices]]:
+    def possible(
+        kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]], runs: bool
+    ) -> list[tuple[str, Choices]]:
         """What can be added to what was kept; a half at a time, since few choices fail."""
-        words = problem([*kept, *more])
+        words = problem([*kept, *more], runs)
         if not words:
             return [*kept, *more]
         if len(more) == 1:
             left[f"{more[0][0]} ({more[0][1].kind})"] = words
             return kept
         half = len(more) // 2
-        return possible(possible(kept, more[:half]), more[half:])
+        return possible(possible(kept, more[:half], runs), more[half:], runs)
 
-    kept = possible([], pairs) if pairs else []
-    if not kept and not (_of_modules(model) and not problem([])):
+    kept = pairs
+    for runs in (False, True):
+        kept = possible([], kept, runs) if kept else []
+    if not kept and not (_of_modules(model) and not problem([], True)):
         raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
     return _grouped(kept), left
 

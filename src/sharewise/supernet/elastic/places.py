@@ -69,6 +69,11 @@ class Place:
         return self.kind != "following"
 
     @property
+    def narrows(self) -> bool:
+        """Whether dimensions are narrowed and nothing is put into the model, whose graph is then what it is without."""
+        return self.kind in ("width", "ratio", "following", "heads")
+
+    @property
     def decisions(self) -> tuple[str, ...]:
         """Those that choose the size together, its own last."""
         return (*self.of, self.decision)
