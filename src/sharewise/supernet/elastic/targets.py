@@ -34,6 +34,8 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
             "choose the width of the layer that writes its input, which its heads follow, or write the attention with "
             "linear layers of its own"
         )
+    if place.kind == "heads" and place.sizes[-1] == 1:
+        raise ConfigurationError(f"{place.path!r} with one head has none to leave out: leave this choice out")
     found, why, described = (_heads if place.kind == "heads" else _width)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
     if len(candidates) != 1:
