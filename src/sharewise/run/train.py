@@ -175,12 +175,13 @@ def train(
     searched = space_of(space)
     keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
     begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
+    data = dataset_of(dataset)
     wanted = {} if start == "inherited" else network_of_training(searched, training)
     found = Training(
         searched,
         architecture_of(architecture, searched),
-        dataset_of(dataset),
-        training_of(training, epochs if begun is None else begun),
+        data,
+        training_of(training, epochs if begun is None else begun, data.batch_size),
         setting_of(
             searched,
             {**wanted, **network_of(searched, network)},
