@@ -18,9 +18,10 @@ from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.state import SearchState, prepare
 from sharewise.engine.step import architecture_draws, leaves_of, move_architecture
-from sharewise.engine.telling import facts, markup, page
+from sharewise.engine.telling import facts
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.given import got, whole
+from sharewise.shown import Shown
 from sharewise.space import Architecture
 from sharewise.supernet import Gates, Supernet, frozen_statistics
 from sharewise.supernet.own_loop import block
@@ -33,7 +34,7 @@ Pair = Sequence[Any]
 
 
 @final
-class Searcher:
+class Searcher(Shown):
     """The steps of a recipe, for a loop that sharewise does not run.
 
     What the loop of `sharewise.search` does between two batches is done here: gates are drawn, w and θ moved, schedules
@@ -107,15 +108,10 @@ class Searcher:
         self._drawn: tuple[Gates, Gates] | None = None
         self._begun = False
 
-    def _told(self) -> dict[str, str]:
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
         state = self.state
         return {**facts(state), "trained": f"{state.step:,} of {state.total_steps:,} steps"}
-
-    def __repr__(self) -> str:
-        return page("Searcher", self._told())
-
-    def _repr_html_(self) -> str:
-        return markup("Searcher", self._told())
 
     @property
     def done(self) -> bool:

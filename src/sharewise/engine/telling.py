@@ -1,9 +1,8 @@
-"""Telling of a run: its history as plain columns, and its outcome as a few lines for a terminal or a notebook."""
+"""Telling of a run: its history as plain columns, and what it has come to in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sharewise.alarm import standing
@@ -11,7 +10,7 @@ from sharewise.alarm import standing
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["columns", "facts", "markup", "page", "scalars"]
+__all__ = ["columns", "facts", "scalars"]
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -54,15 +53,3 @@ def facts(state: SearchState) -> dict[str, str]:
         "trained": f"{state.epoch:,} epochs, {state.step:,} steps, {state.ledger.seconds:,.1f} s",
         **({"last epoch": losses} if losses else {}),
     }
-
-
-def page(title: str, told: Mapping[str, str]) -> str:
-    """A few lines for a terminal."""
-    width = max(map(len, told), default=0)
-    return "\n".join((title, *(f"  {name:{width}}  {value}" for name, value in told.items())))
-
-
-def markup(title: str, told: Mapping[str, str]) -> str:
-    """The same for a notebook."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in told.items())
-    return f"<table><caption>{escape(title)}</caption>{rows}</table>"

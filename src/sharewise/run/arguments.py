@@ -163,9 +163,9 @@ def training_of(given: AnyTraining | None, epochs: int | None = None, batch_size
     """
     if isinstance(given, str):
         given = {"recipe": given}
-    options_alone = given is None or (isinstance(given, Mapping) and not {"recipe", "batch_size"} & set(given))
-    if batch_size is not None and options_alone:
-        given = {**(given or {}), "batch_size": batch_size}
+    alone: Any = {} if given is None else given
+    if batch_size is not None and isinstance(alone, Mapping) and not {"recipe", "batch_size"} & set(alone):
+        given = {**alone, "batch_size": batch_size}
     options = _options("training option", with_recipe(given)[1], TrainingRecipe) if isinstance(given, Mapping) else {}
     recipe = TrainingRecipe(**options) if given is None or isinstance(given, Mapping) else given
     advice = "give the name of one, or a sharewise.TrainingRecipe(epochs=…)"

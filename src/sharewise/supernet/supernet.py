@@ -93,12 +93,13 @@ class Supernet(nn.Module, ABC):
             yield
 
     def _gates_of(self, chosen: Architecture | str | Mapping[str, Any] | Gates) -> Gates:
-        if isinstance(chosen, Mapping) and any(isinstance(gate, Gate) for gate in chosen.values()):
-            missing = [d.name for d in self.relaxation.decisions if not isinstance(chosen.get(d.name), Gate)]
-            if missing:
-                raise ConfigurationError(f"gates of every decision are needed, and there is none of {missing[0]!r}")
-            return chosen
-        return discrete(self.relaxation.encode(self.space.own(chosen)))
+        given: Mapping[str, Any] = chosen if isinstance(chosen, Mapping) else {}
+        gates = {name: gate for name, gate in given.items() if isinstance(gate, Gate)}
+        if not gates:
+            return discrete(self.relaxation.encode(self.space.own(chosen)))
+        if missing := [decision.name for decision in self.relaxation.decisions if decision.name not in gates]:
+            raise ConfigurationError(f"gates of every decision are needed, and there is none of {missing[0]!r}")
+        return gates
 
     @abstractmethod
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
