@@ -12,7 +12,7 @@ from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
-from sharewise.engine.telling import columns, facts
+from sharewise.engine.telling import columns, facts, recorded
 from sharewise.engine.watch import watch
 from sharewise.shown import Shown
 from sharewise.space import Architecture
@@ -48,6 +48,10 @@ class SearchResult(Shown):
     def table(self) -> list[dict[str, float]]:
         """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
         return columns(self.state.history)
+
+    def recorded(self) -> dict[str, Any]:
+        """Plain values of which `sharewise.report.pictures(result)` draws."""
+        return recorded(self.state, self.architecture, "search")
 
     def told(self) -> dict[str, str]:
         """See `sharewise.shown.Shown`."""

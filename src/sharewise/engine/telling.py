@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sharewise.alarm import standing
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
+    from sharewise.space import Architecture
 
-__all__ = ["columns", "facts", "scalars"]
+__all__ = ["columns", "facts", "recorded", "scalars"]
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -52,4 +54,24 @@ def facts(state: SearchState) -> dict[str, str]:
         "recipe": state.recipe.describe(),
         "trained": f"{state.epoch:,} epochs, {state.step:,} steps, {state.ledger.seconds:,.1f} s",
         **({"last epoch": losses} if losses else {}),
+    }
+
+
+def recorded(state: SearchState, architecture: Architecture, kind: str) -> dict[str, Any]:
+    """A run as plain values under the names of `result.json`, as far as its pictures need them.
+
+    Args:
+        state: at its end.
+        architecture: that was found or trained.
+        kind: `"search"` or `"train"`.
+    """
+    space = state.supernet.space
+    searched = kind == "search"
+    return {
+        "kind": kind,
+        "history": list(state.history),
+        "architecture": str(architecture),
+        "decisions": {d.name: list(d.options) for d in state.supernet.relaxation.decisions} if searched else {},
+        "picture": asdict(space.draw(architecture)) if searched and space.draw is not None else None,
+        "primary": state.task.primary,
     }

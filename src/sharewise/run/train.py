@@ -22,7 +22,7 @@ from sharewise.engine import (
     selection_scores,
     stream,
 )
-from sharewise.engine.telling import columns, facts
+from sharewise.engine.telling import columns, facts, recorded
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
@@ -83,6 +83,10 @@ class TrainingResult(Shown):
     def table(self) -> list[dict[str, float]]:
         """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
         return columns(self.state.history)
+
+    def recorded(self) -> dict[str, Any]:
+        """Plain values of which `sharewise.report.pictures(result)` draws."""
+        return recorded(self.state, self.architecture, "train")
 
     def told(self) -> dict[str, str]:
         """See `sharewise.shown.Shown`."""
