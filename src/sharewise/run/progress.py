@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -21,19 +21,23 @@ from sharewise.engine import (
     Started,
     Stepped,
 )
+from sharewise.errors import ConfigurationError
+from sharewise.given import got
 
 __all__ = ["progress"]
 
 
-@contextmanager
-def progress(screen: Console | None = None) -> Iterator[Callback]:
+def progress(screen: Console | None = None) -> AbstractContextManager[Callback]:
     """A callback that shows progress: a live line on a terminal, one line per epoch in a notebook or a file.
 
     Args:
-        screen: where to write; by default standard output.
+        screen: a console of rich to write to; by default standard output.
 
     Returns:
         A context that yields the callback and gives the terminal back, however the run ends.
+
+    Raises:
+        ConfigurationError: for another screen.
 
     Example:
         >>> import sharewise as sw
@@ -45,6 +49,13 @@ def progress(screen: Console | None = None) -> Iterator[Callback]:
     """
     if screen is None:  # in a notebook plain lines stay together, where a console of rich makes each an output
         screen = Console(highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
+    if not isinstance(screen, Console):
+        raise ConfigurationError(f"screen must be a rich.console.Console, {got(screen)}: leave it out, or give one")
+    return _shown(screen)
+
+
+@contextmanager
+def _shown(screen: Console) -> Iterator[Callback]:
     bar = Progress(
         TextColumn("[bold]{task.fields[epoch]}"),
         BarColumn(bar_width=28),
