@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import runpy
 import shlex
@@ -38,6 +39,8 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, page.stem, module)  # where classes of a page look for their names
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), vars(module))
+    vars(module).clear()
+    gc.collect()  # graphs of a block in a page keep hooks on modules, which other tests would meet
 
 
 @pytest.mark.parametrize(
