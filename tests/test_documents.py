@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import runpy
 import shlex
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +17,15 @@ from sharewise.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[tuple[str, ...], set[str]]:
+    """Options by verb, space, method and recipe."""
+    return {}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -28,6 +39,8 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, page.stem, module)  # where classes of a page look for their names
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), vars(module))
+    vars(module).clear()
+    gc.collect()  # graphs of a block in a page keep hooks on modules, which other tests would meet
 
 
 @pytest.mark.parametrize(
@@ -48,6 +61,29 @@ def test_commands_work_as_written(
         program, *words = shlex.split(command)
         assert program == "sharewise"
         assert main(words) == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def unrun(page: Path) -> list[list[str]]:
+    """The words of every command of a page that only shows it, since it takes long or needs files of the reader."""
+    text = "".join(blocks(page, "sh") + blocks(page, "text")).replace("\\\n", " ")
+    found = re.findall(r"^(?:\$ )?(?:torchrun .* -m )?sharewise (.*)", text, flags=re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in found]
+
+
+@pytest.mark.parametrize("page", [p for p in (*PAGES, *TUTORIALS) if unrun(p)], ids=lambda p: p.name)
+def test_commands_that_are_only_shown_have_options_that_exist(
+    page: Path, capsys: pytest.CaptureFixture[str], known: dict[tuple[str, ...], set[str]]
+) -> None:
+    for verb, *words in unrun(page):
+        given = dict(pairwise(words))
+        chosen = [f"{name}={value}" for name in ("--space", "--method", "--recipe") if (value := given.get(name))]
+        inner = words[:1] if verb == "benchmark" else []
+        asked = (verb, *inner, *(option for option in chosen if ".py:" not in option))
+        if asked not in known:
+            with pytest.raises(SystemExit, match=r"^0$"):
+                main([*asked, "--help"])
+            known[asked] = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+        assert {word for word in words if word.startswith("--")} <= known[asked], words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

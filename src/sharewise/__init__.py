@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sharewise.engine import Recipe, Searcher, SearchResult, Teacher
     from sharewise.errors import SharewiseError
     from sharewise.run import TrainingResult, build_network, build_supernet, search, train
+    from sharewise.run.progress import progress
     from sharewise.run.standalone import TrainingRecipe
     from sharewise.space import Architecture, Choice, Space
     from sharewise.studies.appraise import Appraisal, appraise
@@ -95,6 +96,7 @@ __all__ = [
     "kernel",
     "methods",
     "present",
+    "progress",
     "ratio",
     "recalibrate",
     "reorder",

@@ -18,10 +18,10 @@ import yaml
 from rich.console import Console
 
 from sharewise.cli import main
-from sharewise.cli.display import progress
 from sharewise.engine import Announced, EpochEnded, Event, SearchState
 from sharewise.methods import METHODS, parameters
 from sharewise.run import SearchConfiguration, from_mapping, search
+from sharewise.run.progress import progress
 
 CELL = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
 SMALL = ["--data", "digits", "--channels", "2", "--cells", "1", "--train-examples", "96", "--device", "cpu"]

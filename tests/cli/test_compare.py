@@ -51,6 +51,10 @@ def test_the_command_of_the_issue(table: Path, tmp_path: Path, capsys: pytest.Ca
     assert panel["best_test"] == pytest.approx(73.51333)
     assert panel["checkpoints"][-1] == 20000
     assert list(panel["strategies"]) == ["random", "evolution", "local"]
+    rows = sw.StrategyComparison(results, {}).table()
+    assert len(rows) == 3 * len(panel["checkpoints"])
+    assert [rows[-1][name] for name in ("dataset", "strategy", "cost", "n")] == ["cifar100", "local", 20000, 40]
+    assert rows[-1]["low"] < rows[-1]["regret"] == panel["strategies"]["local"]["mean"][-1] < rows[-1]["high"]
     for curve in panel["strategies"].values():
         assert curve["n"] == 40
         known = [value for value in curve["mean"] if value is not None]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from sharewise.cli import main
+from sharewise.run.doctor import EXTRAS
 
 
 def test_everything_has_a_line_and_what_is_missing_shares_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +27,11 @@ def test_everything_has_a_line_and_what_is_missing_shares_one(capsys: pytest.Cap
     for words, wanted in (("extras installed: ", True), ("extras absent, ", False)):
         named = ", ".join(name for name, there in found["extras"].items() if there is wanted)
         assert sum(line.startswith(words) and line.endswith(named) for line in lines) == bool(named)
+
+
+def test_every_extra_for_users_is_looked_for() -> None:
+    stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(EXTRAS) == set(stated["optional-dependencies"]) - {"dev"}
 
 
 def test_lines_reach_a_pipe_as_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

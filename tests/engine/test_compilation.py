@@ -176,6 +176,22 @@ def test_what_the_compiler_says_is_one_line(message: str, monkeypatch: pytest.Mo
         Compiled(Standalone(nn.Linear(2, 2)))(torch.ones(1, 2), {})
 
 
+def test_a_backward_pass_that_cannot_be_compiled_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch import config
+
+    if not hasattr(config, "force_non_lazy_backward_lowering"):
+        pytest.skip("this torch compiles a backward pass when it is made")
+
+    def failing(*given: Any) -> Any:
+        raise RuntimeError("cannot write it")
+
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: graph.forward, bw_compiler=failing)
+    monkeypatch.setattr(compilation, "HOW", {"backend": backend})
+    with pytest.raises(ConfigurationError, match=r"cannot be compiled here: .*; leave compile out$"):
+        Compiled(Standalone(nn.Linear(2, 2)))(torch.ones(1, 2), {})
+
+
 @pytest.mark.usefixtures("traced")
 def test_dropout_drops_what_it_would() -> None:
     supernet = Standalone(nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5)))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import sharewise as sw
-from sharewise.errors import ConfigurationError
+from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.supernet import Supernet, discrete, own_loop
 
 
@@ -100,6 +100,28 @@ def test_without_a_block_a_call_is_refused(build: Callable[[], Supernet]) -> Non
         supernet(batch())
     with supernet.sample(torch.Generator()), pytest.raises(ConfigurationError, match="without gates"):
         build()(batch())  # another one
+
+
+@pytest.mark.parametrize("build", [elastic, named])
+def test_a_block_takes_an_architecture_in_every_form(build: Callable[[], Supernet]) -> None:
+    supernet, x = build().eval(), batch()
+    largest = supernet.space.architecture({choice.name: choice.options[-1] for choice in supernet.space.choices})
+    gates = discrete(supernet.relaxation.encode(largest), dtype=torch.float64)
+    outputs = []
+    for given in (str(largest), largest, dict(largest), gates):
+        with supernet.under(given):
+            outputs.append(supernet(x))
+    assert all(torch.equal(outputs[0], other) for other in outputs)
+    name = next(iter(gates))
+    for wrong, words in (
+        (supernet.space, "is not an architecture of space"),
+        ({other: gate for other, gate in gates.items() if other != name}, f"there is none of '{name}'"),
+        (sw.spaces.conv_macro().own("smallest"), "belongs to space 'conv-macro'"),
+    ):
+        with pytest.raises(ConfigurationError, match=words), supernet.under(wrong):
+            pass
+    with pytest.raises(ConfigurationError, match=r"by a torch\.Generator on the CPU, got 3"), supernet.sample(3):  # type: ignore[arg-type]
+        pass
 
 
 def test_blocks_nest_and_belong_to_their_thread() -> None:
@@ -259,9 +281,18 @@ def test_misuse_is_named() -> None:
         search.move()
     run_steps(search, stream, 12)
     assert search.done
+    assert repr(search).splitlines()[0] == "Searcher"
+    assert "12 of 12 steps" in repr(search)
+    assert "12 of 12 steps" in search._repr_html_()
     with pytest.raises(ConfigurationError, match="12 steps"):
         search.step(next(stream), next(stream))
     with pytest.raises(ConfigurationError, match="example"):
         sw.Searcher(named(), sw.methods.spos(epochs=2))
+    with pytest.raises(ConfigurationError, match=r"expected a recipe, got 'spos': give one such as"):
+        sw.Searcher(elastic(), "spos")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"expected a supernet, got a Blocks: .* sharewise\.elastic"):
+        sw.Searcher(Blocks(), sw.methods.spos())  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="no state of a searcher, since it lacks 'history'"):
+        search.load_state_dict(search.state.supernet.state_dict())
     with pytest.raises(ConfigurationError, match="on its own"):
         searcher(elastic(), "r-darts")

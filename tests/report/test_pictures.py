@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+import sharewise as sw
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.report import Drawing, pictures
 
@@ -21,6 +23,19 @@ def test_the_pictures_of_a_run_stand_on_their_own(write_run: Callable[..., Path]
         assert "prefers-color-scheme: dark" in drawing._repr_svg_()
         unset = {word for word in drawing.svg.split("var(--")[1:] if f"--{word.split(')')[0]}:" not in drawing.svg}
         assert not unset, name
+
+
+def test_a_result_in_memory_has_the_pictures_of_its_folder(tmp_path: Path) -> None:
+    data, network = sw.data.digits().limited(100, seed=0), {"channels": 2, "cells": 1}
+    options: dict[str, Any] = {"network": network, "max_steps": 2, "device": "cpu"}
+    recipe = sw.methods.gaea_erm(epochs=2, batch_size=64)
+    found = sw.search("nasbench201", recipe, data, gap_examples=16, out=tmp_path / "RUN", **options)
+    assert {"cell", "loss", "entropy"} < set(pictures(found))
+    assert pictures(found) == pictures(tmp_path / "RUN")
+    trained = sw.train("nasbench201", found, data, evaluate_on_test=False, **options)
+    assert "loss" in pictures(trained)
+    with pytest.raises(ConfigurationError, match=r"got a dict: give out= to what made it"):
+        pictures({})  # type: ignore[arg-type]
 
 
 def test_the_pictures_of_results_are_their_figures(tmp_path: Path) -> None:

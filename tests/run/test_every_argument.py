@@ -50,6 +50,7 @@ CALLS: Mapping[str, Mapping[str, Any]] = {
     "heads": {"options": [1, 2]},
     "kernel": {"options": [1, 3]},
     "present": {"parameter": "bias"},
+    "progress": {},
     "ratio": {"options": [1, 2], "of": "hidden"},
     "recalibrate": {"module": MODEL, "forward": MODEL, "inputs": [torch.zeros(2, 4)]},
     "reorder": {"supernet": ELASTIC, "order": {"hidden": (0, 1, 2, 3, 4, 5, 6, 7)}},

@@ -170,6 +170,12 @@ def test_python_takes_results_in_memory(table: Path) -> None:
     assert found.document["seeds"] == ["0", "1"]
     assert found.out is None
     assert str(found) == found.document["verdict"]["sentence"]
+    assert len(repr(found).splitlines()) < 8
+    rows = found.table()
+    assert [row["architecture"] for row in rows] == [row["architecture"] for row in found.architectures]
+    assert len(rows) == 10
+    assert {"truth", "cost", "running/0", "recalibrated/1"} < set(rows[0])
+    assert not any(isinstance(value, dict | list) for row in rows for value in row.values())
     with pytest.raises(ConfigurationError, match="give network= as it was given to the search"):
         sw.appraise(results[0], architectures=3, epochs=1, examples=32, network={"channels": 4, "cells": 1})
     with pytest.raises(ConfigurationError, match="two runs have seed 0"):

@@ -67,6 +67,8 @@ def test_a_small_space_is_scored_completely_and_its_front_is_exact(run: Path) ->
         assert values[row["most_probable"]["architecture"]][1] <= row["most"]
     assert found.point(1) == found.points[0]
     assert str(found).count("\n") == len(found.points)
+    assert repr(found).splitlines()[0] == "Front"
+    assert repr(found).count("\n") == len(found.points)
 
 
 def test_evolution_scores_what_it_may_and_is_reproducible(run: Path, tmp_path: Path) -> None:

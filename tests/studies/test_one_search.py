@@ -126,6 +126,11 @@ def test_the_same_from_python(tmp_path: Path) -> None:
     found = sw.study(plan, out=tmp_path / "STUDY")
     assert [cell["seed"] for cell in found.document["cells"]] == [0, 1]
     assert "; with inherited weights " in str(found)
+    assert len(repr(found).splitlines()) < 6
+    assert "; with inherited weights " in found._repr_html_()
+    assert [(row["seed"], row["value"]) for row in found.table()] == [
+        (cell["seed"], cell["value"]) for cell in found.document["cells"]
+    ]
     assert len(list((tmp_path / "STUDY" / "trainings").iterdir())) == 2
     document = found.document["plan"]
     assert document["seeds"] == [0, 1]

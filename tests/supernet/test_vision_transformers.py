@@ -92,6 +92,13 @@ def test_the_laws_of_the_supernet(network: dict[str, Any]) -> None:
     check_supernet(supernet, torch.randn(4, 3, 4, 6, generator=torch.Generator().manual_seed(0)))
 
 
+def test_a_single_head_leaves_nothing_to_choose() -> None:
+    space = load("vision-transformer-tiny:embedding=8,12:layers=1:heads=1:mlp_ratio=1")
+    supernet = build_supernet(space, (1, 4, 4), 5, network={"patch_size": 2})
+    assert [decision.size for decision in supernet.relaxation.decisions] == [1, 2, 1, 1]
+    check_supernet(supernet, torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+
 def test_heads_and_hidden_features_are_leading_slices() -> None:
     """Rows i, i + 3, i + 6, … of a fused layer are queries, keys and values; so leading rows are the first heads."""
     supernet = build_supernet(load(SMALL), (1, 4, 4), 5, network={"patch_size": 2})

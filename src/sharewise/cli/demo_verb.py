@@ -82,7 +82,8 @@ def _configuration(options: argparse.Namespace) -> SearchConfiguration:
 
 
 def _search(screen: Console, folder: RunFolder, configuration: SearchConfiguration) -> Architecture:
-    from sharewise.cli.display import progress, show_picture, show_remarks
+    from sharewise.cli.display import show_picture, show_remarks
+    from sharewise.run.progress import progress
 
     screen.print("[bold]1. Search[/bold]  GAEA on one level (gaea-erm), NAS-Bench-201 cell, 1,437 images of digits")
     screen.print(f"   {configuration.build_recipe().describe()}", markup=False)

@@ -75,9 +75,10 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress, show_course, show_picture, show_remarks
+    from sharewise.cli.display import console, show_course, show_picture, show_remarks
     from sharewise.engine import candidates_at_once
     from sharewise.run import RunFolder, SearchConfiguration, foresee, tensorboard
+    from sharewise.run.progress import progress
     from sharewise.studies.workers import cores
 
     configuration = request.configuration

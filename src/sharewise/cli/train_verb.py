@@ -18,9 +18,10 @@ def execute(parser: Parser, words: list[str]) -> int:
         return 0
     from rich.markup import escape
 
-    from sharewise.cli.display import console, progress, show_course
+    from sharewise.cli.display import console, show_course
     from sharewise.recipes import in_words
     from sharewise.run import RunFolder, TrainConfiguration, tensorboard
+    from sharewise.run.progress import progress
 
     configuration = request.configuration
     assert isinstance(configuration, TrainConfiguration)

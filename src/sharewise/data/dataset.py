@@ -103,6 +103,8 @@ class Dataset:
         provenance: source, licence and checksum, and what was done to the data since.
         sequential: whether examples follow each other and tell of their neighbours, as pieces of one text do; the parts
             of a search are then contiguous.
+        batch_size: of the loader that the data came from; a search or a training whose recipe is not given as a value
+            takes it.
 
     Raises:
         DataError: when shapes, types or labels do not fit together.
@@ -125,6 +127,7 @@ class Dataset:
     augmentation: Augmentation = field(default_factory=Augmentation)
     provenance: Mapping[str, str] = field(default_factory=dict, repr=False)
     sequential: bool = False
+    batch_size: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._checked(self.train)

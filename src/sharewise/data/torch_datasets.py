@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from sharewise.data.columns import Columns, Inputs
 from sharewise.data.dataset import Dataset, Sealed, provenance
 from sharewise.data.examples import Examples
+from sharewise.data.reading import check_memory
 from sharewise.data.task import InputKind, Task
 from sharewise.errors import DataError
 
@@ -35,7 +36,9 @@ def from_torch(
 
     Every item is read once and kept; a search then shuffles examples by generators of its own, so that a run resumes to
     the bit. What an item draws at random is therefore drawn once: give random transforms as an `Augmentation`. Of a
-    loader the data set and the collate function are taken, and its batch size is noted.
+    loader the data set, the collate function and the batch size are taken; the last serves wherever the recipe of a
+    search or a training is not given as a value, which has one of its own. Data that can only be iterated are read to
+    their end where they have a `state_dict`, by which they promise an order of their own.
 
     Args:
         train: training items: pairs of inputs and a target, or mappings of columns, one of which is the target.
@@ -50,7 +53,8 @@ def from_torch(
         table as it is, and any other floating point an array.
 
     Raises:
-        DataError: for a sampler of its own, a data set that is only iterable, or items of another form.
+        DataError: for a sampler of its own, data that can only be iterated and have no `state_dict` or no end, or items
+            of another form.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -63,9 +67,16 @@ def from_torch(
     read = [_read(source, which, target) for source, which in ((train, "training"), (test, "test"))]
     kind = _kind(read[0].inputs)
     notes = provenance(f"{type(train).__name__} of torch", "not stated", *read)
-    if isinstance(train, DataLoader):
-        notes["batch size of the loader"] = str(train.batch_size)
-    return Dataset(name=name, task=task, input_kind=kind, train=read[0], test=Sealed(read[1]), provenance=notes)
+    size = train.batch_size if isinstance(train, DataLoader) else None
+    return Dataset(
+        name=name,
+        task=task,
+        input_kind=kind,
+        train=read[0],
+        test=Sealed(read[1]),
+        provenance=notes,
+        batch_size=size,
+    )
 
 
 def _read(source: Any, which: str, target: str | int) -> Examples:
@@ -102,19 +113,48 @@ def _fitting(which: str) -> Iterator[None]:
 def _items(source: Any, which: str) -> tuple[Any, Callable[[list[Any]], Any]]:
     collate: Callable[[list[Any]], Any] = default_collate
     if isinstance(source, DataLoader):
-        ordinary = type(source.sampler) in (RandomSampler, SequentialSampler) and source.batch_size is not None
-        if not isinstance(source.dataset, IterableDataset) and not ordinary:
-            raise DataError(
-                f"the {which} loader has a {type(source.sampler).__name__} of its own, whose order could not be "
-                "resumed; give its data set"
-            )
+        if not isinstance(source.dataset, IterableDataset):
+            _require_ordinary(source, which)
         source, collate = source.dataset, source.collate_fn
-    if isinstance(source, IterableDataset) or not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
+    if not isinstance(source, IterableDataset) and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return source, collate
+    if isinstance(source, Iterable) and callable(getattr(source, "state_dict", None)):
+        return _to_the_end(source, which), collate
+    raise DataError(
+        f"the {which} data are of type {type(source).__name__}, which can only be iterated and has no order to resume; "
+        "give a map-style data set, with __getitem__ and __len__, or one with a state_dict, which is read once"
+    )
+
+
+def _require_ordinary(loader: DataLoader[Any], which: str) -> None:
+    """Refuse a loader that decides more than which items follow each other by lot or in their order."""
+    sampler: object = loader.sampler if loader.batch_size is not None else loader.batch_sampler
+    if sampler is None:
+        raise DataError(f"the {which} loader makes no batches (batch_size=None); give its data set")
+    if type(sampler) not in (RandomSampler, SequentialSampler):
         raise DataError(
-            f"the {which} data are a {type(source).__name__}, which can only be iterated and has no order to resume; "
-            "give a map-style data set, with __getitem__ and __len__"
+            f"the {which} loader has a {type(sampler).__name__} of its own, whose order could not be resumed; give its "
+            "data set"
         )
-    return source, collate
+
+
+def _to_the_end(source: Iterable[Any], which: str) -> list[Any]:
+    """All items of what can only be iterated, as long as they fit."""
+    items: list[Any] = []
+    for item in source:
+        items.append(item)
+        if len(items) % _AT_ONCE == 0:
+            check_memory(_AT_ONCE * _bytes(item), f"what follows {len(items):,} items of the {which} data")
+    return items
+
+
+def _bytes(item: Any) -> int:
+    """What the tensors and arrays of an item hold."""
+    if isinstance(item, Mapping):
+        return sum(map(_bytes, item.values()))
+    if isinstance(item, list | tuple):
+        return sum(map(_bytes, item))
+    return int(getattr(item, "nbytes", 0))
 
 
 def _split(batch: Any, which: str, target: str | int) -> tuple[Tensor | dict[str, Tensor], Tensor]:

@@ -10,6 +10,7 @@ from sharewise.distribution.blueprint import (
     Proportional,
     Size,
     Uniform,
+    unsized,
 )
 from sharewise.distribution.controller import Controller
 from sharewise.distribution.distribution import Distribution, entropy_of
@@ -116,5 +117,6 @@ __all__ = [
     "exponentiated_step",
     "host_rng",
     "option_mask",
+    "unsized",
     "value_at",
 ]

@@ -10,6 +10,7 @@ was compiled before: a resumed run has the bits of one that was left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -100,7 +101,8 @@ class Compiled:
         if program is not None:
             return program(*tensors)
         program = torch.compile(self._written(tensors, gates), dynamic=False, fullgraph=True, **HOW)
-        outputs = _tried(lambda: program(*tensors), "the network cannot be compiled here")
+        with _backward_too():
+            outputs = _tried(lambda: program(*tensors), "the network cannot be compiled here")
         self._programs[key] = program
         return outputs
 
@@ -135,6 +137,14 @@ class Compiled:
                 lambda: make_fx(run)(parameters, copies, inputs, weights), "the network is no program of its inputs"
             )
         return found
+
+
+def _backward_too() -> AbstractContextManager[object]:
+    """Where torch can, the backward pass is compiled with the forward pass, so that its errors are met here, too."""
+    from torch._functorch import config
+
+    name = "force_non_lazy_backward_lowering"  # not in the oldest torch of the range
+    return config.patch({name: True}) if hasattr(config, name) else nullcontext()
 
 
 def inputs_on_host(parameters: Sequence[Tensor]) -> bool:

@@ -12,16 +12,17 @@ from sharewise.engine.reaction import goes_on
 from sharewise.engine.select import Selected
 from sharewise.engine.state import SearchState
 from sharewise.engine.surgery import operate
-from sharewise.engine.telling import columns, facts, markup, page
+from sharewise.engine.telling import columns, facts, recorded
 from sharewise.engine.watch import watch
+from sharewise.shown import Shown
 from sharewise.space import Architecture
 from sharewise.supernet import Supernet
 
 __all__ = ["SearchResult", "begin_epoch", "end_epoch", "run", "train"]
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Shown):
     """What a search leaves behind.
 
     Args:
@@ -48,14 +49,13 @@ class SearchResult:
         """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
         return columns(self.state.history)
 
-    def _told(self) -> dict[str, str]:
+    def recorded(self) -> dict[str, Any]:
+        """Plain values of which `sharewise.report.pictures(result)` draws."""
+        return recorded(self.state, self.architecture, "search")
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
         return {"found": str(self.architecture), "by": self.selected.rule, **facts(self.state)}
-
-    def __repr__(self) -> str:
-        return page("SearchResult", self._told())
-
-    def _repr_html_(self) -> str:
-        return markup("SearchResult", self._told())
 
 
 def run(state: SearchState, callbacks: Sequence[Callback] = ()) -> SearchResult:

@@ -18,7 +18,10 @@ from sharewise.engine.numerics import Numerics
 from sharewise.engine.recipe import Recipe
 from sharewise.engine.state import SearchState, prepare
 from sharewise.engine.step import architecture_draws, leaves_of, move_architecture
-from sharewise.errors import ConfigurationError
+from sharewise.engine.telling import facts
+from sharewise.errors import CheckpointError, ConfigurationError
+from sharewise.given import got, whole
+from sharewise.shown import Shown
 from sharewise.space import Architecture
 from sharewise.supernet import Gates, Supernet, frozen_statistics
 from sharewise.supernet.own_loop import block
@@ -31,7 +34,7 @@ Pair = Sequence[Any]
 
 
 @final
-class Searcher:
+class Searcher(Shown):
     """The steps of a recipe, for a loop that sharewise does not run.
 
     What the loop of `sharewise.search` does between two batches is done here: gates are drawn, w and θ moved, schedules
@@ -77,8 +80,15 @@ class Searcher:
         steps_per_epoch: int = 1,
         seed: int = 0,
     ) -> None:
-        if steps_per_epoch < 1:
-            raise ConfigurationError(f"an epoch has at least 1 step, got steps_per_epoch={steps_per_epoch}")
+        if not isinstance(supernet, Supernet):
+            raise ConfigurationError(
+                f"expected a supernet, {got(supernet)}: make a model of your own one by sharewise.elastic(model, …)"
+            )
+        if not isinstance(recipe, Recipe):
+            raise ConfigurationError(
+                f"expected a recipe, {got(recipe)}: give one such as sharewise.methods.tanglenas_gaea(epochs=…)"
+            )
+        whole("steps_per_epoch", steps_per_epoch)
         example = getattr(supernet, "example", None) if example is None else example
         if not isinstance(example, Tensor | Mapping):
             raise ConfigurationError(
@@ -97,6 +107,11 @@ class Searcher:
         )
         self._drawn: tuple[Gates, Gates] | None = None
         self._begun = False
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
+        state = self.state
+        return {**facts(state), "trained": f"{state.step:,} of {state.total_steps:,} steps"}
 
     @property
     def done(self) -> bool:
@@ -197,7 +212,14 @@ class Searcher:
         return self.state.state_dict()
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken, with a supernet and a recipe like those of then."""
+        """Go on where `state_dict` was taken, with a supernet and a recipe like those of then.
+
+        Raises:
+            CheckpointError: for anything else than what `state_dict` returned; nothing is loaded then.
+        """
+        missing = [name for name in ("history", "supernet", "distribution", "streams") if name not in content]
+        if missing:
+            raise CheckpointError(f"this is no state of a searcher, since it lacks {missing[0]!r}: give a state_dict()")
         self.state.load_state_dict(dict(content))
         self._drawn, self._begun = None, False  # an epoch is entered anew, which is harmless within it
 

@@ -1,17 +1,18 @@
-"""Telling of a run: its history as plain columns, and its outcome as a few lines for a terminal or a notebook."""
+"""Telling of a run: its history as plain columns, and what it has come to in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sharewise.alarm import standing
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
+    from sharewise.space import Architecture
 
-__all__ = ["columns", "facts", "markup", "page", "scalars"]
+__all__ = ["columns", "facts", "recorded", "scalars"]
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -56,13 +57,21 @@ def facts(state: SearchState) -> dict[str, str]:
     }
 
 
-def page(title: str, told: Mapping[str, str]) -> str:
-    """A few lines for a terminal."""
-    width = max(map(len, told), default=0)
-    return "\n".join((title, *(f"  {name:{width}}  {value}" for name, value in told.items())))
+def recorded(state: SearchState, architecture: Architecture, kind: str) -> dict[str, Any]:
+    """A run as plain values under the names of `result.json`, as far as its pictures need them.
 
-
-def markup(title: str, told: Mapping[str, str]) -> str:
-    """The same for a notebook."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in told.items())
-    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+    Args:
+        state: at its end.
+        architecture: that was found or trained.
+        kind: `"search"` or `"train"`.
+    """
+    space = state.supernet.space
+    searched = kind == "search"
+    return {
+        "kind": kind,
+        "history": list(state.history),
+        "architecture": str(architecture),
+        "decisions": {d.name: list(d.options) for d in state.supernet.relaxation.decisions} if searched else {},
+        "picture": asdict(space.draw(architecture)) if searched and space.draw is not None else None,
+        "primary": state.task.primary,
+    }

@@ -9,6 +9,7 @@ from sharewise.report.read import (
     Gap,
     Picture,
     ReportData,
+    read_memory,
     read_run,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "Picture",
     "ReportData",
     "pictures",
+    "read_memory",
     "read_run",
     "render_report",
     "write_report",

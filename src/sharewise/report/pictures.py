@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import final
+from typing import Any, Protocol, final
 
 from sharewise.atomic import replacing
 from sharewise.errors import CheckpointError, ConfigurationError
 from sharewise.files import read_bytes
+from sharewise.given import got
 from sharewise.report.cell import colours_of, draw_cell
 from sharewise.report.markup import Markup
-from sharewise.report.read import ReportData, read_run
+from sharewise.report.read import ReportData, read_memory, read_run
 from sharewise.report.run_views import drawn_curves, probabilities
 
 __all__ = ["Drawing", "pictures"]
@@ -54,21 +55,30 @@ class Drawing:
         return target
 
 
-def pictures(folder: Path | str) -> Mapping[str, Drawing]:
-    """The pictures of a folder's page, by name.
+class Recorded(Protocol):
+    """A search or a training in memory, such as `sharewise.search` returns."""
+
+    def recorded(self) -> Mapping[str, Any]:
+        """Its history and what it came to, as plain values."""
+
+
+def pictures(run: Path | str | Recorded) -> Mapping[str, Drawing]:
+    """The pictures of a page, by name.
 
     Of a search or a training these are `"cell"` (one for each cell: `"cell"`, `"cell-2"`), the curves `"loss"`,
     `"entropy"`, `"held-out"`, `"rate"`, and `"theta-…"` for every decision, as far as there is something to draw; of an
     appraisal `"scatter-…"`, `"disorder"` and `"regret"`; of a comparison, a study or a front the one `"figure"`.
 
     Args:
-        folder: of a run, finished or not, or of results.
+        run: the folder of a run, finished or not, or of results; or the result of a search or a training, which needs
+            none (a training in memory has curves, and no cell).
 
     Returns:
         The pictures.
 
     Raises:
         CheckpointError: when the folder holds nothing to draw, or a damaged file.
+        ConfigurationError: for anything else.
 
     Example:
         >>> import tempfile
@@ -77,11 +87,22 @@ def pictures(folder: Path | str) -> Mapping[str, Drawing]:
         >>> dict(pictures(run))
         {}
     """
-    folder = Path(folder)
+    if not isinstance(run, str | Path):
+        if not callable(getattr(run, "recorded", None)):
+            raise ConfigurationError(
+                f"pictures are those of a folder, or of what a search or a training returned, {got(run)}: give out= to "
+                "what made it, and the folder here"
+            )
+        return _drawn(read_memory(run.recorded()))
+    folder = Path(run)
     drawn = sorted((folder / "figures").glob("*.svg")) or [*folder.glob("figure.svg")]
     if drawn:
         return {path.stem: Drawing(_still(path)) for path in drawn if "." not in path.stem}
-    return {name: Drawing(_alone(markup)) for name, markup in _of_run(read_run(folder)).items()}
+    return _drawn(read_run(folder))
+
+
+def _drawn(data: ReportData) -> Mapping[str, Drawing]:
+    return {name: Drawing(_alone(markup)) for name, markup in _of_run(data).items()}
 
 
 _MOST = 1 << 24

@@ -7,6 +7,7 @@ holds no run, or a file that cannot be parsed at all, is.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = [
     "Gap",
     "Picture",
     "ReportData",
+    "read_memory",
     "read_run",
 ]
 
@@ -274,6 +276,33 @@ def read_run(run: Path) -> ReportData:
         course=told.course,
         epochs_in_all=told.epochs_in_all,
         unreadable=told.unreadable,
+    )
+
+
+def read_memory(content: Mapping[str, object]) -> ReportData:
+    """Read a run that lies in no folder, as its result records it, so that its pictures can be drawn.
+
+    Args:
+        content: the lines of its `history`, and `kind`, `architecture`, `decisions`, `picture` and `primary` as
+            `result.json` holds them.
+
+    Example:
+        >>> history = [{"event": "epoch", "epoch": 0, "entropy": 1.5}]
+        >>> read_memory({"kind": "search", "history": history}).epochs[0].values
+        {'entropy': 1.5}
+    """
+    read = _mapping(json.loads(json.dumps(content)))  # tuples become lists, as in a file
+    told = _Told.of(map(_mapping, _sequence(read.get("history"))), _mapping(read.get("decisions")))
+    return ReportData(
+        folder="",
+        kind="train" if read.get("kind") == "train" else "search",
+        epochs=told.epochs,
+        stages=told.stages,
+        reactions=told.reactions,
+        architecture=_text(read.get("architecture")),
+        decisions={name: _texts(options) for name, options in told.decisions.items()},
+        pictures=_pictures(read.get("picture")),
+        primary=_text(read.get("primary")) or _guess_primary(told.epochs),
     )
 
 

@@ -81,8 +81,13 @@ def space_of(given: AnySpace) -> Space:
     return _read("space", Space, given, load_space, advice)
 
 
-def recipe_of(given: AnyMethod | TrainingRecipe, epochs: int | None = None) -> Recipe:
+def recipe_of(given: AnyMethod | TrainingRecipe, epochs: int | None = None, batch_size: int | None = None) -> Recipe:
     """A recipe: itself, the name of a method, or the function that returns it; over other epochs where they are given.
+
+    Args:
+        given: by the user.
+        epochs: in place of the recipe's.
+        batch_size: of the data, in place of that of a recipe which is not given as a value.
 
     Raises:
         ConfigurationError: naming what was given.
@@ -95,13 +100,15 @@ def recipe_of(given: AnyMethod | TrainingRecipe, epochs: int | None = None) -> R
     if isinstance(given, TrainingRecipe):
         advice = "it trains one architecture, by sharewise.train(…, training=…)"
     recipe = _read("recipe of a method", Recipe, given, build, advice)
+    if batch_size is not None and not isinstance(given, Recipe):
+        recipe = replace(recipe, batch_size=batch_size)
     return recipe if epochs is None else recipe.with_epochs(whole("epochs", epochs))
 
 
 def dataset_of(given: AnyData) -> Dataset:
     """A data set: itself, its name, or the function that reads it.
 
-    Data of torch are refused: they hold no sealed test examples, and a loader has already shuffled and augmented.
+    Data of torch are refused, since one source holds no sealed test examples; the error names what takes two.
 
     Raises:
         ConfigurationError: naming what was given.
@@ -112,7 +119,8 @@ def dataset_of(given: AnyData) -> Dataset:
     """
     advice = (
         "give a name, sharewise.data.digits(), sharewise.data.arrays('FILE.npz') of your own x_train, y_train, x_test "
-        "and y_test, or a sharewise.data.Dataset"
+        "and y_test, sharewise.data.from_torch(train, test, task=…) of data sets and loaders of torch, or a "
+        "sharewise.data.Dataset"
     )
     return _read("data set of sharewise", Dataset, given, load_data, advice)
 
@@ -136,10 +144,15 @@ def architecture_of(given: AnyArchitecture, space: Space) -> Architecture:
     return space.own(given)
 
 
-def training_of(given: AnyTraining | None, epochs: int | None = None) -> TrainingRecipe:
+def training_of(given: AnyTraining | None, epochs: int | None = None, batch_size: int | None = None) -> TrainingRecipe:
     """A recipe of a training: itself, the name of one, its options by name, or the default; over other epochs if given.
 
     Options may name a recipe under `recipe`, whose options they then change.
+
+    Args:
+        given: by the user.
+        epochs: in place of the recipe's.
+        batch_size: of the data, where neither a recipe nor an option says one.
 
     Raises:
         ConfigurationError: naming what was given, or an option that is unknown or of a wrong type.
@@ -150,6 +163,9 @@ def training_of(given: AnyTraining | None, epochs: int | None = None) -> Trainin
     """
     if isinstance(given, str):
         given = {"recipe": given}
+    alone: Any = {} if given is None else given
+    if batch_size is not None and isinstance(alone, Mapping) and not {"recipe", "batch_size"} & set(alone):
+        given = {**alone, "batch_size": batch_size}
     options = _options("training option", with_recipe(given)[1], TrainingRecipe) if isinstance(given, Mapping) else {}
     recipe = TrainingRecipe(**options) if given is None or isinstance(given, Mapping) else given
     advice = "give the name of one, or a sharewise.TrainingRecipe(epochs=…)"

@@ -21,13 +21,16 @@ from sharewise.run.precision import measured
 __all__ = ["EXTRAS", "examine"]
 
 EXTRAS: Mapping[str, str] = {
+    "completion": "shtab",
     "dask": "distributed",
     "onnx": "onnxscript",
     "ray": "ray",
+    "ray-tune": "tensorboardX",
     "slurm": "submitit",
     "strategies": "optuna",
     "syne-tune": "syne_tune",
     "tensorboard": "tensorboard",
+    "transformers": "transformers",
 }
 """Optional extras by the module that they bring."""
 

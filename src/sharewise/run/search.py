@@ -132,7 +132,7 @@ def search(
     data = dataset_of(dataset)
     found = Search(
         searched,
-        recipe_of(recipe, epochs if begun is None else begun),
+        recipe_of(recipe, epochs if begun is None else begun, data.batch_size),
         data,
         setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate, compile),
         whole("gap_examples", gap_examples, least=0),

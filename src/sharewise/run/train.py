@@ -22,7 +22,7 @@ from sharewise.engine import (
     selection_scores,
     stream,
 )
-from sharewise.engine.telling import columns, facts, markup, page
+from sharewise.engine.telling import columns, facts, recorded
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.given import mapping, optional, truth
 from sharewise.run.arguments import (
@@ -57,14 +57,15 @@ from sharewise.run.result import evaluate_test, result_of_training
 from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.run.teaching import AnyTeacher, no_teacher, teacher_of
 from sharewise.run.threads import on_threads, threads_of
+from sharewise.shown import Shown
 from sharewise.space import Architecture, Space
 from sharewise.supernet import RunningStatistics
 
 __all__ = ["Training", "TrainingResult", "train"]
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """A network that was trained on its own.
 
     Args:
@@ -83,7 +84,12 @@ class TrainingResult:
         """A row of numbers for every epoch, by one name each: `pandas.DataFrame(result.table())`."""
         return columns(self.state.history)
 
-    def _told(self) -> dict[str, str]:
+    def recorded(self) -> dict[str, Any]:
+        """Plain values of which `sharewise.report.pictures(result)` draws."""
+        return recorded(self.state, self.architecture, "train")
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
         scores = ", ".join(
             f"{name} {value:,}" if name == "examples" else f"{name} {value:.4g}"
             for name, value in (self.test or {}).items()
@@ -91,12 +97,6 @@ class TrainingResult:
         test = {"test": scores or "not opened"}
         size = f"{sum(parameter.numel() for parameter in self.network.parameters()):,} parameters"
         return {"architecture": str(self.architecture), "network": size, **test, **facts(self.state)}
-
-    def __repr__(self) -> str:
-        return page("TrainingResult", self._told())
-
-    def _repr_html_(self) -> str:
-        return markup("TrainingResult", self._told())
 
 
 def train(
@@ -175,12 +175,13 @@ def train(
     searched = space_of(space)
     keep = keep_of(out, resume, checkpoint_every, epochs, extension_rate)
     begun = epochs_begun(keep.folder) if keep.extension is not None and keep.folder is not None else epochs
+    data = dataset_of(dataset)
     wanted = {} if start == "inherited" else network_of_training(searched, training)
     found = Training(
         searched,
         architecture_of(architecture, searched),
-        dataset_of(dataset),
-        training_of(training, epochs if begun is None else begun),
+        data,
+        training_of(training, epochs if begun is None else begun, data.batch_size),
         setting_of(
             searched,
             {**wanted, **network_of(searched, network)},

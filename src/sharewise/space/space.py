@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Space"]
 
+_SHOWN = 24
+"""Choices that a space prints."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """The set of all architectures: plain data and combinatorics, without torch.
 
@@ -61,6 +64,10 @@ class Space:
         >>> space = Space("toy", (Choice("operation", ("a", "b")), Choice("width", (4, 8, 16))))
         >>> space.size, str(space.architecture({"operation": "b", "width": 8}))
         (6, '{"operation": "b", "width": 8}')
+        >>> space
+        Space 'toy'
+          operation  a, b
+          width      4, 8, 16
     """
 
     name: str
@@ -95,6 +102,13 @@ class Space:
                 for option in choice.condition.options:
                     parent.index(option)
             seen[choice.name] = choice
+
+    def __repr__(self) -> str:
+        shown = self.choices[:_SHOWN]
+        width = max((len(choice.name) for choice in shown), default=0)
+        lines = [f"  {choice.name:{width}}  {', '.join(map(str, choice.options))}" for choice in shown]
+        more = [f"  … and {len(self.choices) - _SHOWN} more"] if len(self.choices) > _SHOWN else []
+        return "\n".join((f"Space {self.name!r}", *lines, *more))
 
     def __getitem__(self, name: str) -> Choice:
         if name not in self._by_name:

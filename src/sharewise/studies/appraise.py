@@ -30,6 +30,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.joining import ranks_here
 from sharewise.run.place import Place
 from sharewise.run.standalone import TrainingRecipe
+from sharewise.shown import Shown
 from sharewise.studies.evidence import describe, scored_on, spent_on_training, supernets_of
 from sharewise.studies.executors import DAY, PROCESSES, require_executor
 from sharewise.studies.judgement import Supernets, judge
@@ -48,19 +49,40 @@ STANDALONE = "standalone"
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Appraisal:
+@dataclass(frozen=True, eq=False, repr=False)
+class Appraisal(Shown):
     """What an appraisal found.
 
     Args:
         verdict: in one sentence.
         document: verdict and evidence as plain values, as `appraisal.json` holds them.
         out: the folder with figures and report; `None` where none was asked for.
+        architectures: of the sample, each with its truth and all of its scores, as `architectures.json` holds them.
     """
 
     verdict: str
     document: Mapping[str, Any]
     out: Path | None = None
+    architectures: Sequence[Mapping[str, Any]] = ()
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for every architecture of the sample: what it is worth, its cost, and its score by every supernet."""
+        return [
+            {name: value for name, value in row.items() if name != "scores"}
+            | {f"{way}/{seed}": value for way, seeds in row["scores"].items() for seed, value in seeds.items()}
+            for row in self.architectures
+        ]
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
+        found, verdict = self.document, self.document.get("verdict", {})
+        return {
+            "verdict": self.verdict,
+            **({"order": verdict["order"]["sentence"]} if verdict.get("order") else {}),
+            "search": ", ".join(str(found[name]) for name in ("method", "space", "data") if name in found),
+            "rests on": f"{len(found.get('runs', ()))} supernets, {found.get('n', 0)} architectures",
+            **({} if self.out is None else {"page": str(self.out / "report.html")}),
+        }
 
     def __str__(self) -> str:
         return self.verdict
@@ -349,14 +371,15 @@ class _Appraising:
             **judgement.document,
             "training_free": free,
         }
+        rows = _rows(truth, supernets)
         document["notes"] = [*design.source.notes(first, truth), *document["notes"]]
         if self.folder is not None:
-            _write(self.folder, document, _rows(truth, supernets), described)
+            _write(self.folder, document, rows, described)
             effort = {**self.workers.facts(), "seconds": time.perf_counter() - began}
             threads = {"threads": 1} if first.numerics.device.type == "cpu" else {}
             facts = {**environment(first.numerics.device), **threads, **effort}
             RunFolder(self.folder).write_json(self.folder / "environment.json", facts)
-        return Appraisal(judgement.verdict.sentence, document, self.folder)
+        return Appraisal(judgement.verdict.sentence, document, self.folder, rows)
 
     def _workers_of(self, run: Finished) -> Workers:
         return self.workers if run.anywhere else self.workers.only_here()

@@ -31,6 +31,7 @@ from sharewise.oracle import Table, open_table
 from sharewise.report.canvas import narrow
 from sharewise.report.comparison_page import write_comparison
 from sharewise.report.regret_figure import draw_regret
+from sharewise.shown import Shown
 from sharewise.space import Space
 from sharewise.spaces import load
 from sharewise.strategy.comparison import checkpoints_of, run_arena, summarise
@@ -54,8 +55,8 @@ _SCALE = Scale("regret", "points", higher_is_better=False, paired=False)
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class StrategyComparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class StrategyComparison(Shown):
     """What a comparison found.
 
     Args:
@@ -67,6 +68,20 @@ class StrategyComparison:
     document: Mapping[str, Any]
     sentences: Mapping[str, Sequence[str]]
     out: Path | None = None
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for every strategy and cost of a data set: the mean regret and its interval."""
+        return [
+            {"dataset": name, "strategy": strategy, **row}
+            for name, panel in self.document["datasets"].items()
+            for strategy, curve in panel["strategies"].items()
+            for row in _curve_rows(panel["checkpoints"], curve)
+        ]
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
+        said = {f"{name} {i}": s for name, found in self.sentences.items() for i, s in enumerate(found, start=1)}
+        return said | ({} if self.out is None else {"page": str(self.out / "report.html")})
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {sentence}" for name, found in self.sentences.items() for sentence in found)
@@ -144,6 +159,13 @@ def _space_of(space: object) -> Space | None:
     if space is None or isinstance(space, Space):
         return space
     return load(given.text("space", space))
+
+
+def _curve_rows(costs: Sequence[float], curve: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for every cost; regret and interval are `None` before the first answer."""
+    for cost, mean, interval in zip(costs, curve["mean"], curve["mean_interval"], strict=True):
+        low, high = interval or (None, None)
+        yield {"cost": cost, "n": curve["n"], "regret": mean, "low": low, "high": high}
 
 
 def _listed(runs: Any) -> Sequence[Any]:

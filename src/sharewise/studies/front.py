@@ -15,6 +15,7 @@ from sharewise.interruption import whole
 from sharewise.own_file import OwnFile, own_of
 from sharewise.report.front_page import write_front
 from sharewise.run.finished import finished
+from sharewise.shown import Shown
 from sharewise.space import Architecture
 from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.front_search import FrontSearch
@@ -28,8 +29,8 @@ _DOCUMENT = "front.json"
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Front:
+@dataclass(frozen=True, eq=False, repr=False)
+class Front(Shown):
     """The architectures that no other beats in score and cost at once, and the best one within each budget.
 
     Args:
@@ -56,6 +57,18 @@ class Front:
             {"point": row["point"], "architecture": row["architecture"], **row["scores"], **row["costs"]}
             for row in self.document["points"]
         ]
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
+        metric = self.document["metric"]
+        said = {
+            f"point {row['point']}": ", ".join(
+                (f"{metric} {row['scores'][metric]:.4f}", *(f"{v:,.6g} {k}" for k, v in row["costs"].items()))
+            )
+            + f": {row['architecture']}"
+            for row in self.document["points"]
+        }
+        return said | ({} if self.out is None else {"page": str(self.out / "report.html")})
 
     def __str__(self) -> str:
         metric, names = self.document["metric"], list(self.document["quantities"])

@@ -21,6 +21,7 @@ from sharewise.own_file import OwnFile, own_of
 from sharewise.report.study_page import write_study
 from sharewise.run.configuration import SearchConfiguration
 from sharewise.run.environment import environment
+from sharewise.shown import Shown
 from sharewise.studies.cells import CellTask, Price, Trail, price_of, read_trail, run_cell
 from sharewise.studies.executors import DAY, PROCESSES
 from sharewise.studies.judge import Judge, Judged, judge_of
@@ -36,8 +37,8 @@ _TOLERANCE = 0.05
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Study:
+@dataclass(frozen=True, eq=False, repr=False)
+class Study(Shown):
     """What a study found.
 
     Args:
@@ -51,6 +52,16 @@ class Study:
     sentences: Mapping[str, Sequence[str]]
     failures: Mapping[str, str]
     out: Path
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for every search that ended: its arm, its seed, what it found, what that is worth and what it cost."""
+        return [{name: value for name, value in cell.items() if name != "curve"} for cell in self.document["cells"]]
+
+    def told(self) -> dict[str, str]:
+        """See `sharewise.shown.Shown`."""
+        said = {f"{name} {i}": s for name, found in self.sentences.items() for i, s in enumerate(found, start=1)}
+        failed = {f"failed: {name}": why for name, why in self.failures.items()}
+        return {**said, **failed, "page": str(self.out / "report.html")}
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {sentence}" for name, found in self.sentences.items() for sentence in found)

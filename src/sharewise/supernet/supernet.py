@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.given import got
 from sharewise.space import Architecture, Relaxation, Space, sample
-from sharewise.supernet.gate import Gates, discrete
+from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.own_loop import block, called_in_block, host_rng
 
 __all__ = ["Networks", "Shared", "Supernet", "networks_of"]
@@ -56,6 +57,9 @@ class Supernet(nn.Module, ABC):
         Yields:
             The architecture.
 
+        Raises:
+            ConfigurationError: for anything else than a generator on the CPU.
+
         Example:
             >>> import torch
             >>> import sharewise as sw
@@ -67,24 +71,35 @@ class Supernet(nn.Module, ABC):
             >>> loss.backward()
             >>> optimizer.step()
         """
+        if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+            raise ConfigurationError(
+                f"sample draws by a torch.Generator on the CPU, {got(generator)}: give torch.Generator().manual_seed(0)"
+            )
         architecture = sample(self.space, host_rng(generator))
         with self.under(architecture):
             yield architecture
 
     @contextmanager
-    def under(self, chosen: Architecture | Gates) -> Iterator[None]:
+    def under(self, chosen: Architecture | str | Mapping[str, Any] | Gates) -> Iterator[None]:
         """A block whose calls run one architecture, or under given gates; see `sample`.
 
         Args:
-            chosen: an architecture of the space, or gates of every decision.
+            chosen: an architecture in any form that `Space.own` reads, such as `"largest"`; or gates of every decision.
 
         Raises:
-            ConfigurationError: for an architecture that is not of the space.
+            ConfigurationError: for what is no architecture of the space, or gates that leave a decision out.
         """
-        if isinstance(chosen, Architecture):
-            chosen = discrete(self.relaxation.encode(self.space.own(chosen)))
-        with block(self, chosen):
+        with block(self, self._gates_of(chosen)):
             yield
+
+    def _gates_of(self, chosen: Architecture | str | Mapping[str, Any] | Gates) -> Gates:
+        given: Mapping[str, Any] = chosen if isinstance(chosen, Mapping) else {}
+        gates = {name: gate for name, gate in given.items() if isinstance(gate, Gate)}
+        if not gates:
+            return discrete(self.relaxation.encode(self.space.own(chosen)))
+        if missing := [decision.name for decision in self.relaxation.decisions if decision.name not in gates]:
+            raise ConfigurationError(f"gates of every decision are needed, and there is none of {missing[0]!r}")
+        return gates
 
     @abstractmethod
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:

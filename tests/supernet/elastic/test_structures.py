@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import sharewise as sw
 from sharewise.errors import ConfigurationError, DataError
@@ -148,6 +149,55 @@ def test_orders_that_cannot_be_resumed_are_refused() -> None:
     for source in (Endless(), DataLoader(Endless())):
         with pytest.raises(DataError, match="can only be iterated"):
             sw.data.from_torch(source, rows, task=task)
+    with pytest.raises(DataError, match="has a BatchesOfMine of its own"):
+        sw.data.from_torch(DataLoader(rows, batch_sampler=BatchesOfMine(range(4), 2, False)), rows, task=task)
+    with pytest.raises(DataError, match="makes no batches"):
+        sw.data.from_torch(DataLoader(rows, batch_size=None), rows, task=task)
+    with pytest.raises(ConfigurationError, match=r"got a DataLoader: .* sharewise\.data\.from_torch\(train, test"):
+        sw.search("toy-tied-width", "spos", DataLoader(rows))  # type: ignore[arg-type]
+
+
+class BatchesOfMine(BatchSampler):
+    """Batches in an order of their own."""
+
+
+class Promised(IterableDataset[Any]):
+    """A stream that says where it stands."""
+
+    def __init__(self, rows: int | None) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Any:
+        for i in itertools.count() if self.rows is None else range(self.rows):
+            yield torch.full((4,), float(i)), i % 3
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_stream_with_a_state_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = sw.data.classification(3)
+    for source in (Promised(300), DataLoader(Promised(300), batch_size=7)):
+        data = sw.data.from_torch(source, Promised(6), task=task)
+        assert data.train.inputs[:, 0].tolist() == list(range(300))
+    monkeypatch.setattr("sharewise.data.reading.available_memory", lambda: 1000)
+    with pytest.raises(DataError, match="what follows 256 items of the training data would take"):
+        sw.data.from_torch(Promised(None), Promised(6), task=task)
+
+
+def test_the_batch_size_of_a_loader_is_taken_where_no_recipe_says_one() -> None:
+    rows = TensorDataset(torch.randn(20, 4), torch.arange(20) % 3)
+    data = sw.data.from_torch(DataLoader(rows, batch_size=5), rows, task=sw.data.classification(3))
+    assert data.limited(18, seed=0).batch_size == 5
+
+    def size(method: Any) -> int:
+        return sw.search("toy-tied-width", method, data, max_steps=1, device="cpu").state.recipe.batch_size
+
+    assert [size("rs-ws"), size(sw.methods.rs_ws(batch_size=3))] == [5, 3]
+    small = {"width": 8, "activation": "relu"}
+    for options, expected in ((None, 5), ({"epochs": 1}, 5), ({"batch_size": 3}, 3), (sw.TrainingRecipe(epochs=1), 64)):
+        trained = sw.train("toy-tied-width", small, data, training=options, max_steps=1, device="cpu")
+        assert trained.state.recipe.batch_size == expected
 
 
 def test_columns_of_another_form_are_refused() -> None:

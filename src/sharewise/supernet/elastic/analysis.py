@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import final
@@ -272,9 +273,18 @@ def _alive(
         except ConfigurationError as error:  # all parts that cannot be followed are named at once
             problems.append(str(error))
     if problems:
-        raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+        raise ConfigurationError("\n".join(_each_once(problems)))
     _require_joint(record, _closure(model, places, dict.fromkeys(decisions, 0), record), alive)
     return alive
+
+
+def _each_once(problems: Iterable[str]) -> Iterator[str]:
+    """Every problem, and of those that differ in the number of a block alone the first one."""
+    alike: dict[str, list[str]] = {}
+    for problem in dict.fromkeys(problems):
+        alike.setdefault(re.sub(r"(?<=[._])\d+(?=[._'])", "*", problem), []).append(problem)
+    for first, *others in alike.values():
+        yield first + (f" (and so in {len(others)} more blocks)" if others else "")
 
 
 def _options(

@@ -77,6 +77,10 @@ class ElasticModel(Supernet, Shared):
         """
         return self._execution.run(self.model, inputs, gates, self._apart)
 
+    def extra_repr(self) -> str:
+        """What can be chosen, a line for each decision."""
+        return "\n".join(f"{d.name}: {', '.join(map(str, d.options))}" for d in self.relaxation.decisions)
+
     def gathers(self, blocks: Sequence[nn.Module]) -> None:
         """See `Supernet.gathers`: slices are taken within blocks."""
         self._apart = paths_of(self.model, blocks)

@@ -114,7 +114,8 @@ class _Builder:
             network = self.shared(space, tuple(input_shape), outputs, options)
         key = (space.name, space.relaxation.decisions, tuple(input_shape), outputs, options)
         offered = {decision.name: decision.options for decision in space.relaxation.decisions}
-        places = expanded(network, self.choices(space, options), offered)
+        asked = expanded(network, self.choices(space, options), offered)
+        places = [place for place in asked if not _of_one_head(place)]
         with_transforms(network, places)
         if key not in self._known:
             if len(self._known) >= _EXAMINED:
@@ -134,9 +135,15 @@ def _plain(network: Plain, input_shape: Sequence[int], outputs: int, options: An
     return network(a, input_shape, outputs, options)
 
 
+def _of_one_head(place: Place) -> bool:
+    """Whether there is nothing to choose: a single head is no dimension of a graph, since views leave out ones."""
+    return place.kind == "heads" and place.sizes == (1,)
+
+
 def _require_choices_of(space: Space, places: Sequence[Place]) -> None:
     decisions = {decision.name: decision for decision in space.relaxation.decisions}
-    if missing := [name for name in decisions if not any(name in place.decisions for place in places)]:
+    acting = {name for place in places for name in place.decisions}
+    if missing := [name for name, decision in decisions.items() if decision.size > 1 and name not in acting]:
         raise ConfigurationError(f"space {space.name!r} has choices that act nowhere in its network: {missing}")
     for place in places:
         decision = decisions.get(place.decision)

@@ -36,6 +36,8 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
         )
     found, why, described = (_heads if place.kind == "heads" else _width)(record, place, type(module).__name__)
     candidates = list(dict.fromkeys(record.dimensions.find(c) for c in found))
+    if not candidates and place.kind == "heads" and place.sizes == (1,):
+        raise ConfigurationError(f"{place.path!r} with one head has none to leave out: leave this choice out")
     if len(candidates) != 1:
         number = len(candidates) or "no"
         raise ConfigurationError(
@@ -44,8 +46,9 @@ def target(model: nn.Module, record: Record, place: Place) -> int:
         )
     size = record.dimensions.size(candidates[0])
     if size != place.sizes[-1]:
+        what = "number of heads" if place.kind == "heads" else place.kind
         raise ConfigurationError(
-            f"the largest {place.kind} of {place.path!r} must be the model's own, {size}, got {place.sizes[-1]}"
+            f"the largest {what} of {place.path!r} must be the model's own, {size}, got {place.sizes[-1]}"
         )
     return candidates[0]
 
@@ -77,7 +80,8 @@ def _heads(record: Record, place: Place, kind: str) -> tuple[list[int], str, str
         groups = [tuple(f for f in group if f not in compared) for group in groups if compared & set(group)]
     else:
         groups = [group[:-1] for group in groups]  # the last factor is the size of a head
-    factors = [f for group in groups for f in group if record.dimensions.size(f) == largest]
+    several = [f for group in groups for f in group if record.dimensions.size(f) > 1]
+    factors = [f for f in several if record.dimensions.size(f) == largest] or several  # then another number is meant
     return *_hidden(record, place, factors), f"dimensions of {largest} heads: {len(set(factors))}"
 
 
