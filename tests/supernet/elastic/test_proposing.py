@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import sharewise as sw
 from sharewise.errors import ConfigurationError
+from sharewise.supernet.elastic.model import traced
+from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.proposing import sensible
 from sharewise.testing import check_model
 
@@ -67,6 +71,26 @@ def test_what_can_be_followed_is_taken_and_the_rest_is_listed() -> None:
     assert list(supernet.left) == ["head (width)"]
     with pytest.raises(ConfigurationError, match=r"nothing can be chosen: .*output of the model"):
         sw.elastic(Model(), {"head": sw.width([2, 5])}, example=torch.randn(2, 3), strict=False)
+
+
+def test_choices_that_only_narrow_share_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    traces: list[int] = []
+
+    def counted(model: nn.Module, places: tuple[Place, ...], example: Any) -> Any:
+        traces.append(len(places))
+        return traced(model, places, example)
+
+    monkeypatch.setattr("sharewise.supernet.elastic.own.traced", counted)
+    choices = {"head": sw.width([2, 5]), "enter": sw.width([8, 16]), "blocks.*.up": sw.width([32, 64])}
+    supernet = sw.elastic(Model(), choices, example=torch.randn(2, 3), strict=False)
+    assert list(supernet.left) == ["head (width)"]  # by halves, each of which was traced
+    assert len(traces) == 1
+    check_model(supernet, samples=3)
+    with_depth = sw.elastic(Model(), choices | {"blocks.*": sw.depth([2, 4])}, example=torch.randn(2, 3), strict=False)
+    assert list(with_depth.left) == ["head (width)"]
+    assert len(traces) <= 3  # with the row of blocks, and without it
+    check_model(with_depth, samples=3)
 
 
 def test_names_of_modules_that_are_no_identifiers() -> None:
