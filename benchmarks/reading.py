@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.table.row import spread_of
 from sharewise.data import Dataset, Examples
 from sharewise.data.image_files import folder_on_disk
 from sharewise.data.on_disk import Ahead, OnDisk
@@ -83,12 +83,6 @@ def rounds_of(states: Sequence[SearchState], rounds: int, steps: int) -> list[li
                     weight_step(states[place])
                 taken[place].append(1e3 * (time.perf_counter() - began) / steps)
     return [times[1:] for times in taken]
-
-
-def spread_of(values: Sequence[float], digits: int) -> str:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def compare(pixels: int, options: argparse.Namespace) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parent))  # of what the experiments
 
 from programs import options_of, plan_of
 
-__all__ = ["parameters", "run", "summarise"]
+__all__ = ["keep", "options_for", "parameters", "run", "study_in", "summarise"]
 
 More = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
 """What else a plan, what its study found, and its folder tell, by name."""
@@ -45,6 +46,38 @@ def summarise(study: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return {"searches": len(cells), "arms": arms, "spearman": rank, "sentences": sentences, "cells": cells}
 
 
+def options_for(program: str | None, folder: Path, *, data: str) -> argparse.ArgumentParser:
+    """The options of such a program.
+
+    Args:
+        program: its docstring.
+        folder: of the experiment, with `plan.yaml`.
+        data: what the folder of the data has to hold.
+    """
+    options = options_of(program, folder, data=data, configuration="plan")
+    options.add_argument("--run", action="store_true", help="run what is not finished first")
+    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
+    options.add_argument("--results", type=Path, default=folder / "results.json", help="file that is written")
+    return options
+
+
+def study_in(folder: Path) -> dict[str, Any]:
+    """What a study found."""
+    path = folder / "study.json"
+    if not path.exists():
+        raise SystemExit(f"no study in {folder} is finished; give --run")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def keep(found: Mapping[str, Any], results: Path) -> None:
+    """Write what was found, and print its arms."""
+    with replacing(results) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for arm, row in found["arms"].items():
+        print(f"{arm}: retrained {row['value']}, inherited {row['inherited']}, {row['parameters']} parameters")
+
+
 def run(
     program: str | None, folder: Path, arguments: Sequence[str] | None, *, data: str, more: More | None = None
 ) -> int:
@@ -57,20 +90,10 @@ def run(
         data: what the folder of the data has to hold.
         more: what else the results hold.
     """
-    options = options_of(program, folder, data=data, configuration="plan")
-    options.add_argument("--run", action="store_true", help="run what is not finished first")
-    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
-    options.add_argument("--results", type=Path, default=folder / "results.json", help="file that is written")
-    chosen = options.parse_args(arguments)
+    chosen = options_for(program, folder, data=data).parse_args(arguments)
     plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), chosen.data_root)
     if chosen.run:
         print(sw.study(plan, out=chosen.out, jobs=chosen.jobs))
-    if not (chosen.out / "study.json").exists():
-        raise SystemExit(f"no study in {chosen.out} is finished; give --run")
-    study = json.loads((chosen.out / "study.json").read_text(encoding="utf-8"))
-    found = summarise(study, chosen.out) | ({} if more is None else more(plan, study, chosen.out))
-    with replacing(chosen.results) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for arm, row in found["arms"].items():
-        print(f"{arm}: retrained {row['value']}, inherited {row['inherited']}, {row['parameters']} parameters")
+    study = study_in(chosen.out)
+    keep(summarise(study, chosen.out) | ({} if more is None else more(plan, study, chosen.out)), chosen.results)
     return 0

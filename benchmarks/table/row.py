@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-__all__ = ["FULL", "QUICK", "AtLeast", "AtMost", "Measured", "Row", "Size", "Step", "alternating"]
+__all__ = ["FULL", "QUICK", "AtLeast", "AtMost", "Measured", "Row", "Size", "Step", "alternating", "spread_of"]
 
 Step = Callable[[], object]
 Values = Mapping[str, Sequence[float]]
@@ -67,7 +67,7 @@ class AtLeast:
     def judged(self, values: Values, ours: str, full: bool) -> tuple[str, bool]:
         """In words, and whether it holds."""
         ratios = [other / own for other, own in zip(values[self.side], values[ours], strict=True)]
-        words = f"ours is {_spread(ratios, 2)} times as fast (goal: at least {self.goal:g})"
+        words = f"ours is {spread_of(ratios, 2)} times as fast (goal: at least {self.goal:g})"
         return words, statistics.median(ratios) >= self.goal * (1 if full else LENIENT)
 
 
@@ -86,7 +86,7 @@ class AtMost:
             found = [own / other for own, other in zip(found, values[self.side], strict=True)]
         words = f"goal: at most {self.goal:g}"
         if self.side is not None:
-            words = f"ours is {_spread(found, 2)} of it ({words})"
+            words = f"ours is {spread_of(found, 2)} of it ({words})"
         return words, statistics.median(found) <= self.goal / (1 if full else LENIENT)
 
 
@@ -140,7 +140,7 @@ class Row:
             lines.append(f"       largest difference in float64: {difference:.1e}")
         claims = {claim.side: claim for claim in self.claims}
         for side, found in values.items():
-            text, holds = f"{side}: {_spread([self.factor * v for v in found], 1)} {self.unit}", True
+            text, holds = f"{side}: {spread_of([self.factor * v for v in found], 1)} {self.unit}", True
             claim = claims.get(side) if side != ours else claims.get(None)
             if claim is not None:
                 words, holds = claim.judged(values, ours, size.full)
@@ -154,7 +154,7 @@ def _line(text: str, good: bool) -> str:
     return f"{'' if good else 'FAIL':<5}{text}"
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def spread_of(values: Sequence[float], digits: int) -> str:
     """Median and quartiles."""
     middle = statistics.median(values)
     if len(values) < 2:

@@ -10,7 +10,6 @@ method on the seeds that are reported. `--run` starts them, or goes on with them
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,13 @@ from typing import Any
 import yaml
 
 import sharewise as sw
-from sharewise.atomic import replacing
 from sharewise.studies.plan import Arm
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from equal_cost import summarise  # noqa: E402
-from programs import options_of, plan_of  # noqa: E402
+from equal_cost import keep, options_for, study_in, summarise  # noqa: E402
+from programs import plan_of  # noqa: E402
 
 __all__ = ["main"]
 
@@ -53,34 +51,18 @@ def best_rates(arms: Sequence[Arm], study: Mapping[str, Any]) -> tuple[list[dict
     return chosen, table
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What a study found."""
-    path = folder / "study.json"
-    if not path.exists():
-        raise SystemExit(f"no study in {folder} is finished; give --run")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = options_of(__doc__, HERE, data="cifar10", configuration="plan")
-    options.add_argument("--run", action="store_true", help="run what is not finished first")
-    options.add_argument("--jobs", type=int, default=1, help="searches at the same time")
-    options.add_argument("--results", type=Path, default=HERE / "results.json", help="file that is written")
-    chosen = options.parse_args(arguments)
+    chosen = options_for(__doc__, HERE, data="cifar10").parse_args(arguments)
     plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), chosen.data_root)
     tuning_seeds, methods = plan.pop("tuning_seeds"), plan["methods"]
     tuning, final = chosen.out / "tuning", chosen.out / "final"
     if chosen.run:
         print(sw.study({**plan, "seeds": tuning_seeds}, out=tuning, jobs=chosen.jobs), flush=True)
-    best, rates = best_rates([Arm(**method) for method in methods], read(tuning))
+    best, rates = best_rates([Arm(**method) for method in methods], study_in(tuning))
     if chosen.run:
         print(sw.study({**plan, "methods": best}, out=final, jobs=chosen.jobs), flush=True)
-    found = {"tuning": {"seeds": tuning_seeds, "rates": rates}, "chosen": best, **summarise(read(final), final)}
-    with replacing(chosen.results) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for arm, row in found["arms"].items():
-        print(f"{arm}: retrained {row['value']}, inherited {row['inherited']}, {row['parameters']} parameters")
+    result = {"tuning": {"seeds": tuning_seeds, "rates": rates}, "chosen": best, **summarise(study_in(final), final)}
+    keep(result, chosen.results)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,19 @@ def plan(request: pytest.FixtureRequest) -> dict[str, Any]:
     """`plan.yaml` of the `FOLDER` of a test."""
     loaded: dict[str, Any] = yaml.safe_load((request.module.FOLDER / "plan.yaml").read_text(encoding="utf-8"))
     return loaded
+
+
+@pytest.fixture
+def words_for(tmp_path: Path) -> Callable[[Mapping[str, Any]], list[str]]:
+    """Write a plan, and give the words by which `run.py` studies it and writes `results.json`, all below `tmp_path`."""
+
+    def written(plan: Mapping[str, Any]) -> list[str]:
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(dict(plan)))
+        words = ["--plan", str(path), "--out", str(tmp_path / "study"), "--data-root", str(tmp_path)]
+        return [*words, "--results", str(tmp_path / "results.json")]
+
+    return written
 
 
 @pytest.fixture(scope="module")

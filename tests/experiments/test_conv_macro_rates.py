@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from sharewise.studies.plan import Arm, StudyPlan
 
@@ -33,7 +33,9 @@ def test_the_best_rate_is_the_best_mean(running: ModuleType, higher: bool, best:
 
 
 @pytest.mark.long
-def test_it_runs_and_goes_on(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
+def test_it_runs_and_goes_on(
+    running: ModuleType, plan: dict[str, Any], tmp_path: Path, words_for: Callable[..., list[str]]
+) -> None:
     plan["data"] = [{"data": "digits", "image_size": 12, "train_examples": 128}]
     plan["seeds"], plan["tuning_seeds"], plan["budget"] = [0], [1], {"steps": 2}
     plan["judge"]["training"]["epochs"] = 1
@@ -46,10 +48,7 @@ def test_it_runs_and_goes_on(running: ModuleType, plan: dict[str, Any], tmp_path
             "grid": {"learning_rate": [0.001]},
         },
     ]
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(plan))
-    words = ["--plan", str(path), "--out", str(tmp_path / "out"), "--data-root", str(tmp_path)]
-    words += ["--results", str(tmp_path / "results.json")]
+    words = words_for(plan)
     assert running.main([*words, "--run"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["searches"] == 2

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from sharewise.studies.plan import StudyPlan
 
@@ -32,17 +32,16 @@ def test_the_plan_compares_four_arms_on_equal_terms(programs: ModuleType, plan: 
 
 
 @pytest.mark.long
-def test_it_runs_and_goes_on(running: ModuleType, plan: dict[str, Any], tmp_path: Path) -> None:
+def test_it_runs_and_goes_on(
+    running: ModuleType, plan: dict[str, Any], tmp_path: Path, words_for: Callable[..., list[str]]
+) -> None:
     text(tmp_path)
     plan["spaces"] = ["language-model:embedding=8,16:layers=1,2:heads=2:mlp_ratio=1,2"]
     plan["data"][0] |= {"text_length": 8, "train_examples": 256}
     plan["seeds"], plan["budget"] = [0], {"steps": 3}
     small = {"selection": "evolution", "candidates": 4, "population": 2, "selection_examples": 32}
     plan["methods"] = ["tanglenas-gaea", {"method": "sandwich", "options": small}]
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(plan))
-    words = ["--plan", str(path), "--out", str(tmp_path / "study"), "--data-root", str(tmp_path)]
-    words += ["--results", str(tmp_path / "results.json")]
+    words = words_for(plan)
     assert running.main([*words, "--run"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["searches"] == 2

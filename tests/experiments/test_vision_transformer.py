@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from sharewise.studies.plan import StudyPlan
 
@@ -27,7 +27,11 @@ def test_the_plan_compares_four_arms_on_equal_terms(
 
 @pytest.mark.slow
 def test_it_runs_and_goes_on(
-    running: ModuleType, plan: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    running: ModuleType,
+    plan: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words_for: Callable[..., list[str]],
 ) -> None:
     monkeypatch.setattr(running, "EVALUATIONS", 4)
     monkeypatch.setattr(running, "POPULATION", 2)
@@ -42,10 +46,7 @@ def test_it_runs_and_goes_on(
         {"method": "spos", "name": running.UNIFORM, "options": small},
         {"method": "sandwich", "name": running.SANDWICH, "options": small},
     ]
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(plan))
-    words = ["--plan", str(path), "--out", str(tmp_path / "study"), "--data-root", str(tmp_path)]
-    words += ["--results", str(tmp_path / "results.json")]
+    words = words_for(plan)
     assert running.main([*words, "--run"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["searches"] == 2

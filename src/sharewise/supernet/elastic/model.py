@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
-from sharewise.supernet.elastic.analysis import analyse
+from sharewise.supernet.elastic.analysis import Analysis, analyse
 from sharewise.supernet.elastic.binding import bound
 from sharewise.supernet.elastic.extraction import extracted
 from sharewise.supernet.elastic.places import Place, outermost
@@ -23,7 +23,7 @@ from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.structures import Inputs
 from sharewise.supernet.supernet import Shared, Supernet
 
-__all__ = ["ElasticModel", "examined", "traced"]
+__all__ = ["ElasticModel", "analysed", "examined", "traced"]
 
 
 @final
@@ -173,6 +173,16 @@ def traced(model: nn.Module, places: Sequence[Place], example: Inputs) -> Record
         return trace(model, example)
 
 
+def analysed(model: nn.Module, places: Sequence[Place], space: Space, record: Record) -> Analysis:
+    """Find out which dimensions of a model decisions narrow; arguments are those of `examined`.
+
+    Raises:
+        ConfigurationError: when a dimension cannot be followed.
+    """
+    with evaluating(model), torch.no_grad():
+        return analyse(model, places, space.relaxation.decisions, record)
+
+
 def examined(
     model: nn.Module,
     places: Sequence[Place],
@@ -203,8 +213,7 @@ def examined(
             "recompute computes the blocks again whose number is chosen, and here none is: choose a depth, or leave "
             "recompute out"
         )
-    relaxation = space.relaxation
+    analysis = analysed(model, places, space, record)
     with evaluating(model), torch.no_grad():
-        analysis = analyse(model, places, relaxation.decisions, record)
-        attributes = settled(model, analysis, record, relaxation, example)
+        attributes = settled(model, analysis, record, space.relaxation, example)
     return Execution(analysis, attributes, published=published, recompute=blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -15,7 +15,6 @@ from sharewise.errors import ConfigurationError, SharewiseWarning
 from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
-from sharewise.supernet.elastic.analysis import analyse
 from sharewise.supernet.elastic.choices import (
     Choices,
     Choose,
@@ -27,7 +26,7 @@ from sharewise.supernet.elastic.choices import (
 )
 from sharewise.supernet.elastic.decisions import space_of
 from sharewise.supernet.elastic.extraction import with_transforms
-from sharewise.supernet.elastic.model import ElasticModel, examined, traced
+from sharewise.supernet.elastic.model import ElasticModel, analysed, examined, traced
 from sharewise.supernet.elastic.places import Chosen, Place, expanded
 from sharewise.supernet.elastic.proposing import proposed
 from sharewise.supernet.elastic.record import Record
@@ -171,17 +170,15 @@ def _possible(
     ]
     pairs.sort(key=lambda pair: isinstance(pair[1], Ratio | Following))  # last, since they need what they depend on
 
-    def problem(kept: Sequence[tuple[str, Choices]], runs: bool) -> str:
+    def run(trial: nn.Module, places: Sequence[Place], space: Space, record: Record) -> object:
+        return examined(trial, places, space, traces.example, record, published=published)
+
+    def problem(kept: Sequence[tuple[str, Choices]], check: Callable[..., object]) -> str:
         trial = copy.deepcopy(model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SharewiseWarning)
             try:
-                places, space, record = _located(trial, _grouped(kept), traces, published)
-                if runs:
-                    examined(trial, places, space, traces.example, record, published=published)
-                else:
-                    with evaluating(trial), torch.no_grad():
-                        analyse(trial, places, space.relaxation.decisions, record)
+                check(trial, *_located(trial, _grouped(kept), traces, published))
             except ConfigurationError as error:
                 return str(error)
         return ""
@@ -189,22 +186,22 @@ def _possible(
     left: dict[str, str] = {}
 
     def possible(
-        kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]], runs: bool
+        kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]], check: Callable[..., object]
     ) -> list[tuple[str, Choices]]:
         """What can be added to what was kept; a half at a time, since few choices fail."""
-        words = problem([*kept, *more], runs)
+        words = problem([*kept, *more], check)
         if not words:
             return [*kept, *more]
         if len(more) == 1:
             left[f"{more[0][0]} ({more[0][1].kind})"] = words
             return kept
         half = len(more) // 2
-        return possible(possible(kept, more[:half], runs), more[half:], runs)
+        return possible(possible(kept, more[:half], check), more[half:], check)
 
     kept = pairs
-    for runs in (False, True):
-        kept = possible([], kept, runs) if kept else []
-    if not kept and not (_of_modules(model) and not problem([], True)):
+    for check in (analysed, run):
+        kept = possible([], kept, check) if kept else []
+    if not kept and not (_of_modules(model) and not problem([], run)):
         raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
     return _grouped(kept), left
 
