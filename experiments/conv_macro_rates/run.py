@@ -42,6 +42,9 @@ def best_rates(arms: Sequence[Arm], study: Mapping[str, Any]) -> tuple[list[dict
             for point in arm.spread()
             if (found := values.get(point.name))
         ]
+        if not rows:
+            why = next(iter(study["failures"].values()), "none was planned")
+            raise SystemExit(f"no search of {arm.name or arm.method} is finished ({why}); mend that and give --run")
         rows.sort(
             key=lambda row: row["mean"], reverse=study["metric"]["higher_is_better"]
         )  # stable: the first of equals

@@ -29,6 +29,8 @@ def test_the_best_rate_is_the_best_mean(running: ModuleType, higher: bool, best:
     assert chosen == [
         {"method": "spos", "name": "paths", "options": {"selection": "random", "learning_rate": best}},
     ]
+    with pytest.raises(SystemExit, match=r"no search of paths is finished \(no such folder\); mend that"):
+        running.best_rates(arms, {"cells": [], "failures": {"paths-seed0": "no such folder"}})
     assert table[0] == {"arm": "paths", "learning_rate": best, "mean": 0.7 if higher else 0.5}
 
 

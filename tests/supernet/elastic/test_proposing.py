@@ -73,6 +73,13 @@ def test_what_can_be_followed_is_taken_and_the_rest_is_listed() -> None:
         sw.elastic(Model(), {"head": sw.width([2, 5])}, example=torch.randn(2, 3), strict=False)
 
 
+def test_a_model_in_which_nothing_can_be_chosen_says_why() -> None:
+    with pytest.raises(
+        ConfigurationError, match="nothing can be chosen: every dimension found is one that the model takes"
+    ):
+        sw.elastic(nn.Linear(4, 16), example=torch.randn(2, 4))
+
+
 def test_choices_that_only_narrow_share_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     traces: list[int] = []

@@ -110,8 +110,7 @@ def elastic(
         strict = False
     choices = {} if choices is None else choices
     if not strict:
-        choices, more = _possible(shared, choices, traces, published)
-        left |= more
+        choices, left = _possible(shared, choices, traces, published, left)
     places, space, record = _located(shared, choices, traces, published, stacklevel=3)
     execution = examined(shared, places, space, example, record, published=published, recompute=recompute)
     supernet = ElasticModel(shared, space, execution, example, left)
@@ -156,9 +155,9 @@ def _located(
 
 
 def _possible(
-    model: nn.Module, choices: Chosen, traces: _Traces, published: bool
+    model: nn.Module, choices: Chosen, traces: _Traces, published: bool, left: Mapping[str, str]
 ) -> tuple[dict[str, list[Choices]], dict[str, str]]:
-    """The choices that can be followed together, and why the others cannot.
+    """The choices that can be followed together, and why the others cannot, beside what was left before.
 
     All are tried at once; where that fails each half is tried, and so on: first whether dimensions can be followed,
     which most choices fail that fail, then whether the model runs so, which takes much longer to find out.
@@ -183,7 +182,7 @@ def _possible(
                 return str(error)
         return ""
 
-    left: dict[str, str] = {}
+    left = dict(left)
 
     def possible(
         kept: list[tuple[str, Choices]], more: list[tuple[str, Choices]], check: Callable[..., object]
@@ -202,7 +201,8 @@ def _possible(
     for check in (analysed, run):
         kept = possible([], kept, check) if kept else []
     if not kept and not (_of_modules(model) and not problem([], run)):
-        raise ConfigurationError("nothing can be chosen: " + "\n".join(dict.fromkeys(left.values())))
+        reasons = dict.fromkeys(left.values()) or ["every dimension found is one that the model takes or returns"]
+        raise ConfigurationError("nothing can be chosen: " + "\n".join(reasons))
     return _grouped(kept), left
 
 
