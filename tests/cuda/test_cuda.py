@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,12 @@ from torch.utils.checkpoint import checkpoint
 
 import sharewise as sw
 from sharewise.cli import main
-from sharewise.engine import SearchState, architecture_step, weight_step
+from sharewise.engine import SearchState, Unrolled, architecture_step, weight_step
+from sharewise.engine.capture import Captured
+from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import Place, Search, Setting, build_supernet
+from sharewise.run.standalone import Standalone
 from sharewise.space import sample
 from sharewise.spaces import SEARCHABLE, load
 from sharewise.supernet import Supernet, discrete, extract, to_device
@@ -39,11 +41,11 @@ def exact_arithmetic() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
 
 
-def state_of(method: str, device: str, precision: str) -> SearchState:
+def state_of(method: str, device: str, precision: str, **options: Any) -> SearchState:
     data = sw.data.digits().limited(128, seed=0)
     network = {"channels": 4, "cells": 1}
     recipe = build(method, small_arguments(method))
-    setting = Setting(network, place=Place(device, precision))
+    setting = Setting(network, place=Place(device, precision, **options))
     return Search(sw.spaces.nasbench201(), recipe, data, setting, gap_examples=0).prepare()
 
 
@@ -163,13 +165,13 @@ class Branches(nn.Module):
         return self.head(x)
 
 
-def elastic_state(method: str, device: str) -> SearchState:
+def elastic_state(method: str, device: str, **options: Any) -> SearchState:
     torch.manual_seed(0)
     choices = {"a": sw.width([4, 8]), "b": sw.kernel([3, 5]), "blocks.*": sw.depth([1, 2])}
     space = sw.elastic(Branches(), choices, example=torch.randn(2, 1, 8, 8)).space
     data = sw.data.digits().limited(128, seed=0)
     recipe = build(method, small_arguments(method))
-    return Search(space, recipe, data, Setting(place=Place(device, "float64")), gap_examples=0).prepare()
+    return Search(space, recipe, data, Setting(place=Place(device, "float64", **options)), gap_examples=0).prepare()
 
 
 @pytest.mark.parametrize("method", ["spos", "gaea-erm", "tanglenas-drnas"])
@@ -263,13 +265,140 @@ def test_what_a_thread_of_the_device_computes_again_sees_the_gates_of_its_forwar
         torch.testing.assert_close(found[1][name], value, rtol=1e-12, atol=1e-12)
 
 
-def test_a_captured_step_moves_weights_as_a_plain_one() -> None:
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    try:
-        from benchmarks.captured import largest_difference
-    finally:
-        sys.path.pop(0)
-    plain, captured = (state_of("darts", "cuda", "float64") for _ in range(2))
-    for state in (plain, captured):
-        state.supernet.train()
-    assert largest_difference(plain, captured) < 1e-10
+CAPTURABLE = [name for name in sorted(METHODS) if not isinstance(build(name).level, Unrolled)]
+
+
+@pytest.mark.parametrize("method", CAPTURABLE)
+def test_captured_steps_have_the_bits_of_the_plain_ones(method: str) -> None:
+    """Also in half precision, whose casts are part of a graph."""
+    for precision in ("float64", "bfloat16"):
+        plain, captured = (state_of(method, "cuda", precision, capture=flag) for flag in (False, True))
+        if isinstance(captured.network, Captured) and not captured.distribution.constant:
+            vars(captured)["network"] = Captured(captured.supernet, captured.supernet, often=1)
+        for _ in range(3):
+            for state in (plain, captured):
+                state.supernet.train()
+                state.recipe.level.step(state, architecture=True)
+        require_equal_states(plain, captured)
+        assert isinstance(captured.network, Captured)
+        assert captured.network.patterns
+
+
+def require_equal_states(one: SearchState, other: SearchState) -> None:
+    for name, weight in one.supernet.state_dict().items():
+        assert torch.equal(other.supernet.state_dict()[name], weight), name
+    for name, parameter in one.distribution.named_parameters():
+        assert torch.equal(dict(other.distribution.named_parameters())[name], parameter), name
+
+
+@pytest.mark.parametrize("method", ["darts", "gaea-erm", "sandwich"])
+def test_captured_micro_batches_add_up(method: str) -> None:
+    plain, captured = (state_of(method, "cuda", "float64", accumulate=2, capture=flag) for flag in (False, True))
+    for _ in range(3):
+        for state in (plain, captured):
+            state.supernet.train()
+            state.recipe.level.step(state, architecture=True)
+    require_equal_states(plain, captured)
+
+
+@pytest.mark.parametrize("name", sorted(MACRO))
+def test_captured_steps_of_macro_spaces_have_the_bits_of_the_plain_ones(name: str) -> None:
+    supernet, inputs = small_supernet(name)
+    supernet = supernet.double().cuda()  # whose attention has the same bits in every run
+    inputs, found = (inputs.double() if inputs.is_floating_point() else inputs).cuda(), []
+    first = {key: value.clone() for key, value in supernet.state_dict().items()}
+    for network in (supernet, Captured(supernet, supernet, often=1)):
+        supernet.load_state_dict(first)
+        torch.manual_seed(0)
+        optimizer = torch.optim.SGD(supernet.parameters(), lr=0.01)
+        for seed in (0, 1, 0):
+            architecture = sample(supernet.space, np.random.default_rng(seed))
+            gates = to_device(discrete(supernet.relaxation.encode(architecture)), inputs.device, torch.float64)
+            optimizer.zero_grad()
+            outputs = network(inputs, gates)
+            (outputs[0] if isinstance(outputs, tuple) else outputs).square().mean().backward()
+            optimizer.step()
+        found.append({key: value.clone() for key, value in supernet.state_dict().items()})
+    for key, value in found[0].items():
+        assert torch.equal(found[1][key], value), key
+
+
+@pytest.mark.parametrize("name", ["language-model", "hw-gpt-bench:S", "vision-transformer-tiny"])
+def test_attention_with_any_number_of_heads_runs_in_any_precision(name: str) -> None:
+    supernet, inputs = small_supernet(name)
+    supernet, inputs = supernet.cuda(), inputs.cuda()
+    for half in (False, True):
+        for seed in range(12):
+            architecture = sample(supernet.space, np.random.default_rng(seed))
+            gates = to_device(discrete(supernet.relaxation.encode(architecture)), inputs.device, torch.float32)
+            with torch.autocast("cuda", torch.bfloat16, enabled=half):
+                outputs = supernet(inputs, gates)
+            outputs.float().square().mean().backward()
+
+
+@pytest.mark.parametrize("method", ["spos", "gaea-erm", "tanglenas-drnas"])
+def test_captured_steps_of_a_model_of_ones_own_have_the_bits_of_the_plain_ones(method: str) -> None:
+    plain, captured = (elastic_state(method, "cuda", capture=flag) for flag in (False, True))
+    for _ in range(6):
+        for state in (plain, captured):
+            state.supernet.train()
+            state.recipe.level.step(state, architecture=True)
+    require_equal_states(plain, captured)
+
+
+def test_a_captured_search_resumes_to_the_bit_and_goes_on_plain(tmp_path: Path) -> None:
+    def run(out: Path, steps: int, **options: Any) -> dict[str, Any]:
+        data, recipe = sw.data.digits().limited(128, seed=0), build("gaea-erm", small_arguments("gaea-erm"))
+        network = {"channels": 2, "cells": 1}
+        options = {"checkpoint_every": 3, "callbacks": [Interrupt(steps)], **options}
+        sw.search(sw.spaces.nasbench201(), recipe, data, network=network, device="cuda", out=out, **options)
+        state: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)["state"]
+        return state
+
+    plain, whole = run(tmp_path / "plain", 1000), run(tmp_path / "whole", 1000, capture=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", 5, capture=True)
+    resumed = run(tmp_path / "cut", 1000, resume=True)
+    for part in ("supernet", "distribution"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, resumed[part][name]), f"{part} {name}"
+            assert torch.equal(value, plain[part][name]), f"{part} {name}"
+
+
+def test_a_training_and_the_command_line_replay_graphs(tmp_path: Path) -> None:
+    words = ["search", "--method", "darts", "--data", "digits", "--channels", "4", "--cells", "1", "--train-examples"]
+    words += ["256", "--epochs", "1", "--device", "cuda", "--capture", "--out", str(tmp_path / "search")]
+    assert main(words) == 0
+    words = ["train", "--from-search", str(tmp_path / "search"), "--epochs", "2", "--device", "cuda"]
+    for name, more in (("plain", []), ("captured", ["--capture"])):
+        assert main([*words, *more, "--out", str(tmp_path / name)]) == 0
+    states = [torch.load(tmp_path / n / "checkpoint.pt", weights_only=True)["state"] for n in ("plain", "captured")]
+    for name, value in states[0]["supernet"].items():
+        assert torch.equal(states[1]["supernet"][name], value), name
+
+
+class Looking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return self.layer(x if float(x.sum()) > 0 else -x)
+
+
+def test_recomputed_cells_cannot_be_captured_and_the_device_goes_on() -> None:
+    network = {"channels": 4, "cells": 1, "recompute": True}
+    setting, data = Setting(network, place=Place("cuda", capture=True)), sw.data.digits().limited(128, seed=0)
+    state = Search(load("nasbench201"), build("darts", small_arguments("darts")), data, setting).prepare()
+    with pytest.raises(ConfigurationError, match=r"\(recompute\); leave capture out"):
+        state.recipe.level.step(state, architecture=True)
+    torch.ones(2, device="cuda").sum().item()
+
+
+def test_a_network_that_waits_for_values_cannot_be_captured_and_the_device_goes_on() -> None:
+    network = Standalone(Looking().cuda())
+    with pytest.raises(ConfigurationError, match=r"cannot be captured as a CUDA graph: .*; leave capture out"):
+        Captured(network, network, often=1)(torch.ones(2, 1, 8, 8, device="cuda"), {})
+    network(torch.ones(2, 1, 8, 8, device="cuda"), {}).sum().backward()
+    torch.cuda.synchronize()

@@ -18,6 +18,7 @@ from sharewise.methods import METHODS, build
 from sharewise.run import build_supernet
 from sharewise.space import Architecture, largest, smallest
 from sharewise.spaces import SPACES, load
+from sharewise.spaces.language_model.network import Heads
 from sharewise.supernet import Gate, discrete, networks_of
 from sharewise.testing import check_method, check_model, check_supernet
 from sharewise.testing.small import MACRO, small_supernet
@@ -252,3 +253,20 @@ def test_every_small_search_decodes_to_a_member() -> None:
         gates = discrete(supernet.relaxation.encode(a))
         assert supernet.eval()(torch.zeros(1, 6, dtype=torch.long), gates).shape == (1, 6, 7)
     assert {"language-model", "hw-gpt-bench:S", "hw-gpt-bench:M", "hw-gpt-bench:L"} <= set(SPACES)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_heads_lie_as_the_kernels_of_a_device_ask(heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for float32 read the stride of a single head, too, and find no kernel where it is 1."""
+    seen: list[Tensor] = []
+
+    def attention(q: Tensor, *others: Any, **options: Any) -> Tensor:
+        seen.append(q)
+        return q
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attention)
+    x = torch.arange(2 * 3 * 8.0).view(2, 3, 8)
+    assert torch.equal(Heads(heads, 0.0)(x, x, x), x)
+    [q] = seen
+    assert q.shape == (2, heads, 3, 8 // heads)
+    assert heads > 1 or q.stride(1) % 4 == 0

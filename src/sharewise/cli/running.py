@@ -45,8 +45,8 @@ __all__ = ["Many", "Request", "read_latency_table", "read_request", "require_fro
 _NESTED = ("network", "recipe")
 _APART = ("latency", "space_checksum", "own")
 """Read from files of their own, or with the name of one, not as options."""
-_PLACE = ("device", "threads", "compile")
-"""What a run may go on with that it was not started with: they change the last bits of sums, and nothing else."""
+_PLACE = ("device", "threads", "compile", "capture")
+"""What a run may go on with that it was not started with: they change the last bits of sums at most."""
 
 _CONFIGURATIONS = {"search": "SearchConfiguration", "train": "TrainConfiguration"}
 _OWNERS = {"network": "space", "recipe": "method"}

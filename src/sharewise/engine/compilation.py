@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
+from sharewise.engine.program import key_of, require_program
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import Gate, Gates, Supernet, norms
 
@@ -51,12 +51,7 @@ def require_compilable(state: SearchState) -> None:
             "is compiled is one network; compile serves trainings, and methods that always mix all options, such as "
             f"darts, gaea-erm and drnas; {_ADVICE}"
         )
-    if state.on_epoch is not None:
-        raise ConfigurationError(
-            f"drop_path changes the network from epoch to epoch, and what is compiled stays; {_ADVICE}, or drop_path"
-        )
-    if not state.numerics.ranks.alone:
-        raise ConfigurationError(f"what is compiled runs in one process, and this is one of several; {_ADVICE}")
+    require_program(state, "compile")
     missing = no_compiler() if state.numerics.device.type == "cpu" else None
     if missing is not None:
         raise ConfigurationError(
@@ -94,9 +89,17 @@ class Compiled:
         Raises:
             ConfigurationError: when the network is no program of its inputs, or its program cannot be compiled.
         """
+        return self._called([*self.supernet.parameters()], inputs, gates)
+
+    def fixed(self, inputs: Any, gates: Gates) -> Any:
+        """The outputs of the supernet, where no gradient of its weights will be asked for: none is computed."""
+        return self._called([parameter.detach() for parameter in self.supernet.parameters()], inputs, gates)
+
+    def _called(self, parameters: Sequence[Tensor], inputs: Any, gates: Gates) -> Any:
         weights = [gate.weights for gate in gates.values()]
-        tensors = [*self.supernet.parameters()], [*self.supernet.buffers()], inputs, weights
-        key = self._key(inputs, gates)
+        tensors = parameters, [*self.supernet.buffers()], inputs, weights
+        moving = any(parameter.requires_grad for parameter in parameters)
+        key = moving, key_of(self._norms, self.supernet.training, inputs, gates)
         program = self._programs.get(key)
         if program is not None:
             return program(*tensors)
@@ -105,14 +108,6 @@ class Compiled:
             outputs = _tried(lambda: program(*tensors), "the network cannot be compiled here")
         self._programs[key] = program
         return outputs
-
-    def _key(self, inputs: Any, gates: Gates) -> Hashable:
-        """All that a program depends on beside the values of tensors."""
-        leaves, layout = pytree.tree_flatten(inputs)
-        shapes = tuple((tuple(leaf.shape), leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        chosen = tuple((name, gate.active, gate.unit, gate.weights.requires_grad) for name, gate in gates.items())
-        tracked = tuple(norm.track_running_stats for norm in self._norms)
-        return shapes, str(layout), chosen, tracked, self.supernet.training
 
     def _written(self, tensors: tuple[Any, ...], gates: Gates) -> nn.Module:
         """The operations that the supernet executes, from one run that leaves nothing behind."""

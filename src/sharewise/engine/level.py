@@ -285,11 +285,12 @@ class Unrolled(Level):
                 f"level {type(self).__name__} computes at other weights than those of the network, which sharded ones "
                 "do not allow; leave shard out, or use level Alternating"
             )
-        if state.numerics.compile:
-            raise ConfigurationError(
-                f"level {type(self).__name__} differentiates twice, which compiled programs do not allow; leave "
-                "compile out, or use level Alternating"
-            )
+        for option in ("compile", "capture"):
+            if getattr(state.numerics, option):
+                raise ConfigurationError(
+                    f"level {type(self).__name__} differentiates twice, which programs do not allow; leave {option} "
+                    "out, or use level Alternating"
+                )
         if state.numerics.accumulate > 1:
             raise ConfigurationError(
                 f"level {type(self).__name__} differentiates through a step on a whole batch, which micro-batches "

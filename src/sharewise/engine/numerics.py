@@ -35,6 +35,7 @@ class Numerics:
             gradients add up to those of the batch, but for the order of sums; batch norm takes the moments of each
             micro-batch, and its running statistics move once for each.
         compile: whether steps execute compiled programs; see `sharewise.engine.compilation`.
+        capture: whether steps replay CUDA graphs; see `sharewise.engine.capture`.
     """
 
     device: torch.device
@@ -43,6 +44,7 @@ class Numerics:
     ranks: Ranks = ALONE
     accumulate: int = 1
     compile: bool = False
+    capture: bool = False
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:

@@ -17,6 +17,7 @@ from sharewise.distribution import Distribution, Phase, Step, option_mask
 from sharewise.engine.aside import load_trained, trained
 from sharewise.engine.budget import Affordable
 from sharewise.engine.callback import Announced, Callback, Event
+from sharewise.engine.capture import OFTEN, Captured, require_capturable
 from sharewise.engine.compilation import Compiled, require_compilable
 from sharewise.engine.course import Course, Period
 from sharewise.engine.extension import Extension, extended
@@ -149,6 +150,11 @@ class SearchState:
             ) from None
 
     @property
+    def weights(self) -> list[Tensor]:
+        """The shared weights; a walk over the modules of a supernet takes as long as a small step."""
+        return list(self._weights.values())
+
+    @property
     def mixture(self) -> Gates:
         """Gates of all options at once, equally."""
         return discrete({d.name: (1 / d.size,) * d.size for d in self.supernet.relaxation.decisions})
@@ -219,8 +225,17 @@ class SearchState:
 
     @cached_property
     def network(self) -> Callable[[Any, Gates], Any]:
-        """The supernet as steps execute it: by compiled programs, where that is asked for."""
-        return Compiled(self.supernet) if self.numerics.compile else self.supernet
+        """The supernet as steps execute it: by compiled programs, or captured, where that is asked for."""
+        network = Compiled(self.supernet) if self.numerics.compile else self.supernet
+        if not self.numerics.capture:
+            return network
+        return Captured(network, self.supernet, often=1 if self.distribution.constant else OFTEN)
+
+    @property
+    def fixed_network(self) -> Callable[[Any, Gates], Any]:
+        """The same where no gradient of the shared weights will be asked for."""
+        network = self.network
+        return network.fixed if isinstance(network, Compiled | Captured) else network
 
     @cached_property
     def blind_loss(self) -> float | None:
@@ -462,6 +477,8 @@ def prepare(
         part.check(state)
     if numerics.compile:
         require_compilable(state)
+    if numerics.capture:
+        require_capturable(state)
     return state
 
 

@@ -172,7 +172,7 @@ def gate_slopes(state: SearchState, batch: Batch, gates: Gates, part: str) -> tu
     losses, slopes = [], dict[str, Tensor]()
     for _, some in state.numerics.micro_batches(batch):
         with frozen_statistics(state.supernet):
-            loss = _loss(state, some, leaves)
+            loss = _passed(state, some, leaves, network=state.fixed_network)
         for name, slope in gate_gradients(loss, leaves).items():
             slopes[name] = slopes[name] + slope if name in slopes else slope
         losses.append(loss.detach())
@@ -332,7 +332,9 @@ def leaves_of(state: SearchState, gates: Gates, *, differentiable: bool) -> Gate
 
 def _loss(state: SearchState, batch: Batch, leaves: Gates, weights: Mapping[str, Tensor] | None = None) -> Tensor:
     """The loss of a batch under leaf gates, at the supernet's weights or at others: what this process adds to it."""
-    return _passed(state, batch, leaves, None, weights)
+    network = None if weights is None else partial(_called, state.supernet, weights)
+    with nullcontext() if weights is None else kept():  # a second time w would be back
+        return _passed(state, batch, leaves, network=network)
 
 
 def _passed(
@@ -340,13 +342,12 @@ def _passed(
     batch: Batch,
     leaves: Gates,
     loss_of: Callable[[Any], Tensor] | None = None,
-    weights: Mapping[str, Tensor] | None = None,
+    network: Callable[[Any, Gates], Any] | None = None,
 ) -> Tensor:
     """What this process adds to a loss, towards the targets or as it is told."""
     ranks = state.numerics.ranks
-    network = state.network if weights is None else partial(_called, state.supernet, weights)
-    with state.numerics.autocast(), nullcontext() if weights is None else kept():  # a second time w would be back
-        outputs = _forward(state, batch, leaves, network)
+    with state.numerics.autocast():
+        outputs = _forward(state, batch, leaves, state.network if network is None else network)
         loss: Tensor = state.loss(outputs, batch.targets) if loss_of is None else loss_of(outputs)
     share = ranks.share(batch)
     return loss if share == 1 else loss * share
@@ -387,12 +388,12 @@ def _layout(state: SearchState, batch: Batch, leaves: Gates, network: Callable[[
 def move_weights(state: SearchState, losses: Sequence[Tensor]) -> Tensor:
     """Add up over processes, move w, and return the mean of the losses."""
     loss, ranks = torch.stack(list(losses)).mean(), state.numerics.ranks
-    own = [] if ranks.sharded else list(state.supernet.parameters())  # else added up in the backward pass
+    own = [] if ranks.alone or ranks.sharded else state.weights  # sharded ones are added up in the backward pass
     ranks.add_up([loss, *(p.grad for p in own if p.grad is not None)])
     ranks.settle_statistics(state.supernet)
     clip = state.recipe.weights.gradient_clip
     if clip is not None:
-        nn.utils.clip_grad_norm_(state.supernet.parameters(), clip)
+        nn.utils.clip_grad_norm_(state.weights, clip)
     state.weight_optimizer.step()
     return loss
 

@@ -211,6 +211,7 @@ def setting_of(
     threads: int | None = None,
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
+    capture: bool = False,
 ) -> Setting:
     """What a run starts from; numbers of numpy are numbers, and torch's devices and types are their names.
 
@@ -225,6 +226,7 @@ def setting_of(
         optional(whole, "threads", threads),
         accumulate=whole("accumulate", accumulate),
         compile=truth("compile", compile),
+        capture=truth("capture", capture),
     )
     steps = None if max_steps is None else whole("max_steps", max_steps)
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)

@@ -82,6 +82,7 @@ class Configuration:
             beyond the memory of one device.
         compile: let torch.compile translate the network, where every step executes the same options: in trainings, and
             in searches that mix all of them. The first steps take minutes.
+        capture: replay steps as CUDA graphs, which a graphics processor need not wait for; bits are the same.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
         own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
@@ -107,6 +108,7 @@ class Configuration:
     accumulate: int = 1
     shard: bool = False
     compile: bool = False
+    capture: bool = False
     space_checksum: str | None = None
     own: OwnFile | None = None
 
@@ -150,7 +152,7 @@ class Configuration:
     def place(self) -> Place:
         """Where the run computes."""
         where = self.device, self.precision, self.threads, self.batch_norm
-        return Place(*where, self.accumulate, self.shard, self.compile)
+        return Place(*where, self.accumulate, self.shard, self.compile, self.capture)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

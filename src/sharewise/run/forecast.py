@@ -90,6 +90,8 @@ def foresee(search: Search) -> Forecast:
         raise ConfigurationError("sharded weights are not foreseen; leave --shard or --dry-run out")
     if place.compile:
         raise ConfigurationError("compiled steps are not foreseen; leave --compile or --dry-run out")
+    if place.capture:
+        raise ConfigurationError("captured steps are not foreseen; leave --capture or --dry-run out")
     with place.entered(), seeded_modules(search.setting.seed, "modules", place.numerics().device):
         with on_threads(1):
             state, teacher = search.prepare(), search.teacher()

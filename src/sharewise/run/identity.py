@@ -18,8 +18,8 @@ _ELSEWHERE = ("data_path", "oracle", "teacher", "checkpoint_every")
 """Data and teachers may move, and their checksums tell whether they are the same; a table serves the report;
 checkpoints may lie closer."""
 
-_PLACE = ("device", "threads", "shard", "compile")
-"""What changes the last bits of sums and nothing else."""
+_PLACE = ("device", "threads", "shard", "compile", "capture")
+"""What changes the last bits of sums at most."""
 
 
 @final

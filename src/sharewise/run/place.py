@@ -35,6 +35,7 @@ class Place:
         accumulate: micro-batches in which every batch is computed; see `Numerics`.
         shard: whether each of several processes keeps a part of the weights; see `Ranks`.
         compile: whether steps execute compiled programs; see `Numerics`.
+        capture: whether steps replay CUDA graphs; see `Numerics`.
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -51,6 +52,7 @@ class Place:
     accumulate: int = 1
     shard: bool = False
     compile: bool = False
+    capture: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
@@ -67,7 +69,8 @@ class Place:
             own = device_here()
             device = device if own is None else f"cuda:{own}"
         found = numerics(device, self.precision)
-        return replace(found, ranks=ranks, accumulate=self.accumulate, compile=self.compile)
+        found = replace(found, ranks=ranks, accumulate=self.accumulate)
+        return replace(found, compile=self.compile, capture=self.capture)
 
     def require_others(self, keep: Keep) -> None:
         """Refuse to begin a run of divided weights in one process; one that was begun so may go on in one.

@@ -65,6 +65,7 @@ def search(
     threads: int | None = None,
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
+    capture: bool = False,
     max_steps: int | None = None,
     gap_examples: int = 256,
     eigenvalue_every: int = 0,
@@ -95,6 +96,8 @@ def search(
             gradients add up to those of the batch. Batch norm takes the moments of each.
         compile: let `torch.compile` translate the network, for methods whose every step mixes all options; the first
             steps take minutes, and sums come in another order.
+        capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
+            are the same.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
@@ -134,7 +137,7 @@ def search(
         searched,
         recipe_of(recipe, epochs if begun is None else begun, data.batch_size),
         data,
-        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate, compile),
+        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate, compile, capture),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),

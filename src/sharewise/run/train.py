@@ -114,6 +114,7 @@ def train(
     threads: int | None = None,
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
+    capture: bool = False,
     max_steps: int | None = None,
     evaluate_on_test: bool = True,
     out: str | Path | None = None,
@@ -144,6 +145,8 @@ def train(
         accumulate: micro-batches in which every batch is computed, one after the other, for less memory; their
             gradients add up to those of the batch. Batch norm takes the moments of each.
         compile: let `torch.compile` translate the network, which takes minutes; sums come in another order.
+        capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
+            are the same.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.
@@ -192,6 +195,7 @@ def train(
             threads,
             accumulate,
             compile,
+            capture,
         ),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),

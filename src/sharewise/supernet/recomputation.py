@@ -15,12 +15,13 @@ from sharewise.supernet.calibrate import norms
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.twice import expects_second
 
-__all__ = ["again", "kept", "recomputed", "surrounded"]
+__all__ = ["again", "kept", "once", "recomputed", "surrounded"]
 
 Surroundings = Callable[[], Callable[[], AbstractContextManager[object]]]
 """Asked at a moment of the first computation, gives the context of a second one from that moment on."""
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)
+_ONCE: ContextVar[bool] = ContextVar("once", default=False)
 _AROUND: ContextVar[Surroundings] = ContextVar("around", default=lambda: nullcontext)
 
 
@@ -32,6 +33,20 @@ def kept() -> Iterator[None]:
         yield
     finally:
         _KEPT.reset(token)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """A block in which whatever would be computed a second time is refused.
+
+    Raises:
+        RuntimeError: by what would be.
+    """
+    token = _ONCE.set(True)
+    try:
+        yield
+    finally:
+        _ONCE.reset(token)
 
 
 @contextmanager
@@ -90,6 +105,8 @@ def again(
     """
     if not torch.is_grad_enabled() or expects_second() or _KEPT.get():
         return run(*args, **kwargs)
+    if _ONCE.get():
+        raise RuntimeError("parts of it are computed a second time in the backward pass (recompute)")
     tracking, surrounding = [layer.track_running_stats for layer in norms(module)], _AROUND.get()()
 
     @contextmanager

@@ -36,10 +36,16 @@ class Heads(nn.Module):
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Map three tensors `(n, length, features)` to one of the same shape."""
         n, length, _ = queries.shape
-        q, k, v = (x.view(n, length, -1, self.heads).permute(0, 3, 1, 2) for x in (queries, keys, values))
+        q, k, v = (self._split(x) for x in (queries, keys, values))
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         return y.permute(0, 2, 3, 1).reshape(n, length, -1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """From `(n, length, features)` to `(n, heads, length, features / heads)`."""
+        if self.heads == 1:  # of a view the stride of a single head is 1, which CUDA's kernels take for misaligned
+            return x.unsqueeze(1)
+        return x.view(*x.shape[:2], -1, self.heads).permute(0, 3, 1, 2)
 
 
 class Attention(nn.Module):

@@ -91,6 +91,6 @@ class KernelTransforms:
             for small, name in self.names.items():
                 if size <= small < above:
                     positions = centre(weight, small, self.axes).flatten(-self.axes)
-                    matrix = convolution.get_parameter(name)
+                    matrix: Tensor = getattr(convolution, name)  # no parameter, where it is called at other weights
                     weight = F.linear(positions, matrix).reshape(*weight.shape[: -self.axes], *[small] * self.axes)
         return weight
