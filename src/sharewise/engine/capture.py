@@ -1,4 +1,4 @@
-"""Capture: a network that small keeps a graphics processor waiting for its launches, so they are launched at once.
+"""Capture: a small network keeps a graphics processor waiting for its launches, so they are all launched at once.
 
 What one call of the network does, and what its backward pass does, are written down as one CUDA graph each, on tensors
 that stay where they are; a call copies its inputs and gates there and replays. The kernels are those of the plain
@@ -6,15 +6,16 @@ network, in the same order, so that bits do not change. The loss, penalties, cli
 
 A graph belongs to one way of calling the network: sizes of a batch, options that are executed, norms that track
 statistics or do not, and whether gradients of weights are asked for. Where every step executes the same options, a
-search has two. Where paths are drawn, a pattern of options is captured when it comes for the third time, and the least
-recently used ones are forgotten.
+search has two. Where paths are drawn, a pattern of options is captured when it comes for the third time, and gives way
+to one that comes twice as often.
 """
 
 from __future__ import annotations
 
+import random
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
@@ -25,7 +26,8 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from sharewise.engine.program import key_of, require_program
+from sharewise.engine.compilation import Compiled
+from sharewise.engine.program import drawing_aside, first_line, key_of, require_program
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import Gates, Supernet, norms
 from sharewise.supernet.recomputation import once
@@ -33,7 +35,7 @@ from sharewise.supernet.recomputation import once
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["Captured", "Passes", "Record", "Recorded", "cuda_graphs", "require_capturable"]
+__all__ = ["MOST", "OFTEN", "Captured", "Passes", "Record", "Recorded", "cuda_graphs", "require_capturable"]
 
 MOST = 16
 """Patterns of options that are held at once."""
@@ -41,13 +43,15 @@ MOST = 16
 OFTEN = 3
 """Times that a drawn pattern is met before it is captured, which takes about five steps."""
 
-_REMEMBERED = 4096
-"""Patterns whose number of calls is known."""
+_REMEMBERED = 256
+"""Patterns that are not held whose number of calls is known."""
 
 _WARM = 3
 """Passes before a capture, in which libraries choose their kernels and make their workspaces."""
 
 _ADVICE = "leave capture out"
+
+_Network = Callable[[Any, Gates], Any]
 
 
 class Passes(Protocol):
@@ -81,7 +85,7 @@ Record = Callable[[Passes], Recorded]
 
 
 def require_capturable(state: SearchState) -> None:
-    """Refuse what cannot be captured, before a run begins.
+    """Refuse, before a run begins, what is known not to be captured.
 
     Args:
         state: at step 0.
@@ -101,26 +105,28 @@ class Captured:
     """A network that is called as ever, and replays recorded passes.
 
     Args:
-        network: the supernet, or what is compiled of it.
-        supernet: whose weights and statistics it uses, and which stays as it is.
+        supernet: whose weights and statistics are used, and which stays as it is.
+        compiled: what to record in its place.
         often: calls of a kind before it is recorded, at least 1.
         record: by CUDA graphs if `None`.
     """
 
     def __init__(
         self,
-        network: Callable[[Any, Gates], Any],
         supernet: Supernet,
+        compiled: Compiled | None = None,
         *,
         often: int = OFTEN,
         record: Record | None = None,
     ) -> None:
-        self.network, self.supernet = network, supernet
+        self.supernet = supernet
+        self._plain: _Network = supernet if compiled is None else compiled
+        self._plain_fixed: _Network = supernet if compiled is None else compiled.fixed
         self._often, self._record = often, record
-        self._norms = norms(supernet)
-        self._weights = _Weights(dict(supernet.named_parameters()))
-        self._calls: OrderedDict[Hashable, int] = OrderedDict()
-        self._programs: OrderedDict[Hashable, _Program] = OrderedDict()
+        self._norms, self._weights = norms(supernet), _Weights(dict(supernet.named_parameters()))
+        self._calls: OrderedDict[Hashable, int] = OrderedDict()  # of patterns that are not held
+        self._counts: dict[Hashable, int] = {}  # of those that are
+        self._programs: dict[Hashable, _Program] = {}
         self._awaited: weakref.ref[Any] | None = None  # the last forward pass whose backward pass has not come
 
     @property
@@ -134,24 +140,21 @@ class Captured:
         Raises:
             ConfigurationError: when the network cannot be captured.
         """
-        return self._called(inputs, gates, moving=True)
+        return self._called(self._plain, inputs, gates, moving=True)
 
     def fixed(self, inputs: Any, gates: Gates) -> Any:
         """The outputs of the network, where no gradient of its weights will be asked for."""
-        return self._called(inputs, gates, moving=False)
+        return self._called(self._plain_fixed, inputs, gates, moving=False)
 
-    def _called(self, inputs: Any, gates: Gates, *, moving: bool) -> Any:
+    def _called(self, network: _Network, inputs: Any, gates: Gates, *, moving: bool) -> Any:
         if not torch.is_grad_enabled() or self._busy:
-            return self.network(inputs, gates)
+            return network(inputs, gates)
         key = moving, key_of(self._norms, self.supernet.training, inputs, gates)
+        if not self._held(key):
+            return network(inputs, gates)
         program = self._programs.get(key)
         if program is None:
-            if not self._recurs(key):
-                return self.network(inputs, gates)
-            program = self._programs[key] = self._made(inputs, gates, moving)
-            if len(self._programs) > MOST:
-                self._programs.popitem(last=False)
-        self._programs.move_to_end(key)
+            program = self._programs[key] = self._made(network, inputs, gates, moving)
         outputs, call = program(inputs, gates, self._answered)
         self._awaited = None if call is None else weakref.ref(call)
         return outputs
@@ -164,39 +167,65 @@ class Captured:
     def _answered(self) -> None:
         self._awaited = None
 
-    def _recurs(self, key: Hashable) -> bool:
+    def _held(self, key: Hashable) -> bool:
+        """Whether a pattern is held, or shall be; for one that comes twice as often another one is let go."""
+        if key in self._counts:
+            self._counts[key] += 1
+            return True
         count = self._calls[key] = self._calls.pop(key, 0) + 1
         if len(self._calls) > _REMEMBERED:
             self._calls.popitem(last=False)
-        return count >= self._often
+        full = len(self._counts) >= MOST
+        stale = min(self._counts, key=self._counts.__getitem__) if full else None
+        if count < (self._often if stale is None else 2 * self._counts[stale]):
+            return False
+        if stale is not None:
+            del self._counts[stale]
+            self._programs.pop(stale, None)
+        self._counts[key] = self._calls.pop(key)
+        return True
 
-    def _made(self, inputs: Any, gates: Gates, moving: bool) -> _Program:
+    def _made(self, network: _Network, inputs: Any, gates: Gates, moving: bool) -> _Program:
+        weights = self._weights
+        weights.spare()
         if self._record is None:  # intermediate results of all share their memory: of two passes one is over
-            self._record = cuda_graphs(torch.cuda.graph_pool_handle())
-        buffers = [(buffer, buffer.clone()) for buffer in self.supernet.buffers()]
-        self._weights.spare()
-        try:
-            with _drawing_aside(self._weights.own.values()):
-                whole = _Whole(self.network, self.supernet)
-                return _Program(whole, inputs, gates, self._weights, moving, self._record)
-        except RuntimeError as error:
-            line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ConfigurationError(f"the network cannot be captured as a CUDA graph: {line}; {_ADVICE}") from error
-        finally:
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            self._record = cuda_graphs(next(self.supernet.parameters()).device)
+        with drawing_aside(weights.own.values()), _buffers_kept(self.supernet):
+            return _Program(_Whole(network, self.supernet), inputs, gates, weights, moving, self._record)
+
+
+@contextmanager
+def _buffers_kept(supernet: Supernet) -> Iterator[None]:
+    """Afterwards buffers hold what they held, and none has been replaced, which no graph would do again."""
+    before = dict(supernet.named_buffers())
+    values = {name: buffer.clone() for name, buffer in before.items()}
+    try:
+        yield
+    finally:
+        replaced = [name for name, buffer in supernet.named_buffers() if buffer is not before.get(name)]
+        for name in replaced:
+            owner, _, local = name.rpartition(".")
+            supernet.get_submodule(owner)._buffers[local] = before.get(name)
+        for name, buffer in before.items():
+            buffer.copy_(values[name])
+    if replaced:
+        raise ConfigurationError(
+            f"the network assigns its buffer {replaced[0]!r}, which a CUDA graph does not; change it in place (copy_), "
+            f"or {_ADVICE}"
+        )
 
 
 @final
 class _Whole(nn.Module):
     """A supernet that can be called at other tensors than its own, also where what is compiled of it is called."""
 
-    def __init__(self, network: Callable[[Any, Gates], Any], supernet: Supernet) -> None:
+    def __init__(self, network: _Network, supernet: Supernet) -> None:
         super().__init__()
         self.supernet, self.called = supernet, (network,)  # a tuple, since it may be the supernet
 
     def forward(self, inputs: Any, gates: Gates) -> Any:
-        return self.called[0](inputs, gates)
+        with once(f"cells are computed a second time (recompute), which a CUDA graph does not do; {_ADVICE}, or that"):
+            return self.called[0](inputs, gates)
 
 
 @final
@@ -266,33 +295,41 @@ class _Program:
         }
         self._placed = [leaf for leaf in own if isinstance(leaf, Tensor)]
         self._placed += [gate.weights for gate in held.values()]
-        self.sources = [gate.weights for gate in held.values() if gate.weights.requires_grad]
         self._inputs = pytree.tree_unflatten(own, layout)
         self._network, self._gates, self.weights = network, held, weights
         self._seen = weights.seen(moving)
         self._moved = {name: weight for name, weight in self._seen.items() if weight.requires_grad}
+        self.sources = [gate.weights for gate in held.values() if gate.weights.requires_grad]
+        self._form: tuple[list[Any], Any] | None = None  # of the outputs: `None` where a tensor is, and the layout
+        self.slopes: list[Tensor] = []  # of those outputs that have a gradient
+        self.reach: list[list[bool]] = []  # by such an output: what it depends on
         self.recorded = record(self)
 
     def forward(self) -> list[Tensor]:
         """See `Passes`."""
         torch.clear_autocast_cache()  # what was cast elsewhere is no part of this pass
         weights = {f"supernet.{name}": weight for name, weight in self._seen.items()}
-        with once():
-            found = functional_call(self._network, weights, (self._inputs, self._gates))
-        outputs, self._layout = pytree.tree_flatten(found)
+        leaves, layout = pytree.tree_flatten(functional_call(self._network, weights, (self._inputs, self._gates)))
         torch.clear_autocast_cache()
-        if not all(isinstance(output, Tensor) for output in outputs):
-            raise RuntimeError("its outputs are not tensors alone")
-        return outputs
+        if strange := [leaf for leaf in leaves if not (leaf is None or isinstance(leaf, Tensor))]:
+            raise ConfigurationError(
+                f"the network answers more than tensors, such as a {type(strange[0]).__name__}, which a CUDA graph "
+                f"does not hold; {_ADVICE}"
+            )
+        self._form = [leaf is None for leaf in leaves], layout
+        return [leaf for leaf in leaves if leaf is not None]
 
     def backward(self, outputs: list[Tensor]) -> list[Tensor | None]:
-        """See `Passes`; where the gradient of the outputs is put is found at the first time."""
-        moved = [output for output in outputs if output.requires_grad]
-        if not hasattr(self, "slopes"):
-            self.slopes = [torch.ones_like(output) for output in moved]
-        wanted = [*self.sources, *self._moved.values()]
+        """See `Passes`."""
+        moved, wanted = [output for output in outputs if output.requires_grad], [*self.sources, *self._moved.values()]
         if not moved or not wanted:
             return [None] * len(wanted)
+        if not self.slopes:
+            self.slopes = [torch.ones_like(output) for output in moved]
+            self.reach = [
+                [g is not None for g in torch.autograd.grad(o, wanted, s, retain_graph=True, allow_unused=True)]
+                for o, s in zip(moved, self.slopes, strict=True)
+            ]
         found = torch.autograd.grad(moved, wanted, self.slopes, allow_unused=True)
         count = len(self.sources)
         return [*found[:count], *self.weights.placed(dict(zip(self._moved, found[count:], strict=True)))]
@@ -301,21 +338,28 @@ class _Program:
         """The outputs for other values, and the node of their graph, of which `answered` is called when it is run."""
         given = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
         given += [gate.weights for gate in gates.values()]
-        sources = [gate.weights for gate in gates.values() if gate.weights.requires_grad]
+        wanted = [gate.weights for gate in gates.values() if gate.weights.requires_grad]
+        wanted += [self.weights.own[name] for name in self._moved]
         with torch.no_grad():
             for place, value in zip(self._placed, given, strict=True):
                 place.copy_(value, non_blocking=True)
-        outputs = _Replayed.apply(self, answered, *sources, *(self.weights.own[name] for name in self._moved))  # type: ignore[no-untyped-call]
-        node = next((output.grad_fn for output in outputs if output.grad_fn is not None), None)
-        return pytree.tree_unflatten(list(outputs), self._layout), node
+        outputs = iter(_Replayed.apply(self, answered, *wanted))  # type: ignore[no-untyped-call]
+        assert self._form is not None
+        absent, layout = self._form
+        found = [None if none else next(outputs) for none in absent]
+        node = next((output.grad_fn for output in found if output is not None and output.grad_fn is not None), None)
+        return pytree.tree_unflatten(found, layout), node
 
 
 @final
 class _Replayed(torch.autograd.Function):
-    """Recorded passes, as a function of the weights of gates and of the network."""
+    """Recorded passes, as a function of the weights of gates and of the network.
+
+    The gradients of weights are for `backward`, which adds them up at once; the next pass overwrites them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, program: _Program, answered: Callable[[], None], *sources: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, program: _Program, answered: Callable[[], None], *wanted: Tensor) -> tuple[Tensor, ...]:
         ctx.program, ctx.answered, ctx.over = program, answered, False
         program.recorded.forward()
         outputs = tuple(output.detach().clone() for output in program.recorded.outputs)
@@ -341,42 +385,63 @@ class _Replayed(torch.autograd.Function):
                 place.copy_(gradient, non_blocking=True)
         program.recorded.backward()
         ctx.answered()
+        asked = [reach for reach, gradient in zip(program.reach, moved, strict=True) if gradient is not None]
+        found = [
+            gradient if any(reached) else None
+            for gradient, *reached in zip(program.recorded.gradients, *asked, strict=True)
+        ]
         count = len(program.sources)
-        found = program.recorded.gradients
         # Those of gates are few, and whoever asks for them keeps them; those of weights are taken up at once.
         gates = [None if g is None else g.clone() for g in found[:count]]
         return None, None, *gates, *(None if g is None else g.detach() for g in found[count:])
 
 
-def cuda_graphs(pool: Any) -> Record:
-    """Record passes as CUDA graphs.
+def cuda_graphs(device: torch.device) -> Record:
+    """Record passes as CUDA graphs, whose intermediate results share their memory.
 
     Args:
-        pool: of memory, as `torch.cuda.graph_pool_handle` names it.
+        device: of the network, which need not be the current one.
     """
+    with torch.cuda.device(device):
+        pool = torch.cuda.graph_pool_handle()
 
     def record(passes: Passes) -> Recorded:
+        host = torch.get_rng_state(), random.getstate()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM):
                 passes.backward(passes.forward())
         torch.cuda.current_stream().wait_stream(side)
+        if not torch.equal(host[0], torch.get_rng_state()) or host[1] != random.getstate():
+            raise ConfigurationError(
+                f"the network draws random numbers on the host, which a CUDA graph would never draw again; {_ADVICE}"
+            )
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # Threads that read ahead may use the device meanwhile.
-        with torch.cuda.graph(forward, pool=pool, capture_error_mode="thread_local"):
-            outputs = passes.forward()
-        with torch.cuda.graph(backward, pool=pool, capture_error_mode="thread_local"):
-            gradients = passes.backward(outputs)
+        try:
+            # Threads that read ahead may use the device meanwhile. A capture that fails leaves its stream entered.
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                with torch.cuda.graph(forward, pool=pool, capture_error_mode="thread_local"):
+                    outputs = passes.forward()
+                with torch.cuda.graph(backward, pool=pool, capture_error_mode="thread_local"):
+                    gradients = passes.backward(outputs)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"the network cannot be captured as a CUDA graph: {first_line(error)}; {_ADVICE}"
+            ) from error
         places = [output.detach().requires_grad_(output.requires_grad) for output in outputs]
-        return Recorded(places, gradients, forward.replay, backward.replay)
+        return Recorded(places, gradients, _on(device, forward.replay), _on(device, backward.replay))
 
-    return record
+    def recorded(passes: Passes) -> Recorded:
+        with torch.cuda.device(device):
+            return record(passes)
+
+    return recorded
 
 
-@contextmanager
-def _drawing_aside(weights: Iterable[Tensor]) -> Iterator[None]:
-    """Afterwards random numbers go on as if nothing had been drawn."""
-    devices = sorted({weight.device.index for weight in weights if weight.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        yield
+def _on(device: torch.device, replay: Callable[[], None]) -> Callable[[], None]:
+    def replayed() -> None:
+        with torch.cuda.device(device):
+            replay()
+
+    return replayed

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sharewise.engine.program import key_of, require_program
+from sharewise.engine.program import drawing_aside, first_line, key_of, require_program
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import Gate, Gates, Supernet, norms
+from sharewise.supernet.recomputation import kept
 
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
@@ -66,7 +67,7 @@ def no_compiler() -> str | None:
     try:
         get_cpp_compiler()
     except RuntimeError as error:
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
@@ -126,8 +127,7 @@ class Compiled:
 
         parameters, buffers, inputs, weights = tensors
         copies = [buffer.clone() for buffer in buffers]
-        devices = [] if inputs_on_host(parameters) else sorted({p.device.index for p in parameters})
-        with torch.random.fork_rng(devices=devices):
+        with drawing_aside(parameters), kept():  # what is kept is the compiler's choice
             found: nn.Module = _tried(
                 lambda: make_fx(run)(parameters, copies, inputs, weights), "the network is no program of its inputs"
             )
@@ -142,20 +142,9 @@ def _backward_too() -> AbstractContextManager[object]:
     return config.patch({name: True}) if hasattr(config, name) else nullcontext()
 
 
-def inputs_on_host(parameters: Sequence[Tensor]) -> bool:
-    """Whether random numbers are those of the host alone."""
-    return all(parameter.device.type == "cpu" for parameter in parameters)
-
-
 def _tried(action: Callable[[], Any], words: str) -> Any:
     """What an action returns, or one line that says why it could not."""
     try:
         return action()
     except RuntimeError as error:
-        raise ConfigurationError(f"{words}: {_first_line(error)}; {_ADVICE}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """What was wrong; a line that ends with a colon only says who raised it."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
+        raise ConfigurationError(f"{words}: {first_line(error)}; {_ADVICE}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
@@ -15,11 +17,14 @@ from sharewise.supernet import Gates
 if TYPE_CHECKING:
     from sharewise.engine.state import SearchState
 
-__all__ = ["key_of", "require_program"]
+__all__ = ["drawing_aside", "first_line", "key_of", "require_program"]
 
 
 def key_of(norms: Sequence[_BatchNorm], training: bool, inputs: Any, gates: Gates) -> Hashable:
-    """All that what a network executes depends on, beside the values of tensors.
+    """What changes from call to call of all that the operations of a network depend on.
+
+    The values of tensors are no part of it, nor is what stays for a whole run: precision, layout, and which weights are
+    trained.
 
     Args:
         norms: its norms, which track statistics or do not.
@@ -53,3 +58,17 @@ def require_program(state: SearchState, option: str) -> None:
         raise ConfigurationError(
             f"what {option} makes runs in one process, and this is one of several; leave {option} out"
         )
+
+
+@contextmanager
+def drawing_aside(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Afterwards random numbers go on as if nothing had been drawn, on the host and where the weights are."""
+    devices = sorted({weight.device.index for weight in weights if weight.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def first_line(error: Exception) -> str:
+    """What was wrong; a line that ends with a colon only says who raised it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)

@@ -226,10 +226,10 @@ class SearchState:
     @cached_property
     def network(self) -> Callable[[Any, Gates], Any]:
         """The supernet as steps execute it: by compiled programs, or captured, where that is asked for."""
-        network = Compiled(self.supernet) if self.numerics.compile else self.supernet
-        if not self.numerics.capture:
-            return network
-        return Captured(network, self.supernet, often=1 if self.distribution.constant else OFTEN)
+        compiled = Compiled(self.supernet) if self.numerics.compile else None
+        if self.numerics.capture:
+            return Captured(self.supernet, compiled, often=1 if self.distribution.constant else OFTEN)
+        return self.supernet if compiled is None else compiled
 
     @property
     def fixed_network(self) -> Callable[[Any, Gates], Any]:

@@ -67,7 +67,8 @@ class Surgery(Part):
         """Do it, as a function of the record and of what the surgeries before have left.
 
         A resume calls this on a fresh state whose optimisers have no moments yet; values of tensors do not matter then,
-        shapes do. A surgery that changes parameters of the supernet ends with `SearchState.rebind_weights`.
+        shapes do. A surgery that changes parameters of the supernet, or what it executes, ends with
+        `SearchState.rebind_weights`.
 
         Args:
             state: the search, or a fresh one.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, final, get_type_hints
+from typing import Any, Literal, Self, final, get_type_hints
 
 import torch
 from torch import nn
@@ -153,6 +153,14 @@ class Configuration:
         """Where the run computes."""
         where = self.device, self.precision, self.threads, self.batch_norm
         return Place(*where, self.accumulate, self.shard, self.compile, self.capture)
+
+    def looked_at(self, device: str | None = None) -> Self:
+        """The same for one who takes no step, and so needs no programs.
+
+        Args:
+            device: overrides the run's.
+        """
+        return replace(self, device=device or self.device, compile=False, capture=False)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

@@ -19,7 +19,7 @@ from sharewise.run.configuration import Configuration, SearchConfiguration, Trai
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
 from sharewise.run.networks import build_network
-from sharewise.run.place import Keep, Place, Setting
+from sharewise.run.place import PLAIN, Keep, Place, Setting
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.run.train import Training
 from sharewise.space import Architecture
@@ -167,7 +167,7 @@ class InFolder(Finished):
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
         values = asdict(replace(self._training("", recipe, seed), own=None)) | {"recipe": recipe.arguments()}
-        apart = ["architecture", "device", "from_search", "start", "own", "shard", "compile", "capture"]
+        apart = ["architecture", "device", "from_search", "start", "own", *PLAIN]
         apart += ["space_checksum" if values["space_checksum"] is None else "space"]  # a file may move
         return {"configuration": {name: value for name, value in values.items() if name not in apart}}
 
@@ -185,8 +185,7 @@ class InFolder(Finished):
         searched = self.configuration()
         shared: dict[str, Any] = {f.name: getattr(searched, f.name) for f in fields(Configuration)}
         shared |= {"network": searched.network_options(), "recipe": asdict(recipe), "seed": seed, "threads": 1}
-        shared |= {"max_steps": None, "device": self.device or searched.device}
-        shared |= {"shard": False, "compile": False, "capture": False}
+        shared |= {"max_steps": None, "device": self.device or searched.device, **PLAIN}
         return TrainConfiguration(**shared, architecture=architecture)
 
 
@@ -324,7 +323,7 @@ def finished_search(folder: RunFolder, *, device: str | None = None, own: OwnFil
     content = folder.read_checkpoint()
     if content is None:
         raise CheckpointError(f"{folder.checkpoint} is missing; the run cannot be restored without it")
-    state = replace(configuration, device=device or configuration.device).search().prepare()
+    state = configuration.looked_at(device).search().prepare()
     folder.require_same_run(content, fingerprint(state))
     folder.restore(state, content["state"])
     return state

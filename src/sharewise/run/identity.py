@@ -11,15 +11,13 @@ import torch
 
 from sharewise.engine import SearchState
 from sharewise.errors import shown
+from sharewise.run.place import WHERE
 
 __all__ = ["Identity", "difference", "fingerprint", "identity_of"]
 
 _ELSEWHERE = ("data_path", "oracle", "teacher", "checkpoint_every")
 """Data and teachers may move, and their checksums tell whether they are the same; a table serves the report;
 checkpoints may lie closer."""
-
-_PLACE = ("device", "threads", "shard", "compile", "capture")
-"""What changes the last bits of sums at most."""
 
 
 @final
@@ -116,7 +114,7 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any], *, edited: boo
         'network.fused is True there and False here'
     """
     first, second = dict(_flat(there)), dict(_flat(here))
-    skipped = _ELSEWHERE if edited else (*_ELSEWHERE, *_PLACE, "origin")
+    skipped = _ELSEWHERE if edited else (*_ELSEWHERE, *WHERE, "origin")
     for name in dict.fromkeys([*first, *second]):
         if name in skipped or (not edited and not (name in first and name in second)):
             continue

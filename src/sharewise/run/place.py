@@ -15,8 +15,16 @@ from sharewise.errors import ConfigurationError
 from sharewise.processes import device_here
 from sharewise.run.joining import joined, ranks_here
 
-__all__ = ["NOWHERE", "Keep", "Place", "Setting"]
+__all__ = ["NOWHERE", "PLAIN", "PROGRAMS", "WHERE", "Keep", "Place", "Setting"]
 
+PROGRAMS = ("compile", "capture")
+"""Options that ask for programs in the place of the network, which steps execute and nothing else."""
+
+WHERE = ("device", "threads", "shard", *PROGRAMS)
+"""Options of where a run computes: they change the last bits of sums at most."""
+
+PLAIN: Mapping[str, bool] = {"shard": False, **dict.fromkeys(PROGRAMS, False)}
+"""A run by itself in one process, step by step."""
 
 _MOST_THREADS = 1024
 """More than any machine has; OpenMP ends the process where it cannot start as many as it was told to."""

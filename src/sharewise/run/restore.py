@@ -71,8 +71,7 @@ def restore(
     if architecture is not None and isinstance(configuration, TrainConfiguration):
         raise ConfigurationError(f"{folder.path} is a training, which holds no other architecture than its own")
     found = configuration.load_space().parse(architecture or result["architecture"])
-    if device is not None:
-        configuration = replace(configuration, device=device)
+    configuration = configuration.looked_at(device)
     place = configuration.place.numerics()
     if isinstance(configuration, TrainConfiguration):
         training = replace(configuration, architecture=str(found)).train()

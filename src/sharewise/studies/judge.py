@@ -19,6 +19,7 @@ from sharewise.oracle.tabulated import final_accuracies, rows_of_space
 from sharewise.run.arguments import network_of_training, training_of
 from sharewise.run.configuration import Configuration, SearchConfiguration, TrainConfiguration
 from sharewise.run.folder import RunFolder
+from sharewise.run.place import PLAIN, PROGRAMS
 from sharewise.run.standalone import TrainingRecipe
 from sharewise.studies.cells import Step, Trail
 from sharewise.studies.plan import JudgeSettings, StudyPlan
@@ -26,7 +27,7 @@ from sharewise.studies.workers import Failure, Progress, Workers
 
 __all__ = ["Judge", "Judged", "judge_of"]
 
-_LATER = ("accumulate", "compile", "from_search", "shard", "start")
+_LATER = ("accumulate", "from_search", "shard", "start", *PROGRAMS)
 """Fields of trainings that came after the first folders were named."""
 _PERCENT = {True: (100.0, "points"), False: (1.0, "")}
 
@@ -234,7 +235,7 @@ class _Trained(Judge):
         network = {**searched.network_options(), **published, **self.settings.network}
         name = self.settings.training.get("recipe")
         recipe = {"recipe": name, **asdict(self.recipe)} if name else self.recipe.arguments()
-        shared |= {"network": network, "recipe": recipe, "max_steps": None, "shard": False, "compile": False}
+        shared |= {"network": network, "recipe": recipe, "max_steps": None, **PLAIN}
         return TrainConfiguration(**shared, architecture=architecture)
 
     def _home(self, configuration: TrainConfiguration) -> Path:

@@ -13,12 +13,12 @@ from sharewise.run.finished import Finished, InFolder
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import fingerprint
 from sharewise.run.joining import ranks_here
+from sharewise.run.place import WHERE
 from sharewise.studies.workers import Progress, Workers, one_thread
 
 __all__ = ["by_seed", "missing_siblings", "train_together"]
 
-_PLACE = ("device", "threads", "shard", "compile")
-_IGNORED = ("seed", *_PLACE, "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
+_IGNORED = ("seed", *WHERE, "checkpoint_every", "gap_examples", "eigenvalue_every", "data_path")
 """Settings in which siblings may differ: none of them changes what is learned, but for the seed."""
 
 

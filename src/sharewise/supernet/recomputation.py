@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sharewise.errors import ConfigurationError
 from sharewise.supernet.calibrate import norms
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.twice import expects_second
@@ -21,7 +22,7 @@ Surroundings = Callable[[], Callable[[], AbstractContextManager[object]]]
 """Asked at a moment of the first computation, gives the context of a second one from that moment on."""
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)
-_ONCE: ContextVar[bool] = ContextVar("once", default=False)
+_ONCE: ContextVar[str | None] = ContextVar("once", default=None)
 _AROUND: ContextVar[Surroundings] = ContextVar("around", default=lambda: nullcontext)
 
 
@@ -36,13 +37,16 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def once() -> Iterator[None]:
-    """A block in which whatever would be computed a second time is refused.
+def once(why: str) -> Iterator[None]:
+    """A block in which nothing may be computed a second time.
+
+    Args:
+        why: what ends whatever would be, in a line.
 
     Raises:
-        RuntimeError: by what would be.
+        ConfigurationError: by what would be.
     """
-    token = _ONCE.set(True)
+    token = _ONCE.set(why)
     try:
         yield
     finally:
@@ -105,8 +109,8 @@ def again(
     """
     if not torch.is_grad_enabled() or expects_second() or _KEPT.get():
         return run(*args, **kwargs)
-    if _ONCE.get():
-        raise RuntimeError("parts of it are computed a second time in the backward pass (recompute)")
+    if (why := _ONCE.get()) is not None:
+        raise ConfigurationError(why)
     tracking, surrounding = [layer.track_running_stats for layer in norms(module)], _AROUND.get()()
 
     @contextmanager
