@@ -1,13 +1,13 @@
 """A step of an entangled transformer block and of an inverted bottleneck beside the plain largest network and peers.
 
-A weight step (forward, backward) with the largest path, with a new random path in every round, and for the transformer
-with all sizes mixed, whose gates get gradients too. Beside ours, in the same run and with equal weights: the plain
-largest network, and `benchmarks/plain/macro.py`, stand-ins for NNI's mutable layers (transformer) and Once-for-All's
-dynamic ones (bottleneck); with `PEERS=FOLDER` these themselves too, where the folder has a checkout named nni or
-once-for-all (`benchmarks/macro_peers.py`). One thread, all sides in turn within each round in an order that changes
-from round to round, CPU seconds of the process. Printed are medians, and the median over rounds of the ratio of ours
-within a round with its quartiles. The goal is at most 1.05 times the plain largest network, for the largest path and
-for a mixture.
+A weight step (forward, backward) with the largest path, with a new random path in every round, and with all sizes
+mixed, whose gates get gradients too; Once-for-All mixes nothing. Beside ours, in the same run and with equal weights:
+the plain largest network, and `benchmarks/plain/macro.py`, stand-ins for NNI's mutable layers (transformer) and
+Once-for-All's dynamic ones (bottleneck); with `PEERS=FOLDER` these themselves too, where the folder has a checkout
+named nni or once-for-all (`benchmarks/macro_peers.py`). One thread, all sides in turn within each round in an order
+that changes from round to round, CPU seconds of the process. Printed are medians, and the median over rounds of the
+ratio of ours within a round with its quartiles. The goal is at most 1.05 times the plain largest network, for the
+largest path and for a mixture.
 
 What all compute is compared in float64 for the largest and a smaller path, with kernel transforms and statistics of
 norms that are not those of the start; a mixture of NNI scales what is written and what is read, ours once, so that
@@ -55,7 +55,7 @@ class Sides:
         supernet: ours.
         plain: the largest network.
         peers: by name, from inputs and options to outputs.
-        mixtures: by name, from inputs to outputs of all options mixed; none where the peers mix nothing.
+        mixtures: of peers that mix, by name, from inputs to outputs of all options mixed.
         inputs: of a step.
         names: of the two decisions.
     """
@@ -197,8 +197,7 @@ def main(arguments: list[str]) -> int:
         sides = build()
         differences[name] = exactness(sides)
         print(f"  {name} (exact to {differences[name]:.1e})")
-        kinds = ["largest path", "new paths", *(["all options"] if sides.mixtures else [])]
-        for kind in kinds:
+        for kind in ("largest path", "new paths", "all options"):
             seconds = measured(_sides(sides, kind, options.rounds + 2), options.rounds)
             found = {side: _ratio(seconds, side) for side in seconds if side != "ours"}
             judged = kind != "new paths"

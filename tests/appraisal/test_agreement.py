@@ -163,6 +163,7 @@ def coverage(n: int, trials: int, resamples: int) -> dict[str, float]:
     return {name: count / trials for name, count in hits.items()}
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals_cover_roughly_as_often_as_they_say() -> None:
     found = coverage(n=40, trials=50, resamples=40)
     assert all(share >= 0.84 for share in found.values()), found
@@ -192,6 +193,7 @@ def best_of_k_coverage(truth: np.ndarray, noise: float, *, n: int, k: int, trial
     return float(np.mean([hit[0] for hit in hits])), float(np.mean([hit[1] for hit in hits]))
 
 
+@pytest.mark.slow
 @pytest.mark.sweep(2)
 @pytest.mark.parametrize("k", [1, 10])
 def test_intervals_of_the_best_hold_the_expectation(k: int) -> None:

@@ -40,6 +40,7 @@ def test_a_pooled_test_would_promise_too_much() -> None:
         assert pooled < needed
 
 
+@pytest.mark.slow
 def test_powers_are_those_of_verdicts() -> None:
     powers = dict(claim_powers(-1.2, 30))
     for n in (2, 4, 9):

@@ -32,6 +32,7 @@ def test_the_answer_follows_the_interval() -> None:
     assert f"about {many.needed} supernets would tell" in many.sentence
 
 
+@pytest.mark.slow
 def test_a_claim_is_false_as_seldom_as_it_says() -> None:
     rng = np.random.default_rng(0)
     claims = [

@@ -321,6 +321,7 @@ def test_a_comparison_goes_on_where_it_was_cut_off(
     assert made == [*chunks, chunks[0]]
 
 
+@pytest.mark.slow
 def test_runs_are_read_before_anything_is_run_and_told_apart(
     table: Path, searched: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

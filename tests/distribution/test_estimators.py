@@ -425,6 +425,7 @@ def test_controller_scores_equal_enumeration(controller: Controller) -> None:
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_controller_samples_what_it_says(controller: Controller) -> None:
     indices = sequences()
     chances = controller.log_probability(indices).detach().exp()

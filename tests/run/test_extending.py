@@ -189,6 +189,7 @@ def test_a_run_that_was_killed_before_its_extension_was_kept_is_as_it_was(run: P
     assert len(rates(run)) == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_extended_twice(run: Path) -> None:
     search(run, resume=True, to=Extension(3, 0.5))
     search(run, resume=True, to=Extension(5, 0.1))
@@ -267,6 +268,7 @@ def test_only_a_run_that_has_ended_is_extended(tmp_path: Path) -> None:
         search(tmp_path / "limited", resume=True, to=Extension(4), max_steps=3)
 
 
+@pytest.mark.slow
 def test_a_run_whose_selection_trained_on_is_not_extended(tmp_path: Path) -> None:
     changes = {"space": "toy-two-inputs", "selection": "perturbation", "tuning_epochs": 1}
     run = search(tmp_path / "RUN", **changes)

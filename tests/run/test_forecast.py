@@ -19,6 +19,7 @@ from sharewise.supernet import Gates, Supernet
 SETTING = Setting(network={"channels": 2}, place=Place("cpu", threads=1))
 
 
+@pytest.mark.slow
 def test_ranked_candidates_are_charged_as_the_run_will_and_few_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     data = sw.data.digits().limited(96, seed=0)
     search = Search(load("toy-separable-cell"), sw.methods.spos(epochs=3, batch_size=32, candidates=60), data, SETTING)

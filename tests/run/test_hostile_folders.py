@@ -141,6 +141,7 @@ def begin(out: Path, seed: int, results: Any) -> None:
         results.put((seed, str(error)))
 
 
+@pytest.mark.slow
 def test_two_starts_at_once_leave_one_whole_run(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()

@@ -101,6 +101,7 @@ def assert_same_run(reference: Path, other: Path) -> None:
     assert [p.name for p in other.glob(".*")] == [".lock"], "what a killed process left half-written is removed"
 
 
+@pytest.mark.slow
 def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small("drnas"), tmp_path / "reference", tmp_path / "killed"
     configuration["recipe"] |= {"keep": [3], "parts": [4, 2]}
@@ -112,16 +113,28 @@ def test_a_search_killed_before_and_after_it_widens_resumes_to_the_bit(run_job: 
     assert_same_run(reference, killed)
 
 
-@pytest.mark.sweep(2)
-@pytest.mark.parametrize("method", ["tanglenas-gaea", "spos"])
-def test_a_killed_search_for_a_language_model_resumes_to_the_bit(method: str, run_job: Run, tmp_path: Path) -> None:
+LANGUAGE = "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3"
+NEOX = "hw-gpt-bench:S:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=2,3"
+
+
+@pytest.mark.parametrize(
+    ("space", "method", "network"),
+    [
+        (LANGUAGE, "tanglenas-gaea", {"dropout": 0.1}),
+        pytest.param(LANGUAGE, "spos", {"dropout": 0.1}, marks=pytest.mark.slow),
+        pytest.param(NEOX, "sandwich", {"head_size": 4}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_search_for_a_language_model_resumes_to_the_bit(
+    space: str, method: str, network: dict[str, Any], run_job: Run, tmp_path: Path
+) -> None:
     (tmp_path / "play.txt").write_text("to be, or not to be, that is the question. " * 40)
     configuration = small(method) | {
-        "space": "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3",
+        "space": space,
         "data": "text",
         "data_path": str(tmp_path / "play.txt"),
         "text_length": 8,
-        "network": {"dropout": 0.1},
+        "network": network,
     }
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     assert run_job("search", configuration, reference) == 0
@@ -163,6 +176,12 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
         pytest.param(
             "mobilenetv3:depth=1,2:kernel=3,5:expansion=2,3",
             "tanglenas-gaea",
+            {"width_multiplier": 0.1},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "proxylessnas:depth=1,2:kernel=3,5:expansion=2,3",
+            "spos",
             {"width_multiplier": 0.1},
             marks=pytest.mark.slow,
         ),
@@ -220,6 +239,7 @@ def test_a_run_killed_at_a_checkpoint_that_ends_an_epoch_loses_no_line(
     assert_same_run(reference, killed)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(run_job: Run, tmp_path: Path) -> None:
     configuration, reference, killed = small("gaea-erm"), tmp_path / "reference", tmp_path / "killed"
     assert run_job("search", configuration, reference) == 0
@@ -255,6 +275,7 @@ def test_a_killed_training_resumes_to_the_bit_with_all_its_randomness(run_job: R
     assert_same_run(reference, killed)
 
 
+@pytest.mark.slow
 def test_a_warm_up_stage_survives_a_kill(run_job: Run, tmp_path: Path) -> None:
     configuration = small("gaea-darts")
     configuration["recipe"]["warm_up"] = 0.5
@@ -278,10 +299,20 @@ def test_a_killed_search_with_noise_resumes_to_the_bit(run_job: Run, tmp_path: P
     assert_same_run(reference, killed)
 
 
-def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("space", "network", "kernel", "width"),
+    [
+        ("conv-macro", {"divisor": 8}, "kernel_1", "channels_1"),
+        ("mobilenetv3:depth=1,2,3:kernel=3,5,7:expansion=2,3,4", {"width_multiplier": 0.1}, "kernel_", "expansion_"),
+    ],
+)
+def test_progressive_shrinking_survives_a_kill_at_every_stage(
+    space: str, network: dict[str, Any], kernel: str, width: str, run_job: Run, tmp_path: Path
+) -> None:
     configuration = small("progressive-shrinking") | {
-        "space": "conv-macro",
-        "network": {"divisor": 8},
+        "space": space,
+        "network": network,
         "image_size": 12,
         "train_examples": 60,
         "checkpoint_every": 1,
@@ -297,8 +328,9 @@ def test_progressive_shrinking_survives_a_kill_at_every_stage(run_job: Run, tmp_
     history = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
     stages = [record for record in history if record["event"] == "stage"]
     assert [record["paths"] for record in stages] == [1, 1, 2, 2, 4, 4]
-    assert [len(record["offered"]["kernel_1"]) for record in stages] == [1, 3, 3, 3, 3, 3]
-    assert [len(record["offered"]["channels_1"]) for record in stages] == [1, 1, 1, 1, 2, 3]
+    for start, offered in ((kernel, [1, 3, 3, 3, 3, 3]), (width, [1, 1, 1, 1, 2, 3])):
+        name = next(name for name in stages[0]["offered"] if name.startswith(start))
+        assert [len(record["offered"][name]) for record in stages] == offered
     assert ["order" in record for record in stages] == [False] * 4 + [True] * 2
     assert ["teacher" in record for record in stages] == [False, True] + [False] * 4
 

@@ -195,6 +195,7 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
         networks_of(SPACE).configure(options)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     data, recipe = _text(tmp_path), build("darts", small_arguments("darts"))
     whole = sw.search(SPACE, recipe, data, network={"width": WIDTH}, device="cpu", out=tmp_path / "whole")

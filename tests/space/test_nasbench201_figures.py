@@ -62,6 +62,7 @@ def count(architecture: Architecture) -> int:
     return cost(build_network(architecture, SPACE, (3, 32, 32), 10), (3, 32, 32)).parameters
 
 
+@pytest.mark.slow
 def test_parameters_of_the_whole_table(shared_data: Path) -> None:
     path = shared_data / "nasbench201" / "nasbench201.csv.gz"
     if not path.exists():

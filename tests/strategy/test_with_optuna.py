@@ -70,6 +70,7 @@ def test_tpe_beats_random_search_where_choices_add_up() -> None:
     assert found["tpe"] > found["random"] + 1
 
 
+@pytest.mark.slow
 def test_nsga2_spreads_along_the_front_of_two_objectives() -> None:
     space = Space("trade", tuple(Choice(f"c{place}", tuple(range(4)), ordered=True) for place in range(6)))
     digits = np.indices((4,) * 6).reshape(6, -1)

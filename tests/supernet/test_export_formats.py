@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 import sharewise as sw
 from sharewise.cli import main
 from sharewise.errors import ConfigurationError, SharewiseError
+from sharewise.space import sample
 from sharewise.supernet import export, extract
+from sharewise.testing.small import MACRO, small_supernet
 
 
 class Net(nn.Module):
@@ -70,6 +73,25 @@ def test_an_onnx_file_equals_the_network(network: nn.Module, tmp_path: Path) -> 
     x = torch.randn(3, 1, 8, 8)
     (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(output), network(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.sweep(5)
+@pytest.mark.parametrize("form", ["torch-export", "onnx"])
+@pytest.mark.parametrize("name", sorted(MACRO))
+def test_networks_of_every_macro_space_are_exported(name: str, form: str, tmp_path: Path) -> None:
+    supernet, inputs = small_supernet(name)
+    network = extract(supernet, sample(supernet.space, np.random.default_rng(1))).eval()
+    expected = network(inputs)
+    if form == "torch-export":
+        export(network, tmp_path, format="torch-export", example=inputs)
+        output = torch.export.load(tmp_path / "model.pt2").module()(inputs)
+    else:
+        runtime = pytest.importorskip("onnxruntime", reason="the optional packages of ONNX are not installed")
+        pytest.importorskip("onnxscript", reason="the optional packages of ONNX are not installed")
+        export(network, tmp_path, format="onnx", example=inputs)
+        session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+        output = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0])
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_missing_package_is_named(network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
