@@ -24,7 +24,7 @@ def config() -> dict[str, Any]:
 
 
 def test_the_design_is_balanced(running: ModuleType, config: dict[str, Any]) -> None:
-    cells = StudyPlan.from_plain(running.plan_of(config, Path("data"))).cells()
+    cells = StudyPlan.from_plain(running.plan_of(config, Path("data"), running.TITLE)).cells()
     assert len(cells) == 10
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     paths = {"fairnas": 3, "spos": 1}
