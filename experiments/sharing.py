@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import yaml
 from programs import options_of
 
 import sharewise as sw
+from sharewise.appraisal import mean_interval
 from sharewise.atomic import replacing
 
-__all__ = ["Truth", "appraise", "plan_of", "run"]
+__all__ = ["Truth", "appraise", "differences", "plan_of", "run"]
 
 Truth = Callable[[Mapping[str, Any], Path, Path], Mapping[str, Any]]
 """The options of `sharewise.appraise` that say what is true, given the configuration, `--out` and `--data-root`."""
@@ -70,6 +72,22 @@ def hand_on(before: Path, after: Path) -> None:
         shutil.copy2(made, after / "trainings")
 
 
+def differences(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """By variant of scoring: Spearman of the first method less that of the second, paired by seed.
+
+    Nothing where there are not two methods with the same seeds, at least two of them.
+    """
+    if len(answers) != 2:
+        return {}
+    found = {}
+    first, second = (answer["document"]["agreement"] for answer in answers.values())
+    for variant in sorted(set(first) & set(second)):
+        a, b = (one[variant]["over_seeds"]["spearman"]["values"] for one in (first, second))
+        if len(a) > 1 and set(a) == set(b):
+            found[variant] = asdict(mean_interval([a[seed] - b[seed] for seed in a]))
+    return found
+
+
 def run(
     program: str | None, folder: Path, arguments: Sequence[str] | None, *, title: str, data: str, truth: Truth
 ) -> int:
@@ -102,5 +120,6 @@ def run(
         answers[method] = appraise(folders, place, chosen.jobs, known, [places[other] for other in answers])
         print(f"{method}: {answers[method]['verdict']}", flush=True)
     with replacing(chosen.results) as temporary:
-        temporary.write_text(json.dumps({"config": config, "answers": answers}, indent=1) + "\n", encoding="utf-8")
+        found = {"config": config, "answers": answers, "differences": differences(answers)}
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,18 @@ def test_the_design_is_balanced(running: ModuleType, config: dict[str, Any]) -> 
         name: build(name, {**config["options"], **own}).epochs * paths[name] for name, own in config["methods"].items()
     }
     assert len(set(trained.values())) == 1, "as many single paths in both"
+
+
+def test_arms_are_compared_by_seed(running: ModuleType) -> None:
+    sharing = sys.modules[running.run.__module__]
+
+    def answer(**values: float) -> dict[str, Any]:
+        return {"document": {"agreement": {"running": {"over_seeds": {"spearman": {"values": values}}}}}}
+
+    answers = {"spos": answer(a=0.5, b=0.7), "sandwich": answer(b=0.6, a=0.4)}
+    assert sharing.differences(answers)["running"]["mean"] == pytest.approx(0.1)
+    assert sharing.differences({**answers, "sandwich": answer(a=0.4)}) == {}
+    assert sharing.differences({"spos": answers["spos"]}) == {}
 
 
 @pytest.mark.slow
