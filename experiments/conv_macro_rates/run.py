@@ -10,6 +10,7 @@ method on the seeds that are reported. `--run` starts them, or goes on with them
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ sys.path.append(str(HERE.parent))  # of what the experiments share
 from equal_cost import keep, options_for, study_in, summarise  # noqa: E402
 from programs import plan_of  # noqa: E402
 
-__all__ = ["main"]
+__all__ = ["last_losses", "main"]
 
 
 def best_rates(arms: Sequence[Arm], study: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -54,6 +55,16 @@ def best_rates(arms: Sequence[Arm], study: Mapping[str, Any]) -> tuple[list[dict
     return chosen, table
 
 
+def last_losses(study: Mapping[str, Any], out: Path) -> dict[str, list[float]]:
+    """By arm, of every search the mean loss of its last epoch: near ln 10 = 2.303, its supernet has learned nothing."""
+    found: dict[str, list[float]] = {}
+    for cell in study["cells"]:
+        lines = (out / "runs" / cell["cell"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        epochs = [line for line in map(json.loads, lines) if line["event"] == "epoch"]
+        found.setdefault(cell["arm"], []).append(epochs[-1]["weights_loss"])
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options_for(__doc__, HERE, data="cifar10").parse_args(arguments)
     plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), chosen.data_root)
@@ -61,10 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tuning, final = chosen.out / "tuning", chosen.out / "final"
     if chosen.run:
         print(sw.study({**plan, "seeds": tuning_seeds}, out=tuning, jobs=chosen.jobs), flush=True)
-    best, rates = best_rates([Arm(**method) for method in methods], study_in(tuning))
+    tuned = study_in(tuning)
+    best, rates = best_rates([Arm(**method) for method in methods], tuned)
     if chosen.run:
         print(sw.study({**plan, "methods": best}, out=final, jobs=chosen.jobs), flush=True)
-    result = {"tuning": {"seeds": tuning_seeds, "rates": rates}, "chosen": best, **summarise(study_in(final), final)}
+    study, result = study_in(final), {"chosen": best}
+    result["tuning"] = {"seeds": tuning_seeds, "rates": rates, "last_losses": last_losses(tuned, tuning)}
+    result |= {**summarise(study, final), "last_losses": last_losses(study, final)}
     keep(result, chosen.results)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,34 @@ def plan(request: pytest.FixtureRequest) -> dict[str, Any]:
     """`plan.yaml` of the `FOLDER` of a test."""
     loaded: dict[str, Any] = yaml.safe_load((request.module.FOLDER / "plan.yaml").read_text(encoding="utf-8"))
     return loaded
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """`config.yaml` of the `FOLDER` of a test."""
+    loaded: dict[str, Any] = yaml.safe_load((request.module.FOLDER / "config.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def appraised(running: ModuleType, tmp_path: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Run an experiment on sharing below `tmp_path`, and once more, which skips what is finished; its results."""
+
+    def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        words = ["--config", str(path), "--out", str(tmp_path), "--data-root", str(tmp_path)]
+        words += ["--results", str(tmp_path / "results.json")]
+        history, found = tmp_path / "study-1" / "runs" / "spos-seed0" / "metrics.jsonl", []
+        for _ in range(2):
+            assert running.main(words) == 0
+            found.append((history.read_bytes(), json.loads((tmp_path / "results.json").read_text())))
+        (first, results), (second, again) = found
+        assert first == second
+        assert results["answers"] == again["answers"]
+        return dict(results)
+
+    return results_of
 
 
 @pytest.fixture

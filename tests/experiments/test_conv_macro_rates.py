@@ -56,5 +56,7 @@ def test_it_runs_and_goes_on(
     assert results["searches"] == 2
     assert set(results["arms"]) == {"tanglenas-gaea", "spos-evolution"}
     assert len(results["tuning"]["rates"]) == 3
+    assert {arm: len(losses) for arm, losses in results["last_losses"].items()} == dict.fromkeys(results["arms"], 1)
+    assert sum(map(len, results["tuning"]["last_losses"].values())) == 3
     assert running.main(words) == 0
     assert json.loads((tmp_path / "results.json").read_text()) == results
