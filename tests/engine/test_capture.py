@@ -22,11 +22,14 @@ from sharewise.engine.capture import Captured, Passes, Recorded
 from sharewise.errors import ConfigurationError
 from sharewise.methods import METHODS, build
 from sharewise.run import Place, Search, Setting
-from sharewise.run.configuration import Configuration
+from sharewise.run.configuration import SearchConfiguration, TrainConfiguration
+from sharewise.run.finished import InFolder
+from sharewise.run.identity import difference
 from sharewise.run.place import WHERE
 from sharewise.run.standalone import Standalone
 from sharewise.space import sample
-from sharewise.studies.judge import _LATER
+from sharewise.studies.judge import _Trained
+from sharewise.studies.siblings import by_seed
 from sharewise.supernet import discrete, frozen_statistics
 from sharewise.testing import small_arguments
 from sharewise.testing.small import MACRO, small_supernet
@@ -360,10 +363,25 @@ def test_who_looks_at_a_captured_run_needs_no_graphs(tmp_path: Path, monkeypatch
     assert main([*words, "--teacher", str(out), "--out", str(tmp_path / "TRAINED")]) == 0
 
 
-def test_a_study_s_trainings_keep_their_names_and_siblings_may_be_captured() -> None:
-    assert _LATER == ("accumulate", "from_search", "shard", "start", "compile", "capture")
+def test_a_study_s_trainings_keep_the_names_that_they_had_before_there_were_programs() -> None:
+    judge = object.__new__(_Trained)
+    object.__setattr__(judge, "folder", Path())
+    before = TrainConfiguration(space="toy-tied-width", architecture="8-relu", recipe={"epochs": 1})
+    assert judge._home(before).name == "c2286bc2b09331b3"
+    assert judge._home(dataclasses.replace(before, capture=True)) != judge._home(before)
+    plain = SearchConfiguration(space="toy-tied-width", method="darts")
     assert tuple(name for name in WHERE if name != "shard") == _MAY_DIFFER
-    assert {field.name for field in dataclasses.fields(Configuration)} >= set(WHERE)
+    found = difference({**plain.complete(), "capture": True}, plain.complete(), edited=False)
+    assert found is None, "a captured run may go on plain"
+
+
+@pytest.mark.usefixtures("stood_in")
+def test_a_captured_run_has_siblings_that_are_not(tmp_path: Path) -> None:
+    words = ["search", "--space", "toy-tied-width", "--method", "darts", "--train-examples", "64", "--max-steps", "2"]
+    for seed, more in (("0", []), ("1", ["--capture"])):
+        run = [*words, "--seed", seed, *more, "--device", "cpu", "--out", str(tmp_path / seed)]
+        assert main(run) == 0
+    assert list(by_seed([InFolder(tmp_path / seed) for seed in "01"])) == ["0", "1"]
 
 
 @pytest.mark.parametrize("method", ["darts-second-order", "r-darts"])
