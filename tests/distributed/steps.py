@@ -7,11 +7,14 @@ import json
 import math
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed as dist
 
 import sharewise as sw
 from sharewise.engine import SearchState, Teacher
@@ -131,13 +134,27 @@ def work(out: str, tasks: str, batch_norm: str) -> None:
             torch.save(found(state, steps) if steps else chosen(state), Path(out) / f"{number}-{rank}.pt")
 
 
+def group_threads() -> list[str]:
+    """Names of the threads of a process group."""
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            names.append(path.read_text().strip())
+    return [name for name in names if "gloo" in name]
+
+
 def main() -> None:
     """What the command line asks for; afterwards nothing of the group is left."""
     work(*sys.argv[1:])
     gc.collect()
-    # A thread that outlives its group may let go of a tensor while Python ends, which aborts the process.
-    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    assert not [name for name in threads if "gloo" in name], threads
+    # A thread that outlives its group may let go of a tensor while Python ends, which aborts the process. One that has
+    # been joined is listed until the kernel has cleared it away, which takes a while on a busy machine.
+    end = time.monotonic() + 30
+    while group_threads() and time.monotonic() < end:
+        time.sleep(0.05)
+    if left := group_threads():
+        groups = [one for one in gc.get_objects() if issubclass(type(one), dist.ProcessGroup)]
+        raise AssertionError((left, [type(holder).__name__ for group in groups for holder in gc.get_referrers(group)]))
 
 
 if __name__ == "__main__":
