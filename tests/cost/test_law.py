@@ -169,6 +169,7 @@ def masked() -> Case:
 
 
 HEAVY = (
+    "attentivenas",
     "darts",
     "darts:fair",
     "darts:S1",

@@ -1,4 +1,4 @@
-"""MobileNetV3, ProxylessNAS and ResNet-50D of Once-for-All: exact counts, and the laws of their supernets.
+"""MobileNetV3, ProxylessNAS, ResNet-50D and AttentiveNAS: exact counts, and the laws of their supernets.
 
 Counts are those of the authors' networks (mit-han-lab/once-for-all @ f03b267), which were built and counted once:
 parameters of `OFAMobileNetV3`, `OFAProxylessNASNets` and `OFAResNets` and of their `get_active_subnet`, multiply-
@@ -7,6 +7,8 @@ accumulates of convolutions and linear layers by hooks; here each bias of a line
 
 from __future__ import annotations
 
+import copy
+import itertools
 import runpy
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,6 @@ from torch import Tensor, nn
 
 import sharewise as sw
 from sharewise.cost import cost
-from sharewise.errors import ConfigurationError
 from sharewise.run import build_supernet
 from sharewise.space import Architecture, Space, sample
 from sharewise.spaces import load
@@ -33,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenetv3": {"width_multiplier": 0.25},
     "proxylessnas": {"width_multiplier": 0.25},
     "ofa-resnet50": {"width_multiplier": 0.1, "multiple": 1},
+    "attentivenas": {"width_multiplier": 0.125, "multiple": 1},
 }
 BIASES = 1000
 LARGEST, SMALLEST = -1, 0
@@ -58,6 +60,7 @@ def parameters(network: nn.Module) -> int:
         ("mobilenetv3", (9**2 + 9**3 + 9**4) ** 5),
         ("proxylessnas", 9 * (9**2 + 9**3 + 9**4) ** 5),
         ("ofa-resnet50", 2 * 3**6 * 13**4 * 3**10),
+        ("attentivenas", 110_075_314_176),
     ],
 )
 def test_spaces_are_counted_without_enumeration(name: str, size: int) -> None:
@@ -182,12 +185,6 @@ def test_a_network_of_attentivenas_between_the_ends() -> None:
     assert cost(network, (3, 224, 224)).multiply_accumulates == 476_146_096 + BIASES
 
 
-def test_attentivenas_has_no_supernet() -> None:
-    check_space(load("attentivenas"), samples=5, enumerate_up_to=0)
-    with pytest.raises(ConfigurationError, match="no supernet: where two stages are equally wide"):
-        build_supernet(load("attentivenas"), (3, 32, 32), 10)
-
-
 @cache
 def supernet_of(name: str) -> Supernet:
     """With weights that neither vanish nor explode along the untrained network, and matrices that are no identities."""
@@ -213,7 +210,12 @@ def test_supernets_keep_the_laws(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenetv3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("proxylessnas", "ofa-resnet50"))]
+    "name",
+    [
+        "mobilenetv3",
+        "attentivenas",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("proxylessnas", "ofa-resnet50")),
+    ],
 )
 def test_extracted_networks_are_slices_and_cost_what_is_said(name: str) -> None:
     supernet, rng = supernet_of(name), np.random.default_rng(0)
@@ -238,6 +240,42 @@ def test_a_one_hot_mixture_is_its_slice() -> None:
     assert float((expected - found).abs().max()) <= 1e-12 * float(expected.abs().max())
 
 
+def widths(space: Space, **values: int) -> Architecture:
+    return space.architecture({**end(space, SMALLEST), **values})
+
+
+PAIRS = {1: "first", 2: "1", 3: "2", 7: "6"}
+"""By number of a stage whose width may be that of what it reads, what that is."""
+
+
+def test_shortcuts_of_attentivenas_are_projected_where_widths_differ() -> None:
+    """Bit for bit those of the plain network, for all pairs of widths of four stages."""
+    supernet = supernet_of("attentivenas")
+    space, passed = supernet.space, 0
+    for stage, before in PAIRS.items():
+        names = f"width_{before}", f"width_{stage}"
+        for pair in itertools.product(*(space[name].options for name in names)):
+            architecture = widths(space, **dict(zip(names, pair, strict=True)))
+            network = extract(supernet, architecture).eval()
+            project = network.get_submodule(f"stages.{stage - 1}.0.project")
+            assert isinstance(project, nn.Identity) == (pair[0] == pair[1])
+            passed += pair[0] == pair[1]
+            with torch.no_grad():
+                gates = discrete(supernet.relaxation.encode(architecture))
+                assert torch.equal(network(images()), supernet(images(), gates))
+    assert passed == 2 + 1 + 1 + 1
+
+
+def test_projections_learn_from_unequal_widths_alone() -> None:
+    supernet = copy.deepcopy(supernet_of("attentivenas"))
+    project = supernet.get_submodule("stages.0.0.project").weight
+    for first, reached in ((16, False), (24, True)):
+        gates = discrete(supernet.relaxation.encode(widths(supernet.space, width_first=first, width_1=16)))
+        supernet.zero_grad()
+        supernet(images(), gates).square().sum().backward()
+        assert (project.grad is not None and bool(project.grad[:2].any())) == reached
+
+
 def test_squeezed_channels_follow_the_expansion() -> None:
     """16 for 48 and 64 middle channels, 24 for 96: two options of equal size."""
     supernet = supernet_of("mobilenetv3")
@@ -249,12 +287,11 @@ def test_squeezed_channels_follow_the_expansion() -> None:
     assert sizes == [(24, 8, 8), (32, 8, 8), (48, 16, 16)]
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3", "proxylessnas", "ofa-resnet50", "attentivenas"])
+@pytest.mark.parametrize("name", list(SMALL))
 def test_networks_stand_alone_as_source(name: str, tmp_path: Path) -> None:
     """One file that needs torch alone, and computes the same."""
     space, networks = load(name), networks_of(load(name))
-    options = {} if name == "attentivenas" else SMALL[name]
-    network = networks.plain(end(space, SMALLEST), (3, 32, 32), 10, networks.options(**options)).eval()
+    network = networks.plain(end(space, SMALLEST), (3, 32, 32), 10, networks.options(**SMALL[name])).eval()
     (tmp_path / "model.py").write_text(model_source(network))
     there = runpy.run_path(str(tmp_path / "model.py"))
     again = there[type(network).__name__](**there["CONFIGURATION"]).eval()

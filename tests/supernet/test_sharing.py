@@ -62,6 +62,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 
 SLOW = (
+    "attentivenas",
     "darts:fair",
     *(f"darts:S{number}" for number in (1, 2, 3)),
     *(f"hw-gpt-bench:{size}" for size in "ML"),

@@ -94,6 +94,7 @@ SPACES: Mapping[str, Callable[..., Space]] = {
 }
 
 RELAXABLE = (
+    "attentivenas",
     "conv-macro",
     "darts",
     "darts-rnn",

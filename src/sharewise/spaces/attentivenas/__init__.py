@@ -1,4 +1,4 @@
-"""AttentiveNAS: `space.py` (values, no torch), `networks.py` (no supernet); its network is with MobileNetV3."""
+"""AttentiveNAS: `space.py` (values, no torch) and `supernet.py`; its plain network is with MobileNetV3."""
 
 from sharewise.spaces.attentivenas.space import attentivenas
 

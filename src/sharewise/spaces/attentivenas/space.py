@@ -102,7 +102,7 @@ def attentivenas() -> Space:
     return Space(
         name="attentivenas",
         choices=tuple(_choices()),
-        networks="sharewise.spaces.attentivenas.networks",
+        networks="sharewise.spaces.attentivenas.supernet",
         draw=_draw,
-        summary="AttentiveNAS: stages of inverted bottlenecks; plain networks, no supernet",
+        summary="AttentiveNAS: depths, widths, kernels and expansions of stages of inverted bottlenecks",
     )

@@ -32,6 +32,7 @@ __all__ = [
     "divisible",
     "initialise",
     "middle_channels",
+    "projection",
     "proxyless_unit_channels",
     "squeezed_channels",
     "unit_channels",
@@ -52,14 +53,14 @@ def divisible(channels: float, divisor: int = 8) -> int:
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
-def middle_channels(channels_in: int, expansion: float) -> int:
+def middle_channels(channels_in: int, expansion: float, multiple: int = 8) -> int:
     """Channels of the depthwise convolution of an inverted bottleneck."""
-    return divisible(round(channels_in * expansion))
+    return divisible(round(channels_in * expansion), multiple)
 
 
-def squeezed_channels(channels: int) -> int:
+def squeezed_channels(channels: int, multiple: int = 8) -> int:
     """Channels between the two convolutions of squeeze-and-excitation."""
-    return divisible(channels // 4)
+    return divisible(channels // 4, multiple)
 
 
 def convolution(
@@ -85,11 +86,12 @@ class SqueezeExcitation(nn.Module):
 
     Args:
         channels: of the input and the output.
+        multiple: to a multiple of which the numbers of channels between are rounded.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, multiple: int = 8) -> None:
         super().__init__()
-        squeezed = squeezed_channels(channels)
+        squeezed = squeezed_channels(channels, multiple)
         self.reduce = nn.Conv2d(channels, squeezed, 1)
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
@@ -111,6 +113,8 @@ class InvertedBottleneck(nn.Module):
         activation: makes the non-linearity behind the first two convolutions.
         excited: whether the middle channels are squeezed and excited.
         eps: of the batch norms.
+        multiple: to a multiple of which the numbers of channels within are rounded.
+        adds: whether the input is added where it fits.
     """
 
     def __init__(
@@ -124,16 +128,18 @@ class InvertedBottleneck(nn.Module):
         activation: Callable[[], nn.Module] = nn.ReLU,
         excited: bool = False,
         eps: float = 1e-5,
+        multiple: int = 8,
+        adds: bool = True,
     ) -> None:
         super().__init__()
-        middle = middle_channels(channels_in, expansion)
-        self.adds = stride == 1 and channels_in == channels_out
+        middle = middle_channels(channels_in, expansion, multiple)
+        self.adds = adds and stride == 1 and channels_in == channels_out
         layers: dict[str, nn.Module] = {}
         if expansion != 1:
             layers["expand"] = convolution(channels_in, middle, 1, activation, eps=eps)
         layers["depthwise"] = convolution(middle, middle, kernel, activation, stride=stride, groups=middle, eps=eps)
         if excited:
-            layers["excite"] = SqueezeExcitation(middle)
+            layers["excite"] = SqueezeExcitation(middle, multiple)
         layers["project"] = convolution(middle, channels_out, 1, None, eps=eps)
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -322,15 +328,15 @@ Row = tuple[int, int, int, int]
 """Blocks, channels, kernel and expansion of one stage."""
 
 
-class _Reshaping(nn.Module):
-    """An inverted bottleneck that changes the shape, and a shortcut that follows: pooled, then projected where channels
+class _First(nn.Module):
+    """The first inverted bottleneck of a stage, and a shortcut that follows: pooled, then projected where channels
     differ."""
 
     def __init__(self, body: nn.Module, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.body, self.stride = body, stride
         same = channels_in == channels_out
-        self.project = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        self.project = nn.Identity() if same else projection(channels_in, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.avg_pool2d(x, self.stride, padding=x.shape[-1] % 2) if self.stride > 1 else x
@@ -338,11 +344,9 @@ class _Reshaping(nn.Module):
         return outputs
 
 
-def _block(channels_in: int, channels_out: int, stride: int, kernel: int, expansion: int, excited: bool) -> nn.Module:
-    body = InvertedBottleneck(
-        channels_in, channels_out, kernel, expansion, stride=stride, activation=nn.SiLU, excited=excited
-    )
-    return body if body.adds else _Reshaping(body, channels_in, channels_out, stride)
+def projection(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """Of a shortcut whose channels differ."""
+    return nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
 
 class AttentiveNetwork(nn.Module):
@@ -357,6 +361,7 @@ class AttentiveNetwork(nn.Module):
         channels: of the images.
         outputs: number of classes.
         dropout: probability before the classifier.
+        multiple: to a multiple of which numbers of channels within a block are rounded.
     """
 
     def __init__(
@@ -369,6 +374,7 @@ class AttentiveNetwork(nn.Module):
         channels: int,
         outputs: int,
         dropout: float = 0.2,
+        multiple: int = 8,
     ) -> None:
         super().__init__()
         self.configuration: dict[str, Any] = {
@@ -380,15 +386,17 @@ class AttentiveNetwork(nn.Module):
             "channels": channels,
             "outputs": outputs,
             "dropout": dropout,
+            "multiple": multiple,
         }
         self.stem = convolution(channels, first, 3, nn.SiLU, stride=2)
         self.stages, before = nn.ModuleList(), first
         for (depth, after, kernel, expansion), stride, squeezes in zip(rows, strides, excited, strict=True):
-            blocks = []
-            for n in range(depth):
-                blocks.append(_block(before, after, 1 if n else stride, kernel, expansion, squeezes))
-                before = after
+            options: dict[str, Any] = {"activation": nn.SiLU, "excited": squeezes, "multiple": multiple}
+            body = InvertedBottleneck(before, after, kernel, expansion, stride=stride, adds=False, **options)
+            blocks: list[nn.Module] = [_First(body, before, after, stride)]
+            blocks += (InvertedBottleneck(after, after, kernel, expansion, **options) for _ in range(depth - 1))
             self.stages.append(nn.Sequential(*blocks))
+            before = after
         self.final = convolution(before, 6 * before, 1, nn.SiLU)
         self.features = nn.Sequential(nn.Conv2d(6 * before, last, 1, bias=False), nn.SiLU())
         self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(last, outputs))

@@ -17,7 +17,7 @@ from sharewise.space import Decision
 from sharewise.supernet.elastic.calls import Reduction
 from sharewise.supernet.elastic.dimensions import Alive, Dimensions, FixedDimensionError
 from sharewise.supernet.elastic.narrowing import Narrowing, narrowing, sizes_that_work
-from sharewise.supernet.elastic.places import Place
+from sharewise.supernet.elastic.places import Place, within
 from sharewise.supernet.elastic.record import Record
 from sharewise.supernet.elastic.targets import target
 from sharewise.supernet.slices.kernels import padding_of, rings
@@ -114,6 +114,7 @@ class Analysis:
             tuple.
         kernels: by name of their weight.
         reads: by path of a module the decisions that change what its own operations read, write or compute.
+        bypassed: dimensions that a module meets which may be left out, so that what it reads passes for what it writes.
         targets: dimensions whose leading positions are kept, with the decisions that say together how many.
         dimensions: of all tensors, and what dies with what.
     """
@@ -133,6 +134,7 @@ class Analysis:
     fields: Mapping[tuple[str, str], tuple[int, bool]]
     kernels: Mapping[str, Kernel]
     reads: Mapping[str, tuple[str, ...]]
+    bypassed: frozenset[int]
     targets: Mapping[int, tuple[str, ...]]
     dimensions: Dimensions
 
@@ -184,6 +186,7 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
             decisions,
             {root: {name for i in own for name in tables[i].decisions} for root, own in reach.items()},
         ),
+        frozenset(_bypassed(places, record)),
         _targets(model, places, record),
         record.dimensions,
     )
@@ -192,6 +195,14 @@ def analyse(model: nn.Module, places: Sequence[Place], decisions: Sequence[Decis
 def _targets(model: nn.Module, places: Sequence[Place], record: Record) -> dict[int, tuple[str, ...]]:
     found = [place for place in places if place.narrows]
     return {record.dimensions.find(_way(model, record, place).by): place.decisions for place in found}
+
+
+def _bypassed(places: Sequence[Place], record: Record) -> Iterator[int]:
+    """The dimensions that modules meet which may be left out."""
+    for place in places:
+        if place.kind == "bypassed":
+            met = (dims for path, dims in record.met.items() if within(path, place.path))
+            yield from {record.dimensions.find(d) for dims in met for d in dims}
 
 
 def _reductions(
@@ -438,5 +449,5 @@ def _reads(
     find = record.dimensions.find
     read = {path: set().union(*(of.get(find(d), set()) for d in dims)) for path, dims in record.met.items()}
     for path, names in read.items():
-        names |= {place.decision for place in places if place.governs(path)}
+        names.update(*(place.decisions for place in places if place.governs(path)))
     return {path: tuple(d.name for d in decisions if d.name in names) for path, names in read.items() if names}

@@ -20,6 +20,7 @@ from sharewise.space.choice import plain_option
 from sharewise.supernet.gate import Gate, add, weighted
 
 __all__ = [
+    "Bypassed",
     "Choices",
     "Choose",
     "Depth",
@@ -33,6 +34,7 @@ __all__ = [
     "Ratio",
     "Setting",
     "Width",
+    "bypassed",
     "depth",
     "following",
     "heads",
@@ -175,6 +177,30 @@ class Following(Choices):
     def details(self) -> Mapping[str, Any]:
         """The other decisions that it follows, and how."""
         return {"of": self.of, "rule": self.size}
+
+
+@final
+@dataclass(frozen=True)
+class Bypassed(Choices):
+    """A module that decisions made elsewhere leave out; see `bypassed`."""
+
+    of: tuple[str, ...] = ()
+    where: Callable[..., bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is None or self.options:
+            raise ConfigurationError(
+                "bypassed needs the names of decisions, such as bypassed('before', 'after', where=operator.eq)"
+            )
+        for name in (*self.of, self.name):
+            _require_name(name)
+        if not callable(self.where):
+            raise ConfigurationError(f"bypassed needs a function of the options of its decisions, got {self.where!r}")
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The other decisions that say whether it is executed, and how."""
+        return {"of": self.of, "rule": self.where}
 
 
 @final
@@ -370,6 +396,30 @@ def following(*decisions: str, size: Callable[..., int]) -> Following:
         ('hidden', 16)
     """
     return Following((), decisions[-1] if decisions else None, decisions[:-1], size)
+
+
+def bypassed(*decisions: str, where: Callable[..., bool]) -> Bypassed:
+    """Let a module be left out where decisions made elsewhere say so, without a choice of its own.
+
+    For the projection of a shortcut, which is there only where the width before it differs from the width behind it.
+    What the module reads passes in its place, and an extracted network has `nn.Identity` there. Under a mixture it is
+
+        Σ_{o : executed} g_o · f(x) + Σ_{o : left out} g_o · x
+
+    over combinations o of options, with x cut or padded with zeros to the extent of f(x).
+
+    Args:
+        decisions: names of the decisions.
+        where: a function of one option of each, whether the module is left out. It then reads and writes tensors of one
+            shape. With the largest options a model of your own executes it, as it does without any choice.
+
+    Example:
+        >>> import operator
+        >>> project = bypassed("before", "after", where=operator.eq)
+        >>> project.of, project.name
+        (('before',), 'after')
+    """
+    return Bypassed((), decisions[-1] if decisions else None, decisions[:-1], where)
 
 
 @final

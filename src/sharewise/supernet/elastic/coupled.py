@@ -165,6 +165,8 @@ def _group(analysis: Analysis, root: int, decisions: tuple[Decision, ...]) -> Co
             )
             for other in dict.fromkeys(r for each in lost for r in each)
         }
+        if not analysis.bypassed.isdisjoint(positions):
+            return None  # where a module is left out, what it writes has the order of what it reads
         if any(len(np.unique(where)) < len(where) for where, _ in positions.values()):
             continue  # some position belongs to two units
         kept = tuple(n // step for n in sizes)

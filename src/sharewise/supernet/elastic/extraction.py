@@ -9,7 +9,8 @@ from typing import final
 import torch
 from torch import nn
 
-from sharewise.supernet.elastic.analysis import transforms_of
+from sharewise.space import Decision
+from sharewise.supernet.elastic.analysis import combination, transforms_of
 from sharewise.supernet.elastic.choices import Choose, ElasticConv2d, ElasticEmbedding, ElasticLinear
 from sharewise.supernet.elastic.places import Place
 from sharewise.supernet.elastic.plan import Portion, base_of
@@ -49,6 +50,7 @@ def extracted(model: nn.Module, execution: Execution, gates: Gates) -> nn.Module
     _without_transforms(network, places)
     _settle(network, places, options)
     network = _with_chosen_modules(network, places, options)
+    network = _without_bypassed(network, places, execution.analysis.decisions, options)
     _cut_blocks(network, places, options)
     for module in list(network.modules()):
         if isinstance(module, ElasticLinear | ElasticConv2d | ElasticEmbedding):
@@ -123,6 +125,17 @@ def _with_chosen_modules(network: nn.Module, places: Sequence[Place], options: M
             choose = network.get_submodule(place.path)
             assert isinstance(choose, Choose)
             network = _replaced(network, choose, choose.options[str(place.options[options[place.decision]])])
+    return network
+
+
+def _without_bypassed(
+    network: nn.Module, places: Sequence[Place], decisions: Sequence[Decision], options: Mapping[str, int]
+) -> nn.Module:
+    """Put the identity in the place of every module that is left out."""
+    sizes = {decision.name: decision.size for decision in decisions}
+    for place in places:
+        if place.kind == "bypassed" and not place.size(combination(place.decisions, sizes, options)):
+            network = _replaced(network, network.get_submodule(place.path), nn.Identity())
     return network
 
 

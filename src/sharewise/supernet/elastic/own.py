@@ -16,6 +16,7 @@ from sharewise.given import truth
 from sharewise.space import Architecture, Space
 from sharewise.supernet.calibrate import evaluating
 from sharewise.supernet.elastic.choices import (
+    Bypassed,
     Choices,
     Choose,
     ElasticConv2d,
@@ -125,6 +126,10 @@ def _of_modules(model: nn.Module) -> bool:
     return any(isinstance(module, kinds) for module in model.modules())
 
 
+_DEPENDENT = Bypassed | Following | Ratio
+"""Choices that are tried last, since they need those that they depend on."""
+
+
 @final
 class _Traces:
     """Records of the graphs of a model on an example; places that only narrow dimensions share one."""
@@ -146,6 +151,12 @@ def _located(
 ) -> tuple[tuple[Place, ...], Space, Record]:
     """The places of choices, their space, and the record of the model's graph."""
     places = expanded(model, choices)
+    for place in places:
+        if place.kind == "bypassed" and not place.table[-1]:
+            raise ConfigurationError(
+                f"{place.path!r} would be left out with the largest options of {' and '.join(place.decisions)}, but "
+                "the model, which is the largest architecture, executes it; let its function say False there"
+            )
     with_transforms(model, places)
     record = traces.of(model, places)
     places, changes = rounded(model, places, record)
@@ -167,7 +178,7 @@ def _possible(
     pairs = [
         (pattern, c) for pattern, given in choices.items() for c in ([given] if isinstance(given, Choices) else given)
     ]
-    pairs.sort(key=lambda pair: isinstance(pair[1], Ratio | Following))  # last, since they need what they depend on
+    pairs.sort(key=lambda pair: isinstance(pair[1], _DEPENDENT))
 
     def run(trial: nn.Module, places: Sequence[Place], space: Space, record: Record) -> object:
         return examined(trial, places, space, traces.example, record, published=published)

@@ -33,14 +33,16 @@ class Place:
 
     Args:
         decision: its name.
-        kind: `width`, `ratio`, `following`, `depth`, `kernel`, `heads`, `setting`, `present`, or `module` for `Choose`.
+        kind: `width`, `ratio`, `following`, `depth`, `kernel`, `heads`, `setting`, `present`, `bypassed`, or `module`
+            for `Choose`.
         path: of the module; for a depth, of the container of the blocks.
         options: sizes, or names of modules.
         blocks: paths of the modules that a depth counts, in order.
         of: other decisions that choose the size together with its own.
         table: sizes of a ratio or of what follows decisions, for all combinations of options of `decisions`, the last
-            one varying fastest.
-        rule: of what follows decisions, the size as a function of their options, until the table is made.
+            one varying fastest; of what they bypass 0, and 1 where it is executed.
+        rule: of what follows decisions, the size as a function of their options, until the table is made; of what they
+            bypass, whether they do.
         transforms: whether smaller kernels are learned functions of larger ones.
         name: of the attribute that is set, or of the parameter that may be absent.
     """
@@ -66,7 +68,7 @@ class Place:
     @property
     def decides(self) -> bool:
         """Whether something is chosen here, and does not only follow."""
-        return self.kind != "following"
+        return self.kind not in ("following", "bypassed")
 
     @property
     def narrows(self) -> bool:
@@ -93,7 +95,8 @@ class Place:
         """Whether the decision says which kernel or parameters a module has, or whether or how it is executed."""
         if self.kind in ("kernel", "present"):
             return path == self.path
-        roots = self.blocks if self.kind == "depth" else (self.path,) if self.kind in ("module", "setting") else ()
+        whole = self.kind in ("module", "setting", "bypassed")
+        roots = self.blocks if self.kind == "depth" else (self.path,) if whole else ()
         return any(within(path, root) for root in roots)
 
 
@@ -166,18 +169,23 @@ def _ratio(place: Place, places: Sequence[Place], offered: Offered) -> Place:
     return found
 
 
+def _combinations(place: Place, offered: Offered) -> Iterator[tuple[Option, ...]]:
+    """Of the options of all decisions of a place, the last one varying fastest."""
+    for name in place.decisions:
+        if name not in offered:
+            raise unknown_name(f"decision that {place.path!r} follows:", name, offered)
+    return itertools.product(*(offered[name] for name in place.decisions))
+
+
 def _following(place: Place, places: Sequence[Place], offered: Offered) -> Place:
     """What follows decisions, with its sizes.
 
     Raises:
         ConfigurationError: when there is no such decision, or a size is no positive integer.
     """
-    for name in place.decisions:
-        if name not in offered:
-            raise unknown_name(f"decision that {place.path!r} follows:", name, offered)
     assert place.rule is not None
     table = []
-    for options in itertools.product(*(offered[name] for name in place.decisions)):
+    for options in _combinations(place, offered):
         size = place.rule(*options)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ConfigurationError(
@@ -194,7 +202,30 @@ def _following(place: Place, places: Sequence[Place], offered: Offered) -> Place
     return replace(place, options=tuple(offered[place.decision]), table=tuple(table), rule=None)
 
 
-_MEASURED: Mapping[str, Callable[[Place, Sequence[Place], Offered], Place]] = {"ratio": _ratio, "following": _following}
+def _bypassed(place: Place, places: Sequence[Place], offered: Offered) -> Place:
+    """What decisions bypass, with what they say.
+
+    Raises:
+        ConfigurationError: when there is no such decision, or it is not said whether.
+    """
+    table = []
+    for options in _combinations(place, offered):
+        assert place.rule is not None
+        left_out = place.rule(*options)
+        if not isinstance(left_out, bool):
+            raise ConfigurationError(
+                f"{place.path!r} is bypassed by {', '.join(place.decisions)}, but for {options} its function says "
+                f"{left_out!r}; it must say True or False"
+            )
+        table.append(int(not left_out))
+    return replace(place, options=tuple(offered[place.decision]), table=tuple(table), rule=None)
+
+
+_MEASURED: Mapping[str, Callable[[Place, Sequence[Place], Offered], Place]] = {
+    "ratio": _ratio,
+    "following": _following,
+    "bypassed": _bypassed,
+}
 """By kind how a place whose sizes are no options gets them."""
 
 

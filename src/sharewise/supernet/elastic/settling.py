@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
-from sharewise.space import Architecture, Relaxation, Space
+from sharewise.space import Architecture, Choice, Relaxation, Space
 from sharewise.supernet.elastic.analysis import Analysis
 from sharewise.supernet.elastic.binding import following
 from sharewise.supernet.elastic.extraction import extracted
@@ -131,17 +131,32 @@ def _in_tuple(model: nn.Module, key: tuple[str, str]) -> bool:
     return isinstance(vars(model.get_submodule(key[0]))[key[1]], tuple)
 
 
-def _corners(space: Space, kinds: Mapping[str, str]) -> list[Architecture]:
-    """Architectures that tell attributes, blocks and modules apart: most choices are their first or last option."""
-    choices = space.choices
+def _corners(space: Space, places: Sequence[Place]) -> list[Architecture]:
+    """Architectures that tell attributes, blocks and modules apart: most choices are their first or last option.
+
+    With every combination of options that leaves a module out, which then must read what it would write.
+    """
+    choices, kinds = space.choices, {place.decision: place.kind for place in places if place.decides}
     rows = [[0] * len(choices)]
     for number in range(max((len(c.options) for c in choices if kinds.get(c.name) == "module"), default=1)):
         option = {"depth": -1, "module": number}  # all blocks and, one after the other, all modules
         rows.append([min(option.get(kinds.get(c.name, ""), 0), len(c.options) - 1) for c in choices])
     for bit in range((len(choices) - 1).bit_length()):  # two choices differ in some bit of their numbers
         rows += [[-(i >> bit & 1 == value) for i in range(len(choices))] for value in (0, 1)]
+    for place in places:
+        rows += _left_out(place, choices, kinds) if place.kind == "bypassed" else []
     found = (space.architecture({c.name: c.options[i] for c, i in zip(choices, row, strict=True)}) for row in rows)
     return list(dict.fromkeys(found))
+
+
+def _left_out(place: Place, choices: Sequence[Choice], kinds: Mapping[str, str]) -> Iterator[list[int]]:
+    """The combinations of options with which a module is left out, beside all blocks and first options."""
+    sizes = {choice.name: len(choice.options) for choice in choices}
+    combinations = itertools.product(*(range(sizes[name]) for name in place.decisions))
+    for options, executed in zip(combinations, place.table, strict=True):
+        if not executed:
+            taken = dict(zip(place.decisions, options, strict=True))
+            yield [taken.get(c.name, -(kinds.get(c.name) == "depth")) for c in choices]
 
 
 @final
@@ -151,8 +166,7 @@ class _Trial:
     def __init__(self, model: nn.Module, analysis: Analysis, relaxation: Relaxation, example: Inputs) -> None:
         self.model, self.analysis, self.relaxation, self.example = model, analysis, relaxation, example
         masked = Execution(analysis, {})
-        kinds = {place.decision: place.kind for place in analysis.places if place.decides}
-        corners = _corners(relaxation.space, kinds)
+        corners = _corners(relaxation.space, analysis.places)
         with torch.no_grad():
             self.expected = {a: masked.run(model, example, _dense(self.gates(a))) for a in corners}
 

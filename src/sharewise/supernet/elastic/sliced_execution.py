@@ -31,7 +31,7 @@ from sharewise.supernet.elastic.plan import (
     taken,
     where,
 )
-from sharewise.supernet.elastic.settings import set_and_mix, with_parameter
+from sharewise.supernet.elastic.settings import bypass_and_mix, set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.own_loop import follow_again, in_present_call
 from sharewise.supernet.recomputation import again
@@ -124,6 +124,7 @@ class Execution:
                 _bind_attention(bindings, model.get_submodule(path), [scales.scores(root) for root in roots])
             rest = [place for place in self.analysis.places if _within(place.path.split("."), apart) is None]
             bind_parameters(bindings, model, rest, gates)
+            bind_bypasses(bindings, model, self.analysis.places, gates)
             with self._weighing(bindings, model, scales):
                 for path in self.recompute:
                     _bind_again(bindings, model.get_submodule(path))
@@ -432,3 +433,10 @@ def bind_parameters(bindings: Bindings, model: nn.Module, places: Sequence[Place
     for place in places:
         if place.kind == "present":
             with_parameter(bindings, model.get_submodule(place.path), place.name, gates[place.decision])
+
+
+def bind_bypasses(bindings: Bindings, model: nn.Module, places: Sequence[Place], gates: Gates) -> None:
+    """Let modules that may be left out follow the gates of the decisions that say so, around all else but rows."""
+    for place in places:
+        if place.kind == "bypassed":
+            bypass_and_mix(bindings, model.get_submodule(place.path), place, gates)
