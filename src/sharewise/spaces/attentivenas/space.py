@@ -9,13 +9,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import final
 
-from sharewise.space import Architecture, Choice, Option, Picture, Space
+from sharewise.space import Architecture, Choice, Option, Picture, Space, ascending, family
+from sharewise.space.family import MOST_LAYERS
 
 __all__ = ["FIRST", "LAST", "STAGES", "Stage", "attentivenas", "setting"]
 
@@ -52,10 +52,11 @@ STAGES = (
 )
 
 
-def _choices() -> Iterator[Choice]:
+def _choices(depth: Sequence[int]) -> Iterator[Choice]:
     yield Choice("width_first", FIRST, ordered=True)
     for number, stage in enumerate(STAGES, start=1):
-        options = {"depth": stage.depth, "width": stage.width, "kernel": KERNELS, "expansion": stage.expansion}
+        yield Choice(f"depth_{number}", depth or stage.depth, ordered=True)
+        options = {"width": stage.width, "kernel": KERNELS, "expansion": stage.expansion}
         for name, some in options.items():
             if len(some) > 1:
                 yield Choice(f"{name}_{number}", some, ordered=True)
@@ -84,12 +85,15 @@ def _draw(architecture: Architecture) -> Picture:
     return Picture(tuple(nodes), tuple((a, b, label) for (a, b), label in edges))
 
 
-@cache
-def attentivenas() -> Space:
+@family("attentivenas")
+def attentivenas(*, depth: tuple[int, ...] = ()) -> Space:
     """The space itself: choices `width_first`, `depth_1`, `width_1`, `kernel_1`, `depth_2`, … `width_last`.
 
+    Args:
+        depth: numbers of blocks that any stage may have, from 1; by default each stage has its own, as published.
+
     Returns:
-        The space of 110,075,314,176 architectures; the same object at every call.
+        The space, by default of 110,075,314,176 architectures; the same object for the same options.
 
     Example:
         >>> attentivenas().size
@@ -99,9 +103,10 @@ def attentivenas() -> Space:
         The authors search the resolution of the images too (192, 224, 256 or 288), which would make four times as many
         architectures; here it is an option of the data (`--image-size`), not of a network.
     """
+    depths = ascending("depth", depth, most=MOST_LAYERS) if depth else ()
     return Space(
         name="attentivenas",
-        choices=tuple(_choices()),
+        choices=tuple(_choices(depths)),
         networks="sharewise.spaces.attentivenas.supernet",
         draw=_draw,
         summary="AttentiveNAS: depths, widths, kernels and expansions of stages of inverted bottlenecks",
