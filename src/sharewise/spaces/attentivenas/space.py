@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -52,7 +52,7 @@ STAGES = (
 )
 
 
-def _choices(depth: Sequence[int]) -> Iterator[Choice]:
+def _choices(depth: tuple[int, ...]) -> Iterator[Choice]:
     yield Choice("width_first", FIRST, ordered=True)
     for number, stage in enumerate(STAGES, start=1):
         yield Choice(f"depth_{number}", depth or stage.depth, ordered=True)
