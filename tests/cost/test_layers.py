@@ -20,6 +20,7 @@ from sharewise.run import build_supernet
 from sharewise.space import Choice, Condition, Space, enumerate_architectures
 from sharewise.spaces import load
 from sharewise.supernet import Gate, extract
+from sharewise.testing.small import MACRO, small_supernet
 
 
 def transformer(blocks: int = 3) -> sw.ElasticModel:
@@ -84,6 +85,64 @@ def test_products_branches_and_sums_are_found_and_exact() -> None:
             pattern = tuple((i,) for i in indices)
             assert sum(layer.at(pattern) for layer in layers) == sum(network(pattern).values())
             assert from_layers((3, 3, 4), layers).of(indices) == sum(network(pattern).values())
+
+
+def rounded(pattern: Pattern) -> Mapping[Hashable, int]:
+    """Stages of inverted bottlenecks: middle channels are rounded, so they are no product of width and ratio."""
+    found: dict[Hashable, int] = {}
+    before = 16
+    for stage in range(3):
+        depth, width, ratio, kernel = (max(active) for active in pattern[4 * stage : 4 * stage + 4])
+        channels = (16, 24, 40)[width] + 8 * stage
+        for block in range(depth + 1):
+            middle = max(8, int(before * (3, 4, 6)[ratio] + 4) // 8 * 8) + 3
+            found[stage, block, "depthwise"] = middle * (9, 25)[kernel]
+            found[stage, block, "project"] = middle * channels
+            before = channels
+    return found
+
+
+ROUNDED = (4, 3, 3, 2) * 3
+
+
+def test_products_over_groups_of_decisions_that_interact_are_found_in_few_passes() -> None:
+    passes: list[Pattern] = []
+
+    def measure(pattern: Pattern) -> Mapping[Hashable, int]:
+        passes.append(pattern)
+        return rounded(pattern)
+
+    layers = decomposed(ROUNDED, measure, mixtures=False)
+    assert layers is not None
+    assert len(passes) < 250, "a table over all that a part reads would take 4 · 3 · 3 · 3 · 2 passes, or more"
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        pattern = tuple((int(rng.integers(size)),) for size in ROUNDED)
+        assert sum(layer.at(pattern) for layer in layers) == sum(rounded(pattern).values())
+
+
+@pytest.mark.parametrize("space", ["language-model", "nats_size"])
+def test_single_paths_are_charged_by_tables_where_mixtures_are_no_such_sum(
+    space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = MACRO[space]
+    supernet, text = small_supernet(space)[0], small.vocabulary > 0
+    costs = SupernetCost(supernet, small.input_shape, integers=text)
+    decisions, rng = supernet.relaxation.decisions, np.random.default_rng(0)
+    rows = [tuple((int(rng.integers(d.size)),) for d in decisions) for _ in range(60)]
+    mixture = tuple(tuple(range(d.size)) for d in decisions)
+
+    def charged(pattern: Pattern) -> int:
+        gates = zip(decisions, pattern, strict=True)
+        return costs.of({d.name: Gate(torch.ones(d.size), active, unit=len(active) == 1) for d, active in gates})
+
+    expected = {row: sum(costs._traced(row).values()) for row in {*rows, mixture}}
+    assert [charged(row) for row in rows] == [expected[row] for row in rows]
+    assert charged(mixture) == expected[mixture], "a mixture is traced"
+    assert costs.paths.of([option for (option,) in rows[0]]) == expected[rows[0]]
+    monkeypatch.setattr(SupernetCost, "_traced", lambda self, pattern: pytest.fail("a path was traced in a step"))
+    for _ in range(100):
+        charged(tuple((int(rng.integers(d.size)),) for d in decisions))
 
 
 def test_a_cost_that_reads_everything_is_refused_and_nearly_right_where_that_is_asked() -> None:

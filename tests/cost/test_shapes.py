@@ -35,6 +35,16 @@ def test_shapes_of_means_are_those_of_torch(arguments: list[Any]) -> None:
     assert found.shape == torch.ops.aten.mean.dim(inputs, *arguments).shape
 
 
+@pytest.mark.parametrize(
+    "name", ["relu", "gelu", "silu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh", "relu6", "mish"]
+)
+def test_shapes_of_functions_of_single_numbers_are_those_of_torch(name: str) -> None:
+    inputs = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    output, found = getattr(torch.nn.functional, name)(inputs), SHAPES[name]((inputs.to("meta"),))
+    assert found is not None
+    assert (found.shape, found.dtype, found.stride()) == (output.shape, output.dtype, output.stride())
+
+
 def test_a_count_loads_no_compiler() -> None:
     program = (
         "import sys\nfrom sharewise.cli import main\n"

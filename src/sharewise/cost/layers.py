@@ -2,15 +2,17 @@
 
 What a part of a network costs is a product of sizes, and a size follows one decision, or few. So a table per part is
 found by few passes: one with everything active, one for every option of every decision alone, and some at random on
-which all that was found must be exact. Parts that are no products are tabulated over what they read.
+which all that was found must be exact. A size that follows two decisions, as middle channels that are rounded follow a
+width and a ratio, is no product of theirs: pairs that a part reads are tried, and it is a product over groups that do
+not interact. Parts that are no such products either are tabulated over all that they read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, combinations, product
 from typing import Any, final
 
 import numpy as np
@@ -31,6 +33,8 @@ _LARGEST_TABLE = 4096
 """Entries of the table of one part."""
 _MOST_PASSES = 512
 """Spent on tables of parts that are no products."""
+_MOST_PAIRS = 256
+"""Passes spent around one pattern on finding which decisions interact, and again on tables of those that do."""
 
 
 @final
@@ -95,10 +99,10 @@ def decomposed(
         if anchor is None:
             break
         search.vary(anchor)
-        failing = search.explain()
+        failing = search.group(search.explain(), anchor)
         if not failing:
             return search.layers()
-        anchor = search.next_anchor(failing)
+        anchor = None if mixtures and search.understood(failing) else search.next_anchor(failing)
     failing = search.tabulate(search.explain())
     if not failing:
         return search.layers()
@@ -114,6 +118,12 @@ class _Part:
     weight: int
 
 
+_Group = tuple[int, ...]
+"""Decisions, ascending."""
+_Asked = tuple[Pattern, _Group, _Group, tuple[int, ...]]
+"""An anchor, the decisions that a part reads, some of them, and an option of each of these; the rest is as there."""
+
+
 @final
 class _Search:
     """Patterns that were measured, and which table explains which part."""
@@ -122,6 +132,9 @@ class _Search:
         self.sizes, self._measure = sizes, measure
         self._seen: dict[Pattern, Mapping[Any, int]] = {}
         self._anchors: list[Pattern] = []
+        self._paired: list[Pattern] = []
+        self._where: dict[_Asked, Pattern] = {}
+        self._place: dict[Pattern, int] = {}
         self._found: dict[_Part, Layer] = {}
 
     def add(self, *patterns: Pattern) -> None:
@@ -150,42 +163,112 @@ class _Search:
                 weights[vector] = weights.get(vector, 0) + divisor
         return [_Part(vector, weight) for vector, weight in weights.items()]
 
-    def _places(self) -> dict[Pattern, int]:
-        """Where a measured pattern stands in the vectors of parts."""
-        return {pattern: i for i, pattern in enumerate(self._seen)}
-
     def explain(self) -> list[_Part]:
         """Find a table for every part anew; returns those for which there is none."""
+        self._place = {pattern: i for i, pattern in enumerate(self._seen)}
         self._found, failing = {}, []
-        place = self._places()
         for part in self._parts():
-            layers = (self._product(part, anchor, place) for anchor in self._anchors)
-            layer = next((layer for layer in layers if layer is not None and self._exact(part, layer)), None)
+            layer = next((layer for layer in self._products(part) if layer and self._exact(part, layer)), None)
             if layer is None:
                 failing.append(part)
             else:
                 self._found[part] = layer
         return failing
 
-    def _rows(self, part: _Part, anchor: Pattern, place: Mapping[Pattern, int]) -> dict[int, list[int]]:
-        """What the part costs by option, for every decision that changes it at the anchor."""
-        rows = {
-            d: [part.vector[place[_with(anchor, {d: o})]] for o in range(size)] for d, size in enumerate(self.sizes)
-        }
-        value = part.vector[place[anchor]]
-        return {d: row for d, row in rows.items() if any(entry != value for entry in row)}
+    def _products(self, part: _Part) -> Iterator[Layer | None]:
+        """What a part is at every anchor: a product over single decisions, or over groups of those that interact."""
+        for anchor in self._anchors:
+            yield self._product(part, anchor, [(d,) for d in self._read(part, anchor)])
+        for anchor in self._paired:
+            yield self._product(part, anchor, self._groups(part, anchor))
 
-    def _product(self, part: _Part, anchor: Pattern, place: Mapping[Pattern, int]) -> Layer | None:
-        value, rows = part.vector[place[anchor]], self._rows(part, anchor, place)
-        if value == 0 or math.prod(self.sizes[d] for d in rows) > _LARGEST_TABLE:
+    def group(self, failing: Sequence[_Part], anchor: Pattern) -> list[_Part]:
+        """Find which decisions interact in parts that run at an anchor and are no products of single decisions.
+
+        Args:
+            failing: parts for which there is no table.
+            anchor: around which every option was tried alone.
+
+        Returns:
+            The parts that still have none.
+        """
+        reads = {self._read(part, anchor) for part in self._running(failing, anchor)}
+        pairs = [(read, pair) for read in sorted(reads) for pair in combinations(read, 2)]
+        if not pairs or not self._measure_tables(pairs, anchor, _MOST_PAIRS):
+            return list(failing)
+        self._paired.append(anchor)
+        remaining = self.explain()
+        large = {
+            (self._read(part, anchor), group)
+            for part in self._running(remaining, anchor)
+            for group in self._groups(part, anchor)
+            if len(group) > 2
+        }
+        return self.explain() if large and self._measure_tables(sorted(large), anchor, _MOST_PAIRS) else remaining
+
+    def understood(self, parts: Sequence[_Part]) -> bool:
+        """Whether all ran at anchors around which pairs were tried; of mixtures, more anchors then tell nothing."""
+        return all(any(self._cost(part, anchor) for anchor in self._paired) for part in parts)
+
+    def _running(self, parts: Iterable[_Part], anchor: Pattern) -> list[_Part]:
+        return [part for part in parts if self._cost(part, anchor)]
+
+    def _cost(self, part: _Part, pattern: Pattern) -> int:
+        return part.vector[self._place[pattern]]
+
+    def _read(self, part: _Part, anchor: Pattern) -> _Group:
+        """The decisions of which another option, all else as in the anchor, changes what a part costs."""
+        value = self._cost(part, anchor)
+        return tuple(
+            d
+            for d, size in enumerate(self.sizes)
+            if any(self._cost(part, _with(anchor, {d: o})) != value for o in range(size))
+        )
+
+    def _groups(self, part: _Part, anchor: Pattern) -> list[_Group]:
+        """The decisions that a part reads at an anchor; those that interact in pairs are together."""
+        value, reads = self._cost(part, anchor), self._read(part, anchor)
+        groups: list[_Group] = [(d,) for d in reads]
+        for pair in combinations(reads, 2):
+            both = self._table(part, reads, pair, anchor)
+            first, second = (self._table(part, reads, (d,), anchor) for d in pair)
+            if both is None or first is None or second is None:
+                continue
+            if not np.array_equal(both * value, np.multiply.outer(first, second)):
+                met = [group for group in groups if not set(pair).isdisjoint(group)]
+                groups = [group for group in groups if group not in met] + [tuple(sorted({*chain(*met)}))]
+        return groups
+
+    def _table(self, part: _Part, reads: _Group, group: _Group, anchor: Pattern) -> npt.NDArray[np.object_] | None:
+        """What a part costs by the options of some decisions, all else as in the anchor; `None` if not measured."""
+        costs = []
+        for row in self._options(group):
+            alone = _with(anchor, dict(zip(group, row, strict=True)))
+            pattern = alone if len(group) == 1 else self._where.get((anchor, reads, group, row))
+            if pattern is None:
+                return None
+            costs.append(self._cost(part, pattern))
+        return np.array(costs, dtype=object).reshape([self.sizes[d] for d in group])
+
+    def _options(self, group: _Group) -> Iterator[tuple[int, ...]]:
+        return product(*(range(self.sizes[d]) for d in group))
+
+    def _product(self, part: _Part, anchor: Pattern, groups: Sequence[_Group]) -> Layer | None:
+        """The product over groups of decisions of what a part costs by their options at an anchor."""
+        value, order = self._cost(part, anchor), tuple(chain(*groups))
+        reads = tuple(sorted(order))
+        if value == 0 or math.prod(self.sizes[d] for d in reads) > _LARGEST_TABLE:
             return None  # what does not run shows not what it reads
-        if len(rows) < 2:
-            return Layer(tuple(rows), np.array(next(iter(rows.values()), value), dtype=np.int64))
-        table = np.array(1, dtype=object)
-        for row in rows.values():
-            table = np.multiply.outer(table, np.array(row, dtype=object))
-        divisor = value ** (len(rows) - 1)
-        return None if (table % divisor).any() else Layer(tuple(rows), (table // divisor).astype(np.int64))
+        table = np.array(value, dtype=object)
+        for group in groups:
+            own = self._table(part, reads, group, anchor)
+            if own is None:
+                return None
+            table = np.multiply.outer(table, own)
+        divisor = value ** len(groups)
+        if np.any(table % divisor):
+            return None
+        return Layer(reads, np.asarray(table // divisor, dtype=np.int64).transpose([order.index(d) for d in reads]))
 
     def _exact(self, part: _Part, layer: Layer) -> bool:
         return all(layer.at(pattern) == value for pattern, value in zip(self._seen, part.vector, strict=True))
@@ -201,46 +284,46 @@ class _Search:
 
     def tabulate(self, failing: Sequence[_Part]) -> list[_Part]:
         """Measure the tables of parts that are no products; returns those that still have none."""
-        reads = self._read_together(failing)
-        measured = self._measured_over(reads)
-        if not measured:
+        reads, anchor = self._read_together(failing), self._anchors[0]
+        if not reads or not self._measure_tables([(read, read) for read in reads], anchor, _MOST_PASSES):
             return list(failing)
-        remaining, place = self.explain(), self._places()
-        return [part for part in remaining if not self._tabulated(part, reads, measured, place)]
+        return [part for part in self.explain() if not self._tabulated(part, reads, anchor)]
 
-    def _read_together(self, failing: Sequence[_Part]) -> set[tuple[int, ...]]:
+    def _read_together(self, failing: Sequence[_Part]) -> list[_Group]:
         """Of each part the decisions that it reads at some anchor, where a table over them can be measured."""
-        place = self._places()
         reads = set()
         for part in failing:
-            rows = (self._rows(part, a, place) for a in self._anchors if part.vector[place[a]])
-            reads.add(tuple(sorted({d for row in rows for d in row})))
-        return {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
+            running = (anchor for anchor in self._anchors if self._cost(part, anchor))
+            reads.add(tuple(sorted({d for anchor in running for d in self._read(part, anchor)})))
+        small = {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
+        return sorted(small, key=lambda read: (len(read), read))
 
-    def _measured_over(self, reads: Iterable[tuple[int, ...]]) -> Sequence[tuple[Mapping[int, int], Pattern]]:
-        """Measure all options of decisions that are read together; none where they take too many passes."""
-        options = {read: product(*(range(self.sizes[d]) for d in read)) for read in reads}
-        joint = _joined([dict(zip(read, row, strict=True)) for read, rows in options.items() for row in rows])
-        if len(joint) > _MOST_PASSES:
-            return []
-        measured = [(chosen, _with(self._anchors[0], chosen)) for chosen in joint]
-        self.add(*(pattern for _, pattern in measured))
-        return measured
+    def _measure_tables(self, wanted: Sequence[tuple[_Group, _Group]], anchor: Pattern, most: int) -> bool:
+        """Measure all options of some decisions that a part reads, in patterns that serve several parts at once.
 
-    def _tabulated(
-        self,
-        part: _Part,
-        reads: Iterable[tuple[int, ...]],
-        measured: Sequence[tuple[Mapping[int, int], Pattern]],
-        place: Mapping[Pattern, int],
-    ) -> bool:
-        for read in sorted(reads, key=len):
-            table = np.zeros([self.sizes[d] for d in read], dtype=np.int64)
-            for chosen, pattern in measured:
-                if all(d in chosen for d in read):
-                    table[tuple(chosen[d] for d in read)] = part.vector[place[pattern]]
-            layer = Layer(read, table)
-            if self._exact(part, layer):
+        Args:
+            wanted: what a part reads, and of that the decisions whose options are tried.
+            anchor: which gives the rest.
+            most: patterns that may be measured.
+
+        Returns:
+            Whether it was done; not where it would take more patterns.
+        """
+        asked = [(anchor, reads, group, row) for reads, group in wanted for row in self._options(group)]
+        rows = [dict.fromkeys(reads) | dict(zip(group, row, strict=True)) for _, reads, group, row in asked]
+        joint = _joined(rows)
+        if len({id(chosen) for chosen in joint}) > most:
+            return False
+        for key, chosen in zip(asked, joint, strict=True):
+            self._where[key] = _with(anchor, {d: o for d, o in chosen.items() if o is not None})
+        self.add(*(self._where[key] for key in asked))
+        return True
+
+    def _tabulated(self, part: _Part, reads: Sequence[_Group], anchor: Pattern) -> bool:
+        for read in reads:
+            table = self._table(part, read, read, anchor)
+            layer = None if table is None else Layer(read, table.astype(np.int64))
+            if layer is not None and self._exact(part, layer):
                 self._found[part] = layer
                 return True
         return False
@@ -274,14 +357,14 @@ def _with(pattern: Pattern, chosen: Mapping[int, int]) -> Pattern:
     return tuple((chosen[d],) if d in chosen else active for d, active in enumerate(pattern))
 
 
-def _joined(wanted: Sequence[Mapping[int, int]]) -> list[dict[int, int]]:
-    """Few assignments that contain all of those that are wanted."""
-    joint: list[dict[int, int]] = []
+def _joined(wanted: Sequence[Mapping[int, int | None]]) -> list[dict[int, int | None]]:
+    """For every assignment one that contains it, few in all."""
+    joint: list[dict[int, int | None]] = []
+    homes = []
     for chosen in wanted:
-        for before in joint:
-            if all(before.get(d, o) == o for d, o in chosen.items()):
-                before.update(chosen)
-                break
-        else:
-            joint.append(dict(chosen))
-    return joint
+        home = next((some for some in joint if all(some.get(d, o) == o for d, o in chosen.items())), None)
+        if home is None:
+            joint.append(home := {})
+        home.update(chosen)
+        homes.append(home)
+    return homes

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from sharewise.cost.count import Tracer
+from sharewise.supernet.without_values import without_values
 
 __all__ = ["Cost", "cost", "cost_of", "trainable"]
 
@@ -77,7 +77,7 @@ def cost_of(build: Callable[[], nn.Module], input_shape: Sequence[int], *, integ
         1000000000000
     """
     try:
-        with torch.device("meta"):
+        with without_values():
             network = build()
     except Exception:  # what is really wrong shows below
         return cost(build(), input_shape, integers=integers)

@@ -101,6 +101,7 @@ SHAPES: Mapping[str, Shape] = {
     "mean": _mean,
     **dict.fromkeys(("add", "sub", "mul", "div"), _pointwise),
     **dict.fromkeys(("layer_norm", "batch_norm", "group_norm", "rms_norm"), _like),
-    **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "tanh", "elu", "leaky_relu", "hardswish", "mish"), _like),
+    **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "tanh", "elu", "leaky_relu", "mish"), _like),
+    **dict.fromkeys(("hardswish", "hardsigmoid", "hardtanh", "relu6"), _like),
 }
 """By the name of the operation without its overload; consulted where all tensors are without values."""

@@ -25,6 +25,7 @@ from sharewise.supernet.gate import Gate, Gates, discrete
 from sharewise.supernet.structures import leaves
 from sharewise.supernet.supernet import Shared, Supernet
 from sharewise.supernet.widening import partial_operations
+from sharewise.supernet.without_values import without_values
 
 if TYPE_CHECKING:
     from sharewise.cost.quantity import Quantity
@@ -43,7 +44,8 @@ class SupernetCost:
 
     A closed form of the supernet comes first. The first patterns of active options are traced, one pass on shapes each.
     When more come, the price of every layer is tabulated over the few decisions that it reads, once; a step then adds
-    up entries, and traces nothing. Where a supernet has no such layers, patterns are traced, and the last ones kept.
+    up entries, and traces nothing. Where that is so of single paths alone, since a mixture executes what no path does,
+    mixtures are traced, and the last ones kept; where a supernet has no such layers, all are.
 
     Args:
         supernet: what is executed.
@@ -72,7 +74,7 @@ class SupernetCost:
         if known is not None:
             return _kept(self._patterns, pattern, known)
         many = len(self._patterns) >= _FEW or () in pattern  # where nothing is active, there may be nothing to run
-        if many and self._layers is not None:
+        if many and self._layers is not None and (self._layers.mixtures or all(len(active) == 1 for active in pattern)):
             return self._layers.of(pattern)
         return _kept(self._patterns, pattern, sum(self._traced(pattern).values()))
 
@@ -136,7 +138,7 @@ class SupernetCost:
         """The network of an architecture, in shape only, unless what is frozen must be known."""
         if any(not parameter.requires_grad for parameter in self._replica.parameters()):
             return extract(self._supernet, architecture)
-        with torch.device("meta"):
+        with without_values():
             return self._replica.plain(architecture)
 
     def units(self, architecture: Architecture) -> Mapping[Unit, int]:
@@ -173,8 +175,8 @@ class SupernetCost:
     @cached_property
     def _layers(self) -> _Charges | None:
         sizes = [d.size for d in self._decisions]
-        layers = decomposed(sizes, self._traced, mixtures=True)
-        return None if layers is None else _Charges(sizes, layers)
+        found = ((mixtures, decomposed(sizes, self._traced, mixtures=mixtures)) for mixtures in (True, False))
+        return next((_Charges(sizes, layers, mixtures) for mixtures, layers in found if layers is not None), None)
 
     def _traced(self, pattern: Pattern) -> Mapping[Any, int]:
         example = self._tracer.example(self._shape, integers=self._integers)
@@ -188,10 +190,16 @@ class SupernetCost:
 
 @final
 class _Charges:
-    """Layers by the decisions that they read, with a memory of the patterns that came by."""
+    """Layers by the decisions that they read, with a memory of the patterns that came by.
 
-    def __init__(self, sizes: Sequence[int], layers: Sequence[Layer]) -> None:
-        self.prices = from_layers(sizes, layers)
+    Args:
+        sizes: the number of options of every decision.
+        layers: the parts.
+        mixtures: whether they price patterns with several active options, too.
+    """
+
+    def __init__(self, sizes: Sequence[int], layers: Sequence[Layer], mixtures: bool) -> None:
+        self.prices, self.mixtures = from_layers(sizes, layers), mixtures
         self._fixed = sum(int(layer.table) for layer in layers if not layer.reads)
         groups: dict[tuple[int, ...], list[Layer]] = {}
         for layer in layers:

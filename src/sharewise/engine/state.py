@@ -33,6 +33,7 @@ from sharewise.errors import ConfigurationError, NonFiniteError
 from sharewise.ledger import Ledger
 from sharewise.space import Architecture, Space
 from sharewise.supernet import Gates, Supernet, discrete, to_device
+from sharewise.supernet.without_values import without_values
 
 if TYPE_CHECKING:
     from sharewise.engine.score import ScoreGates, Scorer
@@ -456,7 +457,7 @@ def prepare(
         option_mask(supernet.relaxation.decisions, (*recipe.exclude, *recipe.selection.exclude))
 
     def size(architecture: Architecture) -> int:
-        with torch.device("meta"):
+        with without_values():
             return sum(p.numel() for p in supernet.plain(architecture).parameters() if p.requires_grad)
 
     distribution = recipe.distribution.build(supernet.relaxation, stream(seed, "theta"), recipe.exclude, size)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-import torch
 from torch import nn
 
 from sharewise.data import Dataset
@@ -18,6 +17,7 @@ from sharewise.space import Space
 from sharewise.spaces import SPACES, load
 from sharewise.supernet import Supernet, networks_of
 from sharewise.supernet.weights import fitting
+from sharewise.supernet.without_values import without_values
 
 __all__ = [
     "asked_network",
@@ -160,7 +160,7 @@ def without_auxiliary(network: nn.Module) -> nn.Module:
     configuration: dict[str, Any] = getattr(network, "configuration", {})
     if not configuration.get("auxiliary"):
         return network
-    with torch.device("meta"):
+    with without_values():
         plain = type(network)(**{**configuration, "auxiliary": False})
     kept = {name: value.clone() for name, value in network.state_dict().items() if name in plain.state_dict()}
     plain.load_state_dict(kept, strict=True, assign=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sharewise.cost import SupernetCost, cost
@@ -14,6 +13,7 @@ from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.ledger import TRAINING
 from sharewise.space import Architecture, Space
 from sharewise.supernet import discrete, networks_of
+from sharewise.supernet.without_values import without_values
 
 __all__ = ["TRAININGS", "Training", "forward_passes", "traced_epochs", "training_epochs"]
 
@@ -141,7 +141,7 @@ def traced_epochs(space: Space, dataset: str, architectures: Sequence[Architectu
     shape, options = (3, facts.size, facts.size), networks.configure({})
     found = []
     for architecture in architectures:
-        with torch.device("meta"):
+        with without_values():
             network = networks.plain(space.own(architecture), shape, facts.outputs, options)
         found.append(TRAINING * facts.examples * cost(network, shape).multiply_accumulates)
     return np.array(found, dtype=np.float64)

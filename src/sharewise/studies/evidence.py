@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sharewise.engine import SearchState
@@ -16,6 +15,7 @@ from sharewise.space import Architecture, features
 from sharewise.studies.judgement import Supernets
 from sharewise.studies.scoring import Score, Scoring
 from sharewise.supernet import discrete
+from sharewise.supernet.without_values import without_values
 
 __all__ = ["describe", "scored_on", "spent_on_training", "supernets_of"]
 
@@ -82,7 +82,7 @@ def describe(state: SearchState, architectures: Sequence[Architecture]) -> dict[
         found[name] = np.array(column, dtype=bool if all(isinstance(v, bool) for v in column) else np.float64)
     sizes = []
     for architecture in architectures:
-        with torch.device("meta"):
+        with without_values():
             sizes.append(sum(p.numel() for p in state.supernet.plain(architecture).parameters()))
     found["parameters"] = np.array(sizes, dtype=np.float64)
     encode = state.supernet.relaxation.encode

@@ -12,6 +12,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
 from sharewise.supernet.gate import Gates, discrete
 from sharewise.supernet.supernet import Shared, Supernet
+from sharewise.supernet.without_values import without_values
 
 __all__ = ["extract", "inherited_state"]
 
@@ -72,7 +73,7 @@ def extract(supernet: Supernet, architecture: Architecture | str | Mapping[str, 
             f"{type(supernet).__name__}"
         )
     architecture = supernet.space.own(architecture)
-    with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
+    with without_values():  # neither memory nor random numbers for weights that are about to be replaced
         network = supernet.plain(architecture)
     state = inherited_state(supernet, discrete(supernet.relaxation.encode(architecture)))
     tied: dict[int, list[str]] = {}

@@ -15,6 +15,7 @@ from sharewise.errors import DataError, shown
 from sharewise.spaces.language_model.llama import Llama
 from sharewise.spaces.language_model.network import Network
 from sharewise.spaces.language_model.saved import Row, number_of, require_fixed, settings_of, sizes_of, tensors_of
+from sharewise.supernet.without_values import without_values
 
 __all__ = ["gpt2", "llama"]
 
@@ -69,7 +70,7 @@ def gpt2(folder: str | os.PathLike[str], *, dropout: float = 0.0) -> Network:
     shape = features, (sizes["n_inner"] // features,) * layers, (heads,) * layers
     tensors = tensors_of(place / "model.safetensors", "transformer.")
     found = {row.ours: row.read(place, tensors) for row in _rows(sizes)}
-    with torch.device("meta"):
+    with without_values():
         network = Network(*shape, sizes["n_positions"], sizes["vocab_size"], dropout, bias=True)
     network.load_state_dict(found, strict=False, assign=True)
     network.head.weight = network.tokens.weight
