@@ -38,6 +38,7 @@ PLAN = {
 CALLS: Mapping[str, Mapping[str, Any]] = {
     "alarms": {"history": []},
     "appraise": {"runs": "absent", "architectures": 3, "epochs": 1},
+    "bypassed": {"where": bool},
     "build_network": {"architecture": ARCHITECTURE, "space": SPACE, "input_shape": (1, 8, 8), "outputs": 10},
     "build_supernet": {"space": SPACE, "input_shape": (1, 8, 8), "outputs": 10},
     "compare": {"table": "absent.table", "contest": sw.Contest(evaluations=10)},

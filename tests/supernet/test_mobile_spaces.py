@@ -199,14 +199,15 @@ def supernet_of(name: str) -> Supernet:
     return supernet.eval()
 
 
-def images() -> Tensor:
-    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+def images(size: int = 32) -> Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SMALL))
 def test_supernets_keep_the_laws(name: str) -> None:
-    check_supernet(supernet_of(name), images(), samples=3)
+    size = 65 if name == "attentivenas" else 32  # whose last stages would else see no more than kernels of 3 do
+    check_supernet(supernet_of(name), images(size), samples=3)
 
 
 @pytest.mark.parametrize(
