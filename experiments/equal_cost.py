@@ -9,21 +9,84 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from scipy.stats import spearmanr
 
 import sharewise as sw
 from sharewise.appraisal import mean_interval
 from sharewise.atomic import replacing
+from sharewise.cost import cost
+from sharewise.run import SearchConfiguration
+from sharewise.space import Architecture, largest, smallest
+from sharewise.studies.plan import Cell, StudyPlan
 
 sys.path.append(str(Path(__file__).resolve().parent))  # of what the experiments share
 
 from programs import options_of, plan_of
 
-__all__ = ["keep", "options_for", "parameters", "run", "study_in", "summarise"]
+__all__ = ["fronts", "keep", "options_for", "parameters", "run", "study_in", "summarise"]
 
 More = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
 """What else a plan, what its study found, and its folder tell, by name."""
+
+
+UNIFORM, SANDWICH = "spos-evolution", "sandwich-evolution"
+"""The arms of single paths whose supernets are compared over budgets."""
+
+RUNGS = 5
+"""Budgets from the smallest to the largest architecture, in equal ratios."""
+
+EVALUATIONS, POPULATION, EXAMPLES = 60, 12, 512
+
+
+def macs(architecture: Architecture, configuration: SearchConfiguration) -> int:
+    """Multiply-accumulates of an architecture per example."""
+    data, network = configuration.load_data(), configuration.network_options()
+    built = sw.build_network(
+        architecture, configuration.load_space(), data.input_shape, data.task.outputs, network=network
+    )
+    return cost(built, data.input_shape, integers=data.integers).multiply_accumulates
+
+
+def ladder(configuration: SearchConfiguration) -> list[float]:
+    """The budgets of the fronts."""
+    space = configuration.load_space()
+    ends = [macs(end(space), configuration) for end in (smallest, largest)]
+    return [float(np.ceil(budget)) for budget in np.geomspace(*ends, RUNGS)]
+
+
+def front_of(cell: Cell, out: Path, budgets: Sequence[float]) -> dict[float, float]:
+    """The best score with inherited weights within each budget, of a supernet; kept in a folder of its own."""
+    found = sw.front(
+        out / "runs" / cell.name,
+        multiply_accumulates=budgets,
+        evaluations=EVALUATIONS,
+        population=POPULATION,
+        examples=EXAMPLES,
+        out=out / "fronts" / cell.name,
+    )
+    metric = found.document["metric"]
+    return {row["most"]: float(row["scores"][metric]) for row in found.document["budgets"]}
+
+
+def fronts(plan: Mapping[str, Any], study: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """By budget the inherited score of both kinds of supernets, and their difference over seeds."""
+    finished = {cell["cell"] for cell in study["cells"]}
+    cells = [cell for cell in StudyPlan.from_plain(plan).cells() if cell.name in finished]
+    own = {arm: {cell.seed: cell for cell in cells if cell.arm == arm} for arm in (UNIFORM, SANDWICH)}
+    seeds = sorted(own[UNIFORM].keys() & own[SANDWICH].keys())
+    if not seeds:
+        return {"fronts": []}
+    budgets = ladder(own[UNIFORM][seeds[0]].configuration)
+    scores = {arm: [front_of(own[arm][seed], out, budgets) for seed in seeds] for arm in own}
+    rows = []
+    for budget in budgets:
+        uniform, sandwich = ([front[budget] for front in scores[arm]] for arm in (UNIFORM, SANDWICH))
+        differences = [b - a for a, b in zip(uniform, sandwich, strict=True)]
+        values = {UNIFORM: uniform, SANDWICH: sandwich, "difference": differences}
+        rows.append({"most": budget, "n": len(seeds), **{name: str(mean_interval(v)) for name, v in values.items()}})
+    return {"fronts": rows}
 
 
 def parameters(out: Path, cell: str) -> int:

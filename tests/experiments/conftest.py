@@ -45,6 +45,15 @@ def programs(executed: Callable[[Path], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
+def equal_cost() -> Iterator[ModuleType]:
+    """What experiments at equal cost share, as they import it."""
+    folder = str(Path(__file__).resolve().parents[2] / "experiments")
+    sys.path.append(folder)
+    yield importlib.import_module("equal_cost")
+    sys.path.remove(folder)
+
+
+@pytest.fixture
 def plan(request: pytest.FixtureRequest) -> dict[str, Any]:
     """`plan.yaml` of the `FOLDER` of a test."""
     loaded: dict[str, Any] = yaml.safe_load((request.module.FOLDER / "plan.yaml").read_text(encoding="utf-8"))
