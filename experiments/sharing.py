@@ -12,12 +12,13 @@ from typing import Any
 import torch
 import yaml
 from programs import options_of
+from scipy.stats import spearmanr
 
 import sharewise as sw
 from sharewise.appraisal import mean_interval
 from sharewise.atomic import replacing
 
-__all__ = ["Truth", "appraise", "differences", "plan_of", "run"]
+__all__ = ["Truth", "appraise", "by_cost", "differences", "plan_of", "run"]
 
 Truth = Callable[[Mapping[str, Any], Path, Path], Mapping[str, Any]]
 """The options of `sharewise.appraise` that say what is true, given the configuration, `--out` and `--data-root`."""
@@ -57,7 +58,14 @@ def appraise(
             hand_on(folder, out)
 
     found = sw.appraise(list(runs), jobs=jobs, seed=0, out=out, progress=while_scoring, **known)
-    return {"verdict": str(found), "seeds": len(runs), "document": found.document}
+    document = {**found.document, "runs": [{**run, "run": Path(run["run"]).name} for run in found.document["runs"]]}
+    return {"verdict": str(found), "seeds": len(runs), "by_cost": by_cost(out), "document": document}
+
+
+def by_cost(appraisal: Path) -> float:
+    """Spearman of what the architectures of an appraisal cost with their truth: what size alone would have said."""
+    rows = json.loads((appraisal / "architectures.json").read_text(encoding="utf-8"))["architectures"]
+    return float(spearmanr([row["cost"] for row in rows], [row["truth"] for row in rows]).statistic)
 
 
 def hand_on(before: Path, after: Path) -> None:
