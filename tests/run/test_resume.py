@@ -185,6 +185,12 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
             {"width_multiplier": 0.1},
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            "attentivenas:depth=1,2",
+            "attentive-nas",
+            {"width_multiplier": 0.125, "multiple": 1},
+            marks=pytest.mark.slow,
+        ),
         pytest.param("ofa-resnet50", "spos", {"width_multiplier": 0.06, "multiple": 1}, marks=pytest.mark.slow),
         pytest.param("nasbench_macro", "fairnas", {"channels": 2}, marks=pytest.mark.slow),
         pytest.param("nats_size", "spos", {"divisor": 8}, marks=pytest.mark.slow),
