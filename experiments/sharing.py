@@ -62,10 +62,14 @@ def appraise(
     return {"verdict": str(found), "seeds": len(runs), "by_cost": by_cost(out), "document": document}
 
 
-def by_cost(appraisal: Path) -> float:
-    """Spearman of what the architectures of an appraisal cost with their truth: what size alone would have said."""
+def by_cost(appraisal: Path) -> float | None:
+    """Spearman of what the architectures of an appraisal cost with their truth: what size alone would have said.
+
+    `None` where all of them cost, or are, the same.
+    """
     rows = json.loads((appraisal / "architectures.json").read_text(encoding="utf-8"))["architectures"]
-    return float(spearmanr([row["cost"] for row in rows], [row["truth"] for row in rows]).statistic)
+    costs, truths = ([row[name] for row in rows] for name in ("cost", "truth"))
+    return float(spearmanr(costs, truths).statistic) if len(set(costs)) > 1 < len(set(truths)) else None
 
 
 def hand_on(before: Path, after: Path) -> None:

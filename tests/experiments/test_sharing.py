@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,3 +44,19 @@ def test_arms_are_compared_by_seed(executed: Callable[[Path], ModuleType]) -> No
     assert sharing.differences(answers)["running"]["mean"] == pytest.approx(0.1)
     assert sharing.differences({**answers, "sandwich": answer(a=0.4)}) == {}
     assert sharing.differences({"spos": answers["spos"]}) == {}
+
+
+def test_what_size_alone_says_is_told_where_there_is_something_to_tell(
+    executed: Callable[[Path], ModuleType], tmp_path: Path
+) -> None:
+    sharing = sys.modules[executed(EXPERIMENTS / "nats_size_sharing" / "run.py").run.__module__]
+
+    def by_cost(*rows: tuple[float, float]) -> float | None:
+        found = {"architectures": [{"cost": cost, "truth": truth} for cost, truth in rows]}
+        (tmp_path / "architectures.json").write_text(json.dumps(found))
+        value: float | None = sharing.by_cost(tmp_path)
+        return value
+
+    assert by_cost((1, 10), (2, 30), (3, 20)) == pytest.approx(0.5)
+    assert by_cost((1, 10), (1, 30)) is None
+    assert by_cost((1, 10), (2, 10)) is None
