@@ -121,7 +121,7 @@ def test_products_over_groups_of_decisions_that_interact_are_found_in_few_passes
         assert sum(layer.at(pattern) for layer in layers) == sum(rounded(pattern).values())
 
 
-@pytest.mark.parametrize("space", ["language-model", "nats_size"])
+@pytest.mark.parametrize("space", ["nats_size"])
 def test_single_paths_are_charged_by_tables_where_mixtures_are_no_such_sum(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +143,32 @@ def test_single_paths_are_charged_by_tables_where_mixtures_are_no_such_sum(
     monkeypatch.setattr(SupernetCost, "_traced", lambda self, pattern: pytest.fail("a path was traced in a step"))
     for _ in range(100):
         charged(tuple((int(rng.integers(d.size)),) for d in decisions))
+
+
+def test_tables_that_would_take_too_many_passes_are_not_begun() -> None:
+    passes = 0
+
+    def measure(pattern: Pattern) -> Mapping[Hashable, int]:
+        nonlocal passes
+        passes += 1
+        return {"layer": sum(max(active) + 1 for active in pattern) ** 2 + 1}
+
+    assert decomposed((3,) * 8, measure, mixtures=False) is None
+    assert passes < 2500
+
+
+def test_paths_have_no_tables_where_something_ran_in_mixtures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some path that was not tried may run it, too, and would be priced without it."""
+    supernet = small_supernet("nats_size")[0]
+    costs, traced = SupernetCost(supernet, MACRO["nats_size"].input_shape), SupernetCost._traced
+
+    def with_more(self: SupernetCost, pattern: Pattern) -> Mapping[Any, int]:
+        mixed = sum(len(active) > 1 for active in pattern)
+        return {**traced(self, pattern), **({"mixed": mixed * mixed + 1} if mixed else {})}
+
+    monkeypatch.setattr(SupernetCost, "_traced", with_more)
+    with pytest.raises(sw.SharewiseError, match="few decisions"):
+        _ = costs.paths
 
 
 def test_a_cost_that_reads_everything_is_refused_and_nearly_right_where_that_is_asked() -> None:

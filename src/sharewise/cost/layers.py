@@ -195,6 +195,7 @@ class _Search:
             The parts that still have none.
         """
         reads = {self._read(part, anchor) for part in self._running(failing, anchor)}
+        reads = {read for read in reads if self._within(combinations(read, 2), _MOST_PAIRS)}
         pairs = [(read, pair) for read in sorted(reads) for pair in combinations(read, 2)]
         if not pairs or not self._measure_tables(pairs, anchor, _MOST_PAIRS):
             return list(failing)
@@ -204,13 +205,17 @@ class _Search:
             (self._read(part, anchor), group)
             for part in self._running(remaining, anchor)
             for group in self._groups(part, anchor)
-            if len(group) > 2
+            if len(group) > 2 and self._within([group], _MOST_PAIRS)
         }
         return self.explain() if large and self._measure_tables(sorted(large), anchor, _MOST_PAIRS) else remaining
 
     def understood(self, parts: Sequence[_Part]) -> bool:
         """Whether all ran at anchors around which pairs were tried; of mixtures, more anchors then tell nothing."""
         return all(any(self._cost(part, anchor) for anchor in self._paired) for part in parts)
+
+    def _within(self, groups: Iterable[_Group], most: int) -> bool:
+        """Whether all options of some groups of decisions, one group after the other, are few."""
+        return sum(math.prod(self.sizes[d] for d in group) for group in groups) <= most
 
     def _running(self, parts: Iterable[_Part], anchor: Pattern) -> list[_Part]:
         return [part for part in parts if self._cost(part, anchor)]
@@ -311,10 +316,15 @@ class _Search:
         Returns:
             Whether it was done; not where it would take more patterns.
         """
+        needed: dict[_Group, int] = {}  # patterns of one part, of which no two are one
+        for reads, group in wanted:
+            needed[reads] = needed.get(reads, 0) + math.prod(self.sizes[d] for d in group)
+        if max(needed.values()) > most:
+            return False
         asked = [(anchor, reads, group, row) for reads, group in wanted for row in self._options(group)]
         rows = [dict.fromkeys(reads) | dict(zip(group, row, strict=True)) for _, reads, group, row in asked]
-        joint = _joined(rows)
-        if len({id(chosen) for chosen in joint}) > most:
+        joint = _joined(rows, most)
+        if joint is None:
             return False
         for key, chosen in zip(asked, joint, strict=True):
             self._where[key] = _with(anchor, {d: o for d, o in chosen.items() if o is not None})
@@ -359,13 +369,15 @@ def _with(pattern: Pattern, chosen: Mapping[int, int]) -> Pattern:
     return tuple((chosen[d],) if d in chosen else active for d, active in enumerate(pattern))
 
 
-def _joined(wanted: Sequence[Mapping[int, int | None]]) -> list[dict[int, int | None]]:
-    """For every assignment one that contains it, few in all."""
+def _joined(wanted: Sequence[Mapping[int, int | None]], most: int) -> list[dict[int, int | None]] | None:
+    """For every assignment one that contains it, few in all; `None` where they would be more than `most`."""
     joint: list[dict[int, int | None]] = []
     homes = []
     for chosen in wanted:
         home = next((some for some in joint if all(some.get(d, o) == o for d, o in chosen.items())), None)
         if home is None:
+            if len(joint) == most:
+                return None
             joint.append(home := {})
         home.update(chosen)
         homes.append(home)

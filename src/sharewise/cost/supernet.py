@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, final
 
@@ -175,8 +175,19 @@ class SupernetCost:
     @cached_property
     def _layers(self) -> _Charges | None:
         sizes = [d.size for d in self._decisions]
-        found = ((mixtures, decomposed(sizes, self._traced, mixtures=mixtures)) for mixtures in (True, False))
-        return next((_Charges(sizes, layers, mixtures) for mixtures, layers in found if layers is not None), None)
+        met: dict[bool, set[Any]] = {True: set(), False: set()}
+
+        def measured(pattern: Pattern, mixtures: bool) -> Mapping[Any, int]:
+            units = self._traced(pattern)
+            met[mixtures].update(unit for unit, count in units.items() if count)
+            return units
+
+        for mixtures in (True, False):
+            layers = decomposed(sizes, partial(measured, mixtures=mixtures), mixtures=mixtures)
+            # What ran in no path that was tried has no price, though some other path may run it.
+            if layers is not None and (mixtures or met[True] <= met[False]):
+                return _Charges(sizes, layers, mixtures)
+        return None
 
     def _traced(self, pattern: Pattern) -> Mapping[Any, int]:
         example = self._tracer.example(self._shape, integers=self._integers)

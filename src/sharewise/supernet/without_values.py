@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["without_values"]
@@ -33,6 +33,7 @@ def without_values() -> Iterator[None]:
 _DRAWS = frozenset({
     Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.log_normal_,
     Tensor.cauchy_, Tensor.geometric_, Tensor.erfinv_,
+    nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_,  # which torch hands over whole
 })  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class _Undrawn(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in _DRAWS and args and args[0].is_meta:
-            return args[0]
+        filled = args[0] if args else (kwargs or {}).get("tensor")
+        if func in _DRAWS and isinstance(filled, Tensor) and filled.is_meta:
+            return filled
         return func(*args, **(kwargs or {}))
