@@ -36,6 +36,7 @@ from sharewise.data import Dataset, Sealed, regression
 from sharewise.data.examples import Examples
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Choice, Decision, EdgeWeights, Option, Space, enumerate_architectures
+from sharewise.spaces.limits import AT_LEAST_ONE, keep_limits
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, cell_edge
 from sharewise.supernet.execution import alone
 
@@ -124,8 +125,7 @@ class PlantedOptions:
     edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        if self.partial < 1:
-            raise ConfigurationError(f"network option partial must be at least 1, got {self.partial}")
+        keep_limits(self, partial=AT_LEAST_ONE)
 
 
 @final

@@ -24,9 +24,9 @@ from typing import final
 
 from torch import nn
 
-from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.attentivenas.space import STAGES, setting
+from sharewise.spaces.limits import AT_LEAST_ONE, MULTIPLIER, PROBABILITY, keep_limits
 from sharewise.spaces.mobilenetv3.network import (
     AttentiveNetwork,
     Row,
@@ -63,12 +63,7 @@ class AttentiveNasOptions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width_multiplier <= 8:
-            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
-        if self.multiple < 1:
-            raise ConfigurationError(f"network option multiple must be at least 1, got {self.multiple}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, width_multiplier=MULTIPLIER, multiple=AT_LEAST_ONE, dropout=PROBABILITY)
 
     def channels(self, width: Option) -> int:
         """How many channels there are for an option of a width."""

@@ -17,6 +17,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.conv_macro.network import Network
 from sharewise.spaces.conv_macro.space import CHANNELS
+from sharewise.spaces.limits import DIVISOR, PROBABILITY, keep_limits
 from sharewise.supernet.elastic import Choices, elastic_networks, kernel, width
 
 __all__ = ["NETWORKS", "ConvMacroOptions"]
@@ -39,10 +40,7 @@ class ConvMacroOptions:
     published: bool = False
 
     def __post_init__(self) -> None:
-        if self.divisor not in (1, 2, 4, 8):
-            raise ConfigurationError(f"network option divisor must be 1, 2, 4 or 8, got {self.divisor}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, divisor=DIVISOR, dropout=PROBABILITY)
 
 
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
 from sharewise.spaces.darts.genotype import INPUTS, KINDS, NODES, Cell
 from sharewise.spaces.darts.network import Network, classifier, operation, plan, preprocess, stemmed, stems
 from sharewise.spaces.darts.space import EDGES, cells_of
+from sharewise.spaces.limits import AT_LEAST_ONE, keep_limits
 from sharewise.supernet import (
     EntangledConvolution,
     Gates,
@@ -132,8 +133,7 @@ class DartsOptions:
 
     def __post_init__(self) -> None:
         check_macro(self.channels, self.layers, self.stem)
-        if self.partial < 1:
-            raise ConfigurationError(f"network option partial must be at least 1, got {self.partial}")
+        keep_limits(self, partial=AT_LEAST_ONE)
         if self.sharing not in _SHARINGS:
             raise unknown_name("sharing", self.sharing, _SHARINGS)
         if self.published and self.sharing == "disjoint":

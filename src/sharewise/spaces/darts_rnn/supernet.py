@@ -14,6 +14,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Decision, Space
 from sharewise.spaces.darts_rnn.network import FUNCTIONS, Network, masked
 from sharewise.spaces.darts_rnn.space import NODES, edge_name
+from sharewise.spaces.limits import AT_LEAST_ONE, PROBABILITY, keep_limits
 from sharewise.supernet import Gates, Networks, Supernet
 
 __all__ = ["NETWORKS", "RecurrentOptions", "RecurrentSupernet"]
@@ -41,13 +42,8 @@ class RecurrentOptions:
     word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigurationError(f"network option width must be at least 1, got {self.width}")
-        for field in fields(self)[1:]:
-            if not 0 <= getattr(self, field.name) < 1:
-                raise ConfigurationError(
-                    f"network option {field.name} must lie in [0, 1), got {getattr(self, field.name)}"
-                )
+        probabilities = dict.fromkeys((field.name for field in fields(self)[1:]), PROBABILITY)
+        keep_limits(self, width=AT_LEAST_ONE, **probabilities)
 
 
 @final

@@ -20,6 +20,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.hw_gpt_bench.network import Network
 from sharewise.spaces.language_model.supernet import some_tokens
+from sharewise.spaces.limits import PROBABILITY, keep_limits
 from sharewise.spaces.transformer_layers import layers_of
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, heads, present, ratio, width
 
@@ -47,8 +48,7 @@ class HwGptOptions:
     def __post_init__(self) -> None:
         if self.head_size < 4 or self.head_size % 4:
             raise ConfigurationError(f"network option head_size must be a multiple of 4, got {self.head_size}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, dropout=PROBABILITY)
 
 
 def _network(architecture: Architecture, input_shape: Sequence[int], outputs: int, options: HwGptOptions) -> nn.Module:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
 from sharewise.spaces.language_model.network import Network
+from sharewise.spaces.limits import PROBABILITY, keep_limits
 from sharewise.spaces.transformer_layers import layers_of
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, ratio, setting, width
 
@@ -46,8 +47,7 @@ class LanguageModelOptions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, dropout=PROBABILITY)
 
 
 def some_tokens(input_shape: Sequence[int]) -> Tensor:

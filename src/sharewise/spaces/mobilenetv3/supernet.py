@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
+from sharewise.spaces.limits import MULTIPLIER, PROBABILITY, keep_limits
 from sharewise.spaces.mobilenetv3.network import EXCITED, Network, middle_channels, squeezed_channels, unit_channels
 from sharewise.spaces.mobilenetv3.space import UNITS
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, following, kernel
@@ -45,10 +46,7 @@ class MobileNetOptions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width_multiplier <= 8:
-            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, width_multiplier=MULTIPLIER, dropout=PROBABILITY)
 
 
 def image_channels(space: str, input_shape: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture
+from sharewise.spaces.limits import AT_LEAST_ONE, FRACTION, keep_limits
 from sharewise.spaces.nasbench101.network import Network
 from sharewise.spaces.nasbench101.space import cell_of
 
@@ -36,11 +37,7 @@ class NasBench101Options:
     norm_momentum: float = 0.003
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.norm_momentum <= 1:
-            raise ConfigurationError(f"network option norm_momentum must lie in (0, 1], got {self.norm_momentum}")
+        keep_limits(self, channels=AT_LEAST_ONE, cells=AT_LEAST_ONE, norm_momentum=FRACTION)
 
 
 def image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Decision, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, FRACTION, keep_limits
 from sharewise.spaces.nasbench1shot1.network import Network, convolution, downsampling, frame, operation
 from sharewise.spaces.nasbench1shot1.relaxation import BlockRelaxation, inputs_name, operation_name, source_name
 from sharewise.spaces.nasbench1shot1.topology import Form
@@ -62,11 +63,7 @@ class NasBench1Shot1Options:
                 "network option edge_weights cannot be off: which inputs a block has is a decision of NAS-Bench-1Shot1 "
                 "itself; leave the option out"
             )
-        for name in ("channels", "cells", "partial"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.norm_momentum <= 1:
-            raise ConfigurationError(f"network option norm_momentum must lie in (0, 1], got {self.norm_momentum}")
+        keep_limits(self, channels=AT_LEAST_ONE, cells=AT_LEAST_ONE, partial=AT_LEAST_ONE, norm_momentum=FRACTION)
 
 
 @final

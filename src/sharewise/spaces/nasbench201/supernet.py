@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, keep_limits
 from sharewise.spaces.nasbench201.network import Network, ResidualBlock, operation
 from sharewise.spaces.nasbench201.space import EDGES, NODES, edge_name
 from sharewise.supernet import (
@@ -65,9 +66,7 @@ class NasBench201Options:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells", "partial"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
+        keep_limits(self, channels=AT_LEAST_ONE, cells=AT_LEAST_ONE, partial=AT_LEAST_ONE)
         if self.sharing not in ("disjoint", "entangled"):
             raise unknown_name("sharing", self.sharing, ("disjoint", "entangled"))
         if self.published and self.sharing == "disjoint":

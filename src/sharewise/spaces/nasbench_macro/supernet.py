@@ -10,6 +10,7 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, keep_limits
 from sharewise.spaces.nasbench_macro.network import Network, layer, widths
 from sharewise.spaces.nasbench_macro.space import BLOCKS
 from sharewise.supernet.elastic import Choose, elastic_networks
@@ -29,8 +30,7 @@ class NasBenchMacroOptions:
     channels: int = 32
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ConfigurationError(f"network option channels must be at least 1, got {self.channels}")
+        keep_limits(self, channels=AT_LEAST_ONE)
 
 
 def _plain(

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
+from sharewise.spaces.limits import DIVISOR, keep_limits
 from sharewise.spaces.nats_size.network import Network
 from sharewise.spaces.nats_size.space import LAYERS
 from sharewise.supernet import (
@@ -53,8 +54,7 @@ class NatsSizeOptions:
     divisor: int = 1
 
     def __post_init__(self) -> None:
-        if self.divisor not in (1, 2, 4, 8):
-            raise ConfigurationError(f"network option divisor must be 1, 2, 4 or 8, got {self.divisor}")
+        keep_limits(self, divisor=DIVISOR)
 
 
 def _convolution(before: Dimension, after: Dimension, stride: int = 1) -> SlicedSequential:

@@ -13,8 +13,8 @@ from typing import final
 
 from torch import nn
 
-from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Option, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, MULTIPLIER, PROBABILITY, keep_limits
 from sharewise.spaces.mobilenetv3.supernet import example, image_channels
 from sharewise.spaces.ofa_resnet50.network import Channels, Network
 from sharewise.spaces.ofa_resnet50.space import BLOCKS
@@ -44,12 +44,7 @@ class ResNetOptions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.width_multiplier <= 8:
-            raise ConfigurationError(f"network option width_multiplier must lie in (0, 8], got {self.width_multiplier}")
-        if self.multiple < 1:
-            raise ConfigurationError(f"network option multiple must be at least 1, got {self.multiple}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, width_multiplier=MULTIPLIER, multiple=AT_LEAST_ONE, dropout=PROBABILITY)
 
 
 def _ratio(option: Option) -> float:

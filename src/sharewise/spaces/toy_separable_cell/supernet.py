@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, Decision, EdgeWeights, Option, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, PROBABILITY, keep_limits
 from sharewise.spaces.toy_separable_cell.network import CELLS, Network, operation, preprocess
 from sharewise.spaces.toy_separable_cell.space import EDGES, KINDS, edge_name
 from sharewise.supernet import (
@@ -56,11 +57,7 @@ class SeparableCellOptions:
     edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("channels", "partial"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"network option dropout must lie in [0, 1), got {self.dropout}")
+        keep_limits(self, channels=AT_LEAST_ONE, partial=AT_LEAST_ONE, dropout=PROBABILITY)
         if self.sharing not in ("disjoint", "entangled"):
             raise unknown_name("sharing", self.sharing, ("disjoint", "entangled"))
         if self.published and self.sharing == "disjoint":

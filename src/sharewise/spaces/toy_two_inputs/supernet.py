@@ -9,8 +9,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Decision, EdgeWeights, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, keep_limits
 from sharewise.spaces.toy_two_inputs.network import Network, operation
 from sharewise.spaces.toy_two_inputs.space import EDGES, INPUTS, NODES
 from sharewise.supernet import Gates, MixedOperation, Networks, Supernet, Wiring, cell_edge, execute
@@ -34,9 +34,7 @@ class TwoInputsOptions:
     edge_weights: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "partial"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must be at least 1, got {getattr(self, name)}")
+        keep_limits(self, width=AT_LEAST_ONE, partial=AT_LEAST_ONE)
 
 
 _WIRING = Wiring(INPUTS, {f"edge_{s}_{t}": (s, t) for s, t in EDGES}, outputs=NODES)

@@ -21,6 +21,7 @@ from torch import nn
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import Architecture, Space
+from sharewise.spaces.limits import AT_LEAST_ONE, PROBABILITY, keep_limits
 from sharewise.spaces.transformer_layers import layers_of
 from sharewise.spaces.vision_transformer.network import Network
 from sharewise.supernet.elastic import Choices, depth, elastic_networks, heads, ratio, width
@@ -55,11 +56,9 @@ class VisionTransformerOptions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("dropout", "attention_dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(f"network option {name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.patch_size is not None and self.patch_size < 1:
-            raise ConfigurationError(f"network option patch_size must be at least 1, got {self.patch_size}")
+        keep_limits(self, dropout=PROBABILITY, attention_dropout=PROBABILITY, stochastic_depth=PROBABILITY)
+        if self.patch_size is not None:
+            keep_limits(self, patch_size=AT_LEAST_ONE)
 
 
 def patch_of(height: int, width: int) -> int:
