@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from sharewise.report.canvas import cost_axis, drawing
 from sharewise.report.regret_figure import draw_regret
 
 
@@ -36,3 +39,18 @@ def test_points_count_for_the_axis_and_a_run_without_regret_is_shown(tmp_path: P
     assert text.count("matplotlib.axis_") == 2
     ticks = [(tmp_path / f"{name}.svg").read_text(encoding="utf-8").count('id="ytick_') for name in ("with", "without")]
     assert ticks[0] > ticks[1]  # a logarithmic axis has minor ticks
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(5.0e10, 6.5e10), (2e10, 6e10), (3.0, 20.0), (3.0, 60.0), (0.05, 5e4), (1e9, 1e15)]
+)
+def test_an_axis_of_costs_has_numbers_however_short_it_is(low: float, high: float) -> None:
+    with drawing(4, 3) as figure:
+        axes = figure.subplots()
+        axes.plot([low, high], [1.0, 2.0])
+        cost_axis(axes)
+        figure.canvas.draw()
+        first, last = axes.get_xlim()
+        labels = [tick.get_text() for tick in axes.get_xticklabels() if first <= tick.get_position()[0] <= last]
+    assert 2 <= len(labels) == len(set(labels)) <= 12
+    assert all(labels)

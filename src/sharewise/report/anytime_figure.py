@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from sharewise.report.canvas import SERIES, drawing, save_figure, tidy
-from sharewise.report.words import si
+from sharewise.report.canvas import SERIES, cost_axis, drawing, save_figure, tidy
 
 __all__ = ["draw_anytime"]
 
@@ -63,9 +61,7 @@ def _draw_panel(axes: Any, title: str, panel: Mapping[str, Any], names: Sequence
         interval = facts["interval"]
         half = 0.0 if interval["low"] is None else (interval["high"] - interval["low"]) / 2
         axes.errorbar(facts["cost"], interval["mean"], half, fmt="o", markersize=4, capsize=3, color=colour, label=arm)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    cost_axis(axes)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("spent: passes × multiply-accumulates")
     tidy(axes)

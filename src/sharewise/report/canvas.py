@@ -7,7 +7,7 @@ each colour's counterpart in its place. The same colours stand on the pages of r
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sharewise.atomic import replacing
+from sharewise.report.words import si
 
-__all__ = ["GREY", "INK", "PALE", "PALE_GREY", "SERIES", "drawing", "narrow", "save_figure", "tidy"]
+__all__ = ["GREY", "INK", "PALE", "PALE_GREY", "SERIES", "cost_axis", "drawing", "narrow", "save_figure", "tidy"]
 
 PAPER, INK = "#ffffff", "#1b2027"
 GREY, PALE_GREY, GRID = "#737373", "#bfbfbf", "#ebebeb"
@@ -67,6 +69,23 @@ def tidy(axes: Axes) -> None:
     axes.grid(True, which="major", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def cost_axis(axes: Axes, shown: Callable[[float], str] = si) -> None:
+    """A logarithmic horizontal axis with numbers at several of its ticks, also where all costs lie within a decade.
+
+    Args:
+        axes: that hold all that is drawn.
+        shown: a number in words.
+    """
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < 10 * low:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    elif high < 100 * low:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def save_figure(figure: Figure, targets: Sequence[Path]) -> None:

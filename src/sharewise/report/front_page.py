@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import FuncFormatter
-
-from sharewise.report.canvas import GREY, PALE_GREY, SERIES, drawing, narrow, save_figure, tidy
+from sharewise.report.canvas import GREY, PALE_GREY, SERIES, cost_axis, drawing, narrow, save_figure, tidy
 from sharewise.report.components import (
     FIGURES,
     Page,
@@ -167,9 +165,7 @@ def _draw_panel(axes: Any, document: Document, place: int, name: str) -> None:
     if budgets:
         best = list(map(at, budgets))
         axes.plot(*zip(*best, strict=True), "D", color=SERIES[1], markersize=6, label="best within a budget")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    cost_axis(axes)
     axes.set_xlabel(name)
     axes.set_ylabel(f"{label}, shared weights")
     tidy(axes)

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
-from sharewise.report.canvas import GREY, INK, PALE, PALE_GREY, SERIES, drawing, save_figure, tidy
+from sharewise.report.canvas import GREY, INK, PALE, PALE_GREY, SERIES, cost_axis, drawing, save_figure, tidy
 
 __all__ = [
     "Curve",
@@ -309,7 +309,6 @@ def _regret_panel(axes: Any, panel: RegretPanel) -> dict[str, Any]:
     if not len(shown):  # nobody has any regret left to draw, and an axis without a value has no logarithm
         shown = np.ones(1)
     bottom, top = 0.6 * float(shown.min()), 3.2 * float(shown.max())  # room for the names of the budgets
-    axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom, top)
     for k, cost in panel.tops.items():
@@ -317,9 +316,9 @@ def _regret_panel(axes: Any, panel: RegretPanel) -> dict[str, Any]:
         place = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7.5, "color": GREY}
         axes.text(cost, 0.985, f"TOP-{k} ", transform=axes.get_xaxis_transform(), **place)
     axes.set_title(panel.name, fontsize=10)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+    cost_axis(axes, "{:g}".format)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks([tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if bottom <= tick <= top])
     tidy(axes)
     return lines

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
 
-from sharewise.report.canvas import GREY, SERIES, drawing, save_figure, tidy
+from sharewise.report.canvas import GREY, SERIES, cost_axis, drawing, save_figure, tidy
 
 __all__ = ["draw_regret"]
 
@@ -73,8 +72,6 @@ def _draw_panel(
         shown += mean[known].tolist()
     runs = panel.get("runs", ())
     positive = [value for value in (*shown, *(run["regret"] for run in runs)) if value > 1e-6]
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
     low = 0.0
     if shown and min(shown) > 1e-6 and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
@@ -92,6 +89,7 @@ def _draw_panel(
         axes.set_ylim(bottom=0)
     if panel["floor"] > 1e-6 or axes.get_yscale() == "linear":
         axes.axhline(panel["floor"], color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label="best signal")
+    cost_axis(axes)
     axes.set_title(name, fontsize=10)
     axes.set_xlabel(textwrap.fill(panel.get("unit_shown", panel["unit"]), 38))
     axes.set_ylabel("regret, points of test accuracy")
