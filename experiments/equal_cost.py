@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from scipy.stats import spearmanr
 
 import sharewise as sw
 from sharewise.appraisal import mean_interval
@@ -23,13 +22,9 @@ from sharewise.studies.plan import Cell, StudyPlan
 
 sys.path.append(str(Path(__file__).resolve().parent))  # of what the experiments share
 
-from programs import options_of, plan_of
+from programs import options_of, plan_of, rank
 
 __all__ = ["fronts", "keep", "options_for", "parameters", "run", "study_in", "summarise"]
-
-More = Callable[[Mapping[str, Any], Mapping[str, Any], Path], Mapping[str, Any]]
-"""What else a plan, what its study found, and its folder tell, by name."""
-
 
 UNIFORM, SANDWICH = "spos-evolution", "sandwich-evolution"
 """The arms of single paths whose supernets are compared over budgets."""
@@ -96,17 +91,20 @@ def parameters(out: Path, cell: str) -> int:
 
 
 def summarise(study: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """By arm: retrained and inherited score, parameters, cost, n; and how the scores of all searches agree in rank."""
+    """By arm: retrained and inherited score, parameters, cost, n.
+
+    And with the retrained scores of all searches the rank correlations of the inherited ones and of sizes.
+    """
     cells = [{**cell, "parameters": parameters(out, cell["cell"])} for cell in study["cells"]]
     arms = {}
     for arm in dict.fromkeys(cell["arm"] for cell in cells):
         own = [cell for cell in cells if cell["arm"] == arm]
         columns = {name: [float(cell[name]) for cell in own] for name in ("value", "inherited", "parameters", "cost")}
         arms[arm] = {"n": len(own), **{name: str(mean_interval(values)) for name, values in columns.items()}}
-    pairs = [(cell["inherited"], cell["value"]) for cell in cells]
-    rank = float(spearmanr(*zip(*pairs, strict=True)).statistic) if len(pairs) > 2 else None
+    values, inherited, sizes = ([cell[name] for cell in cells] for name in ("value", "inherited", "parameters"))
+    ranks = {"spearman": rank(inherited, values), "by_size": rank(sizes, values)}
     sentences = {name: [one["sentence"] for one in panel["verdicts"]] for name, panel in study["panels"].items()}
-    return {"searches": len(cells), "arms": arms, "spearman": rank, "sentences": sentences, "cells": cells}
+    return {"searches": len(cells), "arms": arms, **ranks, "sentences": sentences, "cells": cells}
 
 
 def options_for(program: str | None, folder: Path, *, data: str) -> argparse.ArgumentParser:
@@ -141,9 +139,7 @@ def keep(found: Mapping[str, Any], results: Path) -> None:
         print(f"{arm}: retrained {row['value']}, inherited {row['inherited']}, {row['parameters']} parameters")
 
 
-def run(
-    program: str | None, folder: Path, arguments: Sequence[str] | None, *, data: str, more: More | None = None
-) -> int:
+def run(program: str | None, folder: Path, arguments: Sequence[str] | None, *, data: str) -> int:
     """The whole of a program: with `--run` the study runs or goes on, then what is finished is told.
 
     Args:
@@ -151,12 +147,11 @@ def run(
         folder: of the experiment, with `plan.yaml`.
         arguments: of the command line.
         data: what the folder of the data has to hold.
-        more: what else the results hold.
     """
     chosen = options_for(program, folder, data=data).parse_args(arguments)
     plan = plan_of(yaml.safe_load(chosen.plan.read_text(encoding="utf-8")), chosen.data_root)
     if chosen.run:
         print(sw.study(plan, out=chosen.out, jobs=chosen.jobs))
     study = study_in(chosen.out)
-    keep(summarise(study, chosen.out) | ({} if more is None else more(plan, study, chosen.out)), chosen.results)
+    keep(summarise(study, chosen.out) | fronts(plan, study, chosen.out), chosen.results)
     return 0

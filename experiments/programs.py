@@ -15,6 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy.stats import spearmanr
+
+
+def rank(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's correlation of numbers of the same things.
+
+    Returns:
+        `None` of fewer than three of them, and where one side is the same for all.
+    """
+    some = len(first) > 2 and len(set(first)) > 1 and len(set(second)) > 1
+    return float(spearmanr(first, second).statistic) if some else None
 
 
 def options_of(

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from programs import options_of
-from scipy.stats import spearmanr
+from programs import options_of, rank
 
 import sharewise as sw
 from sharewise.appraisal import mean_interval
@@ -63,13 +62,9 @@ def appraise(
 
 
 def by_cost(appraisal: Path) -> float | None:
-    """Spearman of what the architectures of an appraisal cost with their truth: what size alone would have said.
-
-    `None` where all of them cost, or are, the same.
-    """
+    """Spearman of what the architectures of an appraisal cost with their truth: what size alone would have said."""
     rows = json.loads((appraisal / "architectures.json").read_text(encoding="utf-8"))["architectures"]
-    costs, truths = ([row[name] for row in rows] for name in ("cost", "truth"))
-    return float(spearmanr(costs, truths).statistic) if len(set(costs)) > 1 < len(set(truths)) else None
+    return rank([row["cost"] for row in rows], [row["truth"] for row in rows])
 
 
 def hand_on(before: Path, after: Path) -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # of what the experiments share
 
-from equal_cost import fronts, run  # noqa: E402
+from equal_cost import run  # noqa: E402
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run(__doc__, HERE, arguments, data="cifar10", more=fronts)
+    return run(__doc__, HERE, arguments, data="cifar10")
 
 
 if __name__ == "__main__":

@@ -45,12 +45,36 @@ def programs(executed: Callable[[Path], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
-def equal_cost() -> Iterator[ModuleType]:
-    """What experiments at equal cost share, as they import it."""
-    folder = str(Path(__file__).resolve().parents[2] / "experiments")
-    sys.path.append(folder)
-    yield importlib.import_module("equal_cost")
-    sys.path.remove(folder)
+def equal_cost(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What experiments at equal cost share, as they import it, with fronts of two budgets."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "experiments")
+    module = importlib.import_module("equal_cost")
+    for name, value in {"EVALUATIONS": 4, "POPULATION": 2, "RUNGS": 2}.items():
+        monkeypatch.setattr(module, name, value)
+    return module
+
+
+@pytest.fixture
+def sampled(equal_cost: ModuleType) -> list[dict[str, Any]]:
+    """The arms of single paths whose fronts are compared, in small."""
+    options = {"selection": "evolution", "candidates": 4, "population": 2, "selection_examples": 32}
+    arms = {"spos": equal_cost.UNIFORM, "sandwich": equal_cost.SANDWICH}
+    return [{"method": method, "name": name, "options": options} for method, name in arms.items()]
+
+
+@pytest.fixture
+def same_again(running: ModuleType, tmp_path: Path, words_for: Callable[..., list[str]]) -> Callable[..., Any]:
+    """Run a study and tell it, then tell it once more, which changes nothing; the results."""
+
+    def results_of(plan: Mapping[str, Any]) -> Any:
+        words, path = words_for(plan), tmp_path / "results.json"
+        assert running.main([*words, "--run"]) == 0
+        results = path.read_text()
+        assert running.main(words) == 0
+        assert path.read_text() == results
+        return json.loads(results)
+
+    return results_of
 
 
 @pytest.fixture

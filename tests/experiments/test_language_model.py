@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +20,15 @@ def text(folder: Path) -> Path:
 
 
 def test_the_plan_compares_seven_arms_on_equal_terms(
-    programs: ModuleType, plan: dict[str, Any], tmp_path: Path
+    equal_cost: ModuleType, programs: ModuleType, plan: dict[str, Any], tmp_path: Path
 ) -> None:
     text(tmp_path)
     cells = StudyPlan.from_plain(programs.plan_of(plan, tmp_path)).cells()
     assert len(cells) == 35
+    assert {cell.arm for cell in cells} == {
+        *(f"tanglenas-{name}" for name in ("gaea", "drnas", "darts", "gdas")),
+        *("spos-random", equal_cost.UNIFORM, equal_cost.SANDWICH),
+    }
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     shared = {(cell.configuration.recipe["optimizer"], cell.configuration.recipe["batch_size"]) for cell in cells}
     assert shared == {("adam", 32)}
@@ -35,33 +38,20 @@ def test_the_plan_compares_seven_arms_on_equal_terms(
 
 @pytest.mark.slow
 def test_it_runs_and_goes_on(
-    running: ModuleType,
+    same_again: Callable[..., Any],
     equal_cost: ModuleType,
+    sampled: list[dict[str, Any]],
     plan: dict[str, Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words_for: Callable[..., list[str]],
 ) -> None:
-    monkeypatch.setattr(equal_cost, "EVALUATIONS", 4)
-    monkeypatch.setattr(equal_cost, "POPULATION", 2)
-    monkeypatch.setattr(equal_cost, "RUNGS", 2)
     text(tmp_path)
     plan["spaces"] = ["language-model:embedding=8,16:layers=1,2:heads=2:mlp_ratio=1,2"]
     plan["data"][0] |= {"text_length": 8, "train_examples": 256}
     plan["judge"]["points"] = 1
     plan["seeds"], plan["budget"] = [0], {"steps": 3}
-    small = {"selection": "evolution", "candidates": 4, "population": 2, "selection_examples": 32}
-    plan["methods"] = [
-        "tanglenas-gaea",
-        {"method": "spos", "name": equal_cost.UNIFORM, "options": small},
-        {"method": "sandwich", "name": equal_cost.SANDWICH, "options": small},
-    ]
-    words = words_for(plan)
-    assert running.main([*words, "--run"]) == 0
-    results = json.loads((tmp_path / "results.json").read_text())
+    plan["methods"] = ["tanglenas-gaea", *sampled]
+    results = same_again(plan)
     assert results["searches"] == 3
     assert set(results["arms"]) == {"tanglenas-gaea", equal_cost.UNIFORM, equal_cost.SANDWICH}
     assert all(cell["parameters"] > 0 for cell in results["cells"])
     assert [row["n"] for row in results["fronts"]] == [1, 1]
-    assert running.main(words) == 0
-    assert json.loads((tmp_path / "results.json").read_text()) == results

@@ -58,5 +58,5 @@ def test_what_size_alone_says_is_told_where_there_is_something_to_tell(
         return value
 
     assert by_cost((1, 10), (2, 30), (3, 20)) == pytest.approx(0.5)
-    assert by_cost((1, 10), (1, 30)) is None
-    assert by_cost((1, 10), (2, 10)) is None
+    assert by_cost((1, 10), (1, 30)) is by_cost((1, 10), (1, 30), (1, 20)) is None
+    assert by_cost((1, 10), (2, 10)) is by_cost((1, 10), (2, 10), (3, 10)) is None

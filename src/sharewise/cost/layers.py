@@ -170,7 +170,9 @@ class _Search:
         self._place = {pattern: i for i, pattern in enumerate(self._seen)}
         self._found, failing = {}, []
         for part in self._parts():
-            layer = next((layer for layer in self._products(part) if layer and self._exact(part, layer)), None)
+            layer = next(
+                (layer for layer in self._products(part) if layer is not None and self._exact(part, layer)), None
+            )
             if layer is None:
                 failing.append(part)
             else:
@@ -302,7 +304,7 @@ class _Search:
         for part in failing:
             running = (anchor for anchor in self._anchors if self._cost(part, anchor))
             reads.add(tuple(sorted({d for anchor in running for d in self._read(part, anchor)})))
-        small = {read for read in reads if read and math.prod(self.sizes[d] for d in read) <= _MOST_PASSES}
+        small = {read for read in reads if read and self._within([read], _MOST_PASSES)}
         return sorted(small, key=lambda read: (len(read), read))
 
     def _measure_tables(self, wanted: Sequence[tuple[_Group, _Group]], anchor: Pattern, most: int) -> bool:
@@ -316,11 +318,6 @@ class _Search:
         Returns:
             Whether it was done; not where it would take more patterns.
         """
-        needed: dict[_Group, int] = {}  # patterns of one part, of which no two are one
-        for reads, group in wanted:
-            needed[reads] = needed.get(reads, 0) + math.prod(self.sizes[d] for d in group)
-        if max(needed.values()) > most:
-            return False
         asked = [(anchor, reads, group, row) for reads, group in wanted for row in self._options(group)]
         rows = [dict.fromkeys(reads) | dict(zip(group, row, strict=True)) for _, reads, group, row in asked]
         joint = _joined(rows, most)

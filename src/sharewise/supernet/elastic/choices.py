@@ -164,14 +164,7 @@ class Following(Choices):
     size: Callable[..., int] | None = None
 
     def __post_init__(self) -> None:
-        if self.name is None or self.options:
-            raise ConfigurationError(
-                "following needs the names of decisions, such as following('ratio', size=lambda ratio: 8 * ratio)"
-            )
-        for name in (*self.of, self.name):
-            _require_name(name)
-        if not callable(self.size):
-            raise ConfigurationError(f"following needs a function of the options of its decisions, got {self.size!r}")
+        _require_rule(self, "following", self.of, self.size, "following('ratio', size=lambda ratio: 8 * ratio)")
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -188,14 +181,7 @@ class Bypassed(Choices):
     where: Callable[..., bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.name is None or self.options:
-            raise ConfigurationError(
-                "bypassed needs the names of decisions, such as bypassed('before', 'after', where=operator.eq)"
-            )
-        for name in (*self.of, self.name):
-            _require_name(name)
-        if not callable(self.where):
-            raise ConfigurationError(f"bypassed needs a function of the options of its decisions, got {self.where!r}")
+        _require_rule(self, "bypassed", self.of, self.where, "bypassed('before', 'after', where=operator.eq)")
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -251,6 +237,16 @@ class Present(Choices):
 def _require_name(name: object) -> None:
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
         raise ConfigurationError(f"the name of a decision must be an identifier, got {name!r}")
+
+
+def _require_rule(choices: Choices, kind: str, of: Sequence[object], rule: object, example: str) -> None:
+    """What only depends on decisions made elsewhere has their names, no options, and a function of theirs."""
+    if choices.name is None or choices.options:
+        raise ConfigurationError(f"{kind} needs the names of decisions, such as {example}")
+    for name in (*of, choices.name):
+        _require_name(name)
+    if not callable(rule):
+        raise ConfigurationError(f"{kind} needs a function of the options of its decisions, got {rule!r}")
 
 
 def _listed(kind: str, options: Iterable[float]) -> tuple[float, ...]:
