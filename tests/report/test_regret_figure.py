@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharewise.report.canvas import cost_axis, drawing
+from sharewise.report.canvas import cost_axis, drawing, save_figure
 from sharewise.report.regret_figure import draw_regret
 
 
@@ -54,3 +54,13 @@ def test_an_axis_of_costs_has_numbers_however_short_it_is(low: float, high: floa
         labels = [tick.get_text() for tick in axes.get_xticklabels() if first <= tick.get_position()[0] <= last]
     assert 2 <= len(labels) == len(set(labels)) <= 12
     assert all(labels)
+
+
+def test_an_axis_of_costs_is_drawn_where_nothing_was_spent(tmp_path: Path) -> None:
+    with drawing(4, 3) as figure:
+        axes = figure.subplots()
+        axes.plot([], [])
+        axes.axhline(0.5)
+        cost_axis(axes)
+        save_figure(figure, [tmp_path / "figure.svg"])
+    assert "xtick_1" in (tmp_path / "figure.svg").read_text(encoding="utf-8")

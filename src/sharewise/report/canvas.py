@@ -80,6 +80,8 @@ def cost_axis(axes: Axes, shown: Callable[[float], str] = si) -> None:
     """
     axes.set_xscale("log")
     low, high = axes.get_xlim()
+    if low <= 0:  # no costs are drawn
+        low, high = axes.set_xlim(1, 10)
     if high < 10 * low:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     elif high < 100 * low:
