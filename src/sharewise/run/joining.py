@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -14,6 +16,7 @@ from torch import distributed as dist
 
 from sharewise.engine import Numerics
 from sharewise.engine.ranks import ALONE, Ranks
+from sharewise.engine.rows import RanksError
 from sharewise.processes import rank_here
 
 __all__ = ["joined", "ranks_here"]
@@ -48,9 +51,27 @@ def joined(place: Numerics) -> Iterator[None]:
     if place.device.type == "cuda":
         torch.cuda.set_device(place.device)
     dist.init_process_group("nccl" if place.device.type == "cuda" else "gloo")
+    lost = False
+    try:
+        yield
+    except RanksError:
+        lost = True
+        raise
+    finally:
+        with _undisturbed(lost):
+            dist.destroy_process_group()
+        if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
+            atexit.register(gc.collect)
+
+
+@contextmanager
+def _undisturbed(lost: bool) -> Iterator[None]:
+    """Let torchrun, which ends all processes of which one is lost, not end this one before it has said so itself."""
+    if not lost or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         yield
     finally:
-        dist.destroy_process_group()
-        if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
-            atexit.register(gc.collect)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
