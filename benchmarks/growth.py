@@ -1,8 +1,9 @@
-"""How the time of a step grows: with options per edge, edges, cells, batch, and architectures that are scored.
+"""How time and memory of a step grow: with options per edge, edges, cells, batch, and architectures that are scored.
 
 A weight step of a mixture on NAS-Bench-201, in process CPU seconds on one thread: one size grows, the others stay;
-sizes come in turn within each round. Growth is the slope between the two largest sizes in logarithms, which is 1 where
-time is proportional and less where something is shared; medians over rounds. `--figure FILE` draws it.
+sizes come in turn within each round. Memory is what two steps add to the peak of a fresh process, in which a first step
+was made. Growth is the slope between the two largest sizes in logarithms, which is 1 where time or memory is
+proportional and less where something is shared; medians over rounds. `--figure FILE` draws both.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.search_step import images, search_state
+from benchmarks.search_step import images, resident, search_state
 from sharewise.engine import Scorer
 from sharewise.space import Decision, sample
 from sharewise.spaces import load
@@ -72,6 +77,9 @@ def scored(count: int) -> Step:
     return run
 
 
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0"}
+"""The C library gives back at once what a step no longer needs, so that the next one starts from the same."""
+
 SIZES: Mapping[str, tuple[Callable[[int], Step], Sequence[int]]] = {
     "options per edge": (lambda n: step(options=n), (1, 2, 4)),
     "edges": (lambda n: step(edges=n), (1, 3, 6)),
@@ -93,24 +101,63 @@ def seconds(steps: Mapping[int, Step], rounds: int) -> dict[int, list[float]]:
     return found
 
 
+def added(name: str, size: int) -> int:
+    """Bytes that two steps add to the peak of this fresh process."""
+    run = SIZES[name][0](size)
+    run()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
+    before = resident("VmRSS")
+    run()
+    run()
+    return resident("VmHWM") - before
+
+
+def mebibytes(name: str, rounds: int) -> dict[int, list[float]]:
+    """What steps add, by size; each number is one process."""
+    found: dict[int, list[float]] = {size: [] for size in SIZES[name][1]}
+    for _ in range(rounds):
+        for size, values in found.items():
+            program = f"from benchmarks.growth import added; print(added({name!r}, {size}))"
+            words = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); {program}"]
+            done = subprocess.run(words, check=True, capture_output=True, text=True, env={**os.environ, **AT_ONCE})
+            values.append(float(done.stdout) / 2**20)
+    return found
+
+
 def growth(found: Mapping[int, list[float]]) -> float:
-    """d log(time) / d log(size) between the two largest sizes."""
+    """d log(value) / d log(size) between the two largest sizes."""
     (a, first), (b, second) = islice(reversed(list(found.items())), 2)
     return math.log(statistics.median(first) / statistics.median(second)) / math.log(a / b)
 
 
-def draw(results: Mapping[str, Mapping[int, list[float]]], path: str) -> None:
-    """Time beside the smallest size, one panel each; dashed what would be proportional."""
+Results = Mapping[str, Mapping[str, Mapping[int, list[float]]]]
+"""Values by quantity, what grows, and size."""
+
+
+def draw(results: Results, path: str) -> None:
+    """Time and memory beside the smallest size, a column for each size that grows; dashed what is proportional."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3 * len(results), 2.8), layout="constrained")
-    panels = figure.subplots(1, len(results), squeeze=False)[0]
-    for axis, (name, found) in zip(panels, results.items(), strict=True):
-        sizes, middle = list(found), [statistics.median(values) for values in found.values()]
-        axis.plot(sizes, [value / middle[0] for value in middle], "o-")
-        axis.plot(sizes, [size / sizes[0] for size in sizes], "--", color="0.6")
-        axis.set(xlabel=name, ylabel="time, of the smallest" if axis is panels[0] else "")
+    names = list(SIZES)
+    figure = Figure(figsize=(3 * len(names), 2.4 * len(results) + 0.4), layout="constrained")
+    panels = figure.subplots(len(results), len(names), squeeze=False, sharex="col")
+    for row, (quantity, of_quantity) in zip(panels, results.items(), strict=True):
+        for axis, (name, found) in zip(row, of_quantity.items(), strict=True):
+            sizes, middle = list(found), [statistics.median(values) for values in found.values()]
+            axis.plot(sizes, [value / middle[0] for value in middle], "o-")
+            axis.plot(sizes, [size / sizes[0] for size in sizes], "--", color="0.6")
+            axis.set(
+                xticks=sizes,
+                xlabel=name if row is panels[-1] else "",
+                ylabel=f"{quantity}, of the smallest" if axis is row[0] else "",
+            )
     figure.savefig(path)
+
+
+def line(name: str, found: Mapping[int, list[float]], factor: float) -> str:
+    """Medians by size, and the growth."""
+    row = ", ".join(f"{size}: {factor * statistics.median(values):.0f}" for size, values in found.items())
+    return f"  {name:<22}{row:<34} growth {growth(found):.2f}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -120,13 +167,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--figure", metavar="FILE", help="where to draw it")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    results: dict[str, dict[int, list[float]]] = {}
+    results: dict[str, dict[str, dict[int, list[float]]]] = {"time": {}, "memory": {}}
     print(f"torch {torch.__version__}, 1 thread, n = {options.rounds}; CPU ms, medians")
     for name, (make, sizes) in SIZES.items():
-        results[name] = found = seconds({size: make(size) for size in sizes}, options.rounds)
-        row = ", ".join(f"{size}: {1e3 * statistics.median(values):.0f}" for size, values in found.items())
-        print(f"  {name:<22}{row:<34} growth {growth(found):.2f}", flush=True)
+        results["time"][name] = found = seconds({size: make(size) for size in sizes}, options.rounds)
+        print(line(name, found, 1e3), flush=True)
+    print("MiB that two steps add to the peak of a process, medians")
+    for name in SIZES:
+        results["memory"][name] = found = mebibytes(name, options.rounds)
+        print(line(name, found, 1), flush=True)
     if options.figure:
         draw(results, options.figure)
     print(json.dumps(results))
-    return 0 if max(map(growth, results.values())) <= 1.1 else 1
+    return 0 if all(growth(found) <= 1.1 for of in results.values() for found in of.values()) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import threading
@@ -266,6 +267,29 @@ def test_the_loop_may_make_the_halves_itself() -> None:
     for one, other in ((ours.state.supernet, supernet), (ours.state.distribution, theirs.state.distribution)):
         for name, value in one.state_dict().items():
             torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("classes", "widths", "what"),
+    [
+        (5, [8, 16], r"leave\.weight of the supernet is \(5, 16\) in the state and \(3, 16\) here"),
+        (3, [4, 8, 16], r"theta of the distribution is \(1, 3\) in the state and \(1, 2\) here"),
+    ],
+)
+def test_a_state_of_other_sizes_is_named_and_not_loaded(classes: int, widths: list[int], what: str) -> None:
+    def made(classes: int, widths: list[int]) -> sw.Searcher:
+        model = Blocks()
+        model.leave = nn.Linear(16, classes)
+        choices = {"enter": sw.width(widths, name="stream")}
+        return searcher(sw.elastic(model.double(), choices, example=torch.zeros(2, 4, dtype=torch.float64)))
+
+    search = made(3, [8, 16])
+    before = copy.deepcopy(search.state_dict())
+    with pytest.raises(CheckpointError, match=what):
+        search.load_state_dict(made(classes, widths).state_dict())
+    after = search.state_dict()
+    for part in ("supernet", "distribution"):
+        assert all(torch.equal(value, after[part][name]) for name, value in before[part].items())
 
 
 def test_misuse_is_named() -> None:

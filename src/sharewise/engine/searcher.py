@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.data import Batch, Role, RoleData, Task
@@ -215,11 +215,15 @@ class Searcher(Shown):
         """Go on where `state_dict` was taken, with a supernet and a recipe like those of then.
 
         Raises:
-            CheckpointError: for anything else than what `state_dict` returned; nothing is loaded then.
+            CheckpointError: for anything else than what `state_dict` returned, or the state of a supernet or a space of
+                other sizes; nothing is loaded then.
         """
         missing = [name for name in ("history", "supernet", "distribution", "streams") if name not in content]
         if missing:
             raise CheckpointError(f"this is no state of a searcher, since it lacks {missing[0]!r}: give a state_dict()")
+        if not any(record["event"] == "stage" for record in content["history"]):  # which may have changed sizes since
+            _require_sizes("supernet", self.state.supernet, content["supernet"])
+            _require_sizes("distribution", self.state.distribution, content["distribution"])
         self.state.load_state_dict(dict(content))
         self._drawn, self._begun = None, False  # an epoch is entered anew, which is harmless within it
 
@@ -249,6 +253,19 @@ class Searcher(Shown):
                 "use step(batch)"
             )
         return paths[0]
+
+
+def _require_sizes(what: str, module: nn.Module, content: Mapping[str, Any]) -> None:
+    """Refuse values of another module than this one, before any is loaded."""
+    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in content.items()}
+    for name in dict.fromkeys([*there, *here]):
+        if here.get(name) != there.get(name):
+            found, expected = (shapes.get(name, "absent") for shapes in (there, here))
+            raise CheckpointError(
+                f"{name} of the {what} is {found} in the state and {expected} here; build supernet and recipe as they "
+                "were when the state was taken"
+            )
 
 
 def _require_own(recipe: Recipe, supernet: Supernet) -> None:
