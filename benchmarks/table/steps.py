@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,7 @@ from benchmarks.search_step import images, search_state, timed, upcoming
 from benchmarks.table.exact import difference, doubled, same_gradients
 from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
 from sharewise.data import Batch
-from sharewise.engine import Scorer, SearchState, architecture_step, unrolled_step, weight_step
+from sharewise.engine import Scorer, SearchState, Unrolled, architecture_step, unrolled_step, weight_step
 from sharewise.run import build_supernet
 from sharewise.space import Architecture, sample
 from sharewise.spaces import load
@@ -33,6 +34,8 @@ OURS, WRITTEN, LAST = "ours", "peer as written", "peer, channels last"
 FORMATS = {WRITTEN: torch.contiguous_format, LAST: torch.channels_last}
 AUTODL = "AutoDL-Projects"
 FASTEST = "the fastest convolution"
+RADIUS = 0.01
+"""Of the finite difference, as published."""
 _NONE: Mapping[str, Peer] = MappingProxyType({})
 
 
@@ -75,8 +78,10 @@ def _first_order(size: Size) -> Mapping[str, Step]:
     return sides
 
 
-def _second_order(size: Size) -> Mapping[str, Step]:
+def _second_order(size: Size, radius: float | None = None) -> Mapping[str, Step]:
+    """Ours exact, or by the finite difference as the peers."""
     state = _state(size, "darts-second-order")
+    state.recipe = replace(state.recipe, level=Unrolled(radius=radius))
     sides: dict[str, Step] = {OURS: lambda: state.recipe.level.architecture_step(state)}
     for name, (peer, [one, two]) in _peers(size, state, _real(size)).items():
         sides[name] = lambda peer=peer, one=one, two=two: peer.unrolled_step(one, two)
@@ -137,15 +142,37 @@ def _same_gradients() -> float:
     return max(same_gradients(peer, small()[1], lambda p: list(torch.softmax(p.theta[0], -1))) for peer in peers)
 
 
-def _same_second_order() -> float:
-    """Ours, exact, beside the derivative of the peer's loss at weights that depend on θ."""
+def _beside() -> tuple[SearchState, Peer, list[Batch]]:
+    """A search and a peer in float64 at equal w and θ, and a batch for each of its roles."""
     state = search_state("darts-second-order", 4, 1, "float64", data=images(side=8))
     peer = nasbench201.peer(4, 1)
     doubled(peer, state.supernet)
     batches = [state.next_batch(role) for role in ("weights", "architecture")]
-    [ours] = list(state.distribution.parameters())
     with torch.no_grad():
-        peer.theta[0].copy_(ours)
+        peer.theta[0].copy_(next(state.distribution.parameters()))
+    return state, peer, batches
+
+
+def _ahead(state: SearchState, batches: list[Batch], radius: float | None) -> Tensor:
+    """Our gradient of θ."""
+    state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
+    state.recipe = replace(state.recipe, penalties=())  # the decay of θ, which the peer leaves to its optimiser
+    unrolled_step(state, batches[0], radius=radius)
+    gradient = next(state.distribution.parameters()).grad
+    assert gradient is not None
+    return gradient
+
+
+def _same_difference() -> float:
+    """Ours by the finite difference, beside the peer's."""
+    state, peer, batches = _beside()
+    peer.rate = state.weight_optimizer.param_groups[0]["lr"]
+    return difference([_ahead(state, batches, RADIUS)], peer.unrolled_step(*map(_pair, batches), radius=RADIUS))
+
+
+def _same_second_order() -> float:
+    """Ours, exact, beside the derivative of the peer's loss at weights that depend on θ."""
+    state, peer, batches = _beside()
     w = dict(peer.network.named_parameters())
     gradients = torch.autograd.grad(peer.loss(*_pair(batches[0])), list(w.values()), create_graph=True)
     decay = state.weight_optimizer.param_groups[0]["weight_decay"]
@@ -154,11 +181,7 @@ def _same_second_order() -> float:
     inputs, targets = _pair(batches[1])
     scores = functional_call(peer.network, ahead, (inputs, *peer.theta))
     expected = torch.autograd.grad(F.cross_entropy(scores, targets), peer.theta)
-    state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
-    state.recipe = replace(state.recipe, penalties=())  # the decay of θ, which the peer leaves to its optimiser
-    unrolled_step(state, batches[0], radius=None)
-    assert ours.grad is not None
-    return difference([ours.grad], list(expected))
+    return difference([_ahead(state, batches, None)], list(expected))
 
 
 def _pair(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -254,10 +277,16 @@ ROWS = (
         _same_gradients,
     ),
     Row(
-        "DARTS, θ step of second order",
+        "DARTS, θ step of second order, exact",
         alternating(_second_order),
         [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3), AtLeast(AUTODL, 2.0)],
         _same_second_order,
+    ),
+    Row(
+        "DARTS, θ step of second order by the finite difference, as all peers take it",
+        alternating(partial(_second_order, radius=RADIUS)),
+        [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3), AtLeast(AUTODL, 2.0)],
+        _same_difference,
     ),
     Row("single path, weight step", alternating(_path), [AtLeast(WRITTEN, 2.8), AtLeast(LAST, 1.5)], _same_paths),
     Row(
