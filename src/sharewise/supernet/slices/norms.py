@@ -19,10 +19,6 @@ from sharewise.supernet.twice import batch_norm
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
 
-_ONE = torch.ones((), dtype=torch.int64)
-"""A tensor, since torch makes one of a number at every call, in four operations."""
-
-
 def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channels: int | None = None) -> Tensor:
     """s · BN(x) in one pass, with s folded into the norm's own scale and shift.
 
@@ -71,7 +67,7 @@ def _momentum(norm: _BatchNorm) -> float:
     """The weight of this batch in the running statistics; where they are kept, one more batch is counted."""
     counted = norm.num_batches_tracked if norm.training and norm.track_running_stats else None
     if counted is not None:
-        counted.add_(_ONE)
+        counted.add_(1)
         if norm.momentum is None:  # a cumulative average
             return 1.0 / float(counted)
     return 0.0 if norm.momentum is None else norm.momentum
