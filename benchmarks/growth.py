@@ -142,15 +142,14 @@ def draw(results: Results, path: str) -> None:
     figure = Figure(figsize=(3 * len(names), 2.4 * len(results) + 0.4), layout="constrained")
     panels = figure.subplots(len(results), len(names), squeeze=False, sharex="col")
     for row, (quantity, of_quantity) in zip(panels, results.items(), strict=True):
-        for axis, (name, found) in zip(row, of_quantity.items(), strict=True):
+        for axis, found in zip(row, of_quantity.values(), strict=True):
             sizes, middle = list(found), [statistics.median(values) for values in found.values()]
             axis.plot(sizes, [value / middle[0] for value in middle], "o-")
             axis.plot(sizes, [size / sizes[0] for size in sizes], "--", color="0.6")
-            axis.set(
-                xticks=sizes,
-                xlabel=name if row is panels[-1] else "",
-                ylabel=f"{quantity}, of the smallest" if axis is row[0] else "",
-            )
+            axis.set_xticks(sizes)
+        row[0].set_ylabel(f"{quantity}, of the smallest")
+    for axis, name in zip(panels[-1], names, strict=True):
+        axis.set_xlabel(name)
     figure.savefig(path)
 
 
