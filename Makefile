@@ -35,7 +35,7 @@ test: install-dev ## the fast suite, with the examples in docstrings and documen
 test-slow: install-dev ## reproductions and long checks at one seed or a few, as CI runs them
 	$(BIN)/python -m pytest -m 'slow and not long' --timeout 1800 --numprocesses $(WORKERS) --dist worksteal --durations 40
 
-test-long: install-dev ## the same checks in full, which take hours
+test-long: install-dev ## the same checks in full, two hours of one core
 	$(BIN)/python -m pytest -m 'slow or long' --timeout 7200 --numprocesses $(WORKERS) --dist worksteal
 
 test-matrix: install-dev ## a short part on every Python here and on the oldest versions of the range; writes the README's table

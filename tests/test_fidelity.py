@@ -36,7 +36,7 @@ def _marks(label: str) -> Any:
     return pytest.mark.slow if "cells of DARTS" in label else ()
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(2, slow=2)
 @pytest.mark.parametrize("label", [pytest.param(name, marks=_marks(name)) for name in RULES])
 def test_every_step_equals_its_equations(label: str) -> None:
     found = compare(label, epochs=2, readings=False)

@@ -78,7 +78,7 @@ def small(space: str) -> Space:
     return load(MACRO[space].space if space in MACRO else space)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(3, slow=2)
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), EVERY_CELL, ids=EVERY_NAME)
 @pytest.mark.parametrize("exclude", [(), ("none",)], ids=["all", "without-none"])
@@ -128,7 +128,7 @@ def tiny(space: str) -> tuple[Supernet, Tensor, Tensor]:
     return supernet, x, torch.randint(4, (6,), generator=generator)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(2, slow=2)
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("geometry", "estimator"), CELLS, ids=NAMES)
 def test_pullback_equals_automatic_differentiation_through_the_network(

@@ -94,7 +94,7 @@ CELLS: list[tuple[Geometry, Estimator]] = [
 ]
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(3, slow=2)
 @pytest.mark.parametrize("space", [name for name in first_of_each(RELAXABLE) if not name.startswith(("darts", "hw"))])
 @pytest.mark.parametrize(("geometry", "inner"), CELLS, ids=[type(e).__name__ for _, e in CELLS])
 def test_a_perturbed_estimator_keeps_the_contract(space: str, geometry: Geometry, inner: Estimator) -> None:

@@ -118,7 +118,7 @@ def test_the_method_finds_it(problems: dict[int, Planted], method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sweep(1, slow=2)
+@pytest.mark.sweep(1, slow=4)
 @pytest.mark.parametrize("method", list(ROWS))
 def test_the_method_finds_it_on_nearly_every_seed(problems: dict[int, Planted], method: str) -> None:
     found, ranks = {}, {}

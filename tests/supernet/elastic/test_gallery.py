@@ -33,12 +33,14 @@ def test_a_few_models_of_the_gallery(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(1, slow=2)
 @pytest.mark.parametrize("name", [name for name in GALLERY if name not in QUICK])
 def test_models_of_the_gallery(name: str) -> None:
     check(name)
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(1, slow=2)
 @pytest.mark.parametrize("name", GALLERY)
 def test_proposed_spaces_of_the_gallery(name: str) -> None:
     torch.manual_seed(0)
