@@ -209,7 +209,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(make, id=make.__name__)
 
 
-@pytest.mark.sweep(6, slow=2)
+@pytest.mark.sweep(9, slow=2)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", list(cases()))
 def test_the_price_of_an_architecture_is_the_cost_of_its_network(

@@ -121,6 +121,7 @@ def test_products_over_groups_of_decisions_that_interact_are_found_in_few_passes
         assert sum(layer.at(pattern) for layer in layers) == sum(rounded(pattern).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["nats_size"])
 def test_single_paths_are_charged_by_tables_where_mixtures_are_no_such_sum(
     space: str, monkeypatch: pytest.MonkeyPatch

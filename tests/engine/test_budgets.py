@@ -193,6 +193,7 @@ def test_the_projection_within_a_budget_is_the_best_one(
         assert affordable.admits(affordable.sample(rng))
 
 
+@pytest.mark.slow
 def test_where_everything_may_be_left_out_a_budget_leaves_out_no_more_than_it_must() -> None:
     space = load("darts:fair")
     supernet = build_supernet(space, (1, 8, 8), 10, network={"channels": 2, "layers": 3})

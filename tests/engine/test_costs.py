@@ -117,7 +117,7 @@ def test_mixtures_cost_what_their_layers_really_compute(
         assert costs.of(gates) == counted
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("method", [name for name in METHODS if not build(name).reactions])  # which measure as well
 def test_a_search_is_charged_for_what_it_executes(method: str) -> None:
     recipe = build(method, small_arguments(method, batch_size=8))

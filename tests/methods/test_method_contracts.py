@@ -44,7 +44,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.sweep(3, slow=3)
+@pytest.mark.sweep(5, slow=3)
 @pytest.mark.parametrize(("method", "space"), PAIRS)
 def test_contract(method: str, space: str) -> None:
     data = load_data("digits", image_size=12) if space == "conv-macro" else digits()

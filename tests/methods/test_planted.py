@@ -110,7 +110,7 @@ def finds(problem: Planted, method: str, seed: int) -> Architecture:
     return result.architecture
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("method", [name for name, row in ROWS.items() if not row.elsewhere])
 def test_the_method_finds_it(problems: dict[int, Planted], method: str) -> None:
     """The short form: one of two seeds, tried in turn."""

@@ -237,6 +237,7 @@ def test_an_alias_bomb_is_refused_before_it_is_unfolded(run: Path, capsys: pytes
         assert len(captured.err) < 1000
 
 
+@pytest.mark.slow
 def test_a_giant_value_is_shortened_and_a_giant_file_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in (f"command: search\nspace: {'x' * 200_000}", f"command: search\nseed: [{'1, ' * 50_000}]"):
         (run / "config.yaml").write_text(text)

@@ -120,7 +120,7 @@ NEOX = "hw-gpt-bench:S:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=2,3"
 @pytest.mark.parametrize(
     ("space", "method", "network"),
     [
-        (LANGUAGE, "tanglenas-gaea", {"dropout": 0.1}),
+        pytest.param(LANGUAGE, "tanglenas-gaea", {"dropout": 0.1}, marks=pytest.mark.slow),
         pytest.param(LANGUAGE, "spos", {"dropout": 0.1}, marks=pytest.mark.slow),
         pytest.param(NEOX, "sandwich", {"head_size": 4}, marks=pytest.mark.slow),
     ],
@@ -164,7 +164,7 @@ def test_a_killed_search_resumes_to_the_bit(method: str, run_job: Run, tmp_path:
     assert_same_run(reference, killed)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "method", "network"),
     [
@@ -210,7 +210,11 @@ def test_a_killed_search_of_a_macro_space_resumes_to_the_bit(
 
 @pytest.mark.parametrize(
     "method",
-    ["darts-pt", pytest.param("blank-pt", marks=pytest.mark.slow), pytest.param("sdarts", marks=pytest.mark.slow)],
+    [
+        pytest.param("darts-pt", marks=pytest.mark.slow),
+        pytest.param("blank-pt", marks=pytest.mark.slow),
+        pytest.param("sdarts", marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_that_is_killed_while_its_selection_trains_on_resumes_to_the_bit(
     method: str, run_job: Run, tmp_path: Path

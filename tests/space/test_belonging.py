@@ -83,7 +83,7 @@ def test_strangers_are_refused(name: str) -> None:
             pytest.fail(f"{what} has row {space.listing.index(stranger)}")
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", [*first_of_each(RELAXABLE), "darts:S1", "nasbench101:A_4"])
 def test_no_entry_takes_a_stranger(name: str) -> None:
     space, rng = load(MACRO[name].space if name in MACRO else name), np.random.default_rng(0)

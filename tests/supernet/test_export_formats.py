@@ -75,7 +75,7 @@ def test_an_onnx_file_equals_the_network(network: nn.Module, tmp_path: Path) -> 
     torch.testing.assert_close(torch.from_numpy(output), network(x).detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.sweep(5)
+@pytest.mark.sweep(9)
 @pytest.mark.parametrize("form", ["torch-export", "onnx"])
 @pytest.mark.parametrize("name", sorted(MACRO))
 def test_networks_of_every_macro_space_are_exported(name: str, form: str, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, Any]]] = {
 FORMS = ({"edge_weights": True}, {"edge_weights": True, "partial": 4}, {"partial": 2})
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("name", list(CASES))
 def test_the_contract(name: str, form: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def left_out(name: str) -> list[tuple[Option, ...]]:
     return [part for part in found if part and all(set(c.options) - set(part) for c in space.choices)]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_part_has_a_supernet_whose_architectures_are_its_slices(name: str) -> None:
     rng, shape = np.random.default_rng(0), SHAPES.get(name, (3, 8, 8))

@@ -105,7 +105,7 @@ def test_every_registered_space_is_here() -> None:
     assert {name for name, _ in NETWORKS} >= set(SEARCHABLE)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("space", "network"),
     [

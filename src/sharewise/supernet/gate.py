@@ -47,9 +47,7 @@ class Gate:
     active: tuple[int, ...]
     log_prob: Tensor | None = None
     unit: bool = False
-    _taken: dict[tuple[bool, bool], tuple[Tensor, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _read: dict[tuple[int, bool, bool], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.weights.dim() != 1:
@@ -70,8 +68,6 @@ class Gate:
     def weight(self, index: int) -> Tensor:
         """The weight of an option, shape `()`: the same tensor for all layers that read the gate.
 
-        Where many cells share a gate, its vector is taken apart once, and its gradient put together once.
-
         Args:
             index: of the option.
 
@@ -79,10 +75,14 @@ class Gate:
             >>> Gate(torch.tensor([0.25, 0.75]), active=(0, 1)).weight(1)
             tensor(0.7500)
         """
-        now = torch.is_grad_enabled(), torch.is_inference_mode_enabled()  # a part belongs to the graph it was taken in
-        if now not in self._taken:
-            self._taken[now] = self.weights.unbind()
-        return self._taken[now][index]
+        key = (
+            index,
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+        )  # it belongs to the graph it was read in
+        if key not in self._read:
+            self._read[key] = self.weights[index]
+        return self._read[key]
 
 
 Gates = Mapping[str, Gate]
