@@ -117,12 +117,13 @@ LANGUAGE = "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3"
 NEOX = "hw-gpt-bench:S:embedding=8,12:layers=1,2:heads=1,2:mlp_ratio=2,3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "method", "network"),
     [
-        pytest.param(LANGUAGE, "tanglenas-gaea", {"dropout": 0.1}, marks=pytest.mark.slow),
-        pytest.param(LANGUAGE, "spos", {"dropout": 0.1}, marks=pytest.mark.slow),
-        pytest.param(NEOX, "sandwich", {"head_size": 4}, marks=pytest.mark.slow),
+        (LANGUAGE, "tanglenas-gaea", {"dropout": 0.1}),
+        (LANGUAGE, "spos", {"dropout": 0.1}),
+        (NEOX, "sandwich", {"head_size": 4}),
     ],
 )
 def test_a_killed_search_for_a_language_model_resumes_to_the_bit(
@@ -208,14 +209,8 @@ def test_a_killed_search_of_a_macro_space_resumes_to_the_bit(
     assert_same_run(reference, killed)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param("darts-pt", marks=pytest.mark.slow),
-        pytest.param("blank-pt", marks=pytest.mark.slow),
-        pytest.param("sdarts", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["darts-pt", "blank-pt", "sdarts"])
 def test_a_search_that_is_killed_while_its_selection_trains_on_resumes_to_the_bit(
     method: str, run_job: Run, tmp_path: Path
 ) -> None:

@@ -75,11 +75,7 @@ class Gate:
             >>> Gate(torch.tensor([0.25, 0.75]), active=(0, 1)).weight(1)
             tensor(0.7500)
         """
-        key = (
-            index,
-            torch.is_grad_enabled(),
-            torch.is_inference_mode_enabled(),
-        )  # it belongs to the graph it was read in
+        key = index, torch.is_grad_enabled(), torch.is_inference_mode_enabled()  # a part of the graph it was read in
         if key not in self._read:
             self._read[key] = self.weights[index]
         return self._read[key]
