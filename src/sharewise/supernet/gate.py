@@ -11,7 +11,7 @@ The graph is cut here: the supernet sees leaf gates (`cut`), the level collects 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -47,7 +47,6 @@ class Gate:
     active: tuple[int, ...]
     log_prob: Tensor | None = None
     unit: bool = False
-    _read: dict[tuple[int, bool, bool], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.weights.dim() != 1:
@@ -64,21 +63,6 @@ class Gate:
     def size(self) -> int:
         """The number k of options."""
         return self.weights.shape[0]
-
-    def weight(self, index: int) -> Tensor:
-        """The weight of an option, shape `()`: the same tensor for all layers that read the gate.
-
-        Args:
-            index: of the option.
-
-        Example:
-            >>> Gate(torch.tensor([0.25, 0.75]), active=(0, 1)).weight(1)
-            tensor(0.7500)
-        """
-        key = index, torch.is_grad_enabled(), torch.is_inference_mode_enabled()  # a part of the graph it was read in
-        if key not in self._read:
-            self._read[key] = self.weights[index]
-        return self._read[key]
 
 
 Gates = Mapping[str, Gate]
@@ -147,7 +131,7 @@ def to_device(gates: Gates, device: torch.device, dtype: torch.dtype | None = No
 
 def weighted(gate: Gate, index: int, output: Tensor) -> Tensor:
     """`gate.weights[index] * output`, without the multiplication where the gate promises a constant one."""
-    return output if gate.unit else gate.weight(index).to(output.dtype) * output
+    return output if gate.unit else gate.weights[index].to(output.dtype) * output
 
 
 def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:

@@ -57,7 +57,7 @@ class MixedOperation(Mixture):
         """The parts of the active operations, each scaled by its weight."""
         gate = gates[self.decision.name]
         return [
-            term(self.operations[option], None if gate.unit else gate.weight(index))
+            term(self.operations[option], None if gate.unit else gate.weights[index])
             for index in gate.active
             if (option := str(self.decision.options[index])) in self.operations
         ]

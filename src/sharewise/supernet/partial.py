@@ -58,7 +58,7 @@ class GatedOperation(Mixture):
         if self.index not in gate.active:
             return []
         terms = terms_of(self.edge, gates)
-        return terms if gate.unit else [part.scaled(gate.weight(self.index)) for part in terms]
+        return terms if gate.unit else [part.scaled(gate.weights[self.index]) for part in terms]
 
     def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
         """As the edge joins them."""
@@ -68,7 +68,7 @@ class GatedOperation(Mixture):
         """β_k times what the edge computes."""
         gate = gates[self.decision.name]
         value = alone(self.edge, x, gates) if self.index in gate.active else None
-        return value if value is None or gate.unit else gate.weight(self.index).to(value.dtype) * value
+        return value if value is None or gate.unit else gate.weights[self.index].to(value.dtype) * value
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of the edge where it is active, nothing elsewhere."""

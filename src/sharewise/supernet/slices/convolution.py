@@ -169,7 +169,7 @@ class SlicedConv2d(Shared):
         total: Tensor | None = None
         for index in gate.active:
             own = self.kernel.sizes[index]
-            term = gate.weight(index).to(weight.dtype) * self._transformed(weight, own)
+            term = gate.weights[index].to(weight.dtype) * self._transformed(weight, own)
             term = F.pad(term, [(size - own) // 2] * 4)
             total = term if total is None else total + term
         assert total is not None

@@ -98,7 +98,7 @@ class EntangledConvolution(Shared):
     def _split(self, gate: Gate, active: tuple[int, ...]) -> tuple[Gate, Tensor | None]:
         """The gate over kernels, and the mass of the group, `None` where nothing is scaled by it."""
         zero = gate.weights.new_zeros(())
-        weights = torch.stack([gate.weight(i) if p in active else zero for p, i in enumerate(self.group)])
+        weights = torch.stack([gate.weights[i] if p in active else zero for p, i in enumerate(self.group)])
         if self.published:
             return Gate(weights, active, unit=gate.unit), None
         if len(active) == 1:
