@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import Any, final
 
 from sharewise.errors import printable
 
-__all__ = ["Interrupted", "Interruption", "interruptible", "whole"]
+__all__ = ["Interrupted", "Interruption", "answered", "interruptible", "whole"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -74,20 +74,32 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(interruption: Interruption) -> Iterator[None]:
-    """Let a run hear signals within the block; only the main thread of a process can."""
+def answered(handler: Any, numbers: Collection[signal.Signals] = _SIGNALS) -> Iterator[None]:
+    """Let signals be answered so within the block; only the main thread of a process can.
+
+    Args:
+        handler: as `signal.signal` takes it; what is ignored already stays so, as nohup asks.
+        numbers: of the signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
-    ours = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # as nohup asks
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in numbers}
+    ours = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
     try:
         for number in ours:
-            signal.signal(number, interruption.receive)
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in ours.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number, old in ours.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def interruptible(interruption: Interruption) -> Iterator[None]:
+    """Let a run hear signals within the block; only the main thread of a process can."""
+    with answered(interruption.receive):
+        yield
 
 
 @contextmanager

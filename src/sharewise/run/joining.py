@@ -6,9 +6,8 @@ import atexit
 import gc
 import importlib
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import distributed as dist
 from sharewise.engine import Numerics
 from sharewise.engine.ranks import ALONE, Ranks
 from sharewise.engine.rows import RanksError
+from sharewise.interruption import answered
 from sharewise.processes import rank_here
 
 __all__ = ["joined", "ranks_here"]
@@ -58,20 +58,8 @@ def joined(place: Numerics) -> Iterator[None]:
         lost = True
         raise
     finally:
-        with _undisturbed(lost):
+        # Of processes of which one is lost torchrun ends all: not this one before it has said so itself.
+        with answered(signal.SIG_IGN, [signal.SIGTERM]) if lost else nullcontext():
             dist.destroy_process_group()
         if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
             atexit.register(gc.collect)
-
-
-@contextmanager
-def _undisturbed(lost: bool) -> Iterator[None]:
-    """Let torchrun, which ends all processes of which one is lost, not end this one before it has said so itself."""
-    if not lost or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
