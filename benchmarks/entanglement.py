@@ -28,7 +28,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.by_hand import Residual
-from benchmarks.search_step import images, resident
+from benchmarks.search_step import added, images
 from sharewise.engine import numerics, prepare, stream
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -311,11 +310,7 @@ def measured(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
 def memory(network: str, k: int, side: str) -> int:
     """Peak resident bytes that two steps add, in this fresh process."""
     step = (steps_of_space(network) if network in SPACES else steps_of_network(network, k))[side]
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
-    before = resident("VmRSS")
-    for _ in range(2):
-        step()
-    return resident("VmHWM") - before
+    return added(step)
 
 
 def peaks(

@@ -18,13 +18,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.search_step import images, resident, search_state
+from benchmarks.search_step import added, images, search_state
 from sharewise.engine import Scorer
 from sharewise.space import Decision, sample
 from sharewise.spaces import load
@@ -101,15 +100,11 @@ def seconds(steps: Mapping[int, Step], rounds: int) -> dict[int, list[float]]:
     return found
 
 
-def added(name: str, size: int) -> int:
+def memory(name: str, size: int) -> int:
     """Bytes that two steps add to the peak of this fresh process."""
     run = SIZES[name][0](size)
     run()
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-    before = resident("VmRSS")
-    run()
-    run()
-    return resident("VmHWM") - before
+    return added(run)
 
 
 def mebibytes(name: str, rounds: int) -> dict[int, list[float]]:
@@ -117,7 +112,7 @@ def mebibytes(name: str, rounds: int) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {size: [] for size in SIZES[name][1]}
     for _ in range(rounds):
         for size, values in found.items():
-            program = f"from benchmarks.growth import added; print(added({name!r}, {size}))"
+            program = f"from benchmarks.growth import memory; print(memory({name!r}, {size}))"
             words = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); {program}"]
             done = subprocess.run(words, check=True, capture_output=True, text=True, env={**os.environ, **AT_ONCE})
             values.append(float(done.stdout) / 2**20)

@@ -14,11 +14,10 @@ import platform
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
-from benchmarks.search_step import images, resident
+from benchmarks.search_step import added, images
 from sharewise.engine import SearchState, numerics, prepare, stream, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -50,11 +49,7 @@ def memory(side: str, channels: int, layers: int, batch: int) -> int:
     whole = state.next_batch("weights")
     small = type(whole)(whole.inputs[:2], whole.targets[:2])
     weight_step(state, small)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
-    before = resident("VmRSS")
-    for _ in range(2):
-        weight_step(state)
-    return resident("VmHWM") - before
+    return added(lambda: weight_step(state))
 
 
 def main(arguments: list[str]) -> int:

@@ -145,17 +145,22 @@ def memory(side: str, channels: int, cells: int) -> int:
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     )
     state = plain_state(architecture, channels, cells) if side == "plain" else search_state(side, channels, cells)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
-    before = resident("VmRSS")
-    for _ in range(2):
-        state.recipe.level.step(state, architecture=True)
-    return resident("VmHWM") - before
+    return added(lambda: state.recipe.level.step(state, architecture=True))
 
 
 def resident(field: str) -> int:
     """Bytes of this process: `VmRSS` now, `VmHWM` at the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) * 1024
+
+
+def added(step: Callable[[], object]) -> int:
+    """Bytes that two steps add to the peak of this process, which should be fresh."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
+    before = resident("VmRSS")
+    for _ in range(2):
+        step()
+    return resident("VmHWM") - before
 
 
 def main(arguments: list[str]) -> int:

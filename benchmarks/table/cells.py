@@ -6,14 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.checkouts import checkouts, real
 from benchmarks.plain import Peer, darts
-from benchmarks.search_step import images, resident
+from benchmarks.search_step import added as two_steps
+from benchmarks.search_step import images
 from benchmarks.table.exact import same_gradients
 from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
 from benchmarks.table.steps import FORMATS, LAST, OURS, WRITTEN
@@ -79,11 +79,7 @@ def added(method: str, side: str, numbers: Sequence[int]) -> int:
     """Bytes that two weight steps add to the peak of this fresh process, in which a first step was made."""
     channels, layers, batch, pixels = numbers
     step = _side(method, side, Size(channels, 1, layers, batch, pixels, 1, (), full=True))
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of importing and building (Linux)
-    before = resident("VmRSS")
-    for _ in range(2):
-        step()
-    return resident("VmHWM") - before
+    return two_steps(step)
 
 
 def _memory(method: str) -> Callable[[Size, int], Mapping[str, list[float]]]:

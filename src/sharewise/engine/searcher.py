@@ -257,8 +257,10 @@ class Searcher(Shown):
 
 def _require_sizes(what: str, module: nn.Module, content: Mapping[str, Any]) -> None:
     """Refuse values of another module than this one, before any is loaded."""
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in content.items()}
+    here, there = (
+        {name: tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for name, value in of.items()}
+        for of in (module.state_dict(), content)
+    )
     for name in dict.fromkeys([*there, *here]):
         if here.get(name) != there.get(name):
             found, expected = (shapes.get(name, "absent") for shapes in (there, here))
