@@ -318,5 +318,8 @@ def test_misuse_is_named() -> None:
         sw.Searcher(Blocks(), sw.methods.spos())  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="no state of a searcher, since it lacks 'history'"):
         search.load_state_dict(search.state.supernet.state_dict())
+    for part, wrong in [("history", None), ("history", [1]), ("history", [{}]), ("supernet", None), ("streams", 1)]:
+        with pytest.raises(CheckpointError, match=f"no state of a searcher, since its '{part}'"):
+            search.load_state_dict({**search.state_dict(), part: wrong})
     with pytest.raises(ConfigurationError, match="on its own"):
         searcher(elastic(), "r-darts")

@@ -218,9 +218,18 @@ class Searcher(Shown):
             CheckpointError: for anything else than what `state_dict` returned, or the state of a supernet or a space of
                 other sizes; nothing is loaded then.
         """
-        missing = [name for name in ("history", "supernet", "distribution", "streams") if name not in content]
-        if missing:
-            raise CheckpointError(f"this is no state of a searcher, since it lacks {missing[0]!r}: give a state_dict()")
+        for name, kind in _PARTS.items():
+            if name not in content:
+                raise CheckpointError(f"this is no state of a searcher, since it lacks {name!r}: give a state_dict()")
+            if not isinstance(content[name], kind):
+                raise CheckpointError(
+                    f"this is no state of a searcher, since its {name!r} is {type(content[name]).__name__}: give a "
+                    "state_dict()"
+                )
+        if not all(isinstance(record, Mapping) and "event" in record for record in content["history"]):
+            raise CheckpointError(
+                "this is no state of a searcher, since its 'history' lists no events: give a state_dict()"
+            )
         if not any(record["event"] == "stage" for record in content["history"]):  # which may have changed sizes since
             _require_sizes("supernet", self.state.supernet, content["supernet"])
             _require_sizes("distribution", self.state.distribution, content["distribution"])
@@ -253,6 +262,10 @@ class Searcher(Shown):
                 "use step(batch)"
             )
         return paths[0]
+
+
+_PARTS: Mapping[str, type] = {"history": list, "supernet": Mapping, "distribution": Mapping, "streams": Mapping}
+"""Parts of a state, and what they are."""
 
 
 def _require_sizes(what: str, module: nn.Module, content: Mapping[str, Any]) -> None:
