@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.cell import Wiring
 from sharewise.supernet.convolution import averaged, convolved
+from sharewise.supernet.few_channels import has_few_channels
 from sharewise.supernet.gate import Gates, add
+from sharewise.supernet.layout import aligned
 from sharewise.supernet.scored import entered, leaves_nothing, maps_zero_to_zero
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
@@ -60,11 +62,11 @@ class Step(NamedTuple):
 
     Args:
         key: equal for steps that compute the same.
-        apply: the function.
+        apply: the function, from and to a tensor, or several between two steps.
     """
 
     key: Hashable
-    apply: Callable[[Tensor], Tensor]
+    apply: Callable[[Any], Any]
 
 
 @final
@@ -127,7 +129,7 @@ class Term(NamedTuple):
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
             return convolved(layer, x)
-        if expects_second() and type(layer) in _NORMS:
+        if type(layer) in _NORMS and (expects_second() or (self.scale is not None and has_few_channels(x))):
             return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y
@@ -309,13 +311,13 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     if not inputs[0].is_meta:
         terms = that_matter(wiring, terms)
     nodes = _Nodes(inputs, wiring)
-    prefixes: dict[tuple[Hashable, ...], Tensor] = {}
+    prefixes: dict[tuple[Hashable, ...], Any] = {}
     for node in range(wiring.inputs, wiring.nodes):
         sums: dict[int, _Sum] = defaultdict(_Sum)
         for name in wiring.incoming(node):
             for part in terms[name]:
                 sums[part.lane].add(*part.finish(_prefix(part, wiring.edges[name][0], nodes, prefixes)))
-        lanes = {lane: found.total for lane, found in sums.items() if found.total is not None}
+        lanes = {lane: aligned(found.total) for lane, found in sums.items() if found.total is not None}
         nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes
 
@@ -368,9 +370,9 @@ def _that_are_read(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[str,
     return kept
 
 
-def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, ...], Tensor]) -> Tensor:
+def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, ...], Any]) -> Tensor:
     """The source node after the term's prefix, each step of which is computed once."""
-    x = nodes.at(source)
+    x: Any = nodes.at(source)
     path: tuple[Hashable, ...] = (source,)
     for step in part.prefix:
         path = (*path, step.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import final
 
 import torch
@@ -14,6 +15,7 @@ from sharewise.space.relaxation import Decision
 from sharewise.supernet.execution import Mixture, Step, Term, alone, joined, term, terms_of
 from sharewise.supernet.extract import inherited_state
 from sharewise.supernet.gate import Gates
+from sharewise.supernet.layout import aligned, stored
 
 __all__ = ["GatedOperation", "PartialOperation", "cell_edge"]
 
@@ -105,25 +107,26 @@ class PartialOperation(Mixture):
             raise ConfigurationError(f"partial channels need at least 2 parts, got {parts}; without them leave it out")
         self.edge, self.parts, self.rest = edge, parts, rest
 
-    def _leading(self, x: Tensor) -> Tensor:
-        return x[:, : x.shape[1] // self.parts]
-
-    def _others(self, x: Tensor) -> Tensor:
-        return x[:, x.shape[1] // self.parts :]
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The leading channels and the others, each stored by itself."""
+        leading = x.shape[1] // self.parts
+        first, second = x.split((leading, x.shape[1] - leading), 1)
+        return stored(first, like=x), stored(second, like=x)
 
     def terms(self, gates: Gates) -> list[Term]:
         """Those of the mixture in lane 0, the other channels in lane 1."""
-        leading, others = Step(("leading", self.parts), self._leading), Step(("others", self.parts), self._others)
+        split = Step(("split", self.parts), self._split)
+        leading, others = (Step(("part", place), itemgetter(place)) for place in (0, 1))
         around = term(self.rest)
         return [
-            *(part._replace(prefix=(leading, *part.prefix)) for part in terms_of(self.edge, gates)),
-            around._replace(prefix=(others, *around.prefix), lane=1),
+            *(part._replace(prefix=(split, leading, *part.prefix)) for part in terms_of(self.edge, gates)),
+            around._replace(prefix=(split, others, *around.prefix), lane=1),
         ]
 
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
         """The whole edge, shuffled."""
-        mixed = alone(self.edge, self._leading(x), gates)
-        others = self.rest(self._others(x))
+        leading, others = self._split(x)
+        mixed, others = alone(self.edge, leading, gates), self.rest(others)
         return self.joined({1: others} if mixed is None else {0: mixed, 1: others})
 
     def joined(self, lanes: Mapping[int, Tensor]) -> Tensor:
@@ -133,8 +136,7 @@ class PartialOperation(Mixture):
         mixed = lanes.get(0)
         if mixed is None:
             mixed = others.new_zeros((n, channels // (self.parts - 1), *space))
-        whole = torch.cat([mixed, others], dim=1)
-        return whole.reshape(n, self.parts, -1, *space).transpose(1, 2).flatten(1, 2)
+        return aligned(_shuffled(torch.cat([mixed, others], dim=1), self.parts))
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """Nothing: the weights are those of 1/K of the channels.
@@ -146,6 +148,13 @@ class PartialOperation(Mixture):
             f"no network can inherit weights from this search: with partial channels (K = {self.parts}) they were "
             f"trained for 1/{self.parts} of its channels. Train the architecture on its own (sharewise train, sw.train)"
         )
+
+
+def _shuffled(x: Tensor, groups: int) -> Tensor:
+    """Channels of all groups in turn."""
+    if x.dim() > 2:
+        return torch.channel_shuffle(x, groups)
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1)
 
 
 def cell_edge(

@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from sharewise.supernet.few_channels import batch_norm_of_few_channels, has_few_channels
+
 __all__ = ["batch_norm", "differentiated_twice", "expects_second"]
 
 _EPS = 2.0**-20
@@ -76,6 +78,8 @@ def batch_norm(
         momentum: of the running statistics.
         eps: ε.
     """
+    if training and not _TWICE.get() and has_few_channels(x):
+        return batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, eps)
     if not (_TWICE.get() and training and x.requires_grad and x.device.type == "cpu"):
         return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
     y: Tensor = _Norm.apply(x, weight, bias, mean, variance, momentum, eps)  # type: ignore[no-untyped-call]

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from sharewise.errors import ConfigurationError
 from sharewise.space.relaxation import Decision
-from sharewise.supernet.convolution import convolve
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Mask
 from sharewise.supernet.slices.dimension import Dimension, Size, combinations, dimension
 from sharewise.supernet.slices.kernels import centre, padding_of, require_nested, rings
 from sharewise.supernet.slices.nesting import full_precision
 from sharewise.supernet.slices.plane import Applies, Plane
+from sharewise.supernet.slices.superposed import Window, superposed_convolution
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["SlicedConv2d", "depthwise"]
@@ -156,15 +156,16 @@ class SlicedConv2d(Shared):
                 weight = torch.unflatten(flat @ self.transforms[str(smaller)].T, 2, (smaller, smaller))
         return weight
 
-    def _mixed_kernels(self, weight: Tensor, gates: Gates) -> Tensor:
-        """The weight with its kernels superposed, cropped to the largest active size."""
-        size = self.kernel.size(gates)
-        if not self.transforms:
-            covered = self.rings(gates)
-            weight = centre(weight, size)
-            return weight if covered is None else weight * centre(covered, size).to(weight.dtype)
-        if not self.kernel.decisions or self.rings(gates) is None:
-            return self._transformed(weight, size)
+    def _kernels(self, weight: Tensor, gates: Gates) -> tuple[Tensor, Tensor | None]:
+        """The weight of the largest active kernel, and by what its positions are scaled, `None` for nothing."""
+        size, covered = self.kernel.size(gates), self.rings(gates)
+        if self.transforms and self.kernel.decisions and covered is not None:
+            return self._mixed_kernels(weight, size, gates), None
+        weight = centre(self._transformed(weight, size), size)
+        return weight, None if covered is None else centre(covered, size).to(weight.dtype)
+
+    def _mixed_kernels(self, weight: Tensor, size: int, gates: Gates) -> Tensor:
+        """The sum of all kernels, each through its matrices."""
         gate = gates[self.kernel.decisions[0].name]
         total: Tensor | None = None
         for index in gate.active:
@@ -199,16 +200,17 @@ class SlicedConv2d(Shared):
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         """Map `(n, largest active inputs, height, width)` to `(n, largest active outputs, …)`."""
         self.plane.check(x.shape[-3], gates)
-        weight = self._mixed_kernels(self._channels(gates), gates)
+        weight, covered = self._kernels(self._channels(gates), gates)
         mask, scale = self._channel_mask(gates), self.plane.rows(gates)
         if mask is not None:
-            weight = weight * mask.to(weight.dtype)[:, :, None, None]
+            mask = mask.to(weight.dtype)[:, :, None, None]
+            covered = mask if covered is None else mask * covered
         bias = self._bias(gates)
         if bias is not None and scale is not None:
             bias = bias * scale.to(bias.dtype)
         padding = padding_of(self.padding, self.dilation, self.kernel.largest, self.kernel.size(gates))
-        stride, dilation = (self.stride,) * 2, (self.dilation,) * 2
-        return convolve(x, weight, bias, stride, (padding, padding), dilation, self._active_groups(gates))
+        window = Window(self.stride, padding, self.dilation, self._active_groups(gates))
+        return superposed_convolution(x, weight, covered, bias, window)
 
     def _bias(self, gates: Gates) -> Tensor | None:
         return None if self.bias is None else self.bias[: self.plane.outputs.size(gates)]

@@ -13,6 +13,7 @@ from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Axis
 from sharewise.supernet.slices.dimension import Size
 from sharewise.supernet.slices.plane import Applies, Plane, applied
+from sharewise.supernet.slices.superposed import superposed_linear
 from sharewise.supernet.supernet import Shared
 
 __all__ = ["SlicedEmbedding", "SlicedLinear"]
@@ -103,11 +104,10 @@ class SlicedLinear(Shared):
         self.plane.check(x.shape[-1], gates)
         weight, bias = self._slice(gates)
         mask, scale = self.plane.mask(gates), self.plane.rows(gates)
-        if mask is not None:
-            weight = weight * self._repeated(mask.to(weight.dtype))
         if bias is not None and scale is not None:
             bias = bias * self._repeated(scale.to(bias.dtype))
-        return F.linear(x, weight, bias)
+        mask = None if mask is None else self._repeated(mask.to(weight.dtype))
+        return superposed_linear(x, weight, mask, bias)
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of a plain `nn.Linear`: the leading slice of weight and bias."""

@@ -6,6 +6,7 @@ output. Norms over features mix them: under a mixture their statistics are weigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, final
 
@@ -128,48 +129,85 @@ class _WeightedNorm(torch.autograd.Function):
     Written out, since the graph of its parts would keep five activations for the backward pass where this keeps the
     input, which the network keeps anyway. With u = γ dy, and sums over features,
 
-        dx_j = r (u_j − p_j (Σ u + x̂_j Σ u x̂)),   dp_j = −x̂_j Σ u − ½ x̂_j² Σ u x̂   (up to what Σ_j p_j = 1 removes),
+        dx_j = r (u_j − p_j (A + x̂_j B)),   dp_j = −x̂_j A − ½ x̂_j² B   (up to what Σ_j p_j = 1 removes),
 
-    the terms in Σ u only if centred. The backward pass consists of differentiable functions of the inputs, so that
-    second derivatives exist.
+    with A = Σ u, only if centred, and B = Σ u x̂. Torch's own kernel for a layer norm of F features gives the gradients
+    of γ and β, and dx with 1/F in place of p_j; the rest is added. Where the gradient will be differentiated itself it
+    consists of differentiable functions of the inputs instead.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, centred: bool
     ) -> Tensor:
-        ctx.save_for_backward(x, s, weight)
+        y, mu, r = _standardised(x.to(s.dtype), s / s.sum(), eps, centred)
+        ctx.save_for_backward(x, s, weight, mu, r)
         ctx.eps, ctx.centred = eps, centred
-        y = _standardised(x.to(s.dtype), s / s.sum(), eps, centred)[0]
-        y = y if weight is None else y * weight
-        return y if bias is None else y.add_(bias)
+        if weight is not None and bias is not None:
+            return torch.addcmul(bias, y, weight)
+        return y if weight is None else y * weight
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [dy] = gradients
-        x, s, weight = ctx.saved_tensors
+        x, s, weight, mu, r = ctx.saved_tensors
         total = s.sum()
-        p = s / total
-        normal, r = _standardised(x.to(s.dtype), p, ctx.eps, ctx.centred)
-        positions = tuple(range(x.dim() - 1))
-        u = dy if weight is None else dy * weight
-        sum_u, sum_un = u.sum(-1, keepdim=True), (u * normal).sum(-1, keepdim=True)
-        pull = normal * sum_un + sum_u if ctx.centred else normal * sum_un
-        dx = ((u - p * pull) * r).to(x.dtype) if ctx.needs_input_grad[0] else None
-        ds = None
-        if ctx.needs_input_grad[1]:
-            half = normal.square() * (0.5 * sum_un)
-            dp = -(half + normal * sum_u if ctx.centred else half).sum(positions)
-            ds = (dp - (dp * p).sum()) / total
-        dweight = (dy * normal).sum(positions) if ctx.needs_input_grad[2] else None
-        dbias = dy.sum(positions) if ctx.needs_input_grad[3] else None
-        return dx, ds, dweight, dbias, None, None
+        p, wanted = s / total, ctx.needs_input_grad
+        if ctx.centred and not torch.is_grad_enabled():
+            dx, dp, dweight, dbias = _pulled(dy, x.to(s.dtype), p, weight, mu, r, wanted)
+        else:
+            dx, dp, dweight, dbias = _pulled_twice(dy, x.to(s.dtype), p, weight, ctx.eps, ctx.centred, wanted)
+        ds = None if dp is None else (dp - (dp * p).sum()) / total
+        return None if dx is None else dx.to(x.dtype), ds, dweight, dbias, None, None
 
 
-def _standardised(x: Tensor, p: Tensor, eps: float, centred: bool) -> tuple[Tensor, Tensor]:
-    """x̂ and r."""
+_Pulled = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""Gradients of x, p, γ and β."""
+
+
+def _pulled(
+    dy: Tensor, x: Tensor, p: Tensor, weight: Tensor | None, mu: Tensor, r: Tensor, wanted: Sequence[bool]
+) -> _Pulled:
+    """By the kernel for layer norms."""
+    features = len(p)
+    mask = [wanted[0], wanted[2], wanted[3]]
+    dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(dy, x, [features], mu, r, weight, weight, mask)
+    a, scaled = (dy.sum(-1), (dy * x).sum(-1)) if weight is None else (dy @ weight, (dy * x) @ weight)
+    a = a[..., None]
+    b = r * (scaled[..., None] - mu * a)
+    dp = None
+    if wanted[0]:
+        slope = r * r * b
+        dx = dx.addcmul_(torch.addcmul(r * a - mu * slope, x, slope), 1 / features - p)
+    if wanted[1]:
+        centred = (x - mu).reshape(-1, features)
+        linear, square = (r * a).flatten(), (r * r * b).flatten()
+        dp = -(linear @ centred + 0.5 * (square @ centred.square()))
+    return dx if wanted[0] else None, dp, dweight if wanted[2] else None, dbias if wanted[3] else None
+
+
+def _pulled_twice(
+    dy: Tensor, x: Tensor, p: Tensor, weight: Tensor | None, eps: float, centred: bool, wanted: Sequence[bool]
+) -> _Pulled:
+    """By functions of the inputs that torch differentiates."""
+    normal, _, r = _standardised(x, p, eps, centred)
+    positions = tuple(range(x.dim() - 1))
+    u = dy if weight is None else dy * weight
+    sum_u, sum_un = u.sum(-1, keepdim=True), (u * normal).sum(-1, keepdim=True)
+    pull = normal * sum_un + sum_u if centred else normal * sum_un
+    dx = (u - p * pull) * r if wanted[0] else None
+    dp = None
+    if wanted[1]:
+        half = normal.square() * (0.5 * sum_un)
+        dp = -(half + normal * sum_u if centred else half).sum(positions)
+    dweight = (dy * normal).sum(positions) if wanted[2] else None
+    return dx, dp, dweight, dy.sum(positions) if wanted[3] else None
+
+
+def _standardised(x: Tensor, p: Tensor, eps: float, centred: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    """x̂, μ (`None` for zero) and r."""
     with full_precision(x.device):
-        if centred:
-            x = x - (x @ p)[..., None]
+        mu = (x @ p)[..., None] if centred else None
+        x = x if mu is None else x - mu
         r = torch.rsqrt((x.square() @ p)[..., None] + eps)
-    return x * r, r
+    return x * r, mu, r
