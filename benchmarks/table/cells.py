@@ -20,8 +20,12 @@ from benchmarks.table.steps import FORMATS, LAST, OURS, WRITTEN
 from sharewise.engine import SearchState, numerics, prepare, stream, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
+from sharewise.run.native import native_of
 from sharewise.run.networks import asked_network
+from sharewise.run.place import NOWHERE
+from sharewise.run.threads import Threads
 from sharewise.spaces import load
+from sharewise.supernet.native import native_kernels
 
 __all__ = ["ROWS"]
 
@@ -43,7 +47,8 @@ def _side(method: str, side: str, size: Size) -> Step:
     batch = size.batch // 2 if method == "darts" else size.batch
     state = _state(method, size.channels, size.layers, batch, size.side)
     if side == OURS:
-        return lambda: weight_step(state)
+        chosen = native_of(state, NOWHERE, None, Threads(1, "as everything here"))
+        return partial(_ours, state, chosen.on)
     others = real(side, size.channels, size.layers)
     peer = others[side] if others else darts.peer(size.channels, size.layers, PARTS[method])
     layout = FORMATS.get(side, torch.contiguous_format)
@@ -51,6 +56,12 @@ def _side(method: str, side: str, size: Size) -> Step:
     one = state.next_batch("weights")
     x = one.inputs.contiguous(memory_format=layout)
     return lambda: peer.weight_step(x, one.targets)
+
+
+def _ours(state: SearchState, native: bool) -> object:
+    """A weight step as a run takes it, with the kernels that it chooses by itself."""
+    with native_kernels(native):
+        return weight_step(state)
 
 
 def _steps(method: str, size: Size) -> Mapping[str, Step]:

@@ -45,7 +45,7 @@ __all__ = ["Many", "Request", "read_latency_table", "read_request", "require_fro
 _NESTED = ("network", "recipe")
 _APART = ("latency", "space_checksum", "own")
 """Read from files of their own, or with the name of one, not as options."""
-_PLACE = ("device", "threads", "compile", "capture")
+_PLACE = ("device", "threads", "native", "compile", "capture")
 """What a run may go on with that it was not started with: they change the last bits of sums at most."""
 
 _CONFIGURATIONS = {"search": "SearchConfiguration", "train": "TrainConfiguration"}

@@ -212,6 +212,7 @@ def setting_of(
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
     capture: bool = False,
+    native: bool | None = None,
 ) -> Setting:
     """What a run starts from; numbers of numpy are numbers, and torch's devices and types are their names.
 
@@ -227,6 +228,7 @@ def setting_of(
         accumulate=whole("accumulate", accumulate),
         compile=truth("compile", compile),
         capture=truth("capture", capture),
+        native=None if native is None else truth("native", native),
     )
     steps = None if max_steps is None else whole("max_steps", max_steps)
     return Setting(network_of(space, network), whole("seed", seed, least=0), place, steps)

@@ -83,6 +83,8 @@ class Configuration:
         compile: let torch.compile translate the network, where every step executes the same options: in trainings, and
             in searches that mix all of them. The first steps take minutes.
         capture: replay steps as CUDA graphs, which a graphics processor need not wait for; bits are the same.
+        native: whether gradients of depthwise convolutions are computed by kernels compiled on this machine; by default
+            where that is measured to be faster. The choice is kept with the run: sums depend on it in the last bits.
         space_checksum: of the file that makes the space, and of those beside it that it imports.
         own: that file as the user named it, without which it is not executed; no part of what a folder stores.
     """
@@ -109,6 +111,7 @@ class Configuration:
     shard: bool = False
     compile: bool = False
     capture: bool = False
+    native: bool | None = None
     space_checksum: str | None = None
     own: OwnFile | None = None
 
@@ -152,7 +155,7 @@ class Configuration:
     def place(self) -> Place:
         """Where the run computes."""
         where = self.device, self.precision, self.threads, self.batch_norm
-        return Place(*where, self.accumulate, self.shard, self.compile, self.capture)
+        return Place(*where, self.accumulate, self.shard, self.compile, self.capture, self.native)
 
     def looked_at(self, device: str | None = None) -> Self:
         """The same for one who takes no step, and so needs no programs.
@@ -160,7 +163,7 @@ class Configuration:
         Args:
             device: overrides the run's.
         """
-        return replace(self, device=device or self.device, compile=False, capture=False)
+        return replace(self, device=device or self.device, compile=False, capture=False, native=False)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

@@ -20,9 +20,11 @@ from sharewise.run.fits import require_step_fits
 from sharewise.run.folder import RunFolder
 from sharewise.run.identity import Identity, identity_of
 from sharewise.run.listeners import Silent, Writer, record_to
+from sharewise.run.native import Native
 from sharewise.run.place import Keep
 from sharewise.run.precision import offered
 from sharewise.run.threads import Threads, on_threads
+from sharewise.supernet.native import native_kernels
 
 __all__ = ["Record", "described", "execute"]
 
@@ -36,11 +38,13 @@ class Record:
         configuration: as its folder stores it.
         finish: makes the content of the result file from the outcome; called once in the life of a run.
         threads: with which it computes.
+        native: whether by compiled kernels.
     """
 
     configuration: Mapping[str, Any]
     finish: Callable[[SearchResult], Mapping[str, Any]]
     threads: Threads
+    native: Native
 
 
 def described(command: str, configuration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -68,7 +72,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    with on_threads(record.threads.count), state.numerics.ranks.reaching():
+    with on_threads(record.threads.count), native_kernels(record.native.on), state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
             return _follow(state, keep, record)
         if keep.folder is not None:
@@ -83,7 +87,7 @@ def _kept(
 ) -> SearchResult:
     """Run a state in its folder, as the one process that writes."""
     ranks = state.numerics.ranks
-    asked = {**plain(record.configuration), "threads": record.threads.count}
+    asked = {**plain(record.configuration), "threads": record.threads.count, "native": record.native.on}
     file = asked["space"] if "space_checksum" in asked else None
     interruption = Interruption.of_run(folder.path, asked["command"], from_python="origin" in asked, file=file)
     with ExitStack() as opened:
@@ -118,6 +122,8 @@ def _facts(state: SearchState, record: Record) -> dict[str, Any]:
     return {
         **environment(state.numerics.device),
         "threads chosen": record.threads.why,
+        "native": record.native.on,
+        "native chosen": record.native.why,
         **offered(state),
         "processes": state.numerics.ranks.world,
         **{f"data {key}": value for key, value in state.data.dataset.provenance.items()},

@@ -167,7 +167,7 @@ class InFolder(Finished):
     def facts_of_training(self, recipe: TrainingRecipe, seed: int) -> dict[str, Any]:
         """See `Finished.facts_of_training`."""
         values = asdict(replace(self._training("", recipe, seed), own=None)) | {"recipe": recipe.arguments()}
-        apart = ["architecture", "device", "from_search", "start", "own", *PLAIN]
+        apart = ["architecture", "device", "native", "from_search", "start", "own", *PLAIN]
         apart += ["space_checksum" if values["space_checksum"] is None else "space"]  # a file may move
         return {"configuration": {name: value for name, value in values.items() if name not in apart}}
 
@@ -185,6 +185,7 @@ class InFolder(Finished):
         searched = self.configuration()
         shared: dict[str, Any] = {f.name: getattr(searched, f.name) for f in fields(Configuration)}
         shared |= {"network": searched.network_options(), "recipe": asdict(recipe), "seed": seed, "threads": 1}
+        shared["native"] = None
         shared |= {"max_steps": None, "device": self.device or searched.device, **PLAIN}
         return TrainConfiguration(**shared, architecture=architecture)
 

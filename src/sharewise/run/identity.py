@@ -12,6 +12,7 @@ import torch
 from sharewise.engine import SearchState
 from sharewise.errors import shown
 from sharewise.run.place import WHERE
+from sharewise.supernet.native import enabled
 
 __all__ = ["Identity", "difference", "fingerprint", "identity_of"]
 
@@ -51,7 +52,7 @@ class Identity:
         Args:
             content: of the checkpoint.
         """
-        before = {"compile": False, **content.get("place", self.place)}  # older folders do not say
+        before = {"compile": False, "native": False, **content.get("place", self.place)}  # older folders do not say
         changed = {name: [before.get(name), now] for name, now in self.place.items() if before.get(name) != now}
         if not changed:
             return None
@@ -69,7 +70,7 @@ def identity_of(state: SearchState, configuration: Mapping[str, Any]) -> Identit
     """
     decisions = {d.name: list(d.options) for d in state.distribution.relaxation.decisions}
     place = {"device": str(state.numerics.device), "threads": torch.get_num_threads()}
-    place |= {"compile": state.numerics.compile}
+    place |= {"compile": state.numerics.compile, "native": enabled()}
     start = {"event": "start", "decisions": decisions}
     if state.teacher is not None:
         start["teacher"] = state.teacher.to_json()

@@ -20,7 +20,7 @@ __all__ = ["NOWHERE", "PLAIN", "PROGRAMS", "WHERE", "Keep", "Place", "Setting"]
 PROGRAMS = ("compile", "capture")
 """Options that ask for programs in the place of the network, which steps execute and nothing else."""
 
-WHERE = ("device", "threads", "shard", *PROGRAMS)
+WHERE = ("device", "threads", "native", "shard", *PROGRAMS)
 """Options of where a run computes: they change the last bits of sums at most."""
 
 PLAIN: Mapping[str, bool] = {"shard": False, **dict.fromkeys(PROGRAMS, False)}
@@ -44,6 +44,7 @@ class Place:
         shard: whether each of several processes keeps a part of the weights; see `Ranks`.
         compile: whether steps execute compiled programs; see `Numerics`.
         capture: whether steps replay CUDA graphs; see `Numerics`.
+        native: whether to take compiled kernels; `None` to choose by measurement (`sharewise.run.native`).
 
     Raises:
         ConfigurationError: when the number of threads is out of range.
@@ -61,6 +62,7 @@ class Place:
     shard: bool = False
     compile: bool = False
     capture: bool = False
+    native: bool | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:

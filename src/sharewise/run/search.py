@@ -42,6 +42,7 @@ from sharewise.run.arguments import (
 from sharewise.run.execute import Record, described, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.following import Following, follow
+from sharewise.run.native import native_of
 from sharewise.run.networks import asked_network, build_supernet, network_options, require_input_kind
 from sharewise.run.place import NOWHERE, Keep, Setting
 from sharewise.run.result import result_of_search
@@ -66,6 +67,7 @@ def search(
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
     capture: bool = False,
+    native: bool | None = None,
     max_steps: int | None = None,
     gap_examples: int = 256,
     eigenvalue_every: int = 0,
@@ -98,6 +100,8 @@ def search(
             steps take minutes, and sums come in another order.
         capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
             are the same.
+        native: whether gradients of depthwise convolutions are computed by kernels compiled on this machine; by default
+            where that is measured to be faster.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.
         eigenvalue_every: epochs between two measurements of the dominant eigenvalue of ∂²L_val/∂θ²; 0 for none.
@@ -137,7 +141,19 @@ def search(
         searched,
         recipe_of(recipe, epochs if begun is None else begun, data.batch_size),
         data,
-        setting_of(searched, network, seed, device, precision, max_steps, threads, accumulate, compile, capture),
+        setting_of(
+            searched,
+            network,
+            seed,
+            device,
+            precision,
+            max_steps,
+            threads,
+            accumulate,
+            compile,
+            capture,
+            native,
+        ),
         whole("gap_examples", gap_examples, least=0),
         whole("eigenvalue_every", eigenvalue_every, least=0),
         following=follow(oracle, searched, data.name, oracle_dataset),
@@ -218,9 +234,9 @@ class Search:
                     state.teach(teacher)
                 state.shard()
             threads = threads_of(state, keep, self.setting.place.threads)
-            record = Record(
-                described("search", configuration) or self._facts(), partial(result_of_search, self), threads
-            )
+            native = native_of(state, keep, self.setting.place.native, threads)
+            facts = described("search", configuration) or self._facts()
+            record = Record(facts, partial(result_of_search, self), threads, native)
             return execute(state, keep, record, callbacks)
 
     @property

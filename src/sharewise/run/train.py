@@ -44,6 +44,7 @@ from sharewise.run.execute import Record, described, execute
 from sharewise.run.extending import epochs_begun
 from sharewise.run.folder import RunFolder
 from sharewise.run.inherit import Inheritance, inheritance_of_folder
+from sharewise.run.native import native_of
 from sharewise.run.networks import (
     build_extracted,
     build_network,
@@ -115,6 +116,7 @@ def train(
     accumulate: int = 1,
     compile: bool = False,  # noqa: A002 - as torch calls it
     capture: bool = False,
+    native: bool | None = None,
     max_steps: int | None = None,
     evaluate_on_test: bool = True,
     out: str | Path | None = None,
@@ -147,6 +149,8 @@ def train(
         compile: let `torch.compile` translate the network, which takes minutes; sums come in another order.
         capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
             are the same.
+        native: whether gradients of depthwise convolutions are computed by kernels compiled on this machine; by default
+            where that is measured to be faster.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.
@@ -196,6 +200,7 @@ def train(
             accumulate,
             compile,
             capture,
+            native,
         ),
         truth("evaluate_on_test", evaluate_on_test),
         _inheritance(start, architecture),
@@ -306,6 +311,7 @@ class Training:
                     self._inherit(self.inheritance, state, plain)
                 state.shard()
             threads = threads_of(state, keep, place.threads)
+            native = native_of(state, keep, place.native, threads)
             scores: dict[str, float] | None = None
             sharded = state.numerics.ranks.sharded
 
@@ -323,7 +329,7 @@ class Training:
                     )
                 return result_of_training(self, self.network() if sharded else plain, result.state, scores)
 
-            record = Record(described("train", configuration) or self._facts(state), finish, threads)
+            record = Record(described("train", configuration) or self._facts(state), finish, threads, native)
             result = execute(state, keep, record, callbacks)
             if scores is None and keep.folder is not None:  # it had ended before: the test examples stay closed
                 scores = RunFolder(keep.folder).read_result()["test"]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from sharewise.supernet import native
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["averaged", "convolve", "convolved", "depthwise"]
@@ -139,7 +140,8 @@ def _pays(x: Tensor, weight: Tensor, dilation: int, groups: int) -> bool:
     """Whether it is depthwise in float32, on a CPU with channels innermost, and torch's own gradient is slow."""
     kernel = weight.shape[-1]
     depthwise = x.dim() == 4 and weight.shape[:2] == (groups, 1) and x.shape[1] == groups > 1
-    if not depthwise or kernel == 1 or (dilation == 1 and kernel <= _COLUMNS):
+    slow = dilation > 1 or kernel > _COLUMNS or (torch.is_grad_enabled() and native.serves(x, kernel))
+    if not depthwise or kernel == 1 or not slow:
         return False
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
@@ -260,9 +262,16 @@ class _Depthwise(torch.autograd.Function):
         dy = gradients[0].contiguous(memory_format=torch.channels_last)
         dx: Tensor | None = None
         if ctx.needs_input_grad[0]:
-            dx = depthwise(dy, _turned(kernel), ctx.dilation if ctx.stride == 1 else 1)
+            dx = _transposed(dy, kernel, ctx.dilation if ctx.stride == 1 else 1)
             dx = dx if ctx.stride == 1 else _spread(dx, ctx.shape, ctx.stride)
         return dx, None, dy if ctx.needs_input_grad[2] else None, None, None
+
+
+def _transposed(dy: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    """dy ⋆ w'."""
+    if native.serves(dy, kernel.shape[-1]) and not torch.is_grad_enabled():
+        return native.depthwise_by_kernel(dy, _turned(kernel), dilation)
+    return depthwise(dy, _turned(kernel), dilation)
 
 
 def _read(x: Tensor, step: int) -> Tensor:
@@ -285,6 +294,8 @@ class _KernelGradient(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, dy)
         ctx.dilation = dilation
+        if native.serves(x, size):
+            return native.kernel_gradient(x, dy, size, dilation)
         found = _by_columns(_sorted(x, dilation), _sorted(dy, dilation), size)
         return found.view(-1, x.shape[1], 1, size, size).sum(0)
 

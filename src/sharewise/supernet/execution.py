@@ -379,4 +379,5 @@ def _prefix(part: Term, source: int, nodes: _Nodes, known: dict[tuple[Hashable, 
         if path not in known:
             known[path] = step.apply(x)
         x = known[path]
-    return x
+    reached: Tensor = x
+    return reached

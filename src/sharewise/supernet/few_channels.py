@@ -66,7 +66,8 @@ def batch_norm_of_few_channels(
         eps: ε.
 
     Example:
-        >>> x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+        >>> x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> x = x.contiguous(memory_format=torch.channels_last)
         >>> y = batch_norm_of_few_channels(x, None, None, None, None, 0.1, 1e-5)
         >>> torch.allclose(y, torch.nn.functional.batch_norm(x, None, None, training=True), atol=1e-5)
         True

@@ -31,7 +31,7 @@ def aligned(x: Tensor) -> Tensor:
         True
     """
     if x.requires_grad and _is_channels_last(x):
-        x.register_hook(_in_order)
+        x.register_hook(_in_order)  # type: ignore[no-untyped-call]
     return x
 
 

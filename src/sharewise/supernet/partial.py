@@ -110,7 +110,7 @@ class PartialOperation(Mixture):
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The leading channels and the others, each stored by itself."""
         leading = x.shape[1] // self.parts
-        first, second = x.split((leading, x.shape[1] - leading), 1)
+        first, second = torch.split(x, [leading, x.shape[1] - leading], 1)
         return stored(first, like=x), stored(second, like=x)
 
     def terms(self, gates: Gates) -> list[Term]:
@@ -152,9 +152,10 @@ class PartialOperation(Mixture):
 
 def _shuffled(x: Tensor, groups: int) -> Tensor:
     """Channels of all groups in turn."""
-    if x.dim() > 2:
-        return torch.channel_shuffle(x, groups)
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1)
+    if x.dim() == 2:
+        return torch.unflatten(x, 1, (groups, -1)).transpose(1, 2).flatten(1)
+    shuffled: Tensor = torch.channel_shuffle(x, groups)
+    return shuffled
 
 
 def cell_edge(

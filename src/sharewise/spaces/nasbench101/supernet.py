@@ -20,6 +20,7 @@ from sharewise.spaces.nasbench101.options import NasBench101Options, image_shape
 from sharewise.spaces.nasbench101.relaxation import EDGE_DECISIONS, OPERATION_DECISIONS, representatives
 from sharewise.supernet import Gate, Gates, Shared, Supernet
 from sharewise.supernet.gate import add, weighted
+from sharewise.supernet.layout import aligned
 from sharewise.supernet.slices import scaled_batch_norm
 
 __all__ = ["NasBench101Supernet", "SharedCell", "SlicedConvolution", "Wiring", "wiring"]
@@ -216,7 +217,7 @@ class SharedCell(Shared):
             if 0 in sources:
                 total = add(total, self._read(vertex, x, width, gates))
             assert total is not None
-            vertices[vertex] = self._operated(vertex, total, gates[OPERATION_DECISIONS[vertex - 1]])
+            vertices[vertex] = aligned(self._operated(vertex, total, gates[OPERATION_DECISIONS[vertex - 1]]))
         feeding = [weighted(gates[EDGE_DECISIONS[bit(s, _OUTPUT)]], 0, vertices[s]) for s in cell.sources[-1] if s > 0]
         output: Tensor | None = None
         if feeding:

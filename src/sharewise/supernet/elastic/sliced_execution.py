@@ -248,24 +248,24 @@ class _Scales:
             whole: the tensor that it is a part of.
             owner: the module that holds the tensor.
         """
-        tensor = self._mixed_kernels(portion, whole, owner)
+        tensor, covered = self._kernels(portion, whole, owner)
         scale: Tensor | None = None
         for axis, root in portion.scaled:
             s = self.survival(root)
             if s is not None:
                 scale = _product(scale, s.reshape([-1 if i == axis else 1 for i in range(tensor.dim())]))
-        return tensor if scale is None else tensor * scale.to(tensor.dtype)
+        scale = _product(*(part if part is None else part.to(tensor.dtype) for part in (scale, covered)))
+        return tensor if scale is None else tensor * scale
 
-    def _mixed_kernels(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
-        """A slice whose kernels are scaled ring by ring, or are sums of transformed ones."""
+    def _kernels(self, portion: Portion, whole: Tensor, owner: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """A slice, and by what its kernels are scaled ring by ring; nothing where they are sums of transformed ones."""
         kernel = portion.kernel
         covered = None if kernel is None else self._superposition(kernel.table)
         if kernel is None or covered is None:
-            return portion.cut(whole, owner)
+            return portion.cut(whole, owner), None
         if kernel.transforms is not None:
-            return kernel.transforms.superposed(owner, portion.sliced(whole), self.gates[kernel.decision])
-        tensor = portion.cut(whole, owner)
-        return tensor * centre(covered, portion.size, kernel.axes).to(tensor.dtype)
+            return kernel.transforms.superposed(owner, portion.sliced(whole), self.gates[kernel.decision]), None
+        return portion.cut(whole, owner), centre(covered, portion.size, kernel.axes)
 
 
 def _bind_again(bindings: Bindings, module: nn.Module) -> None:

@@ -1,7 +1,7 @@
-"""Linear layers and convolutions with a superposed weight, which nobody keeps between the forward and backward pass.
+"""Linear layers and convolutions whose superposed weight nobody keeps between the forward and the backward pass.
 
-A network of such layers would hold every weight twice until its backward pass. Here W ⊙ M is computed again there, which
-costs one product of weights with weights.
+A network of such layers would hold every weight twice in between. W ⊙ M is computed again in the backward pass instead,
+which costs one product of weights with weights.
 """
 
 from __future__ import annotations

@@ -1,0 +1,168 @@
+"""The library of kernels: compiled on this machine when it is first asked for, and kept for the next time.
+
+A C compiler is all that it takes; nothing of torch is compiled, so that the kernels depend on no version of it. What is
+kept belongs to one source, one compiler and one kind of processor, and to the user: a folder that others may write to
+is not used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from sharewise.errors import ConfigurationError, printable
+
+__all__ = ["enabled", "library", "native_kernels", "require_library"]
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+_REALS = {torch.float32: "float", torch.float64: "double"}
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
+_SECONDS = 120
+
+_ENABLED: ContextVar[bool] = ContextVar("native kernels", default=False)
+
+
+def enabled() -> bool:
+    """Whether this runs within `native_kernels`."""
+    return _ENABLED.get()
+
+
+@contextmanager
+def native_kernels(on: bool = True) -> Iterator[None]:
+    """Within the block, gradients of depthwise convolutions are computed by compiled kernels, where these serve.
+
+    They serve images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything else is
+    computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit. What counts
+    is whether the forward pass was within the block.
+
+    Args:
+        on: whether they are used.
+
+    Raises:
+        ConfigurationError: when they cannot be compiled here.
+
+    Example:
+        >>> with native_kernels(False):
+        ...     enabled()
+        False
+    """
+    if on:
+        require_library()
+    token = _ENABLED.set(on)
+    try:
+        yield
+    finally:
+        _ENABLED.reset(token)
+
+
+def require_library() -> None:
+    """Compile the kernels, unless that is done.
+
+    Raises:
+        ConfigurationError: when they cannot be compiled here.
+    """
+    for dtype in _REALS:
+        library(dtype)
+
+
+@cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The kernels for numbers of a type, `torch.float32` or `torch.float64`.
+
+    Raises:
+        ConfigurationError: when they cannot be compiled here.
+    """
+    compiler = _compiler()
+    name = hashlib.sha256("\n".join([_SOURCE.read_text(encoding="utf-8"), *_FLAGS, *_machine(compiler)]).encode())
+    file = _folder() / f"{_REALS[dtype]}-{name.hexdigest()[:16]}.so"
+    if not file.exists():
+        _compile(compiler, _REALS[dtype], file)
+    try:
+        found = ctypes.CDLL(str(file))
+    except OSError as error:
+        raise ConfigurationError(
+            f"native kernels in {file} cannot be loaded ({printable(str(error))}); delete the file, or leave them out "
+            "(--no-native)"
+        ) from None
+    for function in (found.kernel_gradient, found.depthwise):
+        function.restype = ctypes.c_int
+    return found
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CC") or "cc"
+    found = next((path for name in (wanted, "gcc", "clang") if (path := shutil.which(name))), None)
+    if found is None:
+        raise ConfigurationError(
+            "native kernels need a C compiler such as gcc, and there is none here; install one, or leave them out "
+            "(--no-native)"
+        )
+    return found
+
+
+def _machine(compiler: str) -> list[str]:
+    """What a compiled file depends on besides its source: the compiler, and what the processor can do."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    facts = [compiler, version.stdout, platform.machine(), sys.platform]
+    processor = Path("/proc/cpuinfo")
+    if processor.exists():
+        lines = processor.read_text(encoding="utf-8", errors="replace").splitlines()
+        facts += [next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags")]
+    return facts
+
+
+def _folder() -> Path:
+    """Where compiled kernels are kept: a folder of the user's own."""
+    kept = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(kept) if kept else Path.home() / ".cache") / "sharewise" / "native"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = folder.lstat()
+    except OSError as error:
+        raise ConfigurationError(
+            f"native kernels are kept in {folder}, which cannot be made ({error.strerror}); set XDG_CACHE_HOME to a "
+            "folder that can be written to, or leave them out (--no-native)"
+        ) from None
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError(
+            f"native kernels are kept in {folder}, which is no folder of yours that you alone can write to; chmod 700 "
+            "it, set XDG_CACHE_HOME to another, or leave them out (--no-native)"
+        )
+    return folder
+
+
+def _compile(compiler: str, real: str, file: Path) -> None:
+    """Compile into a file beside the final one, which then takes its place at once."""
+    descriptor, name = tempfile.mkstemp(suffix=".so", dir=file.parent)
+    os.close(descriptor)
+    try:
+        command = [compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        if done.returncode:
+            reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit {done.returncode}")
+            raise ConfigurationError(
+                f"native kernels cannot be compiled here by {compiler} ({printable(reason)}); set CC to a C compiler "
+                "such as gcc, or leave them out (--no-native)"
+            )
+        os.replace(name, file)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigurationError(
+            f"native kernels cannot be compiled here by {compiler} ({printable(str(error))}); leave them out "
+            "(--no-native)"
+        ) from None
+    finally:
+        Path(name).unlink(missing_ok=True)
