@@ -22,7 +22,7 @@ def execute(parser: Parser, words: list[str]) -> int:
     if options.json:
         print_json(found)
         return 0
-    facts, threads, precision = found["environment"], found["threads"], found["precision"]
+    facts, threads, precision, native = (found[part] for part in ("environment", "threads", "precision", "native"))
     print("  ".join(f"{name} {facts[name]}" for name in ("sharewise", "python", "torch", "numpy")))
     print(printable(f"processor: {facts['processor']}, {threads['cores']} cores, load {threads['load']}"))
     times = ", ".join(f"{taken:.2f} ms on {count}" for count, taken in threads["milliseconds"].items())
@@ -31,6 +31,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"precision: float32 {precision['float32']:.2f} ms, bfloat16 {precision['bfloat16']:.2f} ms: "
         f"{precision['pays']} pays here"
     )
+    took = "a backward pass of a depthwise convolution takes {ratio:.2f} of torch's time"
+    print(printable(f"native kernels: {native['missing'] or took.format(**native)}"))
     print(f"CUDA devices: {', '.join(found['cuda']) or 'none'}")
     print(printable(f"disk: {found['disk']['free_bytes'] / 2**30:.1f} GiB free in {found['disk']['folder']}"))
     for name, place in found["data"].items():

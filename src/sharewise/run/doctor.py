@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sharewise.data.sources import SOURCES, locate
 from sharewise.errors import SharewiseError
+from sharewise.run import native
 from sharewise.run.environment import environment
 from sharewise.run.precision import measured
 
@@ -38,7 +39,7 @@ _ROUNDS = 7
 
 
 def examine(folder: Path) -> dict[str, Any]:
-    """Versions, threads, precision, disk, data and extras, as plain values.
+    """Versions, threads, precision, kernels, disk, data and extras, as plain values.
 
     Args:
         folder: whose disk is looked at.
@@ -46,12 +47,13 @@ def examine(folder: Path) -> dict[str, Any]:
     Example:
         >>> found = examine(Path())
         >>> sorted(found)
-        ['cuda', 'data', 'disk', 'environment', 'extras', 'precision', 'threads']
+        ['cuda', 'data', 'disk', 'environment', 'extras', 'native', 'precision', 'threads']
     """
     return {
         "environment": environment(torch.device("cpu")),
         "threads": _threads(),
         "precision": _precision(),
+        "native": _native(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "disk": {"folder": str(folder.resolve()), "free_bytes": shutil.disk_usage(folder).free},
         "data": _data(),
@@ -75,6 +77,14 @@ def _precision() -> dict[str, Any]:
     """A small block in float32 and in bfloat16, which pays on some processors and loses fourfold on others."""
     found = measured()
     return {**found, "pays": "bfloat16" if found["bfloat16"] < 0.9 * found["float32"] else "float32"}
+
+
+def _native() -> dict[str, Any]:
+    """The time of a depthwise backward pass by compiled kernels, over that by torch, or what is missing for them."""
+    try:
+        return {"ratio": native.measured(), "missing": None}
+    except SharewiseError as error:
+        return {"ratio": None, "missing": str(error)}
 
 
 def _milliseconds(threads: int) -> float:

@@ -20,7 +20,7 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep
 from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
-from sharewise.supernet import convolution
+from sharewise.supernet import SlicedConv2d, convolution
 from sharewise.supernet.native import native_kernels, require_library
 
 __all__ = ["Native", "measured", "native_of"]
@@ -81,20 +81,24 @@ def _recorded(folder: RunFolder) -> bool | None:
 def _obstacle(state: SearchState, threads: Threads) -> str | None:
     """Why nothing is to be gained, if so."""
     place = state.numerics
+    if not place.ranks.alone:
+        return "several processes share the run"
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
     if place.compile:
         return "compiled programs have kernels of their own"
-    if not any(_is_depthwise(weight) for weight in state.supernet.parameters()):
+    if not any(map(_is_depthwise, state.supernet.modules())):
         return "there is no depthwise convolution"
     if step_size(state) < WORTH:
         return f"steps have less than {WORTH / 1e9:g} · 10⁹ multiply-accumulates"
     return None
 
 
-def _is_depthwise(weight: nn.Parameter) -> bool:
-    """Whether it is, by its shape, the weight of one."""
-    return weight.dim() == 4 and weight.shape[1] == 1 < weight.shape[0] and weight.shape[-1] >= 3
+def _is_depthwise(module: nn.Module) -> bool:
+    """Whether it is a depthwise convolution, of fixed or of searched channels."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == module.in_channels > 1
+    return isinstance(module, SlicedConv2d) and module.group_size == 1
 
 
 def measured() -> float:

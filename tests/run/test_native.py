@@ -1,0 +1,144 @@
+"""Whether a run takes compiled kernels: chosen by a measurement, kept with the run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import sharewise as sw
+from sharewise.cli import main
+from sharewise.engine import Event, SearchResult, SearchState, Stepped
+from sharewise.errors import ConfigurationError
+from sharewise.run import native
+from sharewise.supernet.native import enabled
+from sharewise.supernet.native import library as kept
+
+pytestmark = pytest.mark.skipif(
+    all(shutil.which(name) is None for name in ("cc", "gcc", "clang")), reason="there is no C compiler here"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kernels are compiled into a folder of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        kept.library.cache_clear()
+        yield
+    kept.library.cache_clear()
+
+
+def searched(seen: list[bool] | None = None, space: str = "darts:S2", **settings: Any) -> SearchResult:
+    def look(state: SearchState, event: Event) -> None:
+        if seen is not None and isinstance(event, Stepped):
+            seen.append(enabled())
+
+    data = sw.data.digits().limited(96, seed=0)
+    network = {"channels": 4, "layers": 3} if space.startswith("darts") else {"channels": 4, "cells": 1}
+    settings = {"max_steps": 1, "gap_examples": 0, "device": "cpu", "callbacks": look, "threads": 1} | settings
+    return sw.search(space, "darts", data, network=network, **settings)
+
+
+def stored(folder: Path) -> tuple[bool, dict[str, Any]]:
+    return yaml.safe_load((folder / "config.yaml").read_text())["native"], json.loads(
+        (folder / "environment.json").read_text()
+    )
+
+
+def test_small_steps_do_without_and_the_run_says_so(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    searched(seen, out=tmp_path / "run")
+    assert seen == [False]
+    chosen, facts = stored(tmp_path / "run")
+    assert chosen is facts["native"] is False
+    assert "multiply-accumulates" in facts["native chosen"]
+    assert facts["native chosen"] in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.parametrize(("ratio", "taken"), [(0.2, True), (0.95, False)])
+def test_large_steps_take_what_is_measured_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, taken: bool
+) -> None:
+    monkeypatch.setattr(native, "WORTH", 1)
+    monkeypatch.setattr(native, "measured", lambda: ratio)
+    seen: list[bool] = []
+    searched(seen)
+    assert seen == [taken]
+    assert not enabled()
+
+
+def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "WORTH", 1)
+    monkeypatch.setattr(native, "measured", lambda: pytest.fail("measured"))
+    for settings in ({"space": "nasbench201"}, {"threads": 2}, {"precision": "float64"}, {"native": False}):
+        seen: list[bool] = []
+        searched(seen, **settings)
+        assert seen == [False]
+
+
+def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(native, "WORTH", 1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    kept.library.cache_clear()
+    searched(out=tmp_path / "run")
+    assert "need a C compiler" in stored(tmp_path / "run")[1]["native chosen"]
+    with pytest.raises(ConfigurationError, match="need a C compiler"):
+        searched(native=True)
+    kept.library.cache_clear()
+
+
+def test_a_measurement() -> None:
+    assert 0 < native.measured() < 2
+
+
+def test_a_resume_keeps_the_choice_and_its_bits(tmp_path: Path) -> None:
+    alone = searched(native=True, max_steps=3, out=tmp_path / "alone")
+    with pytest.raises(CutError):
+        searched(native=True, max_steps=3, out=tmp_path / "cut", checkpoint_every=1, callbacks=_cut_after_two)
+    seen: list[bool] = []
+
+    def look(state: SearchState, event: Event) -> None:
+        if isinstance(event, Stepped):
+            seen.append(enabled())
+
+    again = searched(max_steps=3, out=tmp_path / "cut", resume=True, callbacks=look)
+    assert set(seen) == {True}
+    for one, other in zip(alone.state.supernet.parameters(), again.state.supernet.parameters(), strict=True):
+        assert one.equal(other)
+    assert not [event for event in again.state.history if event["event"] == "moved"]
+
+
+class CutError(Exception):
+    """The run is cut off."""
+
+
+def _cut_after_two(state: SearchState, event: Event) -> None:
+    if isinstance(event, Stepped) and state.step == 2:
+        raise CutError
+
+
+def test_going_on_otherwise_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CutError):
+        searched(native=True, max_steps=3, out=tmp_path, checkpoint_every=1, callbacks=_cut_after_two)
+    with pytest.warns(sw.errors.SharewiseWarning, match="native False instead of True"):
+        again = searched(native=False, max_steps=3, out=tmp_path, resume=True)
+    assert [event["changed"] for event in again.state.history if event["event"] == "moved"] == [
+        {"native": [True, False]}
+    ]
+
+
+def test_the_command_line_has_a_word_for_it(tmp_path: Path) -> None:
+    words = ["search", "--space", "darts:S2", "--method", "darts", "--channels", "4", "--layers", "3"]
+    words += ["--train-examples", "96", "--gap-examples", "0", "--device", "cpu", "--threads", "1", "--max-steps", "1"]
+    for word, taken in (("--native", True), ("--no-native", False)):
+        assert main([*words, word, "--out", str(tmp_path / word)]) == 0
+        chosen, facts = stored(tmp_path / word)
+        assert chosen is facts["native"] is taken
+        assert facts["native chosen"] == "asked for"

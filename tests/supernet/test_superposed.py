@@ -1,0 +1,115 @@
+"""Layers that compute their superposed weight again are the plain formulas, and keep no second weight."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+
+from sharewise.space import Decision
+from sharewise.supernet import Gate, SlicedConv2d, SlicedLayerNorm, SlicedLinear
+from sharewise.supernet.slices.superposed import Window, superposed_convolution, superposed_linear
+
+WINDOW = Window(2, 1, 1, 1)
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def convolved(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor) -> Tensor:
+    return superposed_convolution(x, weight, mask, bias, WINDOW)
+
+
+def plainly(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor) -> Tensor:
+    if x.dim() == 3:
+        return F.linear(x, weight * mask, bias)
+    return F.conv2d(x, weight * mask, bias, *WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "function"),
+    [
+        (((2, 3, 4), (5, 4), (1, 4), (5,)), superposed_linear),
+        (((2, 3, 4), (5, 4), (5, 4), (5,)), superposed_linear),
+        (((2, 4, 6, 5), (5, 4, 3, 3), (1, 4, 1, 1), (5,)), convolved),
+        (((2, 4, 6, 5), (5, 4, 3, 3), (3, 3), (5,)), convolved),
+        (((2, 4, 6, 5), (5, 4, 3, 3), (5, 4, 3, 3), (5,)), convolved),
+    ],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_values_and_derivatives(shapes: tuple[tuple[int, ...], ...], function: object, last: bool) -> None:
+    given = drawn(*shapes)
+    if last:
+        given = [
+            value.detach().contiguous(memory_format=torch.channels_last).requires_grad_() if value.dim() == 4 else value
+            for value in given
+        ]
+    found = []
+    for make in (function, plainly):
+        y = make(*given)  # type: ignore[operator]
+        once = torch.autograd.grad(y.sin().sum(), given)
+        first = torch.autograd.grad(make(*given).sin().sum(), given, create_graph=True)  # type: ignore[operator]
+        second = torch.autograd.grad(torch.stack([g.cos().sum() for g in first]).sum(), given)
+        found.append([y, *once, *first, *second])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("missing", [(0,), (1,), (2,), (3,), (0, 1), (1, 2), (1, 2, 3)])
+def test_only_what_is_asked_for_has_a_gradient(missing: tuple[int, ...]) -> None:
+    for shapes in (((2, 3, 4), (5, 4), (1, 4), (5,)), ((2, 4, 6, 5), (5, 4, 3, 3), (1, 4, 1, 1), (5,))):
+        given = [value.detach() if place in missing else value for place, value in enumerate(drawn(*shapes))]
+        wanted = [value for place, value in enumerate(given) if place not in missing]
+        mine = superposed_linear(*given) if len(shapes[0]) == 3 else convolved(*given)
+        for a, b in zip(
+            torch.autograd.grad(mine.sin().sum(), wanted),
+            torch.autograd.grad(plainly(*given).sin().sum(), wanted),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_no_layer_keeps_a_second_weight(published: bool) -> None:
+    width, kernel = Decision("width", (4, 8)), Decision("kernel", (1, 3))
+    gates = {name: Gate(torch.tensor([0.25, 0.75], requires_grad=True), (0, 1)) for name in ("width", "kernel")}
+    for layer, x in (
+        (SlicedLinear(width, 24, published=published), torch.randn(2, 8)),
+        (SlicedConv2d(width, 24, kernel, published=published), torch.randn(2, 8, 5, 5)),
+    ):
+        kept: list[Tensor] = []
+
+        def keep(value: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            kept.append(value)
+            return value
+
+        with saved_tensors_hooks(keep, lambda value: value):
+            layer(x, gates)
+        large = {value.data_ptr() for value in kept if value.numel() >= layer.weight.numel() and value.dim() > 1}
+        assert large - {x.data_ptr()} <= {layer.weight.data_ptr()}
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("asked", [("x", "gate", "weight", "bias"), ("x",), ("gate",), ("weight", "bias")])
+def test_a_weighted_norm_has_one_gradient_in_two_forms(affine: bool, asked: tuple[str, ...]) -> None:
+    norm = SlicedLayerNorm(Decision("width", (3, 5, 8))).double()
+    [x, g] = drawn((4, 6, 8), (3,))
+    leaves = {"x": x, "gate": g}
+    if affine:
+        leaves |= {"weight": norm.weight, "bias": norm.bias}
+        torch.nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(1))
+    else:
+        norm.weight.requires_grad_(False)
+        norm.bias.requires_grad_(False)
+    wanted = [leaves[name] for name in asked if name in leaves]
+    if not wanted:
+        return
+    y = norm(5 + x, {"width": Gate(g.softmax(0), (0, 1, 2))}).sin().sum()
+    quick = torch.autograd.grad(y, wanted, retain_graph=True)
+    slow = torch.autograd.grad(y, wanted, create_graph=True)  # of functions that torch differentiates
+    for a, b in zip(quick, slow, strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-10, atol=1e-10)
