@@ -1,4 +1,4 @@
-"""The analytic second derivative of batch norm is torch's own."""
+"""The analytic second derivatives of batch norms and convolutions are torch's own, whoever calls them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from sharewise.supernet.twice import batch_norm, differentiated_twice
+from sharewise.supernet import twice
+from sharewise.supernet.twice import differentiated_twice
 
 
 def found(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, analytic: bool) -> list[Tensor]:
@@ -16,7 +18,7 @@ def found(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, analytic: bo
     leaves = [None if value is None else value.clone().requires_grad_() for value in (x, weight, bias)]
     mean, variance = torch.zeros(3).to(x.dtype), torch.ones(3).to(x.dtype)
     with differentiated_twice() if analytic else nullcontext():
-        y = batch_norm(leaves[0], mean, variance, leaves[1], leaves[2], True, 0.1, 1e-5)  # type: ignore[arg-type]
+        y = F.batch_norm(leaves[0], mean, variance, leaves[1], leaves[2], True, 0.1, 1e-5)  # type: ignore[arg-type]
     assert (type(y.grad_fn).__name__ == "_NormBackward") == analytic
     wanted = [value for value in leaves if value is not None]
     first = torch.autograd.grad(y.sin().sum(), wanted, create_graph=True)
@@ -49,7 +51,64 @@ def test_second_derivatives_in_float32_are_as_accurate(layout: torch.memory_form
 
 def test_it_is_used_nowhere_else() -> None:
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert type(batch_norm(x, None, None, None, None, True, 0.1, 1e-5).grad_fn).__name__ != "_NormBackward"
+    assert type(F.batch_norm(x, None, None, None, None, True, 0.1, 1e-5).grad_fn).__name__ != "_NormBackward"
     with differentiated_twice():
-        evaluated = batch_norm(x, torch.zeros(3), torch.ones(3), None, None, False, 0.1, 1e-5)
+        evaluated = F.batch_norm(x, torch.zeros(3), torch.ones(3), None, None, False, 0.1, 1e-5)
     assert type(evaluated.grad_fn).__name__ != "_NormBackward"
+    assert type(F.conv2d(x, torch.ones(1, 3, 2, 2)).grad_fn).__name__ == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "groups", "biased"),
+    [(1, 1, 1, True), (2, 1, 1, False), (2, 0, 3, True), ((1, 2), (1, 0), 1, False)],
+)
+def test_any_network_has_the_analytic_forms(
+    stride: int | tuple[int, int], padding: int | tuple[int, int], groups: int, biased: bool
+) -> None:
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 6, 3, stride, padding, groups=groups, bias=biased)
+    network = nn.Sequential(first, nn.BatchNorm2d(6), nn.Tanh(), nn.Conv2d(6, 2, 2, padding="valid")).double()
+    x = torch.randn(4, 3, 9, 8, dtype=torch.float64)
+    found = []
+    for analytic in (True, False):
+        with differentiated_twice() if analytic else nullcontext():
+            y = network(x)
+        names = _names(y.grad_fn)
+        assert ("_ConvolutionBackward" in names) == ("_NormBackward" in names) == analytic
+        first_order = torch.autograd.grad(y.sin().sum(), list(network.parameters()), create_graph=True)
+        loss = torch.stack([g.cos().sum() for g in first_order]).sum()
+        found.append([y, *first_order, *torch.autograd.grad(loss, list(network.parameters()))])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_derivatives_by_weights_are_left_out_where_nobody_asks() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Conv2d(4, 2, 2)).double()
+    x, gate = torch.randn(3, 2, 6, 6, dtype=torch.float64), torch.ones((), dtype=torch.float64, requires_grad=True)
+    found = []
+    for by_weights in (True, False):
+        with differentiated_twice(by_weights=by_weights):
+            y = network(x * gate).sin().sum()
+        first = torch.autograd.grad(y, list(network.parameters()), create_graph=True)
+        loss = torch.stack([g.cos().sum() for g in first]).sum()
+        found.append(torch.autograd.grad(loss, gate))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_derivatives_by_weights_cost_nothing_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[bool]] = []
+    plain = twice._gradients
+    monkeypatch.setattr(twice, "_gradients", lambda *given: calls.append(given[-1]) or plain(*given))
+    for by_weights in (True, False):
+        layer, x = nn.Conv2d(2, 2, 3, bias=False), torch.randn(1, 2, 4, 4, requires_grad=True)
+        with differentiated_twice(by_weights=by_weights):
+            y = layer(x).sin().sum()
+        [first] = torch.autograd.grad(y, [x], create_graph=True)
+        calls.clear()
+        torch.autograd.grad(first.cos().sum(), x)
+        assert ([False, True, False] in calls) == by_weights
+
+
+def _names(node: torch.autograd.graph.Node | None) -> set[str]:
+    return set() if node is None else {type(node).__name__}.union(*(_names(inner) for inner, _ in node.next_functions))

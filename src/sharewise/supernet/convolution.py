@@ -20,11 +20,9 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sharewise.supernet import native
-from sharewise.supernet.twice import expects_second
 
 __all__ = ["averaged", "convolve", "convolved", "depthwise"]
 
@@ -68,7 +66,7 @@ def averaged(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
     channels, height, width = x.shape[-3:]
     if not plain or channels == 1 or height * width < _PIXELS or not x.is_contiguous(memory_format=torch.channels_last):
         return layer(x)  # type: ignore[no-any-return]
-    return F.conv2d(x, _ones(channels), None, 1, 1, 1, channels) / _inside(height, width)
+    return convolve(x, _ones(channels), None, (1, 1), (1, 1), (1, 1), channels) / _inside(height, width)
 
 
 def _is_centred_average(layer: nn.AvgPool2d) -> bool:
@@ -122,9 +120,6 @@ def convolve(
     same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
     if bias is None and same and _pays(x, weight, dilation[0], groups):
         return depthwise(x, weight, dilation[0], stride[0])
-    if bias is None and expects_second() and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        y: Tensor = _Twice.apply(x, weight, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
-        return y
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -167,59 +162,6 @@ def depthwise(x: Tensor, kernel: Tensor, dilation: int, stride: int = 1) -> Tens
 
 def _turned(kernel: Tensor) -> Tensor:
     return kernel.flip(2, 3)
-
-
-@final
-class _Twice(torch.autograd.Function):
-    """Any convolution, whose gradient is differentiated once more by convolutions of the same size.
-
-    Torch takes the images of dy for kernels there, which is slow.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.settings = settings
-        stride, padding, dilation, groups = settings
-        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        found = _Gradients.apply(gradients[0], x, weight, ctx.settings)  # type: ignore[no-untyped-call]
-        return *found, *[None] * 4
-
-
-@final
-class _Gradients(torch.autograd.Function):
-    """dx and dw of a convolution; with cotangents G and h, d(dy) = G ⋆ w + x ⋆ h."""
-
-    @staticmethod
-    def forward(ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(dy, x, weight)
-        ctx.settings = settings
-        dx, dw, _ = _pulled(dy, x, weight, settings, [True, True, False])
-        return dx, dw
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        upper, h = cotangents
-        dy, x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.settings
-        ddy = F.conv2d(upper, weight, None, stride, padding, dilation, groups)
-        ddy.add_(F.conv2d(x, h, None, stride, padding, dilation, groups))
-        dx = _pulled(dy, x, h, ctx.settings, [True, False, False])[0] if ctx.needs_input_grad[1] else None
-        dw = _pulled(dy, upper, weight, ctx.settings, [False, True, False])[1] if ctx.needs_input_grad[2] else None
-        return ddy, dx, dw, None
-
-
-def _pulled(dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
-    stride, padding, dilation, groups = settings
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        dy, x, weight, [0], stride, padding, dilation, False, [0, 0], groups, wanted
-    )
-    return found
 
 
 @final

@@ -35,7 +35,6 @@ from sharewise.supernet.layout import aligned
 from sharewise.supernet.scored import entered, leaves_nothing, maps_zero_to_zero
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
-from sharewise.supernet.twice import expects_second
 
 __all__ = ["Mixture", "Step", "Term", "alone", "execute", "joined", "term", "terms_of", "that_matter"]
 
@@ -123,13 +122,12 @@ class Term(NamedTuple):
             x = self._applied(layer, x)
         if self.norm is None:
             return x, self.scale
-        scaled = self.scale is not None or expects_second()
-        return scaled_batch_norm(self.norm, x, self.scale) if scaled else self.norm(x), None
+        return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale), None
 
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
             return convolved(layer, x)
-        if type(layer) in _NORMS and (expects_second() or (self.scale is not None and has_few_channels(x))):
+        if type(layer) in _NORMS and self.scale is not None and has_few_channels(x):
             return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y

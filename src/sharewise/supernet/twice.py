@@ -1,7 +1,9 @@
-"""Batch norm that is differentiated twice, with an analytic second derivative.
+"""Batch norms and convolutions that are differentiated twice, with analytic second derivatives.
 
-Torch differentiates the backward pass of batch norm in many passes over the images. Here it takes five, by torch's own
-fused kernels: with x̂ = r (x − μ), h = dy, means over all but channels, and cotangents G of dx, g of dw, b of the shift,
+Torch differentiates the backward pass of a convolution by convolutions whose kernels are whole images; here those of
+the same size do (`_Convolution`). That of batch norm it differentiates in many passes over the images; here it takes
+five, by torch's own fused kernels: with x̂ = r (x − μ), h = dy, means over all but channels, and cotangents G of dx,
+g of dw, b of the shift,
 
     dx = w r P h,   P h = h − c − q x̂,
     a = mean G,   c = mean h,   p = mean G x̂,   q = mean h x̂,   t = mean G h − a c − p q,
@@ -14,19 +16,19 @@ of which every line is checked against torch's derivatives in tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from sharewise.supernet.few_channels import batch_norm_of_few_channels, has_few_channels
-
-__all__ = ["batch_norm", "differentiated_twice", "expects_second"]
+__all__ = ["differentiated_twice", "expects_second"]
 
 _EPS = 2.0**-20
 """No norm of torch does without one."""
@@ -35,18 +37,26 @@ _TWICE: ContextVar[bool] = ContextVar("differentiated twice", default=False)
 
 
 @contextmanager
-def differentiated_twice() -> Iterator[None]:
-    """Within the block, batch norms expect that their gradient will be differentiated, and no more than that.
+def differentiated_twice(*, by_weights: bool = True) -> Iterator[None]:
+    """Within the block, gradients of batch norms and convolutions will be differentiated, and no more than that.
+
+    Every call of `torch.nn.functional.batch_norm` and `conv2d` in training on a CPU takes its analytic form then,
+    whoever makes it: a cell, the layers around it, or a model of one's own.
+
+    Args:
+        by_weights: whether gradients will be differentiated with respect to weights of convolutions as well. If not,
+            those derivatives are left out, as where only gates are asked for: a node of torch cannot know.
 
     Example:
         >>> with differentiated_twice():
-        ...     y = batch_norm(torch.ones(2, 1, 2, 2), None, None, None, None, True, 0.1, 1e-5)
-        >>> y.abs().sum()
-        tensor(0.)
+        ...     y = F.batch_norm(torch.ones(2, 1, 2, 2, requires_grad=True), None, None, training=True)
+        >>> type(y.grad_fn).__name__
+        '_NormBackward'
     """
     token = _TWICE.set(True)
     try:
-        yield
+        with _Forms(by_weights):
+            yield
     finally:
         _TWICE.reset(token)
 
@@ -56,34 +66,124 @@ def expects_second() -> bool:
     return _TWICE.get()
 
 
-def batch_norm(
+@final
+class _Forms(TorchFunctionMode):
+    """Calls the analytic forms in place of torch's functions, where gradients are recorded on a CPU."""
+
+    def __init__(self, by_weights: bool) -> None:
+        super().__init__()
+        self.forms: Mapping[Any, Callable[..., Tensor]] = {
+            F.batch_norm: _batch_norm,
+            F.conv2d: partial(_conv2d, by_weights),
+        }
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        form = self.forms.get(function)
+        if form is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+            return form(*arguments, **(named or {}))
+        return function(*arguments, **(named or {}))
+
+
+def _batch_norm(
     x: Tensor,
     mean: Tensor | None,
     variance: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm`, analytic within `differentiated_twice`.
-
-    Args:
-        x: shape `(n, channels, …)`.
-        mean: running mean, or `None`.
-        variance: running variance, or `None`.
-        weight: w, or `None` for ones.
-        bias: the shift, or `None` for zeros.
-        training: whether to normalise by the batch.
-        momentum: of the running statistics.
-        eps: ε.
-    """
-    if training and not _TWICE.get() and has_few_channels(x):
-        return batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, eps)
-    if not (_TWICE.get() and training and x.requires_grad and x.device.type == "cpu"):
+    """`torch.nn.functional.batch_norm`."""
+    if not (training and x.requires_grad and x.device.type == "cpu"):
         return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
     y: Tensor = _Norm.apply(x, weight, bias, mean, variance, momentum, eps)  # type: ignore[no-untyped-call]
     return y
+
+
+def _conv2d(
+    by_weights: bool,
+    input: Tensor,  # noqa: A002 - as torch calls it
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`torch.nn.functional.conv2d`."""
+    images = input.dim() == 4 and input.device.type == "cpu" and not isinstance(padding, str)
+    if not images or not (input.requires_grad or weight.requires_grad):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    settings = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
+    y: Tensor = _Convolution.apply(input, weight, by_weights, *settings, groups)  # type: ignore[no-untyped-call]
+    return y if bias is None else y + bias[:, None, None]
+
+
+@final
+class _Convolution(torch.autograd.Function):
+    """y = x ⋆ w."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, by_weights: bool, *settings: Any) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.by_weights, ctx.settings = by_weights, settings
+        stride, padding, dilation, groups = settings
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dx, dw = _ConvolutionGradients.apply(  # type: ignore[no-untyped-call]
+            gradients[0], x, weight, ctx.by_weights, ctx.settings
+        )
+        return dx, dw, *[None] * 5
+
+
+@final
+class _ConvolutionGradients(torch.autograd.Function):
+    """dx and dw of a convolution; with cotangents G and h, d(dy) = G ⋆ w + x ⋆ h."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, by_weights: bool, settings: Any
+    ) -> tuple[Tensor | None, Tensor | None]:
+        ctx.save_for_backward(dy, x, weight)
+        ctx.by_weights, ctx.settings = by_weights, settings
+        ctx.set_materialize_grads(False)
+        wanted = ctx.needs_input_grad[1:3]  # images of the data set have no gradient, nor has the weight of a pooling
+        dx, dw, _ = _gradients(dy, x, weight, settings, [*wanted, False])
+        return dx if wanted[0] else None, dw if wanted[1] else None
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        upper, h = cotangents
+        dy, x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.settings
+        wanted = ctx.needs_input_grad
+        ddy = dx = dw = None
+        if upper is not None:
+            ddy = F.conv2d(upper, weight, None, stride, padding, dilation, groups)
+            if wanted[2] and ctx.by_weights:
+                dw = _gradients(dy, upper, weight, ctx.settings, [False, True, False])[1]
+        if h is not None:
+            other = F.conv2d(x, h, None, stride, padding, dilation, groups)
+            ddy = other if ddy is None else ddy.add_(other)
+            dx = _gradients(dy, x, h, ctx.settings, [True, False, False])[0] if wanted[1] else None
+        return ddy, dx, dw, None, None
+
+
+def _gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    stride, padding, dilation, groups = settings
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        dy, x, weight, [0], stride, padding, dilation, False, [0, 0], groups, wanted
+    )
+    return found
 
 
 @final
@@ -125,13 +225,17 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(h, x, weight, mu, r)
         ctx.eps = eps
+        ctx.set_materialize_grads(False)  # zeros would be in torch's own layout
         return _pulled(h, x, torch.ones_like(mu) if weight is None else weight, mu, r, eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        upper, g, b = cotangents
         h, x, weight, mu, r = ctx.saved_tensors
+        upper, g, b = (
+            torch.zeros_like(like) if value is None else value
+            for value, like in zip(cotangents, (x, mu, mu), strict=True)
+        )
         count, ones = x.numel() // x.shape[1], torch.ones_like(mu)
         w = ones if weight is None else weight
         dh, p, a = _pulled(upper, x, w, mu, r, ctx.eps)

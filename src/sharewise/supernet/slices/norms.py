@@ -12,10 +12,12 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sharewise.supernet.few_channels import batch_norm_of_few_channels, has_few_channels
 from sharewise.supernet.slices.nesting import full_precision
-from sharewise.supernet.twice import batch_norm
+from sharewise.supernet.twice import expects_second
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
@@ -51,7 +53,10 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     keep = not norm.training or norm.track_running_stats
     mean = _leading(norm.running_mean, channels) if keep else None
     variance = _leading(norm.running_var, channels) if keep else None
-    return batch_norm(x, mean, variance, weight, bias, norm.training or mean is None, momentum, norm.eps)
+    training = norm.training or mean is None
+    if training and has_few_channels(x) and not expects_second():
+        return batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
+    return F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
 
 
 @cache
