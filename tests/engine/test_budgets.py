@@ -445,7 +445,7 @@ def test_spos_by_evolution_from_the_command_line_and_a_budget_that_a_resume_keep
     assert first["budget"] == {"max_parameters": {"most": 700, "spent": first["cost"]["parameters"]}}
     assert "by evolution" in first["selection"]["rule"]
     again = from_mapping("search", folder.read_config())
-    assert again == replace(configuration, **{f: getattr(again, f) for f in ("network", "recipe", "threads")})
+    assert again == replace(configuration, **{f: getattr(again, f) for f in ("network", "recipe", "threads", "native")})
     again.execute(tmp_path / "run", resume=True)
     assert folder.read_result() == first
     with pytest.raises(ConfigurationError, match="budget_penalty needs a budget"):

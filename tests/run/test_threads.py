@@ -14,6 +14,7 @@ import sharewise as sw
 from sharewise.engine import Event, SearchResult, SearchState, Stepped
 from sharewise.run import SearchConfiguration, threads
 from sharewise.run.execute import Record
+from sharewise.run.native import Native
 from sharewise.run.place import NOWHERE
 from sharewise.run.threads import on_threads, step_size, threads_of
 
@@ -110,4 +111,5 @@ def test_other_devices_leave_torch_alone() -> None:
     state.numerics = Elsewhere()  # type: ignore[assignment]
     with on_threads(2):
         assert threads_of(state, NOWHERE, None).count == 2
-    assert Record({}, lambda result: {}, threads_of(state, NOWHERE, 3)).threads.count == 3
+    record = Record({}, lambda result: {}, threads_of(state, NOWHERE, 3), Native(False, "asked for"))
+    assert record.threads.count == 3

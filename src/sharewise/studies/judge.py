@@ -27,7 +27,7 @@ from sharewise.studies.workers import Failure, Progress, Workers
 
 __all__ = ["Judge", "Judged", "judge_of"]
 
-_LATER = ("accumulate", "from_search", "shard", "start", *PROGRAMS)
+_LATER = ("accumulate", "from_search", "native", "shard", "start", *PROGRAMS)
 """Fields of trainings that came after the first folders were named."""
 _PERCENT = {True: (100.0, "points"), False: (1.0, "")}
 

@@ -44,8 +44,8 @@ def differentiated_twice(*, by_weights: bool = True) -> Iterator[None]:
     whoever makes it: a cell, the layers around it, or a model of one's own.
 
     Args:
-        by_weights: whether gradients will be differentiated with respect to weights of convolutions as well. If not,
-            those derivatives are left out, as where only gates are asked for: a node of torch cannot know.
+        by_weights: whether the last derivative is one with respect to weights of convolutions as well. If not, it is
+            left out, as where only gates are asked for: a node of torch cannot know.
 
     Example:
         >>> with differentiated_twice():
@@ -136,6 +136,10 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # the last derivative
+            wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.by_weights
+            dx, dw, _ = _gradients(gradients[0], x, weight, ctx.settings, [*wanted, False])
+            return dx if wanted[0] else None, dw if wanted[1] else None, *[None] * 5
         dx, dw = _ConvolutionGradients.apply(  # type: ignore[no-untyped-call]
             gradients[0], x, weight, ctx.by_weights, ctx.settings
         )
