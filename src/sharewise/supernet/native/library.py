@@ -46,8 +46,8 @@ def native_kernels(on: bool = True) -> Iterator[None]:
     """Within the block, gradients of depthwise convolutions are computed by compiled kernels, where these serve.
 
     They serve images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything else is
-    computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit. What counts
-    is whether the forward pass was within the block.
+    computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit. Forward and
+    backward pass belong into the block.
 
     Args:
         on: whether they are used.
@@ -104,6 +104,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def _compiler() -> str:
+    if not hasattr(os, "getuid"):
+        raise ConfigurationError("native kernels are made on Linux and macOS; leave them out (--no-native)")
     wanted = os.environ.get("CC") or "cc"
     found = next((path for name in (wanted, "gcc", "clang") if (path := shutil.which(name))), None)
     if found is None:
