@@ -79,9 +79,12 @@ def test_they_are_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "depthwise_by_kernel", lambda *given: called.append("image") or torch.zeros_like(x))
     with native.native_kernels():
         convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16).sum().backward()
-    assert sorted(called) == ["image", "kernel"]
+    assert sorted(called) == ["image", "image", "kernel"]
     convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16).sum().backward()
-    assert len(called) == 2, "outside of the block it is torch"
+    assert len(called) == 3, "outside of the block it is torch"
+    with native.native_kernels(), torch.no_grad():
+        convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16)
+    assert len(called) == 3, "what is evaluated is torch's"
 
 
 @compiled

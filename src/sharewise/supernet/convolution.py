@@ -101,7 +101,7 @@ def convolve(
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, with a faster backward pass where it is depthwise.
 
-    The forward pass is torch's own, and equal to it in every bit.
+    The forward pass is torch's own, and equal to it in every bit, but where compiled kernels train (`native_kernels`).
 
     Args:
         x: shape `(n, channels, height, width)`.
@@ -156,7 +156,9 @@ def depthwise(x: Tensor, kernel: Tensor, dilation: int, stride: int = 1) -> Tens
     place: Tensor | None = None
     if kernel.requires_grad:
         place = _Place.apply(kernel, (x,), dilation, stride)  # type: ignore[no-untyped-call]
-    y: Tensor = _Depthwise.apply(x, kernel, place, dilation, stride)  # type: ignore[no-untyped-call]
+    # Only in training: what is evaluated is torch's own, wherever that happens.
+    compiled = stride == 1 and torch.is_grad_enabled() and native.serves(x, kernel.shape[-1])
+    y: Tensor = _Depthwise.apply(x, kernel, place, dilation, stride, compiled)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -193,9 +195,13 @@ class _Depthwise(torch.autograd.Function):
     """x ⋆ w as a function of x, and of the place where the kernel waits for dy."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Tensor, place: Tensor | None, dilation: int, stride: int) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, kernel: Tensor, place: Tensor | None, dilation: int, stride: int, compiled: bool
+    ) -> Tensor:
         ctx.save_for_backward(kernel)
         ctx.dilation, ctx.stride, ctx.shape = dilation, stride, x.shape
+        if compiled:
+            return native.depthwise_by_kernel(x, kernel, dilation)
         return F.conv2d(x, kernel, None, stride, dilation * (kernel.shape[-1] // 2), dilation, x.shape[1])
 
     @staticmethod
@@ -206,7 +212,7 @@ class _Depthwise(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = _transposed(dy, kernel, ctx.dilation if ctx.stride == 1 else 1)
             dx = dx if ctx.stride == 1 else _spread(dx, ctx.shape, ctx.stride)
-        return dx, None, dy if ctx.needs_input_grad[2] else None, None, None
+        return dx, None, dy if ctx.needs_input_grad[2] else None, None, None, None
 
 
 def _transposed(dy: Tensor, kernel: Tensor, dilation: int) -> Tensor:

@@ -17,6 +17,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sharewise.supernet.layout import image_of, rows_of
+
 __all__ = ["batch_norm_of_few_channels", "has_few_channels"]
 
 _CHANNELS = 8
@@ -24,9 +26,6 @@ _CHANNELS = 8
 
 _PIXELS = 2**14
 """Of a batch, below which calls cost more than is gained."""
-
-_ROW = 256
-"""Numbers in a row, about."""
 
 
 def has_few_channels(x: Tensor) -> bool:
@@ -82,20 +81,6 @@ def batch_norm_of_few_channels(
     return y  # type: ignore[no-any-return]
 
 
-def _rows(x: Tensor) -> Tensor:
-    """The numbers of an image in rows, each of whole pixels."""
-    channels, numbers = x.shape[1], x.permute(0, 2, 3, 1).reshape(-1)
-    pixels = max(_ROW // channels, 1)
-    while numbers.numel() % (pixels * channels):
-        pixels -= 1
-    return numbers.view(-1, pixels * channels)
-
-
-def _image(rows: Tensor, like: Tensor) -> Tensor:
-    n, channels, height, width = like.shape
-    return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
-
-
 def _folded(rows: Tensor, channels: int) -> Tensor:
     """Sums over all pixels."""
     return rows.sum(0).view(-1, channels).sum(0)
@@ -110,7 +95,7 @@ class _Norm(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         channels = x.shape[1]
-        count, rows = x.numel() // channels, _rows(x)
+        count, rows = x.numel() // channels, rows_of(x)
         times = rows.shape[1] // channels
         mu = _folded(rows, channels) / count
         y = rows - mu.repeat(times)
@@ -122,7 +107,7 @@ class _Norm(torch.autograd.Function):
         ctx.save_for_backward(x, weight, mu, r)
         ctx.eps = eps
         ctx.mark_non_differentiable(mu, v)
-        return _image(y, x), mu, v
+        return image_of(y, x), mu, v
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -140,7 +125,7 @@ class _Norm(torch.autograd.Function):
 
 def _pulled(h: Tensor, x: Tensor, weight: Tensor | None, mu: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     channels = x.shape[1]
-    count, rows, upper = x.numel() // channels, _rows(x), _rows(h)
+    count, rows, upper = x.numel() // channels, rows_of(x), rows_of(h)
     times = rows.shape[1] // channels
     c = _folded(upper, channels)
     centred = rows - mu.repeat(times)
@@ -148,4 +133,4 @@ def _pulled(h: Tensor, x: Tensor, weight: Tensor | None, mu: Tensor, r: Tensor) 
     scale = r if weight is None else r * weight
     slope, shift = scale * r * q / -count, scale * c / -count
     dx = torch.addcmul(shift.repeat(times), centred, slope.repeat(times)).addcmul_(upper, scale.repeat(times))
-    return _image(dx, x), q, c
+    return image_of(dx, x), q, c

@@ -1,4 +1,4 @@
-"""Gradients in the layout of what they are gradients of.
+"""Images with channels last: as rows of many pixels each, and with gradients in the same order.
 
 Torch hands a gradient on as it comes: that of a concatenation is a view into a wider image, that of a mean over pixels
 is one number seen many times. Kernels of norms and rectifications take such a gradient beside an image with channels
@@ -10,10 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["aligned", "stored"]
+__all__ = ["aligned", "image_of", "is_channels_last", "rows_of", "stored"]
 
 _IMAGE = 4
 """Dimensions of a batch of images."""
+
+_ROW = 256
+"""Numbers in a row, about: enough for loops over a row to be all vectors."""
 
 
 def aligned(x: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ def aligned(x: Tensor) -> Tensor:
         >>> gradients == [x.stride()]
         True
     """
-    if x.requires_grad and _is_channels_last(x):
+    if x.requires_grad and is_channels_last(x):
         x.register_hook(_in_order)  # type: ignore[no-untyped-call]
     return x
 
@@ -42,10 +45,35 @@ def stored(part: Tensor, like: Tensor) -> Tensor:
         part: a view of `like`.
         like: the images.
     """
-    return _in_order(part) if _is_channels_last(like) else part
+    return _in_order(part) if is_channels_last(like) else part
 
 
-def _is_channels_last(x: Tensor) -> bool:
+def rows_of(x: Tensor) -> Tensor:
+    """The numbers of images in rows of whole pixels, so that column j belongs to channel j modulo the channels.
+
+    Args:
+        x: shape `(n, channels, height, width)`, channels last.
+
+    Example:
+        >>> x = torch.arange(12.0).view(1, 2, 2, 3).contiguous(memory_format=torch.channels_last)
+        >>> rows_of(x)
+        tensor([[ 0.,  6.,  1.,  7.,  2.,  8.,  3.,  9.,  4., 10.,  5., 11.]])
+    """
+    channels, numbers = x.shape[1], x.permute(0, 2, 3, 1).reshape(-1)
+    pixels = min(max(_ROW // channels, 1), numbers.numel() // channels)
+    while numbers.numel() % (pixels * channels):
+        pixels -= 1
+    return numbers.view(-1, pixels * channels)
+
+
+def image_of(rows: Tensor, like: Tensor) -> Tensor:
+    """The images of a shape whose rows these are."""
+    n, channels, height, width = like.shape
+    return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether it is a batch of images with channels last."""
     return x.dim() == _IMAGE and x.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -16,7 +16,7 @@ of which every line is checked against torch's derivatives in tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -27,6 +27,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from sharewise.supernet.layout import image_of, is_channels_last, rows_of
 
 __all__ = ["differentiated_twice", "expects_second"]
 
@@ -250,9 +252,8 @@ class _Gradient(torch.autograd.Function):
         square, own = w * r * r, g * r
         gamma = square * (2 * p * q - t) - own * q
         delta = square * (q * a + p * c) - own * c
-        none = torch.zeros_like(mu)
-        ddx = _scaled(h, own - square * p, delta - gamma * r * mu)
-        ddx.add_(_scaled(upper, -square * q, none)).add_(_scaled(x, gamma * r, none))
+        terms = ((h, own - square * p), (upper, -square * q), (x, gamma * r))
+        ddx = _combined(terms, delta - gamma * r * mu)
         dh = dh.add_(_scaled(x, own, b - own * mu))
         return dh, ddx, count * r * t if ctx.needs_input_grad[2] else None, None, None, None
 
@@ -271,6 +272,22 @@ def _reduced(h: Tensor, x: Tensor, mu: Tensor, r: Tensor, eps: float) -> tuple[T
         h, x, torch.ones_like(mu), None, None, mu, r, True, eps, [False, True, True]
     )
     return first, second
+
+
+def _combined(terms: Sequence[tuple[Tensor, Tensor]], shift: Tensor) -> Tensor:
+    """Σ_i scale_i · x_i + shift by channel."""
+    (first, scale), *others = terms
+    if not all(is_channels_last(x) for x, _ in terms):
+        total = _scaled(first, scale, shift)
+        for x, scale in others:
+            total.add_(_scaled(x, scale, torch.zeros_like(scale)))
+        return total
+    rows = rows_of(first)
+    times = rows.shape[1] // len(shift)
+    total = torch.addcmul(shift.repeat(times), rows, scale.repeat(times))
+    for x, scale in others:
+        total.addcmul_(rows_of(x), scale.repeat(times))
+    return image_of(total, first)
 
 
 def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
