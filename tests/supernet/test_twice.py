@@ -110,5 +110,18 @@ def test_derivatives_by_weights_cost_nothing_where_nobody_asks(monkeypatch: pyte
         assert ([False, True, False] in calls) == by_weights
 
 
+def test_a_weight_that_is_made_of_a_gate_has_its_derivative() -> None:
+    x = torch.randn(2, 2, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layer = nn.Conv2d(2, 3, 3, bias=False).double()
+    gate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    found = []
+    for block in (differentiated_twice(by_weights=False), nullcontext()):
+        with block:
+            y = F.conv2d(x, layer.weight * gate).sin().sum()
+        [first] = torch.autograd.grad(y, [layer.weight], create_graph=True)
+        found.append(torch.autograd.grad(first.cos().sum(), gate)[0])
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 def _names(node: torch.autograd.graph.Node | None) -> set[str]:
     return set() if node is None else {type(node).__name__}.union(*(_names(inner) for inner, _ in node.next_functions))

@@ -46,8 +46,9 @@ def differentiated_twice(*, by_weights: bool = True) -> Iterator[None]:
     whoever makes it: a cell, the layers around it, or a model of one's own.
 
     Args:
-        by_weights: whether the last derivative is one with respect to weights of convolutions as well. If not, it is
-            left out, as where only gates are asked for: a node of torch cannot know.
+        by_weights: whether the last derivative is one with respect to parameters of convolutions as well. If not, it is
+            left out, as where only gates are asked for: a node of torch cannot know. Weights that are made of
+            something else, as of gates, hand their gradient on.
 
     Example:
         >>> with differentiated_twice():
@@ -120,6 +121,7 @@ def _conv2d(
     if not images or not (input.requires_grad or weight.requires_grad):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     settings = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
+    by_weights = by_weights or not weight.is_leaf  # a superposed weight is made of gates
     y: Tensor = _Convolution.apply(input, weight, by_weights, *settings, groups)  # type: ignore[no-untyped-call]
     return y if bias is None else y + bias[:, None, None]
 

@@ -1,0 +1,53 @@
+"""The exact step is what torch finds by itself, wherever gates reach the loss: through norms, sums or weights."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sharewise.data import Dataset, Examples, Sealed, classification
+from sharewise.engine import numerics, prepare, step, stream, unrolled_step
+from sharewise.methods import build
+from sharewise.run import build_supernet
+from sharewise.run.networks import asked_network
+from sharewise.spaces import load
+
+CASES = [
+    ("darts-second-order", "nasbench201", {"channels": 4, "cells": 1}),
+    ("darts-second-order", "nasbench201", {"channels": 4, "cells": 1, "sharing": "entangled"}),
+    ("darts-second-order", "toy-separable-cell", {}),
+    ("darts-second-order", "conv-macro", {}),
+    ("darts-second-order", "nasbench_macro", {}),
+    ("darts-second-order", "darts:S2", {"channels": 4, "layers": 3}),
+    ("darts-second-order", "nats_size", {}),
+]
+
+
+def images() -> Dataset:
+    inputs = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = Examples(inputs, torch.arange(64) % 10)
+    return Dataset("random images", classification(10), "image", examples, Sealed(examples))
+
+
+def gradient(method: str, space: str, network: dict[str, Any]) -> Tensor:
+    data, searched, recipe = images(), load(space), build(method, {"batch_size": 4})
+    torch.manual_seed(0)
+    supernet = build_supernet(searched, data.input_shape, 10, network=asked_network(searched, recipe, network))
+    roles = data.assign(recipe.roles, generator=stream(0, "data"))
+    state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"))
+    state.supernet.train()
+    unrolled_step(state, state.next_batch("weights"))
+    return torch.cat([p.grad.flatten() for p in state.distribution.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(("method", "space", "network"), CASES)
+def test_it_is_torch_s_own(method: str, space: str, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = gradient(method, space, network)
+    monkeypatch.setattr(step, "differentiated_twice", lambda **settings: nullcontext())
+    plain = gradient(method, space, network)
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-12 * float(plain.abs().max()))
