@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import sharewise as sw
@@ -16,6 +19,8 @@ from sharewise.cli import main
 from sharewise.engine import Event, SearchResult, SearchState, Stepped
 from sharewise.errors import ConfigurationError
 from sharewise.run import native
+from sharewise.run.place import NOWHERE, Keep
+from sharewise.run.threads import Threads
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
 
@@ -95,7 +100,19 @@ def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_measurement() -> None:
-    assert 0 < native.measured() < 2
+    with torch.no_grad():
+        assert 0 < native.measured() < 2
+
+
+def test_compiled_programs_have_kernels_of_their_own(tmp_path: Path) -> None:
+    state = searched(native=True, out=tmp_path).state
+    compiled = dataclasses.replace(state.numerics, compile=True)
+    threads = Threads(1, "asked for")
+    monkeyed = SimpleNamespace(numerics=compiled, supernet=state.supernet)
+    with pytest.raises(ConfigurationError, match="leave --compile or --native out"):
+        native.native_of(monkeyed, NOWHERE, True, threads)  # type: ignore[arg-type]
+    begun = native.native_of(monkeyed, Keep(tmp_path, resume=True), None, threads)  # type: ignore[arg-type]
+    assert not begun.on
 
 
 def test_a_resume_keeps_the_choice_and_its_bits(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import native
@@ -124,6 +125,46 @@ def test_what_they_serve() -> None:
             assert not native.serves(image(1, 16, 4, 4), 3), "torch shares the work among its threads"
     finally:
         torch.set_num_threads(before)
+
+
+@compiled
+@pytest.mark.usefixtures("one_thread")
+def test_what_writes_operations_down_sees_torch() -> None:
+    x, w = leaves((1, 16, 4, 4), 3, torch.float32)
+    with native.native_kernels(), FlopCounterMode(display=False) as counted:
+        assert not native.serves(x, 3)
+        convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16)
+    assert counted.get_total_flops() > 0
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(**named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept.tempfile, "mkstemp", full)
+    assert "no file can be made (No space left on device)" in refused(monkeypatch, tmp_path)
+
+
+def test_a_compiler_that_cannot_be_executed_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "compiler"
+    broken.write_bytes(b"\x7fELF nothing")
+    broken.chmod(0o700)
+    monkeypatch.setenv("CC", str(broken))
+    assert "cannot be compiled here" in refused(monkeypatch, tmp_path)
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(kept.Path, "home", homeless)
+    kept.library.cache_clear()
+    with pytest.raises(ConfigurationError, match="no home here; set XDG_CACHE_HOME"):
+        native.require_library()
+    kept.library.cache_clear()
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sharewise.space import Decision
 from sharewise.supernet import Gate, SlicedConv2d, SlicedLayerNorm, SlicedLinear
+from sharewise.supernet.slices.norms import weighted_layer_norm
 from sharewise.supernet.slices.superposed import Window, superposed_convolution, superposed_linear
 
 WINDOW = Window(2, 1, 1, 1)
@@ -91,6 +92,16 @@ def test_no_layer_keeps_a_second_weight(published: bool) -> None:
             layer(x, gates)
         large = {value.data_ptr() for value in kept if value.numel() >= layer.weight.numel() and value.dim() > 1}
         assert large - {x.data_ptr()} <= {layer.weight.data_ptr()}
+
+
+def test_a_weighted_norm_may_have_a_shift_alone() -> None:
+    [x, s, bias] = drawn((2, 4), (4,), (4,))
+    s = s.detach().fill_(1.0)
+    for weight in (None, torch.full((4,), 2.0, dtype=torch.float64)):
+        mine, plain = weighted_layer_norm(x, s, weight, bias, 1e-5), F.layer_norm(x, (4,), weight, bias)
+        torch.testing.assert_close(mine, plain)
+        for a, b in zip(*(torch.autograd.grad(y.sin().sum(), [x, bias]) for y in (mine, plain)), strict=True):
+            torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("affine", [True, False])

@@ -123,5 +123,14 @@ def test_a_weight_that_is_made_of_a_gate_has_its_derivative() -> None:
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
+def test_one_value_a_channel_is_refused_as_torch_refuses_it() -> None:
+    norm = nn.BatchNorm2d(2)
+    x = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    with differentiated_twice(), pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm(x)
+    assert norm.running_var is not None
+    assert norm.running_var.isfinite().all()
+
+
 def _names(node: torch.autograd.graph.Node | None) -> set[str]:
     return set() if node is None else {type(node).__name__}.union(*(_names(inner) for inner, _ in node.next_functions))

@@ -107,8 +107,8 @@ def darts_second_order(recipe: Recipe, *, finite_difference: float = 0.0) -> Rec
         w'(α) = w - ξ (∇_w L_train(w, α) + decay · w + momentum · buffer)
         ∇_α L_val(w'(α), α) = ∂_α L_val(w', α) - ξ ∂²_{α,w} L_train(w, α) · ∇_{w'} L_val(w', α)
 
-    with ξ the present learning rate of w. Several times as expensive as first order; the exact product costs what the
-    finite difference does (docs/speed.md has figures).
+    with ξ the present learning rate of w. Several times as expensive as first order, the exact product a little more so
+    than the finite difference (docs/speed.md has figures).
 
     Args:
         recipe: that of `darts`, whose keyword arguments this method takes.

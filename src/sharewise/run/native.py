@@ -1,6 +1,6 @@
 """Whether a run takes the compiled kernels: where a measurement at its start says that they are faster.
 
-They compute the gradients of depthwise convolutions (`sharewise.supernet.native`). Like the number of threads, the
+They compute depthwise convolutions in training (`sharewise.supernet.native`). Like the number of threads, the
 choice is made once and kept with the run: sums depend on it in the last bits.
 """
 
@@ -55,10 +55,15 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
         threads: with which the run computes.
 
     Raises:
-        ConfigurationError: when they are asked for, or were begun with, and cannot be compiled here.
+        ConfigurationError: when they are asked for, or were begun with, and cannot be compiled here; when they are
+            asked for beside `compile`.
     """
     begun = _recorded(RunFolder(keep.folder)) if keep.resume and keep.folder is not None else None
     wanted, why = (begun, "as the run began") if asked is None else (asked, "asked for")
+    if wanted and state.numerics.compile:
+        if asked:
+            raise ConfigurationError("compiled programs have kernels of their own; leave --compile or --native out")
+        return Native(False, "compiled programs have kernels of their own")
     if wanted is not None:
         if wanted:
             require_library()
@@ -70,7 +75,9 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
         ratio = measured()
     except ConfigurationError as error:
         return Native(False, str(error))
-    return Native(ratio < _LESS, f"gradients of depthwise kernels take {ratio:.2f} times as long as by torch here")
+    return Native(
+        ratio < _LESS, f"the backward pass of a depthwise convolution takes {ratio:.2f} times as long as by torch here"
+    )
 
 
 def _recorded(folder: RunFolder) -> bool | None:
@@ -108,7 +115,7 @@ def measured() -> float:
         ConfigurationError: when they cannot be compiled here.
     """
     require_library()
-    with on_threads(1), torch.random.fork_rng(devices=[]):
+    with on_threads(1), torch.random.fork_rng(devices=[]), torch.enable_grad():
         x = torch.randn(16, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
         kernel = torch.randn(16, 1, 5, 5).requires_grad_()
         found = {}

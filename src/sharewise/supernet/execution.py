@@ -127,7 +127,8 @@ class Term(NamedTuple):
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
             return convolved(layer, x)
-        if type(layer) in _NORMS and self.scale is not None and has_few_channels(x):
+        watched = layer._forward_hooks or layer._forward_pre_hooks
+        if type(layer) in _NORMS and self.scale is not None and not watched and has_few_channels(x):
             return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y

@@ -100,7 +100,8 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`."""
-    if not (training and x.requires_grad and x.device.type == "cpu"):
+    several = x.numel() > x.shape[1]  # of one value a channel torch says that it has no variance
+    if not (training and several and x.requires_grad and x.device.type == "cpu"):
         return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
     y: Tensor = _Norm.apply(x, weight, bias, mean, variance, momentum, eps)  # type: ignore[no-untyped-call]
     return y

@@ -1,4 +1,4 @@
-"""Kernels compiled on this machine: the gradients of depthwise convolutions, of which torch makes many passes.
+"""Kernels compiled on this machine: depthwise convolutions in training, whose gradients torch makes in many passes.
 
 An optional part: everything is computed by torch without it, and the two agree up to rounding. A run takes it where a
 measurement at its start says that it is faster (`sharewise.run.native`).

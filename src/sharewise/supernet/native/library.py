@@ -32,6 +32,8 @@ _SOURCE = Path(__file__).with_name("kernels.c")
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _SECONDS = 120
+_PROCESSOR = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
+"""Lines of Linux that say what a processor is, on x86 and on ARM."""
 
 _ENABLED: ContextVar[bool] = ContextVar("native kernels", default=False)
 
@@ -43,7 +45,7 @@ def enabled() -> bool:
 
 @contextmanager
 def native_kernels(on: bool = True) -> Iterator[None]:
-    """Within the block, gradients of depthwise convolutions are computed by compiled kernels, where these serve.
+    """Within the block, depthwise convolutions are trained by compiled kernels, where these serve.
 
     They serve images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything else is
     computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit. Forward and
@@ -118,19 +120,34 @@ def _compiler() -> str:
 
 def _machine(compiler: str) -> list[str]:
     """What a compiled file depends on besides its source: the compiler, and what the processor can do."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
-    facts = [compiler, version.stdout, platform.machine(), sys.platform]
+    facts = [compiler, _answer([compiler, "--version"]), platform.machine(), sys.platform]
     processor = Path("/proc/cpuinfo")
     if processor.exists():
         lines = processor.read_text(encoding="utf-8", errors="replace").splitlines()
-        facts += [next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags")]
+        facts += [next((line for line in lines if line.startswith(key)), "") for key in _PROCESSOR]
+    elif sys.platform == "darwin":
+        facts.append(_answer(["sysctl", "-n", "machdep.cpu.brand_string"]))
     return facts
+
+
+def _answer(command: list[str]) -> str:
+    """What a program says; nothing where it cannot be asked, as the compiler will say by itself."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def _folder() -> Path:
     """Where compiled kernels are kept: a folder of the user's own."""
     kept = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(kept) if kept else Path.home() / ".cache") / "sharewise" / "native"
+    try:
+        folder = (Path(kept) if kept else Path.home() / ".cache") / "sharewise" / "native"
+    except RuntimeError:
+        raise ConfigurationError(
+            "native kernels are kept in a folder of the user, who has no home here; set XDG_CACHE_HOME, or leave them "
+            "out (--no-native)"
+        ) from None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = folder.lstat()
@@ -149,7 +166,13 @@ def _folder() -> Path:
 
 def _compile(compiler: str, real: str, file: Path) -> None:
     """Compile into a file beside the final one, which then takes its place at once."""
-    descriptor, name = tempfile.mkstemp(suffix=".so", dir=file.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(suffix=".so", dir=file.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"native kernels are kept in {file.parent}, where no file can be made ({error.strerror}); set "
+            "XDG_CACHE_HOME to another folder, or leave them out (--no-native)"
+        ) from None
     os.close(descriptor)
     try:
         command = [compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", name]

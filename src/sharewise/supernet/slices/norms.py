@@ -84,8 +84,8 @@ def weighted_layer_norm(x: Tensor, s: Tensor, weight: Tensor | None, bias: Tenso
 
         μ = Σ_j s_j x_j / Σ_j s_j,   v = Σ_j s_j (x_j − μ)² / Σ_j s_j,   y_j = γ_j (x_j − μ) / √(v + ε) + β_j,
 
-    which is the layer norm of a slice where s is one up to a position and zero beyond. Only x is kept for the backward
-    pass, which a network mostly keeps anyway.
+    which is the layer norm of a slice where s is one up to a position and zero beyond. Of the images only x is kept for
+    the backward pass, which a network mostly keeps anyway.
 
     Args:
         x: shape `(…, features)`.
@@ -132,7 +132,7 @@ class _WeightedNorm(torch.autograd.Function):
     """y = γ x̂ + β with x̂ = r (x − μ), r = 1 / √(v + ε), and μ and v weighted by p = s / Σ_j s_j; μ = 0 if not centred.
 
     Written out, since the graph of its parts would keep five activations for the backward pass where this keeps the
-    input, which the network keeps anyway. With u = γ dy, and sums over features,
+    input, which the network keeps anyway, and two numbers a position. With u = γ dy, and sums over features,
 
         dx_j = r (u_j − p_j (A + x̂_j B)),   dp_j = −x̂_j A − ½ x̂_j² B   (up to what Σ_j p_j = 1 removes),
 
@@ -150,7 +150,8 @@ class _WeightedNorm(torch.autograd.Function):
         ctx.eps, ctx.centred = eps, centred
         if weight is not None and bias is not None:
             return torch.addcmul(bias, y, weight)
-        return y if weight is None else y * weight
+        y = y if weight is None else y * weight
+        return y if bias is None else y + bias
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -175,9 +176,12 @@ def _pulled(
 ) -> _Pulled:
     """By the kernel for layer norms."""
     features = len(p)
-    mask = [wanted[0], wanted[2], wanted[3]]
+    mask = [wanted[0], wanted[2], wanted[3] and weight is not None]
     dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(dy, x, [features], mu, r, weight, weight, mask)
-    a, scaled = (dy.sum(-1), (dy * x).sum(-1)) if weight is None else (dy @ weight, (dy * x) @ weight)
+    if wanted[3] and weight is None:
+        dbias = dy.reshape(-1, features).sum(0)
+    with full_precision(x.device):
+        a, scaled = (dy.sum(-1), (dy * x).sum(-1)) if weight is None else (dy @ weight, (dy * x) @ weight)
     a = a[..., None]
     b = r * (scaled[..., None] - mu * a)
     dp = None
@@ -187,7 +191,8 @@ def _pulled(
     if wanted[1]:
         centred = (x - mu).reshape(-1, features)
         linear, square = (r * a).flatten(), (r * r * b).flatten()
-        dp = -(linear @ centred + 0.5 * (square @ centred.square()))
+        with full_precision(x.device):
+            dp = -(linear @ centred + 0.5 * (square @ centred.square()))
     return dx if wanted[0] else None, dp, dweight if wanted[2] else None, dbias if wanted[3] else None
 
 
