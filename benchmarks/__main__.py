@@ -10,6 +10,7 @@ NAMES = (
     "table_queries",
     "table_formats",
     "entanglement",
+    "native",
     "elastic_step",
     "macro_step",
     "charging",

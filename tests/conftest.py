@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from sharewise.supernet.native.library import library
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it
@@ -26,6 +30,23 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no published data at {path}; set SHAREWISE_DATA to their folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """A C compiler, without which the test is skipped."""
+    if all(shutil.which(name) is None for name in ("cc", "gcc", "clang")):
+        pytest.skip("there is no C compiler here")
+
+
+@pytest.fixture(scope="module")
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Native kernels are compiled into a folder of a module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        library.cache_clear()
+        yield
+    library.cache_clear()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,18 @@ def test_the_cost_of_entanglement_is_measured() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert max(result["exactness"].values()) < 1e-10
     assert {len(values) for part in result["mixing"].values() for values in part["seconds"].values()} == {6}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_compiled_kernels_are_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "native", "--rounds", "2", "--quick"]
+    here = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True, env=here)
+    result = json.loads(done.stdout.splitlines()[-1])
+    for values in list(result.values())[:5]:
+        assert values["compiled, error"] <= 1.5 * values["torch, error"]
+    assert len(result["weight step of pc-darts"]["compiled"]) == 2
 
 
 @pytest.mark.slow

@@ -27,15 +27,17 @@ from sharewise.run.threads import Threads
 from sharewise.spaces import load
 from sharewise.supernet.native import native_kernels
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "trained"]
 
 PARTS = {"darts": 1, "pc-darts": 4}
 REPOSITORIES = {"darts": ("darts", "ConfigurableOptimizer"), "pc-darts": ("PC-DARTS",)}
 
 
-def _state(method: str, channels: int, layers: int, batch: int, side: int) -> SearchState:
-    data, recipe, space = images(4 * batch, side), build(method, {"batch_size": batch}), load("darts")
-    network = asked_network(space, recipe, {"channels": channels, "layers": layers})
+def _state(method: str, size: Size) -> SearchState:
+    """DARTS takes half a batch, PC-DARTS a whole one."""
+    batch = size.batch // 2 if method == "darts" else size.batch
+    data, recipe, space = images(4 * batch, size.side), build(method, {"batch_size": batch}), load("darts")
+    network = asked_network(space, recipe, {"channels": size.channels, "layers": size.layers})
     supernet = build_supernet(space, data.input_shape, 10, network=network)
     state = prepare(supernet, recipe, data.assign(recipe.roles, generator=stream(0, "data")), numerics=numerics("cpu"))
     state.supernet.train()
@@ -43,12 +45,10 @@ def _state(method: str, channels: int, layers: int, batch: int, side: int) -> Se
 
 
 def _side(method: str, side: str, size: Size) -> Step:
-    """One weight step of a side; DARTS takes half a batch, PC-DARTS a whole one."""
-    batch = size.batch // 2 if method == "darts" else size.batch
-    state = _state(method, size.channels, size.layers, batch, size.side)
+    """One weight step of a side."""
     if side == OURS:
-        chosen = native_of(state, NOWHERE, None, Threads(1, "as everything here"))
-        return partial(_ours, state, chosen.on)
+        return trained(method, size)
+    state = _state(method, size)
     others = real(side, size.channels, size.layers)
     peer = others[side] if others else darts.peer(size.channels, size.layers, PARTS[method])
     layout = FORMATS.get(side, torch.contiguous_format)
@@ -58,10 +58,16 @@ def _side(method: str, side: str, size: Size) -> Step:
     return lambda: peer.weight_step(x, one.targets)
 
 
-def _ours(state: SearchState, native: bool) -> object:
-    """A weight step as a run takes it, with the kernels that it chooses by itself."""
-    with native_kernels(native):
-        return weight_step(state)
+def trained(method: str, size: Size, native: bool | None = None) -> Step:
+    """One weight step of ours, with compiled kernels or without; `None` for those that a run takes by itself."""
+    state = _state(method, size)
+    chosen = native_of(state, NOWHERE, native, Threads(1, "as everything here"))
+
+    def step() -> object:
+        with native_kernels(chosen.on):
+            return weight_step(state)
+
+    return step
 
 
 def _steps(method: str, size: Size) -> Mapping[str, Step]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.search_step import images
 from torch import Tensor
 
-from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.engine import numerics, prepare, step, stream, unrolled_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -27,14 +27,8 @@ CASES = [
 ]
 
 
-def images() -> Dataset:
-    inputs = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    examples = Examples(inputs, torch.arange(64) % 10)
-    return Dataset("random images", classification(10), "image", examples, Sealed(examples))
-
-
 def gradient(method: str, space: str, network: dict[str, Any]) -> Tensor:
-    data, searched, recipe = images(), load(space), build(method, {"batch_size": 4})
+    data, searched, recipe = images(64, 16), load(space), build(method, {"batch_size": 4})
     torch.manual_seed(0)
     supernet = build_supernet(searched, data.input_shape, 10, network=asked_network(searched, recipe, network))
     roles = data.assign(recipe.roles, generator=stream(0, "data"))

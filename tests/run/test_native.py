@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,19 +22,7 @@ from sharewise.run.threads import Threads
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
 
-pytestmark = pytest.mark.skipif(
-    all(shutil.which(name) is None for name in ("cc", "gcc", "clang")), reason="there is no C compiler here"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kernels are compiled into a folder of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        kept.library.cache_clear()
-        yield
-    kept.library.cache_clear()
+pytestmark = pytest.mark.usefixtures("compiler", "kernel_cache")
 
 
 def searched(seen: list[bool] | None = None, space: str = "darts:S2", **settings: Any) -> SearchResult:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from benchmarks.search_step import images
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sharewise as sw
-from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.engine import numerics, prepare, stream, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
@@ -42,20 +41,6 @@ def _last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last)
 
 
-def images(count: int) -> Dataset:
-    inputs = torch.zeros(count, 3, 16, 16, dtype=torch.uint8)
-    examples = Examples(inputs.random_(generator=torch.Generator().manual_seed(0)), torch.arange(count) % 10)
-    return Dataset("random images", classification(10), "image", examples, Sealed(examples))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     ("space", "method", "network"),
     [
@@ -67,9 +52,8 @@ def one_thread() -> Iterator[None]:
         ("nasbench201", "darts", {"channels": 8, "cells": 1}),
     ],
 )
-@pytest.mark.usefixtures("one_thread")
 def test_no_step_gives_a_cell_images_of_two_layouts(space: str, method: str, network: dict[str, int]) -> None:
-    data, searched, recipe = images(16), sw.spaces.load(space), build(method, {"batch_size": 4})
+    data, searched, recipe = images(16, 16), sw.spaces.load(space), build(method, {"batch_size": 4})
     supernet = build_supernet(searched, data.input_shape, 10, network=asked_network(searched, recipe, network))
     roles = data.assign(recipe.roles, generator=stream(0, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu"))

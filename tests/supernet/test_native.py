@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -14,32 +12,14 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharewise.errors import ConfigurationError
+from sharewise.run.threads import on_threads
 from sharewise.supernet import native
 from sharewise.supernet.convolution import convolve, depthwise
 from sharewise.supernet.native import library as kept
 
-compiled = pytest.mark.skipif(
-    all(shutil.which(name) is None for name in ("cc", "gcc", "clang")), reason="there is no C compiler here"
-)
+pytestmark = pytest.mark.usefixtures("kernel_cache")
+compiled = pytest.mark.usefixtures("compiler")
 SHAPES = [(2, 2, 5, 8), (3, 4, 6, 4), (2, 8, 4, 6), (2, 16, 5, 7), (2, 32, 9, 3), (1, 48, 4, 4)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kernels are compiled into a folder of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        kept.library.cache_clear()
-        yield
-    kept.library.cache_clear()
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def leaves(shape: tuple[int, ...], kernel: int, dtype: torch.dtype) -> list[Tensor]:
@@ -50,7 +30,6 @@ def leaves(shape: tuple[int, ...], kernel: int, dtype: torch.dtype) -> list[Tens
 
 
 @compiled
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("shape", "kernel", "dilation"), list(product(SHAPES, (3, 5, 7), (1, 2))))
 def test_gradients_and_their_derivatives(shape: tuple[int, ...], kernel: int, dilation: int) -> None:
     x, w = leaves(shape, kernel, torch.float64)
@@ -72,7 +51,6 @@ def test_gradients_and_their_derivatives(shape: tuple[int, ...], kernel: int, di
 
 
 @compiled
-@pytest.mark.usefixtures("one_thread")
 def test_they_are_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = leaves((2, 16, 8, 8), 3, torch.float32)
     called = []
@@ -89,7 +67,6 @@ def test_they_are_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @compiled
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("channels", "dilation"), [(4, 1), (16, 1), (16, 2)])
 def test_gradients_in_float32_are_as_accurate_as_torch(channels: int, dilation: int) -> None:
     shape = (16, channels, 16, 16)
@@ -110,25 +87,19 @@ def test_what_they_serve() -> None:
     def image(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(*shape, dtype=dtype)
 
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        assert not native.serves(image(1, 16, 4, 4), 3), "they are off"
-        with native.native_kernels():
-            assert native.serves(image(1, 16, 4, 4), 3)
-            assert not native.serves(image(1, 12, 4, 4), 3), "12 channels fill no vectors"
-            assert not native.serves(image(1, 4, 4, 3), 3), "nor do rows of 12 numbers"
-            assert not native.serves(image(1, 16, 4, 4), 9)
-            assert not native.serves(image(1, 16, 4, 4, dtype=torch.bfloat16), 3)
-            assert not native.serves(image(0, 16, 4, 4), 3)
-            torch.set_num_threads(2)
+    assert not native.serves(image(1, 16, 4, 4), 3), "they are off"
+    with native.native_kernels():
+        assert native.serves(image(1, 16, 4, 4), 3)
+        assert not native.serves(image(1, 12, 4, 4), 3), "12 channels fill no vectors"
+        assert not native.serves(image(1, 4, 4, 3), 3), "nor do rows of 12 numbers"
+        assert not native.serves(image(1, 16, 4, 4), 9)
+        assert not native.serves(image(1, 16, 4, 4, dtype=torch.bfloat16), 3)
+        assert not native.serves(image(0, 16, 4, 4), 3)
+        with on_threads(2):
             assert not native.serves(image(1, 16, 4, 4), 3), "torch shares the work among its threads"
-    finally:
-        torch.set_num_threads(before)
 
 
 @compiled
-@pytest.mark.usefixtures("one_thread")
 def test_what_writes_operations_down_sees_torch() -> None:
     x, w = leaves((1, 16, 4, 4), 3, torch.float32)
     with native.native_kernels(), FlopCounterMode(display=False) as counted:

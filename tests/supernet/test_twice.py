@@ -98,8 +98,8 @@ def test_derivatives_by_weights_are_left_out_where_nobody_asks() -> None:
 
 def test_derivatives_by_weights_cost_nothing_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[bool]] = []
-    plain = twice._gradients
-    monkeypatch.setattr(twice, "_gradients", lambda *given: calls.append(given[-1]) or plain(*given))
+    plain = twice.convolution_gradients
+    monkeypatch.setattr(twice, "convolution_gradients", lambda *given: calls.append(given[-1]) or plain(*given))
     for by_weights in (True, False):
         layer, x = nn.Conv2d(2, 2, 3, bias=False), torch.randn(1, 2, 4, 4, requires_grad=True)
         with differentiated_twice(by_weights=by_weights):

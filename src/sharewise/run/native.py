@@ -58,12 +58,12 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
         ConfigurationError: when they are asked for, or were begun with, and cannot be compiled here; when they are
             asked for beside `compile`.
     """
-    begun = _recorded(RunFolder(keep.folder)) if keep.resume and keep.folder is not None else None
-    wanted, why = (begun, "as the run began") if asked is None else (asked, "asked for")
-    if wanted and state.numerics.compile:
+    if state.numerics.compile:
         if asked:
             raise ConfigurationError("compiled programs have kernels of their own; leave --compile or --native out")
         return Native(False, "compiled programs have kernels of their own")
+    begun = _recorded(RunFolder(keep.folder)) if keep.resume and keep.folder is not None else None
+    wanted, why = (begun, "as the run began") if asked is None else (asked, "asked for")
     if wanted is not None:
         if wanted:
             require_library()
@@ -92,8 +92,6 @@ def _obstacle(state: SearchState, threads: Threads) -> str | None:
         return "several processes share the run"
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
-    if place.compile:
-        return "compiled programs have kernels of their own"
     if not any(map(_is_depthwise, state.supernet.modules())):
         return "there is no depthwise convolution"
     if step_size(state) < WORTH:

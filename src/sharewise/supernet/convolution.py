@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from sharewise.supernet import native
 
-__all__ = ["averaged", "convolve", "convolved", "depthwise"]
+__all__ = ["averaged", "convolution_gradients", "convolve", "convolved", "depthwise", "kernel_gradient"]
 
 _PIXELS = 256
 """Of an image, below which torch's average pooling is as fast."""
@@ -123,6 +123,25 @@ def convolve(
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
+def convolution_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of a convolution by x, weight and bias, of which those are computed that are wanted.
+
+    Args:
+        dy: of what it wrote.
+        x: what it read; its values count for the gradient of the weight alone.
+        weight: its values count for the gradient of x alone.
+        settings: stride, padding and dilation in both directions, and groups.
+        wanted: of x, weight and bias.
+    """
+    stride, padding, dilation, groups = settings
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        dy, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
+    )
+    return found
+
+
 def _centred(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
     """Whether the kernel is odd and square, padded so that it is centred, and the stride 1 or the dilation."""
     kernel, step = weight.shape[-1], dilation[0]
@@ -186,8 +205,7 @@ class _Place(torch.autograd.Function):
         [x] = ctx.saved_tensors
         dy = gradients[0].contiguous(memory_format=torch.channels_last)
         read, dilation = (x, ctx.dilation) if ctx.stride == 1 else (_read(x, ctx.stride), 1)
-        dw: Tensor = _KernelGradient.apply(read, dy, ctx.size, dilation)  # type: ignore[no-untyped-call]
-        return dw, None, None, None
+        return kernel_gradient(read, dy, ctx.size, dilation), None, None, None
 
 
 @final
@@ -232,6 +250,12 @@ def _spread(x: Tensor, shape: torch.Size, step: int) -> Tensor:
     whole = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last).zero_()
     whole[:, :, ::step, ::step] = x
     return whole
+
+
+def kernel_gradient(x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:
+    """K(x, dy) of stride 1, for a kernel of a size that is centred on every pixel, channels innermost."""
+    dw: Tensor = _KernelGradient.apply(x, dy, size, dilation)  # type: ignore[no-untyped-call]
+    return dw
 
 
 @final
@@ -279,6 +303,6 @@ def _by_columns(x: Tensor, dy: Tensor, size: int) -> Tensor:
         left = reach - start  # column j of the kernel reads the image j − reach pixels to the right
         moved = F.pad(x, (left, columns - 1 - left, reach, reach))
         like = x.new_empty((channels, 1, size, columns))
-        arguments = ([0], [1, 1], [0, 0], [1, 1], False, [0, 0], channels, [False, True, False])
-        parts.append(torch.ops.aten.convolution_backward(dy, moved, like, *arguments)[1])
+        settings = ([1, 1], [0, 0], [1, 1], channels)
+        parts.append(convolution_gradients(dy, moved, like, settings, [False, True, False])[1])
     return torch.cat(parts, dim=-1)

@@ -28,6 +28,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from sharewise.supernet.convolution import convolution_gradients
 from sharewise.supernet.layout import image_of, is_channels_last, rows_of
 
 __all__ = ["differentiated_twice", "expects_second"]
@@ -143,7 +144,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         if not torch.is_grad_enabled():  # the last derivative
             wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.by_weights
-            dx, dw, _ = _gradients(gradients[0], x, weight, ctx.settings, [*wanted, False])
+            dx, dw, _ = convolution_gradients(gradients[0], x, weight, ctx.settings, [*wanted, False])
             return dx if wanted[0] else None, dw if wanted[1] else None, *[None] * 5
         dx, dw = _ConvolutionGradients.apply(  # type: ignore[no-untyped-call]
             gradients[0], x, weight, ctx.by_weights, ctx.settings
@@ -163,7 +164,7 @@ class _ConvolutionGradients(torch.autograd.Function):
         ctx.by_weights, ctx.settings = by_weights, settings
         ctx.set_materialize_grads(False)
         wanted = ctx.needs_input_grad[1:3]  # images of the data set have no gradient, nor has the weight of a pooling
-        dx, dw, _ = _gradients(dy, x, weight, settings, [*wanted, False])
+        dx, dw, _ = convolution_gradients(dy, x, weight, settings, [*wanted, False])
         return dx if wanted[0] else None, dw if wanted[1] else None
 
     @staticmethod
@@ -177,22 +178,12 @@ class _ConvolutionGradients(torch.autograd.Function):
         if upper is not None:
             ddy = F.conv2d(upper, weight, None, stride, padding, dilation, groups)
             if wanted[2] and ctx.by_weights:
-                dw = _gradients(dy, upper, weight, ctx.settings, [False, True, False])[1]
+                dw = convolution_gradients(dy, upper, weight, ctx.settings, [False, True, False])[1]
         if h is not None:
             other = F.conv2d(x, h, None, stride, padding, dilation, groups)
             ddy = other if ddy is None else ddy.add_(other)
-            dx = _gradients(dy, x, h, ctx.settings, [True, False, False])[0] if wanted[1] else None
+            dx = convolution_gradients(dy, x, h, ctx.settings, [True, False, False])[0] if wanted[1] else None
         return ddy, dx, dw, None, None
-
-
-def _gradients(
-    dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]
-) -> tuple[Tensor, Tensor, Tensor]:
-    stride, padding, dilation, groups = settings
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        dy, x, weight, [0], stride, padding, dilation, False, [0, 0], groups, wanted
-    )
-    return found
 
 
 @final
@@ -212,7 +203,7 @@ class _Norm(torch.autograd.Function):
     ) -> Tensor:
         y, mu, r = torch.native_batch_norm(x, weight, bias, mean, variance, True, momentum, eps)
         ctx.save_for_backward(x, weight, mu, r)
-        ctx.eps, ctx.shifted = eps, bias is not None
+        ctx.eps = eps
         return y
 
     @staticmethod

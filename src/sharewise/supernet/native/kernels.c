@@ -12,13 +12,19 @@
 #define REAL float
 #endif
 
-enum { LANES = 16, LARGEST = 7 };
+enum { LANES = 16 };
 
 typedef REAL vector __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
 struct shape {
     long images, height, width, channels, size, dilation;
 };
+
+/* Whether rows are whole vectors, each of which begins with the same channel. */
+static int serves(const struct shape *s)
+{
+    return s->channels % LANES == 0 || (LANES % s->channels == 0 && s->width * s->channels % LANES == 0);
+}
 
 /* Numbers of a row between its margins. */
 static long row_of(const struct shape *s)
@@ -70,7 +76,7 @@ int kernel_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw
     memcpy(&s, numbers, sizeof s);
     row_function *row = s.size == 3 ? row_3 : s.size == 5 ? row_5 : s.size == 7 ? row_7 : 0;
     const long c = s.channels, across = s.width * c, image = s.height * across;
-    if (!row || !(c % LANES == 0 || (LANES % c == 0 && across % LANES == 0)))
+    if (!row || !serves(&s))
         return 2;
     const long blocks = c > LANES ? c / LANES : 1, stride = c > LANES ? c : LANES, lines = row_of(&s);
     const long taps = s.size * LANES;
@@ -148,7 +154,7 @@ int depthwise(const long *numbers, const REAL *x, const REAL *w, REAL *y)
     memcpy(&s, numbers, sizeof s);
     pixels_function *pixels = s.size == 3 ? pixels_3 : s.size == 5 ? pixels_5 : s.size == 7 ? pixels_7 : 0;
     const long c = s.channels, across = s.width * c, image = s.height * across, taps = s.size * s.size;
-    if (!pixels || !(c % LANES == 0 || (LANES % c == 0 && across % LANES == 0)))
+    if (!pixels || !serves(&s))
         return 2;
     const long blocks = c > LANES ? c / LANES : 1, stride = c > LANES ? c : LANES, lines = row_of(&s);
     REAL *frame = frame_of(&s), *weights = malloc(blocks * taps * LANES * sizeof *weights);

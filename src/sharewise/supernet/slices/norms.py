@@ -146,7 +146,7 @@ class _WeightedNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, centred: bool
     ) -> Tensor:
         y, mu, r = _standardised(x.to(s.dtype), s / s.sum(), eps, centred)
-        ctx.save_for_backward(x, s, weight, mu, r)
+        ctx.save_for_backward(x, s, weight, mu, r if centred else None)
         ctx.eps, ctx.centred = eps, centred
         if weight is not None and bias is not None:
             return torch.addcmul(bias, y, weight)

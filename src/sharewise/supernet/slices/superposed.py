@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import convolve
+from sharewise.supernet.convolution import convolution_gradients, convolve
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["Window", "superposed_convolution", "superposed_linear"]
@@ -27,6 +27,11 @@ class Window(NamedTuple):
     padding: int
     dilation: int
     groups: int
+
+    @property
+    def settings(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
+        """Stride, padding and dilation in both directions, and groups."""
+        return (self.stride,) * 2, (self.padding,) * 2, (self.dilation,) * 2, self.groups
 
 
 def superposed_linear(x: Tensor, weight: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -72,9 +77,7 @@ def superposed_convolution(
         1.5
     """
     if mask is None or window.groups > 1 or expects_second() or not _alike(x, weight):
-        weight = weight if mask is None else weight * mask
-        stride, padding, dilation, groups = window
-        return convolve(x, weight, bias, (stride,) * 2, (padding,) * 2, (dilation,) * 2, groups)
+        return convolve(x, weight if mask is None else weight * mask, bias, *window.settings)
     if mask.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         mask = mask.contiguous(memory_format=torch.channels_last)
     y: Tensor = _Convolution.apply(x, weight, mask, bias, window)  # type: ignore[no-untyped-call]
@@ -126,20 +129,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [dy] = gradients
         x, weight, mask = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
+        wanted, settings = ctx.needs_input_grad, ctx.window.settings
         dx = dweight = dmask = dbias = None
         if wanted[0]:  # by itself, so that W ⊙ M and its gradient need not be there at once
-            dx = _gradients(dy, x, weight * mask, ctx.window, [True, False, False])[0]
+            dx = convolution_gradients(dy, x, weight * mask, settings, [True, False, False])[0]
         if any(wanted[1:4]):
-            both, dbias = _gradients(dy, x, weight, ctx.window, [False, True, wanted[3]])[1:]
+            both, dbias = convolution_gradients(dy, x, weight, settings, [False, True, wanted[3]])[1:]
             dweight, dmask = _unmasked(both, weight, mask, wanted)
         return dx, dweight, dmask, dbias if wanted[3] else None, None
-
-
-def _gradients(dy: Tensor, x: Tensor, weight: Tensor, window: Window, wanted: list[bool]) -> tuple[Tensor, ...]:
-    """Of x, the weight (whatever its values are) and the bias."""
-    stride, padding, dilation, groups = window
-    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
-        dy, x, weight, [len(weight)], [stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], groups, wanted
-    )
-    return found

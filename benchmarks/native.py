@@ -1,0 +1,121 @@
+"""What compiled kernels and rows gain: gradients of depthwise kernels, norms of few channels, and whole weight steps.
+
+Single calls are process CPU milliseconds on one thread in float32, medians over rounds; a buffer of 16 MiB is written
+before every call, so that images come from far, as in a step. Torch's own gradient of a kernel stands beside the one
+that convolutions compute (`sharewise/supernet/convolution.py`) and the compiled one; torch's batch norm beside that of
+`sharewise/supernet/few_channels.py`. Weight steps of the DARTS cells and of PC-DARTS at the sizes of the table of speed
+come in turn, without and with compiled kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.table.cells import trained
+from benchmarks.table.row import FULL, QUICK, alternating, spread_of
+from sharewise.supernet import convolution
+from sharewise.supernet.few_channels import batch_norm_of_few_channels
+from sharewise.supernet.native import native_kernels
+
+__all__ = ["main"]
+
+KERNELS = (
+    ((16, 16, 32), 5, 1),
+    ((16, 16, 32), 3, 2),
+    ((16, 32, 16), 5, 1),
+    ((16, 64, 8), 5, 1),
+    ((32, 4, 32), 5, 1),
+)
+"""Images, channels and side; kernel; dilation."""
+
+NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32))
+_FAR = 2**22
+
+
+def _images(images: int, channels: int, side: int) -> Tensor:
+    return torch.randn(images, channels, side, side).contiguous(memory_format=torch.channels_last)
+
+
+def _milliseconds(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Of every call, in turn within each round, after one that is not counted."""
+    far, taken = torch.empty(_FAR), {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            far.add_(1)
+            start = time.process_time()
+            call()
+            if number:
+                taken[name].append(1e3 * (time.process_time() - start))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _kernel(shape: tuple[int, int, int], size: int, dilation: int, rounds: int) -> dict[str, float]:
+    x, dy, channels = _images(*shape), _images(*shape), shape[1]
+    kernel = torch.randn(channels, 1, size, size)
+    reach = [dilation * (size // 2)] * 2
+    torch_s = partial(
+        torch.ops.aten.convolution_backward,
+        *(dy, x, kernel, [0], [1, 1], reach, [dilation] * 2, False, [0, 0], channels, [False, True, False]),
+    )
+
+    def ours(on: bool) -> Tensor:
+        with native_kernels(on):
+            found: Tensor = convolution.kernel_gradient(x, dy, size, dilation)
+            return found
+
+    exact = torch.nn.grad.conv2d_weight(x.double(), kernel.shape, dy.double(), 1, reach, dilation, channels)
+    sides = {"torch": lambda: torch_s()[1], "as convolutions": partial(ours, False), "compiled": partial(ours, True)}
+    errors = {f"{name}, error": float((call() - exact).abs().max()) for name, call in sides.items()}
+    return {**_milliseconds(sides, rounds), **errors}
+
+
+def _norm(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    x, dy, weight = _images(*shape).requires_grad_(), _images(*shape), torch.rand(shape[1])
+    forms = {
+        "torch": lambda: F.batch_norm(x, None, None, weight, None, True),
+        "as rows": lambda: batch_norm_of_few_channels(x, None, None, weight, None, 0.1, 1e-5),
+    }
+    values = {name: form() for name, form in forms.items()}
+    backward = {
+        f"{name}, backward": partial(torch.autograd.grad, y, x, dy, retain_graph=True) for name, y in values.items()
+    }
+    return _milliseconds({**forms, **backward}, rounds)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print; the last line is JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks native", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=21, help="of single calls; steps take a quarter, at least 2")
+    parser.add_argument("--quick", action="store_true", help="steps at reduced sizes")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    found: dict[str, Any] = {}
+    for shape, size, dilation in KERNELS:
+        name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, {size}×{size}, dilation {dilation}"
+        found[name] = _kernel(shape, size, dilation, options.rounds)
+    for shape in NORMS:
+        found[f"norm of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"] = _norm(shape, options.rounds)
+    for name, values in found.items():
+        print(f"{name}: " + ", ".join(f"{side} {value:.3g}" for side, value in values.items()), flush=True)
+    size = QUICK if options.quick else FULL
+    for method in ("darts", "pc-darts"):
+        sides = {word: partial(trained, method, size, on) for word, on in (("torch", False), ("compiled", True))}
+        steps = alternating(lambda _, sides=sides: {word: side() for word, side in sides.items()})
+        seconds = steps(size, max(options.rounds // 4, 2))
+        found[f"weight step of {method}"] = {word: list(values) for word, values in seconds.items()}
+        for word, values in seconds.items():
+            words = spread_of([1e3 * value for value in values], 0)
+            print(f"weight step of {method}, {word}: {words} CPU ms", flush=True)
+    print(json.dumps(found))
+    return 0
