@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks.table.cells import trained
 from benchmarks.table.row import FULL, QUICK, alternating, spread_of
-from sharewise.supernet import convolution
+from sharewise.supernet import depthwise_convolution
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
 from sharewise.supernet.native import native_kernels
 
@@ -70,7 +70,7 @@ def _kernel(shape: tuple[int, int, int], size: int, dilation: int, rounds: int) 
 
     def ours(on: bool) -> Tensor:
         with native_kernels(on):
-            found: Tensor = convolution.kernel_gradient(x, dy, size, dilation)
+            found: Tensor = depthwise_convolution.kernel_gradient(x, dy, size, dilation)
             return found
 
     exact = torch.nn.grad.conv2d_weight(x.double(), kernel.shape, dy.double(), 1, reach, dilation, channels)

@@ -1,10 +1,11 @@
 """What one search step costs: darts, gdas and spos on the full-size NAS-Bench-201 supernet, beside the plain network.
 
-darts in first and second order. Supernet of 16 channels and 5 cells a stage, batch 32, random 32×32 images, float32, on
-one thread. All sides run in turn within each round, so that a slow moment hits them alike; times are process CPU
-seconds, medians over rounds with the quartiles, and ratios of medians to the plain network's weight step. spos and gdas
-run one architecture per step; in each round spos runs exactly the architecture of that round's plain network, gdas one
-of its own. Peak memory is that of a fresh process per side, above the same process before its first step.
+darts in first and second order. All take compiled kernels where a run would. Supernet of 16 channels and 5 cells a
+stage, batch 32, random 32×32 images, float32, on one thread. All sides run in turn within each round, so that a slow
+moment hits them alike; times are process CPU seconds, medians over rounds with the quartiles, and ratios of medians to
+the plain network's weight step. spos and gdas run one architecture per step; in each round spos runs exactly the
+architecture of that round's plain network, gdas one of its own. Peak memory is that of a fresh process per side, above
+the same process before its first step.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.kernels import as_in_a_run
 from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.distribution import host_rng
 from sharewise.engine import SearchState, architecture_step, numerics, prepare, stream, unrolled_step, weight_step
@@ -109,12 +111,14 @@ def measure(rounds: int, channels: int, cells: int) -> dict[str, Any]:
         "second order: exact": (unrolled, "darts-second-order"),
         "second order: difference": (partial(unrolled, radius=0.01), "darts-second-order"),
     }
+    steps = {name: (as_in_a_run(states[method], step), method) for name, (step, method) in steps.items()}
     seconds: dict[str, list[float]] = {"plain: weight step": [], **{name: [] for name in steps}}
     work: dict[str, list[int]] = {name: [] for name in seconds}
     for number in range(rounds + 1):
         plain = plain_state(upcoming(states["spos"]), channels, cells)
-        weight_step(plain)  # warm: a plain network is new in every round
-        turns = [("plain: weight step", weight_step, plain)]
+        alone = as_in_a_run(plain, weight_step)
+        alone(plain)  # warm: a plain network is new in every round
+        turns = [("plain: weight step", alone, plain)]
         turns += [(name, step, states[method]) for name, (step, method) in steps.items()]
         for name, step, state in turns:
             spent, macs = timed(step, state)
@@ -145,7 +149,7 @@ def memory(side: str, channels: int, cells: int) -> int:
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     )
     state = plain_state(architecture, channels, cells) if side == "plain" else search_state(side, channels, cells)
-    return added(lambda: state.recipe.level.step(state, architecture=True))
+    return added(as_in_a_run(state, lambda: state.recipe.level.step(state, architecture=True)))
 
 
 def resident(field: str) -> int:

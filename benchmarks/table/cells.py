@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.checkouts import checkouts, real
+from benchmarks.kernels import as_in_a_run
 from benchmarks.plain import Peer, darts
 from benchmarks.search_step import added as two_steps
 from benchmarks.search_step import images
@@ -20,12 +21,8 @@ from benchmarks.table.steps import FORMATS, LAST, OURS, WRITTEN
 from sharewise.engine import SearchState, numerics, prepare, stream, weight_step
 from sharewise.methods import build
 from sharewise.run import build_supernet
-from sharewise.run.native import native_of
 from sharewise.run.networks import asked_network
-from sharewise.run.place import NOWHERE
-from sharewise.run.threads import Threads
 from sharewise.spaces import load
-from sharewise.supernet.native import native_kernels
 
 __all__ = ["ROWS", "trained"]
 
@@ -61,13 +58,7 @@ def _side(method: str, side: str, size: Size) -> Step:
 def trained(method: str, size: Size, native: bool | None = None) -> Step:
     """One weight step of ours, with compiled kernels or without; `None` for those that a run takes by itself."""
     state = _state(method, size)
-    chosen = native_of(state, NOWHERE, native, Threads(1, "as everything here"))
-
-    def step() -> object:
-        with native_kernels(chosen.on):
-            return weight_step(state)
-
-    return step
+    return as_in_a_run(state, lambda: weight_step(state), native)
 
 
 def _steps(method: str, size: Size) -> Mapping[str, Step]:

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmarks.checkouts import real
+from benchmarks.kernels import as_in_a_run, possible
 from benchmarks.plain import Peer, nasbench201
 from benchmarks.search_step import images, search_state, timed, upcoming
 from benchmarks.table.exact import difference, doubled, same_gradients
@@ -27,6 +28,7 @@ from sharewise.run import build_supernet
 from sharewise.space import Architecture, sample
 from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, discrete
+from sharewise.supernet.native import native_kernels
 
 __all__ = ["FORMATS", "LAST", "OURS", "ROWS", "WRITTEN"]
 
@@ -64,7 +66,7 @@ def _real(size: Size) -> dict[str, Peer]:
 
 def _weight(size: Size) -> Mapping[str, Step]:
     state = _state(size, "darts")
-    sides: dict[str, Step] = {OURS: lambda: weight_step(state)}
+    sides: dict[str, Step] = {OURS: as_in_a_run(state, lambda: weight_step(state))}
     for name, (peer, [batch, _]) in _peers(size, state, _real(size)).items():
         sides[name] = lambda peer=peer, batch=batch: peer.weight_step(*batch)
     return sides
@@ -72,7 +74,7 @@ def _weight(size: Size) -> Mapping[str, Step]:
 
 def _first_order(size: Size) -> Mapping[str, Step]:
     state = _state(size, "darts")
-    sides: dict[str, Step] = {OURS: lambda: (weight_step(state), architecture_step(state))}
+    sides: dict[str, Step] = {OURS: as_in_a_run(state, lambda: (weight_step(state), architecture_step(state)))}
     for name, (peer, [one, two]) in _peers(size, state, _real(size)).items():
         sides[name] = lambda peer=peer, one=one, two=two: (peer.weight_step(*one), peer.architecture_step(*two))
     return sides
@@ -82,7 +84,7 @@ def _second_order(size: Size, radius: float | None = None) -> Mapping[str, Step]
     """Ours exact, or by the finite difference as the peers."""
     state = _state(size, "darts-second-order")
     state.recipe = replace(state.recipe, level=Unrolled(radius=radius))
-    sides: dict[str, Step] = {OURS: lambda: state.recipe.level.architecture_step(state)}
+    sides: dict[str, Step] = {OURS: as_in_a_run(state, lambda: state.recipe.level.architecture_step(state))}
     for name, (peer, [one, two]) in _peers(size, state, _real(size)).items():
         sides[name] = lambda peer=peer, one=one, two=two: peer.unrolled_step(one, two)
     return sides
@@ -101,7 +103,7 @@ def _path(size: Size) -> Mapping[str, Step]:
         now[0] = _choice(upcoming(state))
         return weight_step(state)
 
-    sides: dict[str, Step] = {OURS: ours}
+    sides: dict[str, Step] = {OURS: as_in_a_run(state, ours)}
     for name, (peer, [batch, _]) in _peers(size, state).items():
         sides[name] = lambda peer=peer, batch=batch: peer.path_step(lambda x: peer.network.path(x, now[0]), *batch)
     return sides
@@ -130,22 +132,26 @@ def _plain_score(peer: Peer, architecture: Architecture, batches: list[tuple[Ten
     return float(torch.stack(losses).mean())
 
 
+CHANNELS = 16
+"""Of the small networks that are compared: as many as compiled kernels know."""
+
+
 def small() -> tuple[Peer, Any]:
     """A peer and a supernet of the same weights' shapes."""
-    return nasbench201.peer(4, 1), build_supernet(
-        load("nasbench201"), (3, 8, 8), 10, network={"channels": 4, "cells": 1}
+    return nasbench201.peer(CHANNELS, 1), build_supernet(
+        load("nasbench201"), (3, 8, 8), 10, network={"channels": CHANNELS, "cells": 1}
     )
 
 
 def _same_gradients() -> float:
-    peers = [small()[0], *real(AUTODL, 4, 1).values()]
+    peers = [small()[0], *real(AUTODL, CHANNELS, 1).values()]
     return max(same_gradients(peer, small()[1], lambda p: list(torch.softmax(p.theta[0], -1))) for peer in peers)
 
 
 def _beside() -> tuple[SearchState, Peer, list[Batch]]:
     """A search and a peer in float64 at equal w and θ, and a batch for each of its roles."""
-    state = search_state("darts-second-order", 4, 1, "float64", data=images(side=8))
-    peer = nasbench201.peer(4, 1)
+    state = search_state("darts-second-order", CHANNELS, 1, "float64", data=images(side=8))
+    peer = nasbench201.peer(CHANNELS, 1)
     doubled(peer, state.supernet)
     batches = [state.next_batch(role) for role in ("weights", "architecture")]
     with torch.no_grad():
@@ -157,7 +163,8 @@ def _ahead(state: SearchState, batches: list[Batch], radius: float | None) -> Te
     """Our gradient of θ."""
     state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
     state.recipe = replace(state.recipe, penalties=())  # the decay of θ, which the peer leaves to its optimiser
-    unrolled_step(state, batches[0], radius=radius)
+    with native_kernels(possible()):
+        unrolled_step(state, batches[0], radius=radius)
     gradient = next(state.distribution.parameters()).grad
     assert gradient is not None
     return gradient
@@ -229,9 +236,10 @@ _MULTIPLY_ADD = 2e-9
 def _limit(size: Size, rounds: int) -> Mapping[str, list[float]]:
     """Seconds for 10⁹ operations of a weight step, beside the fastest convolution of this machine, round by round."""
     state = _state(size, "darts")
+    step = as_in_a_run(state, weight_step)
     found: dict[str, list[float]] = {OURS: [], FASTEST: []}
     for number in range(rounds + 1):
-        seconds, work = timed(weight_step, state)
+        seconds, work = timed(step, state)
         if number:
             found[OURS].append(seconds / (_MULTIPLY_ADD * work))
             found[FASTEST].append(min(_convolution(channels) for channels in (16, 64, 128)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,6 +22,8 @@ from sharewise.errors import ConfigurationError
 from sharewise.run import native
 from sharewise.run.place import NOWHERE, Keep
 from sharewise.run.threads import Threads
+from sharewise.space import sample
+from sharewise.supernet import native as kernels
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
 
@@ -33,7 +38,7 @@ def searched(seen: list[bool] | None = None, space: str = "darts:S2", **settings
     data = sw.data.digits().limited(96, seed=0)
     network = {"channels": 4, "layers": 3} if space.startswith("darts") else {"channels": 4, "cells": 1}
     settings = {"max_steps": 1, "gap_examples": 0, "device": "cpu", "callbacks": look, "threads": 1} | settings
-    return sw.search(space, "darts", data, network=network, **settings)
+    return sw.search(space, "darts", data, **{"network": network, **settings})
 
 
 def stored(folder: Path) -> tuple[bool, dict[str, Any]]:
@@ -57,7 +62,7 @@ def test_large_steps_take_what_is_measured_to_be_faster(
     monkeypatch: pytest.MonkeyPatch, ratio: float, taken: bool
 ) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda: ratio)
+    monkeypatch.setattr(native, "measured", lambda kind: ratio)
     seen: list[bool] = []
     searched(seen)
     assert seen == [taken]
@@ -66,8 +71,9 @@ def test_large_steps_take_what_is_measured_to_be_faster(
 
 def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda: pytest.fail("measured"))
-    for settings in ({"space": "nasbench201"}, {"threads": 2}, {"precision": "float64"}, {"native": False}):
+    monkeypatch.setattr(native, "measured", lambda kind: pytest.fail("measured"))
+    unknown = {"space": "nasbench201", "network": {"channels": 3, "cells": 1}}
+    for settings in (unknown, {"threads": 2}, {"precision": "float64"}, {"native": False}):
         seen: list[bool] = []
         searched(seen, **settings)
         assert seen == [False]
@@ -85,9 +91,50 @@ def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatc
     kept.library.cache_clear()
 
 
-def test_a_measurement() -> None:
+@pytest.mark.parametrize("kind", native.KINDS, ids=lambda kind: kind.words)
+def test_a_measurement(kind: native.Kind) -> None:
     with torch.no_grad():
-        assert 0 < native.measured() < 2
+        assert 0 < native.measured(kind) < 2
+
+
+@pytest.mark.parametrize(
+    ("space", "network", "words"),
+    [
+        ("darts:S2", {"channels": 4, "layers": 3}, "a depthwise convolution"),
+        ("nasbench201", {"channels": 16, "cells": 1}, "a convolution of 3×3"),
+        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "a convolution of 3×3"),
+    ],
+)
+def test_what_is_measured_is_what_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, space: str, network: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr(native, "WORTH", 1)
+    asked: list[str] = []
+    monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or 0.5)
+    searched(space=space, network=network, out=tmp_path / "run")
+    assert asked == [words]
+    assert stored(tmp_path / "run")[1]["native chosen"] == f"training {words} takes 0.50 times as long as by torch here"
+
+
+def _counted(called: list[str], name: str, plain: Callable[..., Any], *given: Any) -> Any:
+    called.append(name)
+    return plain(*given)
+
+
+@pytest.mark.parametrize(("space", "network"), [("darts", {"layers": 3}), ("nasbench201", {"cells": 1})])
+def test_plain_networks_are_trained_by_them(
+    monkeypatch: pytest.MonkeyPatch, space: str, network: dict[str, Any]
+) -> None:
+    called: list[str] = []
+    for name in ("depthwise_gradient", "convolution_gradient"):
+        monkeypatch.setattr(kernels, name, partial(_counted, called, name, getattr(kernels, name)))
+    architecture = sample(sw.spaces.load(space), np.random.default_rng(1))
+    data = sw.data.digits().limited(96, seed=0)
+    options = {"network": {"channels": 16, **network}, "max_steps": 1, "threads": 1, "device": "cpu"}
+    for on in (False, True):
+        assert not called
+        sw.train(space, architecture, data, native=on, **options)  # type: ignore[arg-type]
+    assert called
 
 
 def test_compiled_programs_have_kernels_of_their_own(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import averaged, convolve, convolved, depthwise
+from sharewise.supernet.convolution import averaged, convolve, convolved
+from sharewise.supernet.depthwise_convolution import depthwise
 from sharewise.supernet.twice import differentiated_twice
 
 CASES = [
@@ -91,7 +92,7 @@ def test_it_is_used_where_it_pays_alone() -> None:
         x = torch.ones(2, 4, 9, 9)
         layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         y = convolved(layer, x if settings else x.contiguous(memory_format=torch.channels_last))
-        return "_DepthwiseBackward" in nodes(y)
+        return "_ImageBackward" in nodes(y)
 
     assert used(5)
     assert used(3, dilation=2)
@@ -111,16 +112,16 @@ def test_a_layer_that_somebody_listens_to_is_called() -> None:
 
 
 def test_gradients_of_kernels_are_left_out_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sharewise.supernet import convolution
+    from sharewise.supernet import depthwise_convolution as ours
 
     calls: list[int] = []
-    plain = convolution._by_columns
+    plain = ours._by_columns
 
     def counted(x: Tensor, dy: Tensor, size: int) -> Tensor:
         calls.append(size)
         return plain(x, dy, size)
 
-    monkeypatch.setattr(convolution, "_by_columns", counted)
+    monkeypatch.setattr(ours, "_by_columns", counted)
     for wanted in product((False, True), repeat=2):
         x, w = leaves(5, (6, 6), torch.float32)
         chosen = [leaf for leaf, take in zip((x, w), wanted, strict=True) if take]

@@ -1,21 +1,25 @@
-"""Gradients of depthwise convolutions by compiled kernels are torch's own."""
+"""Convolutions and their gradients by compiled kernels are torch's own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharewise.errors import ConfigurationError
 from sharewise.run.threads import on_threads
 from sharewise.supernet import native
-from sharewise.supernet.convolution import convolve, depthwise
+from sharewise.supernet.convolution import compiled_everywhere, convolve
+from sharewise.supernet.depthwise_convolution import depthwise
 from sharewise.supernet.native import library as kept
+from sharewise.supernet.slices.superposed import Window, superposed_convolution
 
 pytestmark = pytest.mark.usefixtures("kernel_cache")
 compiled = pytest.mark.usefixtures("compiler")
@@ -41,7 +45,7 @@ def test_gradients_and_their_derivatives(shape: tuple[int, ...], kernel: int, di
         lambda: F.conv2d(x, w, None, 1, dilation * (kernel // 2), dilation, shape[1]),
     ):
         with native.native_kernels():
-            assert native.serves(x, kernel)
+            assert native.serves_depthwise(x, kernel)
             plain = torch.autograd.grad(make().sin().sum(), [x, w])
             first = torch.autograd.grad(make().sin().sum(), [x, w], create_graph=True)
             second = torch.autograd.grad(torch.stack([g.cos().sum() for g in first]).sum(), [x, w])
@@ -54,7 +58,7 @@ def test_gradients_and_their_derivatives(shape: tuple[int, ...], kernel: int, di
 def test_they_are_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = leaves((2, 16, 8, 8), 3, torch.float32)
     called = []
-    monkeypatch.setattr(native, "kernel_gradient", lambda *given: called.append("kernel") or torch.zeros_like(w))
+    monkeypatch.setattr(native, "depthwise_gradient", lambda *given: called.append("kernel") or torch.zeros_like(w))
     monkeypatch.setattr(native, "depthwise_by_kernel", lambda *given: called.append("image") or torch.zeros_like(x))
     with native.native_kernels():
         convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16).sum().backward()
@@ -73,7 +77,7 @@ def test_gradients_in_float32_are_as_accurate_as_torch(channels: int, dilation: 
     x, w = leaves(shape, 5, torch.float32)
     dy = torch.randn(*shape, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
     with native.native_kernels():
-        mine = native.kernel_gradient(x, dy, 5, dilation)
+        mine = native.depthwise_gradient(x, dy, 5, dilation)
     reach = 2 * dilation
     theirs, exact = (
         torch.nn.grad.conv2d_weight(x.to(dtype), w.shape, dy.to(dtype), 1, reach, dilation, channels)
@@ -87,25 +91,192 @@ def test_what_they_serve() -> None:
     def image(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(*shape, dtype=dtype)
 
-    assert not native.serves(image(1, 16, 4, 4), 3), "they are off"
+    assert not native.serves_depthwise(image(1, 16, 4, 4), 3), "they are off"
     with native.native_kernels():
-        assert native.serves(image(1, 16, 4, 4), 3)
-        assert not native.serves(image(1, 12, 4, 4), 3), "12 channels fill no vectors"
-        assert not native.serves(image(1, 4, 4, 3), 3), "nor do rows of 12 numbers"
-        assert not native.serves(image(1, 16, 4, 4), 9)
-        assert not native.serves(image(1, 16, 4, 4, dtype=torch.bfloat16), 3)
-        assert not native.serves(image(0, 16, 4, 4), 3)
+        assert native.serves_depthwise(image(1, 16, 4, 4), 3)
+        assert not native.serves_depthwise(image(1, 12, 4, 4), 3), "12 channels fill no vectors"
+        assert not native.serves_depthwise(image(1, 4, 4, 3), 3), "nor do rows of 12 numbers"
+        assert not native.serves_depthwise(image(1, 16, 4, 4), 9)
+        assert not native.serves_depthwise(image(1, 16, 4, 4, dtype=torch.bfloat16), 3)
+        assert not native.serves_depthwise(image(0, 16, 4, 4), 3)
         with on_threads(2):
-            assert not native.serves(image(1, 16, 4, 4), 3), "torch shares the work among its threads"
+            assert not native.serves_depthwise(image(1, 16, 4, 4), 3), "torch shares the work among its threads"
 
 
 @compiled
 def test_what_writes_operations_down_sees_torch() -> None:
     x, w = leaves((1, 16, 4, 4), 3, torch.float32)
     with native.native_kernels(), FlopCounterMode(display=False) as counted:
-        assert not native.serves(x, 3)
+        assert not native.serves_depthwise(x, 3)
         convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16)
     assert counted.get_total_flops() > 0
+
+
+DENSE = [
+    (2, 16, 16, 8, 8),
+    (1, 32, 16, 5, 7),
+    (3, 16, 48, 1, 1),
+    (2, 128, 16, 2, 3),
+    (1, 16, 128, 4, 1),
+    (5, 16, 16, 6, 34),  # more tiles than are transformed at a time
+    (1, 64, 32, 3, 8),
+]
+"""Images, inputs, outputs, height and width."""
+
+SAME = ((1, 1), (1, 1), (1, 1), 1)
+"""Stride, padding, dilation and groups."""
+
+
+def dense_leaves(shape: tuple[int, ...], dtype: torch.dtype, *, last: bool = True) -> list[Tensor]:
+    n, inputs, outputs, height, width = shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, inputs, height, width, generator=generator, dtype=dtype) / 4
+    w = torch.randn(outputs, inputs, 3, 3, generator=generator, dtype=dtype) / (inputs * outputs) ** 0.5
+    layout = torch.channels_last if last else torch.contiguous_format
+    return [
+        x.contiguous(memory_format=torch.channels_last).requires_grad_(),
+        w.contiguous(memory_format=layout).requires_grad_(),
+    ]
+
+
+@compiled
+@pytest.mark.parametrize(("shape", "last"), [(shape, index % 2 == 0) for index, shape in enumerate(DENSE)])
+def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
+    x, w = dense_leaves(shape, torch.float64, last=last)
+    found = []
+    for make in (lambda: convolve(x, w, None, *SAME), lambda: F.conv2d(x, w, None, 1, 1)):
+        with native.native_kernels():
+            assert native.serves_convolution(x, w)
+            y = make()
+            plain = torch.autograd.grad(make().sin().sum(), [x, w])
+            first = torch.autograd.grad(y.sin().sum(), [x, w], create_graph=True)
+            loss = torch.stack([g.cos().mean() for g in first]).sum()
+            second = torch.autograd.grad(loss, [x, w], create_graph=True)
+            loss = torch.stack([g.sin().mean() for g in second]).sum()
+            third = torch.autograd.grad(loss, [x, w])
+        found.append([y, *plain, *first, *second, *third])
+    for mine, theirs in zip(*found, strict=True):
+        assert (mine - theirs).norm() <= 1e-10 * theirs.norm()
+    assert found[0][2].stride() == w.stride(), "an optimiser meets a gradient in the order of its weight"
+
+
+@compiled
+def test_any_strides_of_a_weight() -> None:
+    x, w = dense_leaves((2, 32, 16, 6, 6), torch.float64)
+    wide = torch.randn(2, 64, 32, 3, 3, dtype=torch.float64)
+    with native.native_kernels():
+        for weight in (w.detach(), wide[1, 16:48:2, :], wide[0, :, :, :1, :1].expand(-1, -1, 3, 3), w.detach().mT):
+            mine, theirs = convolve(x, weight, None, *SAME), F.conv2d(x, weight, None, 1, 1)
+            torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@compiled
+@pytest.mark.parametrize("shape", [(32, 16, 16, 32, 32), (32, 32, 64, 16, 16), (32, 64, 64, 8, 8)])
+def test_convolutions_in_float32_are_as_accurate_as_torch(shape: tuple[int, ...]) -> None:
+    x, w = dense_leaves(shape, torch.float32)
+    dy = torch.randn(shape[0], shape[2], *shape[3:], generator=torch.Generator().manual_seed(1))
+    dy = dy.contiguous(memory_format=torch.channels_last)
+
+    def computed(dtype: torch.dtype) -> list[Tensor]:
+        leaves = [value.detach().to(dtype).requires_grad_() for value in (x, w)]
+        y = convolve(leaves[0], leaves[1], None, *SAME)
+        return [y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))]
+
+    with native.native_kernels():
+        mine = computed(torch.float32)
+    for own, theirs, exact in zip(mine, computed(torch.float32), computed(torch.float64), strict=True):
+        assert (own - exact).norm() <= 1.5 * (theirs - exact).norm()
+
+
+def _counted(called: list[str], name: str, plain: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    called.append(name)
+    return plain(*given)
+
+
+@compiled
+def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in ("convolution_by_kernel", "transposed_by_kernel", "convolution_gradient"):
+        monkeypatch.setattr(native, name, partial(_counted, called, name, getattr(native, name)))
+    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float32)
+    with native.native_kernels():
+        torch.autograd.grad(convolve(x, w, None, *SAME).sum(), [x])
+        assert called == ["convolution_by_kernel", "transposed_by_kernel"], "nobody asks for that of the kernel"
+        torch.autograd.grad(convolve(x, w, None, *SAME).sum(), [w])
+        assert called[-1] == "convolution_gradient"
+        y = convolve(x, w, None, *SAME)
+    del called[:]
+    expected = torch.autograd.grad(F.conv2d(x, w, None, 1, 1).sum(), [x, w])
+    with FlopCounterMode(display=False) as counted_flops:
+        gradients = torch.autograd.grad(y.sum(), [x, w])
+    assert not called, "what writes operations down sees torch in the backward pass, too"
+    assert counted_flops.get_total_flops() > 0
+    for mine, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    with native.native_kernels(), torch.no_grad():
+        convolve(x, w, None, *SAME)
+    with native.native_kernels():
+        convolve(x, w, torch.zeros(16), *SAME)
+        convolve(x, w, None, (2, 2), *SAME[1:])
+        convolve(x, w, None, (1, 1), (0, 0), (1, 1), 1)
+        convolve(x, w, None, (1, 1), (2, 2), (2, 2), 1)
+        convolve(x, w[:, :8].repeat(1, 1, 1, 1), None, (1, 1), (1, 1), (1, 1), 2)
+        convolve(x.contiguous(), w, None, *SAME)
+    assert not called, "what is evaluated, and what they do not know, is torch's"
+
+
+@compiled
+def test_what_they_serve_of_small_convolutions() -> None:
+    def serves(inputs: int = 16, outputs: int = 16, size: int = 3, dtype: torch.dtype = torch.float32) -> bool:
+        x = torch.zeros(2, inputs, 4, 4, dtype=dtype)
+        return native.serves_convolution(x, torch.zeros(outputs, inputs, size, size, dtype=dtype))
+
+    assert not serves(), "they are off"
+    with native.native_kernels():
+        assert serves()
+        assert serves(128, 32)
+        assert not serves(3)
+        assert not serves(16, 10)
+        assert not serves(16, 144)
+        assert not serves(size=5)
+        assert not serves(dtype=torch.bfloat16)
+        assert not native.serves_convolution(torch.zeros(2, 16, 4, 4).double(), torch.zeros(16, 16, 3, 3))
+        with on_threads(2):
+            assert not serves()
+
+
+@compiled
+def test_plain_networks_meet_them_everywhere() -> None:
+    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float64)
+    layer = nn.Conv2d(16, 16, 3, padding=1, bias=False).double()
+    layer.weight = nn.Parameter(w.detach())
+
+    def node(made: Tensor) -> str:
+        return type(made.grad_fn).__name__
+
+    with compiled_everywhere():
+        assert node(layer(x)) == "ConvolutionBackward0"
+    with native.native_kernels(), compiled_everywhere():
+        assert node(layer(x)) == "_ImageBackward"
+        torch.testing.assert_close(layer(x), F.conv2d(x.detach(), w.detach(), None, 1, 1), rtol=1e-10, atol=1e-10)
+        for padding in ("same", 1, (1, 1)):
+            F.conv2d(x, w, None, 1, padding, groups=1)
+        with torch.no_grad():
+            assert torch.equal(layer(x), torch.conv2d(x, w, None, 1, 1))
+
+
+@compiled
+def test_superposed_weights_meet_them() -> None:
+    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float64)
+    mask = torch.rand(16, 16, 1, 1, dtype=torch.float64).requires_grad_()
+    found = []
+    for on in (True, False):
+        with native.native_kernels(on):
+            y = superposed_convolution(x, w, mask, None, Window(1, 1, 1, 1))
+            assert (type(y.grad_fn).__name__ == "_ImageBackward") is on
+            found.append([y, *torch.autograd.grad(y.sin().sum(), [x, w, mask])])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_a_folder_in_which_no_file_can_be_made_is_said_in_a_line(

@@ -31,8 +31,8 @@ def execute(parser: Parser, words: list[str]) -> int:
         f"precision: float32 {precision['float32']:.2f} ms, bfloat16 {precision['bfloat16']:.2f} ms: "
         f"{precision['pays']} pays here"
     )
-    took = "a backward pass of a depthwise convolution takes {ratio:.2f} of torch's time"
-    print(printable(f"native kernels: {native['missing'] or took.format(**native)}"))
+    took = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in native["ratios"].items())
+    print(printable(f"native kernels: {native['missing'] or took + ' of the time that torch takes to train it'}"))
     print(f"CUDA devices: {', '.join(found['cuda']) or 'none'}")
     print(printable(f"disk: {found['disk']['free_bytes'] / 2**30:.1f} GiB free in {found['disk']['folder']}"))
     for name, place in found["data"].items():

@@ -80,11 +80,11 @@ def _precision() -> dict[str, Any]:
 
 
 def _native() -> dict[str, Any]:
-    """The time of a depthwise backward pass by compiled kernels, over that by torch, or what is missing for them."""
+    """The time of a convolution of each kind by compiled kernels, over that by torch, or what is missing for them."""
     try:
-        return {"ratio": native.measured(), "missing": None}
+        return {"ratios": {kind.words: native.measured(kind) for kind in native.KINDS}, "missing": None}
     except SharewiseError as error:
-        return {"ratio": None, "missing": str(error)}
+        return {"ratios": {}, "missing": str(error)}
 
 
 def _milliseconds(threads: int) -> float:

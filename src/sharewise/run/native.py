@@ -1,7 +1,7 @@
 """Whether a run takes the compiled kernels: where a measurement at its start says that they are faster.
 
-They compute depthwise convolutions in training (`sharewise.supernet.native`). Like the number of threads, the
-choice is made once and kept with the run: sums depend on it in the last bits.
+They compute convolutions in training (`sharewise.supernet.native`). Like the number of threads, the choice is made
+once and kept with the run: sums depend on it in the last bits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep
 from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
-from sharewise.supernet import SlicedConv2d, convolution
-from sharewise.supernet.native import native_kernels, require_library
+from sharewise.supernet import SlicedConv2d
+from sharewise.supernet.convolution import convolve
+from sharewise.supernet.native import knows, native_kernels, require_library
 
-__all__ = ["Native", "measured", "native_of"]
+__all__ = ["KINDS", "Kind", "Native", "measured", "native_of"]
 
 _ROUNDS = 5
 _LESS = 0.9
@@ -50,8 +51,8 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
     Args:
         state: at step 0.
         keep: where the run is kept; one that goes on keeps what it began with.
-        asked: by the user, which wins; `None` to choose by measurement, for runs that train depthwise convolutions in
-            float32 on one thread of a CPU, in steps of at least `WORTH` multiply-accumulates.
+        asked: by the user, which wins; `None` to choose by measurement, for runs that train convolutions which the
+            kernels know in float32 on one thread of a CPU, in steps of at least `WORTH` multiply-accumulates.
         threads: with which the run computes.
 
     Raises:
@@ -72,12 +73,11 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
     if obstacle is not None:
         return Native(False, obstacle)
     try:
-        ratio = measured()
+        ratios = {kind: measured(kind) for kind in _kinds(state)}
     except ConfigurationError as error:
         return Native(False, str(error))
-    return Native(
-        ratio < _LESS, f"the backward pass of a depthwise convolution takes {ratio:.2f} times as long as by torch here"
-    )
+    took = [f"training {kind.words} takes {ratio:.2f} times as long as by torch here" for kind, ratio in ratios.items()]
+    return Native(max(ratios.values()) < _LESS, "; ".join(took))
 
 
 def _recorded(folder: RunFolder) -> bool | None:
@@ -92,11 +92,16 @@ def _obstacle(state: SearchState, threads: Threads) -> str | None:
         return "several processes share the run"
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
-    if not any(map(_is_depthwise, state.supernet.modules())):
-        return "there is no depthwise convolution"
+    if not _kinds(state):
+        return "there is no depthwise convolution, and none of 3×3 with few channels"
     if step_size(state) < WORTH:
         return f"steps have less than {WORTH / 1e9:g} · 10⁹ multiply-accumulates"
     return None
+
+
+def _kinds(state: SearchState) -> list[Kind]:
+    """The kinds of convolutions that a run trains and the kernels know."""
+    return [kind for kind in KINDS if any(map(kind.has, state.supernet.modules()))]
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -106,8 +111,46 @@ def _is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, SlicedConv2d) and module.group_size == 1
 
 
-def measured() -> float:
-    """The time of a depthwise convolution's backward pass by compiled kernels, over that by torch; the least of a few.
+def _is_small(module: nn.Module) -> bool:
+    """Whether it is a convolution with kernels of 3×3 and few channels, which are fixed or searched."""
+    if not isinstance(module, (nn.Conv2d, SlicedConv2d)) or module.bias is not None or not knows(module.weight):
+        return False
+    moves: tuple[Any, ...] = (module.stride, module.padding, module.dilation)
+    if isinstance(module, nn.Conv2d):
+        return moves == ((1, 1),) * 3 and module.groups == 1
+    return moves == (1, 1, 1) and module.groups.sizes == (1,) and module.group_size is None
+
+
+@final
+@dataclass(frozen=True)
+class Kind:
+    """A kind of convolutions that the kernels know.
+
+    Args:
+        words: one of them, for a sentence.
+        has: whether a layer is one.
+        weight: of one that stands for all.
+        groups: of it.
+    """
+
+    words: str
+    has: Callable[[nn.Module], bool]
+    weight: tuple[int, int, int, int]
+    groups: int
+
+
+KINDS = (
+    Kind("a depthwise convolution", _is_depthwise, (16, 1, 5, 5), 16),
+    Kind("a convolution of 3×3", _is_small, (16, 16, 3, 3), 1),
+)
+"""All kinds."""
+
+
+def measured(kind: Kind) -> float:
+    """The time of both passes of a convolution by compiled kernels, over that by torch; the least of a few.
+
+    Args:
+        kind: of the convolution.
 
     Raises:
         ConfigurationError: when they cannot be compiled here.
@@ -115,16 +158,20 @@ def measured() -> float:
     require_library()
     with on_threads(1), torch.random.fork_rng(devices=[]), torch.enable_grad():
         x = torch.randn(16, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
-        kernel = torch.randn(16, 1, 5, 5).requires_grad_()
+        kernel = torch.randn(kind.weight).requires_grad_()
+        padding = (kernel.shape[-1] // 2,) * 2
         found = {}
         for on in (True, False):
             with native_kernels(on):
-                found[on] = min(_seconds(lambda: convolution.depthwise(x, kernel, 1).sum()) for _ in range(_ROUNDS))
+                found[on] = min(
+                    _seconds(lambda: convolve(x, kernel, None, (1, 1), padding, (1, 1), kind.groups))
+                    for _ in range(_ROUNDS)
+                )
     return found[True] / found[False]
 
 
 def _seconds(forward: Callable[[], Tensor]) -> float:
-    total = forward()
     began = time.perf_counter()
-    torch.autograd.backward(total)
+    y = forward()
+    torch.autograd.backward(y, y)
     return time.perf_counter() - began

@@ -149,8 +149,8 @@ def train(
         compile: let `torch.compile` translate the network, which takes minutes; sums come in another order.
         capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
             are the same.
-        native: whether depthwise convolutions are trained by kernels that are compiled on this machine; by default
-            where that is measured to be faster.
+        native: whether convolutions are trained by kernels that are compiled on this machine, where these know them;
+            by default where that is measured to be faster.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.
         out: a folder for the run; without one nothing is written.

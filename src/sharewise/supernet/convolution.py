@@ -1,36 +1,28 @@
-"""Depthwise convolutions whose backward pass costs what their forward pass does.
+"""Convolutions of layers, with gradients of our own where these are faster than torch's.
 
-On a CPU torch runs some gradients of a depthwise convolution in code that is 5 to 12 times slower than its forward
-pass: that of inputs under dilation, and that of kernels under dilation or wider than three columns. All of them are
-depthwise convolutions themselves, or sums of such that are fast. With ⋆ for the convolution of stride 1 that keeps the
-resolution, K for the gradient of its kernel and w' for a kernel turned by 180 degrees,
-
-    y = x ⋆ w,   dx = dy ⋆ w',   dw = K(x, dy);   for a cotangent h of dw:   dx = dy ⋆ h',   d(dy) = x ⋆ h,
-
-so that these functions are closed under differentiation, to any order. Where the stride is the dilation, the pixels
-that are read are an image that is convolved without either. K is taken three columns of the kernel at a time, without
-dilation, image by image: pixels are sorted by their place modulo the dilation, and images stand side by side as
-channels, whose gradients are then added. One long sum over a batch would lose more digits than torch does.
+Depthwise ones on a CPU have them (`sharewise.supernet.depthwise_convolution`), and those of few channels where compiled
+kernels train (`sharewise.supernet.native`). Both are differentiable to any order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from sharewise.supernet import native
+from sharewise.supernet import depthwise_convolution, native
+from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 
-__all__ = ["averaged", "convolution_gradients", "convolve", "convolved", "depthwise", "kernel_gradient"]
+__all__ = ["averaged", "compiled_everywhere", "convolve", "convolved", "is_compiled"]
 
 _PIXELS = 256
 """Of an image, below which torch's average pooling is as fast."""
-
-_COLUMNS = 3
-"""Of a kernel, as wide as torch's fast gradient goes."""
 
 
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -99,7 +91,7 @@ def convolve(
     dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`, with a faster backward pass where it is depthwise.
+    """`torch.nn.functional.conv2d`, with gradients of our own where these are faster.
 
     The forward pass is torch's own, and equal to it in every bit, but where compiled kernels train (`native_kernels`).
 
@@ -117,29 +109,13 @@ def convolve(
         >>> convolve(x, w, None, (1, 1), (2, 2), (2, 2), 2)[0, 0, 2]
         tensor([6., 6., 9., 6., 6.])
     """
-    same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
-    if bias is None and same and _pays(x, weight, dilation[0], groups):
-        return depthwise(x, weight, dilation[0], stride[0])
+    if bias is None:
+        if is_compiled(x, weight, stride, padding, dilation, groups):
+            return _COMPILED(x, weight)
+        same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
+        if same and depthwise_convolution.pays(x, weight, dilation[0], groups):
+            return depthwise_convolution.depthwise(x, weight, dilation[0], stride[0])
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-
-
-def convolution_gradients(
-    dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of a convolution by x, weight and bias, of which those are computed that are wanted.
-
-    Args:
-        dy: of what it wrote.
-        x: what it read; its values count for the gradient of the weight alone.
-        weight: its values count for the gradient of x alone.
-        settings: stride, padding and dilation in both directions, and groups.
-        wanted: of x, weight and bias.
-    """
-    stride, padding, dilation, groups = settings
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        dy, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
-    )
-    return found
 
 
 def _centred(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
@@ -150,159 +126,82 @@ def _centred(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], 
     return even and both and stride in ((1, 1), (step, step))
 
 
-def _pays(x: Tensor, weight: Tensor, dilation: int, groups: int) -> bool:
-    """Whether it is depthwise in float32, on a CPU with channels innermost, and torch's own gradient is slow."""
-    kernel = weight.shape[-1]
-    depthwise = x.dim() == 4 and weight.shape[:2] == (groups, 1) and x.shape[1] == groups > 1
-    slow = dilation > 1 or kernel > _COLUMNS or (torch.is_grad_enabled() and native.serves(x, kernel))
-    if not depthwise or kernel == 1 or not slow:
-        return False
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return False
-    single = x.dtype == weight.dtype == torch.float32
-    return single and x.is_contiguous(memory_format=torch.channels_last)
-
-
-def depthwise(x: Tensor, kernel: Tensor, dilation: int, stride: int = 1) -> Tensor:
-    """x ⋆ w in any precision, as `convolve` uses it; of its gradients those are computed that are asked for.
+def is_compiled(
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> bool:
+    """Whether compiled kernels train a convolution that is not depthwise. What is evaluated is torch's own.
 
     Args:
-        x: shape `(n, channels, height, width)`, more than `dilation · (k // 2)` wide, channels innermost.
-        kernel: shape `(channels, 1, k, k)`, k odd; padding keeps it centred.
+        x: shape `(n, channels, height, width)`.
+        weight: shape `(outputs, channels / groups, k, k)`.
+        stride: in both directions.
+        padding: in both directions.
         dilation: in both directions.
-        stride: 1, or the dilation.
+        groups: 1 for all that they serve.
     """
-    place: Tensor | None = None
-    if kernel.requires_grad:
-        place = _Place.apply(kernel, (x,), dilation, stride)  # type: ignore[no-untyped-call]
-    # Only in training: what is evaluated is torch's own, wherever that happens.
-    compiled = stride == 1 and torch.is_grad_enabled() and native.serves(x, kernel.shape[-1])
-    y: Tensor = _Depthwise.apply(x, kernel, place, dilation, stride, compiled)  # type: ignore[no-untyped-call]
-    return y
-
-
-def _turned(kernel: Tensor) -> Tensor:
-    return kernel.flip(2, 3)
+    if not native.enabled() or groups != 1 or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    centred = stride == padding == dilation == (1, 1)
+    return centred and native.serves_convolution(x, weight) and x.is_contiguous(memory_format=torch.channels_last)
 
 
 @final
-class _Place(torch.autograd.Function):
-    """Nothing, in the shape of y: what arrives here as its gradient is dy, and goes on to the kernel.
+class _Compiled(Trilinear):
+    """A convolution with kernels that are centred on each pixel, as `is_compiled` tells them."""
 
-    A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks
-    for no gradient of kernels; for the same reason x comes in a tuple, as no input of the node.
+    def value(self, x: Tensor, kernel: Tensor) -> Tensor:
+        return native.convolution_by_kernel(x, kernel)
+
+    def image_gradient(self, dy: Tensor, kernel: Tensor) -> Tensor:
+        if native.is_watched():
+            return F.conv_transpose2d(dy, kernel, None, 1, 1)
+        return native.transposed_by_kernel(dy, kernel)
+
+    def kernel_gradient(self, x: Tensor, dy: Tensor, kernel: Tensor) -> Tensor:
+        if native.is_watched():
+            settings = ([1, 1], [1, 1], [1, 1], 1)
+            return convolution_gradients(dy, x, kernel, settings, [False, True, False])[1]
+        return native.convolution_gradient(x, dy, kernel)
+
+
+_COMPILED = _Compiled()
+
+
+@contextmanager
+def compiled_everywhere() -> Iterator[None]:
+    """Within the block every `torch.nn.functional.conv2d` is `convolve`, where `native_kernels` are on.
+
+    For plain networks, whose layers call torch by themselves. A cell, whose layers are called by `convolved`, would pay
+    for it with each of its many other operations.
     """
-
-    @staticmethod
-    def forward(ctx: Any, kernel: Tensor, images: tuple[Tensor], dilation: int, stride: int) -> Tensor:
-        [x] = images
-        ctx.save_for_backward(x)
-        ctx.size, ctx.dilation, ctx.stride = kernel.shape[-1], dilation, stride
-        return x.new_zeros(()).expand(*x.shape[:2], *(-(-side // stride) for side in x.shape[2:]))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [x] = ctx.saved_tensors
-        dy = gradients[0].contiguous(memory_format=torch.channels_last)
-        read, dilation = (x, ctx.dilation) if ctx.stride == 1 else (_read(x, ctx.stride), 1)
-        return kernel_gradient(read, dy, ctx.size, dilation), None, None, None
+    with _Everywhere() if native.enabled() else nullcontext():
+        yield
 
 
 @final
-class _Depthwise(torch.autograd.Function):
-    """x ⋆ w as a function of x, and of the place where the kernel waits for dy."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, kernel: Tensor, place: Tensor | None, dilation: int, stride: int, compiled: bool
-    ) -> Tensor:
-        ctx.save_for_backward(kernel)
-        ctx.dilation, ctx.stride, ctx.shape = dilation, stride, x.shape
-        if compiled:
-            return native.depthwise_by_kernel(x, kernel, dilation)
-        return F.conv2d(x, kernel, None, stride, dilation * (kernel.shape[-1] // 2), dilation, x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [kernel] = ctx.saved_tensors
-        dy = gradients[0].contiguous(memory_format=torch.channels_last)
-        dx: Tensor | None = None
-        if ctx.needs_input_grad[0]:
-            dx = _transposed(dy, kernel, ctx.dilation if ctx.stride == 1 else 1)
-            dx = dx if ctx.stride == 1 else _spread(dx, ctx.shape, ctx.stride)
-        return dx, None, dy if ctx.needs_input_grad[2] else None, None, None, None
+class _Everywhere(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        return (_conv2d if function is F.conv2d else function)(*arguments, **(named or {}))
 
 
-def _transposed(dy: Tensor, kernel: Tensor, dilation: int) -> Tensor:
-    """dy ⋆ w'."""
-    if native.serves(dy, kernel.shape[-1]) and not torch.is_grad_enabled():
-        return native.depthwise_by_kernel(dy, _turned(kernel), dilation)
-    return depthwise(dy, _turned(kernel), dilation)
-
-
-def _read(x: Tensor, step: int) -> Tensor:
-    """The pixels that a stride reads."""
-    return x[:, :, ::step, ::step].contiguous(memory_format=torch.channels_last)
-
-
-def _spread(x: Tensor, shape: torch.Size, step: int) -> Tensor:
-    """An image of zeros with x where a stride reads it."""
-    whole = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last).zero_()
-    whole[:, :, ::step, ::step] = x
-    return whole
-
-
-def kernel_gradient(x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:
-    """K(x, dy) of stride 1, for a kernel of a size that is centred on every pixel, channels innermost."""
-    dw: Tensor = _KernelGradient.apply(x, dy, size, dilation)  # type: ignore[no-untyped-call]
-    return dw
-
-
-@final
-class _KernelGradient(torch.autograd.Function):
-    """K(x, dy): the gradient of a kernel of a size."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:
-        ctx.save_for_backward(x, dy)
-        ctx.dilation = dilation
-        if native.serves(x, size):
-            return native.kernel_gradient(x, dy, size, dilation)
-        found = _by_columns(_sorted(x, dilation), _sorted(dy, dilation), size)
-        return found.view(-1, x.shape[1], 1, size, size).sum(0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [h] = gradients
-        x, dy = ctx.saved_tensors
-        dx = depthwise(dy, _turned(h), ctx.dilation) if ctx.needs_input_grad[0] else None
-        ddy = depthwise(x, h, ctx.dilation) if ctx.needs_input_grad[1] else None
-        return dx, ddy, None, None
-
-
-def _sorted(x: Tensor, dilation: int) -> Tensor:
-    """All images as channels of one, and in each the pixels at the same place modulo the dilation, in its order.
-
-    Where the dilation does not divide a side, zeros complete it.
-    """
-    n, channels, height, width = x.shape
-    margins = (-width % dilation, -height % dilation)
-    if any(margins):
-        x = F.pad(x, (0, margins[0], 0, margins[1]))
-    rows, columns = x.shape[2] // dilation, x.shape[3] // dilation
-    places = x.view(n, channels, rows, dilation, columns, dilation).permute(2, 4, 3, 5, 0, 1)
-    return places.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
-
-
-def _by_columns(x: Tensor, dy: Tensor, size: int) -> Tensor:
-    """The gradient of a kernel without dilation, a few of its columns at a time."""
-    reach, channels = size // 2, x.shape[1]
-    parts = []
-    for start in range(0, size, _COLUMNS):
-        columns = min(_COLUMNS, size - start)
-        left = reach - start  # column j of the kernel reads the image j − reach pixels to the right
-        moved = F.pad(x, (left, columns - 1 - left, reach, reach))
-        like = x.new_empty((channels, 1, size, columns))
-        settings = ([1, 1], [0, 0], [1, 1], channels)
-        parts.append(convolution_gradients(dy, moved, like, settings, [False, True, False])[1])
-    return torch.cat(parts, dim=-1)
+def _conv2d(
+    input: Tensor,  # noqa: A002 - as torch calls it
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`torch.nn.functional.conv2d`."""
+    if isinstance(padding, str):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    settings = [(value,) * 2 if isinstance(value, int) else tuple(value) for value in (stride, padding, dilation)]
+    return convolve(input, weight, bias, settings[0], settings[1], settings[2], groups)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["aligned", "image_of", "is_channels_last", "rows_of", "stored"]
+__all__ = ["aligned", "image_of", "innermost", "is_channels_last", "rows_of", "stored"]
 
 _IMAGE = 4
 """Dimensions of a batch of images."""
@@ -46,6 +46,15 @@ def stored(part: Tensor, like: Tensor) -> Tensor:
         like: the images.
     """
     return _in_order(part) if is_channels_last(like) else part
+
+
+def innermost(x: Tensor) -> Tensor:
+    """Images with channels last.
+
+    Args:
+        x: shape `(n, channels, height, width)`.
+    """
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def rows_of(x: Tensor) -> Tensor:

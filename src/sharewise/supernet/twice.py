@@ -28,8 +28,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sharewise.supernet.convolution import convolution_gradients
 from sharewise.supernet.layout import image_of, is_channels_last, rows_of
+from sharewise.supernet.trilinear import convolution_gradients
 
 __all__ = ["differentiated_twice", "expects_second"]
 

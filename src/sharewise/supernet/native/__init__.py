@@ -1,10 +1,31 @@
-"""Kernels compiled on this machine: depthwise convolutions in training, whose gradients torch makes in many passes.
+"""Kernels compiled on this machine: convolutions in training, which take fewer passes or products than by torch.
 
 An optional part: everything is computed by torch without it, and the two agree up to rounding. A run takes it where a
 measurement at its start says that it is faster (`sharewise.run.native`).
 """
 
-from sharewise.supernet.native.depthwise import depthwise_by_kernel, kernel_gradient, serves
+from sharewise.supernet.native.convolution import (
+    convolution_by_kernel,
+    convolution_gradient,
+    knows,
+    serves_convolution,
+    transposed_by_kernel,
+)
+from sharewise.supernet.native.depthwise import depthwise_by_kernel, depthwise_gradient, serves_depthwise
+from sharewise.supernet.native.images import is_watched
 from sharewise.supernet.native.library import enabled, native_kernels, require_library
 
-__all__ = ["depthwise_by_kernel", "enabled", "kernel_gradient", "native_kernels", "require_library", "serves"]
+__all__ = [
+    "convolution_by_kernel",
+    "convolution_gradient",
+    "depthwise_by_kernel",
+    "depthwise_gradient",
+    "enabled",
+    "is_watched",
+    "knows",
+    "native_kernels",
+    "require_library",
+    "serves_convolution",
+    "serves_depthwise",
+    "transposed_by_kernel",
+]

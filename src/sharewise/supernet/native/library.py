@@ -1,7 +1,7 @@
 """The library of kernels: compiled on this machine when it is first asked for, and kept for the next time.
 
 A C compiler is all that it takes; nothing of torch is compiled, so that the kernels depend on no version of it. What is
-kept belongs to one source, one compiler and one kind of processor, and to the user: a folder that others may write to
+kept belongs to the sources, one compiler and one kind of processor, and to the user: a folder that others may write to
 is not used.
 """
 
@@ -28,7 +28,7 @@ from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["enabled", "library", "native_kernels", "require_library"]
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("vectors.h", "depthwise.c", "winograd.c"))
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _SECONDS = 120
@@ -45,11 +45,11 @@ def enabled() -> bool:
 
 @contextmanager
 def native_kernels(on: bool = True) -> Iterator[None]:
-    """Within the block, depthwise convolutions are trained by compiled kernels, where these serve.
+    """Within the block, convolutions are trained by compiled kernels, where these serve.
 
-    They serve images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything else is
-    computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit. Forward and
-    backward pass belong into the block.
+    They serve depthwise convolutions, and those of 3×3 with few channels, of images on a CPU with channels innermost,
+    in float32 or float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so
+    that results agree up to rounding, and not to the bit. Forward and backward pass belong into the block.
 
     Args:
         on: whether they are used.
@@ -89,7 +89,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
         ConfigurationError: when they cannot be compiled here.
     """
     compiler = _compiler()
-    name = hashlib.sha256("\n".join([_SOURCE.read_text(encoding="utf-8"), *_FLAGS, *_machine(compiler)]).encode())
+    sources = [source.read_text(encoding="utf-8") for source in _SOURCES]
+    name = hashlib.sha256("\n".join([*sources, *_FLAGS, *_machine(compiler)]).encode())
     file = _folder() / f"{_REALS[dtype]}-{name.hexdigest()[:16]}.so"
     if not file.exists():
         _compile(compiler, _REALS[dtype], file)
@@ -100,8 +101,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
             f"native kernels in {file} cannot be loaded ({printable(str(error))}); delete the file, or leave them out "
             "(--no-native)"
         ) from None
-    for function in (found.kernel_gradient, found.depthwise):
-        function.restype = ctypes.c_int
+    for name in ("depthwise", "winograd"):
+        for function in (name, f"{name}_gradient"):
+            getattr(found, function).argtypes = [ctypes.c_void_p] * 4
     return found
 
 
@@ -128,6 +130,10 @@ def _machine(compiler: str) -> list[str]:
     elif sys.platform == "darwin":
         facts.append(_answer(["sysctl", "-n", "machdep.cpu.brand_string"]))
     return facts
+
+
+def _compiled() -> list[str]:
+    return [str(source) for source in _SOURCES if source.suffix == ".c"]
 
 
 def _answer(command: list[str]) -> str:
@@ -175,7 +181,7 @@ def _compile(compiler: str, real: str, file: Path) -> None:
         ) from None
     os.close(descriptor)
     try:
-        command = [compiler, *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", name]
+        command = [compiler, *_FLAGS, f"-DREAL={real}", *_compiled(), "-o", name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit {done.returncode}")

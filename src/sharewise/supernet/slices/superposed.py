@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import convolution_gradients, convolve
+from sharewise.supernet.convolution import convolve, is_compiled
+from sharewise.supernet.trilinear import convolution_gradients
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["Window", "superposed_convolution", "superposed_linear"]
@@ -76,7 +77,8 @@ def superposed_convolution(
         >>> superposed_convolution(x, torch.ones(1, 1, 3, 3), mask, None, Window(1, 0, 1, 1)).item()
         1.5
     """
-    if mask is None or window.groups > 1 or expects_second() or not _alike(x, weight):
+    compiled = bias is None and is_compiled(x, weight, *window.settings)
+    if mask is None or window.groups > 1 or expects_second() or compiled or not _alike(x, weight):
         return convolve(x, weight if mask is None else weight * mask, bias, *window.settings)
     if mask.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         mask = mask.contiguous(memory_format=torch.channels_last)

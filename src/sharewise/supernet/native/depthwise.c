@@ -5,16 +5,7 @@
    between margins of zeros, one at a time, which fit into the cache; no pixel is then a special case. Products are added
    up in REAL over one row and from there on in double.  */
 
-#include <stdlib.h>
-#include <string.h>
-
-#ifndef REAL
-#define REAL float
-#endif
-
-enum { LANES = 16 };
-
-typedef REAL vector __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+#include "vectors.h"
 
 struct shape {
     long images, height, width, channels, size, dilation;
@@ -70,7 +61,7 @@ typedef void row_function(const REAL *restrict, const REAL *restrict, long, long
 
 /* dw[c][i][j] = sum over images and pixels of dy[y][x][c] * x[y + d (i - r)][x + d (j - r)][c], with r = size / 2.
    Returns 0, or 1 where there is no memory, 2 where it serves no such shape.  */
-int kernel_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw)
+int depthwise_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw)
 {
     struct shape s;
     memcpy(&s, numbers, sizeof s);
@@ -147,7 +138,7 @@ PIXELS(7)
 
 typedef void pixels_function(const REAL *restrict, const REAL *restrict, long, long, long, long, REAL *restrict);
 
-/* y = x convolved with w[c][i][j], each channel by itself, centred. Returns as `kernel_gradient`. */
+/* y = x convolved with w[c][i][j], each channel by itself, centred. Returns as `depthwise_gradient`. */
 int depthwise(const long *numbers, const REAL *x, const REAL *w, REAL *y)
 {
     struct shape s;

@@ -1,0 +1,60 @@
+"""What compiled kernels can be given, and how they are called."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharewise.supernet.native.library import enabled
+
+__all__ = ["LANES", "call", "is_watched", "takes"]
+
+LANES = 16
+"""Numbers of a vector, as the kernels know it."""
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernels are on and know images of such a kind, but for the number of channels.
+
+    Args:
+        x: shape `(n, channels, height, width)`.
+    """
+    return (
+        enabled()
+        and not is_watched()
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.dim() == 4
+        and x.numel() > 0
+        and torch.get_num_threads() == 1
+    )
+
+
+def is_watched() -> bool:
+    """Whether some mode writes operations down or counts them: it would not see what the kernels do."""
+    return bool(torch.utils._python_dispatch._get_current_dispatch_mode_stack())
+
+
+def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
+    """Call a kernel.
+
+    Args:
+        function: of the library; it returns 0, or 1 where there is no memory, 2 where it serves no such shape.
+        shape: its first argument.
+        arguments: the others: addresses, or tensors that lie in memory as it reads them.
+
+    Raises:
+        MemoryError: when there is none.
+        ValueError: when it serves no such shape.
+    """
+    found = function(
+        (ctypes.c_long * len(shape))(*shape), *[a if isinstance(a, int) else a.data_ptr() for a in arguments]
+    )
+    if found == 1:
+        raise MemoryError(f"no memory for a compiled kernel on the shape {tuple(shape)}")
+    if found:
+        raise ValueError(f"no compiled kernel serves the shape {tuple(shape)}")

@@ -1,0 +1,163 @@
+"""Convolutions that compute their gradients by themselves, to any order.
+
+A convolution is linear in images x and in kernels w, so that t(x, w, dy) = ⟨dy, x ⋆ w⟩ is linear in each of three. Its
+three derivatives are what there is to compute,
+
+    y = ∂t/∂dy = x ⋆ w,   dx = ∂t/∂x,   dw = ∂t/∂w,
+
+each of which is linear in the other two, and has the other two of these three for derivatives: with cotangents G of dx
+and h of dw, d(dy) = G ⋆ w + x ⋆ h, and so on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from sharewise.supernet.layout import innermost
+
+__all__ = ["Trilinear", "convolution_gradients"]
+
+
+class Trilinear(ABC):
+    """How a convolution computes its value and its gradients; what it is given asks for no gradient."""
+
+    @abstractmethod
+    def value(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """x ⋆ w.
+
+        Args:
+            x: shape `(n, inputs, height, width)`.
+            kernel: w, shape `(outputs, inputs / groups, k, k)`.
+        """
+
+    @abstractmethod
+    def image_gradient(self, dy: Tensor, kernel: Tensor) -> Tensor:
+        """dx.
+
+        Args:
+            dy: of the shape of x ⋆ w, channels innermost.
+            kernel: w.
+        """
+
+    @abstractmethod
+    def kernel_gradient(self, x: Tensor, dy: Tensor, kernel: Tensor) -> Tensor:
+        """dw.
+
+        Args:
+            x: images.
+            dy: of the shape of x ⋆ w, channels innermost.
+            kernel: w, whose shape counts, and not its values.
+        """
+
+    @final
+    def __call__(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """x ⋆ w, of whose gradients those are computed that are asked for."""
+        return _image(self, x, kernel, turned=False)
+
+
+def convolution_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, settings: Any, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of a convolution by x, weight and bias, of which those are computed that are wanted.
+
+    Args:
+        dy: of what it wrote.
+        x: what it read; its values count for the gradient of the weight alone.
+        weight: its values count for the gradient of x alone.
+        settings: stride, padding and dilation in both directions, and groups.
+        wanted: of x, weight and bias.
+    """
+    stride, padding, dilation, groups = settings
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        dy, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
+    )
+    return found
+
+
+def _image(form: Trilinear, x: Tensor, kernel: Tensor, *, turned: bool) -> Tensor:
+    """x ⋆ w; turned, what dy in the place of x gives for dx."""
+    compute = form.image_gradient if turned else form.value
+    if not torch.is_grad_enabled():
+        return compute(x, kernel)
+    with torch.no_grad():
+        y = compute(x, kernel)
+    place: Tensor | None = None
+    if kernel.requires_grad:
+        place = _Place.apply(kernel, (x, y), form, turned)  # type: ignore[no-untyped-call]
+    made: Tensor = _Image.apply(x, kernel, place, (y,), form, turned)  # type: ignore[no-untyped-call]
+    return made
+
+
+@final
+class _Image(torch.autograd.Function):
+    """x ⋆ w or dx, as a function of the images, and of the place where the kernel waits for what comes back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: Tensor, place: Tensor | None, made: tuple[Tensor], form: Trilinear, turned: bool
+    ) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.form, ctx.turned = form, turned
+        return made[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [kernel] = ctx.saved_tensors
+        back = innermost(gradients[0])
+        wanted = ctx.needs_input_grad
+        dx = _image(ctx.form, back, kernel, turned=not ctx.turned) if wanted[0] else None
+        return dx, None, back if wanted[2] else None, None, None, None
+
+
+@final
+class _Place(torch.autograd.Function):
+    """Nothing, in the shape of what `_Image` makes: what arrives here as its gradient goes on to the kernel.
+
+    A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks
+    for no gradient of kernels; for the same reason images come in a tuple, as no input of the node.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Tensor, images: tuple[Tensor, Tensor], form: Trilinear, turned: bool) -> Tensor:
+        x, y = images
+        ctx.save_for_backward(x, kernel)
+        ctx.form, ctx.turned = form, turned
+        return _nothing(y.dtype).expand(y.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, kernel = ctx.saved_tensors
+        back = innermost(gradients[0])
+        pair = (back, x) if ctx.turned else (x, back)
+        dw: Tensor = _Kernel.apply(*pair, kernel.detach(), ctx.form)  # type: ignore[no-untyped-call]
+        return dw, None, None, None
+
+
+@cache
+def _nothing(dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.zeros((), dtype=dtype)
+
+
+@final
+class _Kernel(torch.autograd.Function):
+    """dw, as a function of x and dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dy: Tensor, kernel: Tensor, form: Trilinear) -> Tensor:
+        ctx.save_for_backward(x, dy)
+        ctx.form = form
+        return form.kernel_gradient(x, dy, kernel)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [h] = gradients
+        x, dy = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        dx = _image(ctx.form, dy, h, turned=True) if wanted[0] else None
+        return dx, _image(ctx.form, x, h, turned=False) if wanted[1] else None, None, None
