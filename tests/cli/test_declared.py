@@ -14,9 +14,10 @@ from typing import Any, get_type_hints
 import pytest
 
 from sharewise.cli import VERBS, main
-from sharewise.cli.declared import fields_of_class, fields_of_method, fields_of_network, methods, names_of_table
+from sharewise.cli.declared import fields_of_class, fields_of_method, methods, names_of_table
 from sharewise.cli.options import Field
 from sharewise.cli.parser import Parser
+from sharewise.cli.space_options import fields_of_network
 from sharewise.methods import METHODS, parameters
 from sharewise.run import SearchConfiguration, TrainConfiguration
 from sharewise.run.standalone import TrainingRecipe
@@ -158,6 +159,18 @@ def test_quick_verbs_load_nothing_slow(words: list[str], tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["list", "methods"], ["--help"], ["list", "recipes"]], ids=" ".join)
+def test_verbs_that_name_no_space_load_none(words: list[str], tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom sharewise.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+        "found = {'numpy', 'sharewise.spaces', 'sharewise.space'} & set(sys.modules)\n"
+        "raise SystemExit(f'loaded {sorted(found)}' if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_lists_and_all_spaces_are_shown_without_anything_slow(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_name_that_is_none_is_answered_in_one_line(name: str, message: str) ->
 
 
 def test_every_option_of_a_named_space_is_documented_and_no_option_of_its_networks() -> None:
-    from sharewise.cli.declared import fields_of_network, fields_of_space
+    from sharewise.cli.space_options import fields_of_network, fields_of_space
 
     for name in spaces.SPACES:
         options = fields_of_space(name)

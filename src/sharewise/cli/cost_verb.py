@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sharewise.cli.declared import fields_of_network, fields_of_space, own_and_others
 from sharewise.cli.options import Field, Words, add_fields, given, listed, require_own
 from sharewise.cli.output import print_json
 from sharewise.cli.own import named, space_named
 from sharewise.cli.parser import Parser
+from sharewise.cli.space_options import fields_of_network, fields_of_space, own_and_others
 from sharewise.errors import ConfigurationError
 from sharewise.own_file import OwnFile
 from sharewise.space import Space

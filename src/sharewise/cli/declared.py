@@ -8,29 +8,24 @@ second list which could drift; a test compares them with what importing finds.
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, final, get_type_hints
+from typing import Any, Literal, final
 
 import sharewise
 from sharewise.cli.options import Field, described
 from sharewise.errors import unknown_name
-from sharewise.own_file import OwnFile, is_reference
-from sharewise.space import Space, options_of
-from sharewise.spaces import SPACES, load, split_name
+from sharewise.own_file import OwnFile
 
 __all__ = [
     "Method",
     "fields_of_class",
     "fields_of_method",
-    "fields_of_network",
-    "fields_of_space",
     "methods",
     "names_of_table",
-    "own_and_others",
+    "network_options",
 ]
 
 _TYPES: Mapping[str, Any] = {"Any": Any, "Literal": Literal, "Mapping": Mapping, "OwnFile": OwnFile}
@@ -93,66 +88,16 @@ def fields_of_class(module: str, name: str, *, skip: tuple[str, ...] = ()) -> li
     return [field for field in _fields(*_definition(module, name)) if field.name not in skip]
 
 
-def fields_of_network(space: Space) -> list[Field]:
-    """The options of a space's networks.
-
-    Raises:
-        ConfigurationError: when the space has no networks.
-    """
-    if not isinstance(space.networks, str):
-        return _fields_of_value(space)
-    for statement in ast.walk(_tree(space.networks)):
-        if isinstance(statement, ast.keyword) and statement.arg == "options" and isinstance(statement.value, ast.Name):
-            return fields_of_class(space.networks, statement.value.id)
-    raise AssertionError(f"{space.networks} must hold NETWORKS = Networks(options=…)")
-
-
-def _fields_of_value(space: Space) -> list[Field]:
-    """The options of networks that are a value, as those of a user's own space."""
-    from sharewise.supernet import networks_of
-
-    options = networks_of(space).options
-    hints, texts = get_type_hints(options), described(inspect.getdoc(options) or "")
-    return [
-        Field(f.name, hints[f.name], None if f.default is MISSING else f.default, texts.get(f.name, "of the network"))
-        for f in fields(options)
-    ]
-
-
-def fields_of_space(name: str) -> list[Field]:
-    """The options of a space, with those that its name gives as defaults.
-
-    Raises:
-        ConfigurationError: when there is no such space.
-
-    Example:
-        >>> fields_of_space("nasbench201")
-        []
-    """
-    if is_reference(name):
-        return []
-    base, written = split_name(name)
-    texts = described(inspect.getdoc(SPACES[base]) or "")
-    return [
-        Field(o.name, o.kind, o.read(written[o.name]) if o.name in written else o.default, texts.get(o.name, ""))
-        for o in options_of(SPACES[base])
-    ]
-
-
-def own_and_others(name: str, space: Space) -> tuple[list[Field], list[Field]]:
-    """The options of a space and of its networks, and those of all spaces and their networks.
+def network_options(networks: str) -> list[Field]:
+    """The options of the networks that a module holds as `NETWORKS`.
 
     Args:
-        name: of the space.
-        space: itself, which a file of the user's own may have made.
-
-    Example:
-        >>> own, others = own_and_others("conv-macro", load("conv-macro"))
-        >>> [field.name for field in own], len(own) < len(others)
-        (['divisor', 'dropout', 'published'], True)
+        networks: the module.
     """
-    others = [field for each in SPACES for field in (*fields_of_space(each), *fields_of_network(load(each)))]
-    return [*fields_of_space(name), *fields_of_network(space)], others
+    for statement in ast.walk(_tree(networks)):
+        if isinstance(statement, ast.keyword) and statement.arg == "options" and isinstance(statement.value, ast.Name):
+            return fields_of_class(networks, statement.value.id)
+    raise AssertionError(f"{networks} must hold NETWORKS = Networks(options=…)")
 
 
 def names_of_table(module: str, name: str) -> list[str]:

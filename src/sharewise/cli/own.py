@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sharewise.errors import UnnamedFileError, printable
 from sharewise.own_file import OwnFile, is_reference, own_file
-from sharewise.space import Space
-from sharewise.spaces import load
+
+if TYPE_CHECKING:  # a verb that names no space starts without them
+    from sharewise.space import Space
 
 __all__ = ["add_own", "asking_for_it", "named", "space_named"]
 
@@ -50,6 +52,8 @@ def space_named(name: str, own: OwnFile | None) -> Space:
         return space_made_by(own)
     if is_reference(name):
         raise UnnamedFileError(name)
+    from sharewise.spaces import load
+
     return load(name)
 
 

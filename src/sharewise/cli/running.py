@@ -9,21 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from sharewise.cli.declared import (
-    fields_of_class,
-    fields_of_method,
-    fields_of_network,
-    fields_of_space,
-    methods,
-    names_of_table,
-    own_and_others,
-)
+from sharewise.cli.declared import fields_of_class, fields_of_method, methods, names_of_table
 from sharewise.cli.executor import PROCESSES, TASK_TIMEOUT, add_workers, workers_of
 from sharewise.cli.options import Field, Words, add_fields, given, place, require_own
 from sharewise.cli.output import print_json, unicode_output
 from sharewise.cli.own import named as own_named
 from sharewise.cli.own import space_named
 from sharewise.cli.parser import Parser
+from sharewise.cli.space_options import fields_of_network, fields_of_space, own_and_others
 from sharewise.cli.trial import small_selection, trial_in_words
 from sharewise.data.sources import SOURCES
 from sharewise.errors import CheckpointError, ConfigurationError, SharewiseError, unknown_name

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sharewise.cli.declared import fields_of_space
 from sharewise.cli.options import add_fields, given
 from sharewise.cli.output import print_json
 from sharewise.cli.own import named, space_named
 from sharewise.cli.parser import Parser
+from sharewise.cli.space_options import fields_of_space
 from sharewise.errors import ConfigurationError
 from sharewise.space import Option, Space, enumerate_architectures
 from sharewise.spaces import SPACES, with_options

@@ -14,7 +14,7 @@ from sharewise.supernet.native.library import enabled
 __all__ = ["LANES", "call", "is_watched", "takes"]
 
 LANES = 16
-"""Numbers of a vector, as the kernels know it."""
+"""Numbers of the longest vector: a row of an image is whole vectors for all processors, or for none."""
 
 
 def takes(x: Tensor) -> bool:

@@ -101,9 +101,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
             f"native kernels in {file} cannot be loaded ({printable(str(error))}); delete the file, or leave them out "
             "(--no-native)"
         ) from None
-    for name in ("depthwise", "winograd"):
-        for function in (name, f"{name}_gradient"):
-            getattr(found, function).argtypes = [ctypes.c_void_p] * 4
+    for function in (found.depthwise, found.depthwise_gradient, found.winograd, found.winograd_gradient):
+        function.argtypes = [ctypes.c_void_p] * 4
     return found
 
 

@@ -7,7 +7,12 @@
 #define REAL float
 #endif
 
+/* Of float, what a register holds. */
+#ifdef __AVX512F__
 enum { LANES = 16 };
+#else
+enum { LANES = 8 };
+#endif
 
 typedef REAL vector __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 

@@ -19,13 +19,7 @@
 
 enum { NUMBERS = 2048, POINTS = 16, PLANE = NUMBERS + LANES };
 
-/* As many rows as there are registers for. */
-#ifdef __AVX512F__
-enum { ROWS = 16 };
-#else
-enum { ROWS = 4 };
-#endif
-#define EVERY(i) _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; ++i)
+#define EVERY(i) _Pragma("GCC unroll 16") for (int i = 0; i < LANES; ++i)
 
 /* A convolution from `in` to `out` channels. Its kernel w[output][input][row][column] lies wherever the strides say. */
 struct shape {
@@ -35,12 +29,12 @@ struct shape {
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
-/* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for ROWS rows that lie `stride` apart;
+/* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for LANES rows that lie `stride` apart;
    blocks of LANES inputs lie `block` rows apart.  */
 static inline void multiply(const REAL *restrict v, const REAL *restrict u, long in, long block, REAL *restrict sums,
                             long stride)
 {
-    vector found[ROWS];
+    vector found[LANES];
     EVERY(t) found[t] = (vector){0};
     for (long c = 0; c < in; c += LANES, v += LANES * block)
         for (int i = 0; i < LANES; ++i, u += LANES) {
@@ -50,10 +44,10 @@ static inline void multiply(const REAL *restrict v, const REAL *restrict u, long
     EVERY(t) AT(sums + t * stride) = found[t];
 }
 
-/* sums[i][lane] += sum over rows of v[row][i] * d[row][lane], for ROWS values of i. */
+/* sums[i][lane] += sum over rows of v[row][i] * d[row][lane], for LANES values of i. */
 static inline void multiply_transposed(const REAL *restrict v, const REAL *restrict d, long rows, REAL *restrict sums)
 {
-    vector found[ROWS];
+    vector found[LANES];
     EVERY(i) found[i] = (vector){0};
     for (long t = 0; t < rows; ++t) {
         const vector right = OF(d + t * LANES);
@@ -72,7 +66,7 @@ static long tiles_of(const struct shape *s) { return s->images * ((s->height + 1
 /* How many tiles are transformed at a time; 0 where there are channels for none, or no whole vectors. */
 static long block_of(const struct shape *s)
 {
-    return s->in % LANES || s->out % LANES ? 0 : NUMBERS / (s->in > s->out ? s->in : s->out) / ROWS * ROWS;
+    return s->in % LANES || s->out % LANES ? 0 : NUMBERS / (s->in > s->out ? s->in : s->out) / LANES * LANES;
 }
 
 /* The tiles from `tile` to the end of their row, or to `end`. */
@@ -245,7 +239,7 @@ int winograd(const long *numbers, const REAL *x, const REAL *w, REAL *y)
     if (!v)
         return 1;
     REAL *sums = v + POINTS * PLANE, *u = sums + POINTS * PLANE, *zeros = u + POINTS * plane;
-    memset(v, 0, POINTS * PLANE * sizeof *v);  /* the last tiles are fewer than ROWS */
+    memset(v, 0, POINTS * PLANE * sizeof *v);  /* the last tiles are fewer than LANES */
     memset(zeros, 0, line * sizeof *zeros);
     read_kernels(&s, w, u);
     for (long start = 0; start < tiles; start += block) {
@@ -257,7 +251,7 @@ int winograd(const long *numbers, const REAL *x, const REAL *w, REAL *y)
         }
         for (long p = 0; p < POINTS; ++p)
             for (long o = 0; o < s.out; o += LANES)
-                for (long t = 0; t < end - start; t += ROWS)
+                for (long t = 0; t < end - start; t += LANES)
                     multiply(v + p * PLANE + t * LANES, u + p * plane + o * s.in, s.in, block,
                              sums + p * PLANE + o * block + t * LANES, LANES);
         for (long t = start; t < end; t += r.count) {
@@ -294,9 +288,8 @@ int winograd_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *
         for (long p = 0; p < POINTS; ++p)
             for (long o = 0; o < s.out; o += LANES)
                 for (long c = 0; c < s.in; c += LANES)
-                    for (long i = 0; i < LANES; i += ROWS)
-                        multiply_transposed(v + p * PLANE + c * block + i, d + p * PLANE + o * block, end - start,
-                                            sums + p * plane + o * s.in + (c + i) * LANES);
+                    multiply_transposed(v + p * PLANE + c * block, d + p * PLANE + o * block, end - start,
+                                        sums + p * plane + o * s.in + c * LANES);
     }
     write_kernels(&s, sums, dw);
     free(v);
