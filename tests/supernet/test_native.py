@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -158,6 +159,27 @@ def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
     for mine, theirs in zip(*found, strict=True):
         assert (mine - theirs).norm() <= 1e-10 * theirs.norm()
     assert found[0][2].stride() == w.stride(), "an optimiser meets a gradient in the order of its weight"
+
+
+@compiled
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="vectors have one length on other processors")
+def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kept, "_FLAGS", (*kept._FLAGS, "-mno-avx512f"))
+    kept.library.cache_clear()
+    for dense, each in zip(DENSE, SHAPES, strict=False):
+        x, w = dense_leaves(dense, torch.float64)
+        z, kernel = leaves(each, 3, torch.float64)
+        with native.native_kernels():
+            pairs = [
+                (convolve(x, w, None, *SAME), F.conv2d(x, w, None, 1, 1), [x, w]),
+                (depthwise(z, kernel, 1), F.conv2d(z, kernel, None, 1, 1, 1, len(kernel)), [z, kernel]),
+            ]
+            for mine, theirs, inputs in pairs:
+                found, expected = (torch.autograd.grad(y.sin().sum(), inputs) for y in (mine, theirs))
+                for a, b in zip([mine, *found], [theirs, *expected], strict=True):
+                    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    kept.library.cache_clear()
 
 
 @compiled
