@@ -10,7 +10,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.run.native import native_of
 from sharewise.run.place import NOWHERE
 from sharewise.run.threads import Threads
-from sharewise.supernet.native import native_kernels, require_library
+from sharewise.supernet.native import require_library
 
 __all__ = ["as_in_a_run", "possible"]
 
@@ -28,7 +28,7 @@ def as_in_a_run(state: SearchState, step: Callable[..., T], asked: bool | None =
     chosen = native_of(state, NOWHERE, asked, Threads(1, "as everything here"))
 
     def with_kernels(*arguments: object) -> T:
-        with native_kernels(chosen.on):
+        with chosen.taken(state.supernet):
             return step(*arguments)
 
     return with_kernels

@@ -1,10 +1,12 @@
-"""What compiled kernels and rows gain: gradients of depthwise kernels, norms of few channels, and whole weight steps.
+"""What compiled kernels and rows gain: convolutions and their gradients, norms of few channels, and whole weight steps.
 
 Single calls are process CPU milliseconds on one thread in float32, medians over rounds; a buffer of 16 MiB is written
-before every call, so that images come from far, as in a step. Torch's own gradient of a kernel stands beside the one
-that convolutions compute (`sharewise/supernet/convolution.py`) and the compiled one; torch's batch norm beside that of
-`sharewise/supernet/few_channels.py`. Weight steps of the DARTS cells and of PC-DARTS at the sizes of the table of speed
-come in turn, without and with compiled kernels.
+before every call, so that images come from far, as in a step. Torch's own gradient of a depthwise kernel stands beside
+the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`) and the compiled one; torch's
+convolutions of 3×3 and their gradients beside the compiled ones; torch's batch norm beside that of
+`sharewise/supernet/few_channels.py`. Errors are the largest difference from float64. Weight steps at the sizes of the
+table of speed come in turn, without and with compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of
+PC-DARTS, and of a plain network of NAS-Bench-201 with nothing but convolutions of 3×3.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.table.cells import trained
-from benchmarks.table.row import FULL, QUICK, alternating, spread_of
-from sharewise.supernet import depthwise_convolution
+from benchmarks.kernels import as_in_a_run
+from benchmarks.search_step import images, plain_state
+from benchmarks.table import cells, steps
+from benchmarks.table.row import FULL, QUICK, Size, Step, alternating, spread_of
+from sharewise.engine import weight_step
+from sharewise.spaces import load
+from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
 from sharewise.supernet.native import native_kernels
+from sharewise.supernet.trilinear import convolution_gradients
 
 __all__ = ["main"]
 
@@ -38,8 +45,14 @@ KERNELS = (
 )
 """Images, channels and side; kernel; dilation."""
 
+DENSE = ((32, 16, 32), (32, 32, 16), (32, 64, 8), (8, 128, 16))
+"""Images, channels and side of convolutions of 3×3."""
+
 NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32))
 _FAR = 2**22
+
+Form = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of images, what comes back, and a weight."""
 
 
 def _images(images: int, channels: int, side: int) -> Tensor:
@@ -79,6 +92,35 @@ def _kernel(shape: tuple[int, int, int], size: int, dilation: int, rounds: int) 
     return {**_milliseconds(sides, rounds), **errors}
 
 
+def _dense(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    channels = shape[1]
+    weight = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
+    given = (_images(*shape), _images(*shape), weight)
+    settings = ([1, 1], [1, 1], [1, 1], 1)
+    parts: dict[str, tuple[Form, Form]] = {
+        "forward": (
+            lambda x, dy, w: F.conv2d(x, w, None, 1, 1),
+            lambda x, dy, w: native.convolution_by_kernel(x, w),
+        ),
+        "by images": (
+            lambda x, dy, w: convolution_gradients(dy, x, w, settings, [True, False, False])[0],
+            lambda x, dy, w: native.transposed_by_kernel(dy, w),
+        ),
+        "by kernel": (
+            lambda x, dy, w: convolution_gradients(dy, x, w, settings, [False, True, False])[1],
+            native.convolution_gradient,
+        ),
+    }
+    sides: dict[str, Callable[[], Tensor]] = {}
+    errors = {}
+    for name, forms in parts.items():
+        exact = forms[0](*(tensor.double() for tensor in given))
+        for side, form in zip((name, f"{name}, compiled"), forms, strict=True):
+            sides[side] = partial(form, *given)
+            errors[f"{side}, error"] = float((sides[side]() - exact).abs().max())
+    return {**_milliseconds(sides, rounds), **errors}
+
+
 def _norm(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
     x, dy, weight = _images(*shape).requires_grad_(), _images(*shape), torch.rand(shape[1])
     forms = {
@@ -104,18 +146,36 @@ def main(arguments: list[str]) -> int:
     for shape, size, dilation in KERNELS:
         name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, {size}×{size}, dilation {dilation}"
         found[name] = _kernel(shape, size, dilation, options.rounds)
+    for shape in DENSE:
+        name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, 3×3"
+        with native_kernels():
+            found[name] = _dense(shape, options.rounds)
     for shape in NORMS:
         found[f"norm of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"] = _norm(shape, options.rounds)
     for name, values in found.items():
         print(f"{name}: " + ", ".join(f"{side} {value:.3g}" for side, value in values.items()), flush=True)
     size = QUICK if options.quick else FULL
-    for method in ("darts", "pc-darts"):
-        sides = {word: partial(trained, method, size, on) for word, on in (("torch", False), ("compiled", True))}
-        steps = alternating(lambda _, sides=sides: {word: side() for word, side in sides.items()})
-        seconds = steps(size, max(options.rounds // 4, 2))
-        found[f"weight step of {method}"] = {word: list(values) for word, values in seconds.items()}
+    trainings: dict[str, Callable[[Size, bool], Step]] = {
+        "darts on its own cells": partial(cells.trained, "darts"),
+        "pc-darts": partial(cells.trained, "pc-darts"),
+        "darts on nasbench201": steps.trained,
+        "a plain network of nasbench201": _plain,
+    }
+    for name, training in trainings.items():
+        sides = {word: partial(training, size, on) for word, on in (("torch", False), ("compiled", True))}
+        in_turn = alternating(lambda _, sides=sides: {word: side() for word, side in sides.items()})
+        seconds = in_turn(size, max(options.rounds // 4, 2))
+        found[f"weight step of {name}"] = {word: list(values) for word, values in seconds.items()}
         for word, values in seconds.items():
             words = spread_of([1e3 * value for value in values], 0)
-            print(f"weight step of {method}, {word}: {words} CPU ms", flush=True)
+            print(f"weight step of {name}, {word}: {words} CPU ms", flush=True)
     print(json.dumps(found))
     return 0
+
+
+def _plain(size: Size, native: bool) -> Step:
+    architecture = load("nasbench201").parse(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    )
+    state = plain_state(architecture, size.channels, size.cells, images(4 * size.batch, size.side))
+    return as_in_a_run(state, lambda: weight_step(state), native)

@@ -30,7 +30,7 @@ from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, discrete
 from sharewise.supernet.native import native_kernels
 
-__all__ = ["FORMATS", "LAST", "OURS", "ROWS", "WRITTEN"]
+__all__ = ["FORMATS", "LAST", "OURS", "ROWS", "WRITTEN", "trained"]
 
 OURS, WRITTEN, LAST = "ours", "peer as written", "peer, channels last"
 FORMATS = {WRITTEN: torch.contiguous_format, LAST: torch.channels_last}
@@ -62,6 +62,12 @@ def _peers(
 
 def _real(size: Size) -> dict[str, Peer]:
     return real(AUTODL, size.channels, size.cells)
+
+
+def trained(size: Size, native: bool) -> Step:
+    """One weight step of DARTS, with compiled kernels or without."""
+    state = _state(size, "darts")
+    return as_in_a_run(state, lambda: weight_step(state), native)
 
 
 def _weight(size: Size) -> Mapping[str, Step]:

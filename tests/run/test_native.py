@@ -17,6 +17,7 @@ import yaml
 
 import sharewise as sw
 from sharewise.cli import main
+from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.engine import Event, SearchResult, SearchState, Stepped
 from sharewise.errors import ConfigurationError
 from sharewise.run import native
@@ -97,27 +98,60 @@ def test_a_measurement(kind: native.Kind) -> None:
         assert 0 < native.measured(kind) < 2
 
 
+DEPTHWISE, SMALL = (kind.words for kind in native.KINDS)
+
+
 @pytest.mark.parametrize(
-    ("space", "network", "words"),
+    ("space", "network", "method", "kinds"),
     [
-        ("darts:S2", {"channels": 4, "layers": 3}, "a depthwise convolution"),
-        ("nasbench201", {"channels": 16, "cells": 1}, "a convolution of 3×3"),
-        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "a convolution of 3×3"),
+        ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE]),
+        ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE]),
+        ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE]),
+        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [SMALL]),
+        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [SMALL]),
+        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL]),
+        ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL]),
+        ("nats_size", {}, "spos", [SMALL]),
+        ("nasbench_macro", {}, "darts", [DEPTHWISE]),
+        ("proxylessnas", {}, "darts", [DEPTHWISE]),
+        ("mobilenetv3", {}, "spos", [DEPTHWISE]),
+        ("ofa-resnet50", {}, "sandwich", [SMALL]),
     ],
 )
-def test_what_is_measured_is_what_is_trained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, space: str, network: dict[str, Any], words: str
+def test_what_is_measured_is_what_is_trained_by_them(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    space: str,
+    network: dict[str, Any],
+    method: str,
+    kinds: list[str],
 ) -> None:
-    monkeypatch.setattr(native, "WORTH", 1)
     asked: list[str] = []
+    called: set[str] = set()
+    monkeypatch.setattr(native, "WORTH", 1)
     monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or 0.5)
-    searched(space=space, network=network, out=tmp_path / "run")
-    assert asked == [words]
-    assert stored(tmp_path / "run")[1]["native chosen"] == f"training {words} takes 0.50 times as long as by torch here"
+    for words, name in ((DEPTHWISE, "depthwise_gradient"), (SMALL, "convolution_gradient")):
+        monkeypatch.setattr(kernels, name, partial(_counted, called, words, getattr(kernels, name)))
+    inputs = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = Examples(inputs, torch.arange(64) % 10)
+    data = Dataset("random images", classification(10), "image", examples, Sealed(examples))
+    settings = {
+        "gap_examples": 0,
+        "device": "cpu",
+        "threads": 1,
+        "out": tmp_path / "run",
+        "callbacks": _cut_after_a_step,
+    }
+    with pytest.raises(CutError):
+        sw.search(space, method, data, network=network, **settings)
+    assert asked == kinds
+    assert set(kinds) <= called
+    told = "; ".join(f"training {words} takes 0.50 times as long as by torch here" for words in kinds)
+    assert stored(tmp_path / "run")[1]["native chosen"] == told
 
 
-def _counted(called: list[str], name: str, plain: Callable[..., Any], *given: Any) -> Any:
-    called.append(name)
+def _counted(called: set[str], name: str, plain: Callable[..., Any], *given: Any) -> Any:
+    called.add(name)
     return plain(*given)
 
 
@@ -125,7 +159,7 @@ def _counted(called: list[str], name: str, plain: Callable[..., Any], *given: An
 def test_plain_networks_are_trained_by_them(
     monkeypatch: pytest.MonkeyPatch, space: str, network: dict[str, Any]
 ) -> None:
-    called: list[str] = []
+    called: set[str] = set()
     for name in ("depthwise_gradient", "convolution_gradient"):
         monkeypatch.setattr(kernels, name, partial(_counted, called, name, getattr(kernels, name)))
     architecture = sample(sw.spaces.load(space), np.random.default_rng(1))
@@ -167,6 +201,11 @@ def test_a_resume_keeps_the_choice_and_its_bits(tmp_path: Path) -> None:
 
 class CutError(Exception):
     """The run is cut off."""
+
+
+def _cut_after_a_step(state: SearchState, event: Event) -> None:
+    if isinstance(event, Stepped):
+        raise CutError
 
 
 def _cut_after_two(state: SearchState, event: Event) -> None:

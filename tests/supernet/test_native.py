@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharewise.errors import ConfigurationError
 from sharewise.run.threads import on_threads
 from sharewise.supernet import native
-from sharewise.supernet.convolution import compiled_everywhere, convolve
+from sharewise.supernet.convolution import convolve, convolving
 from sharewise.supernet.depthwise_convolution import depthwise
+from sharewise.supernet.native import convolution as small
 from sharewise.supernet.native import library as kept
 from sharewise.supernet.slices.superposed import Window, superposed_convolution
 
@@ -113,6 +117,12 @@ def test_what_writes_operations_down_sees_torch() -> None:
     assert counted.get_total_flops() > 0
 
 
+@pytest.fixture
+def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels for small convolutions serve images of any size, so that tests may be quick."""
+    monkeypatch.setattr(small, "_PIXELS", 1)
+
+
 DENSE = [
     (2, 16, 16, 8, 8),
     (1, 32, 16, 5, 7),
@@ -141,6 +151,7 @@ def dense_leaves(shape: tuple[int, ...], dtype: torch.dtype, *, last: bool = Tru
 
 
 @compiled
+@pytest.mark.usefixtures("however_few")
 @pytest.mark.parametrize(("shape", "last"), [(shape, index % 2 == 0) for index, shape in enumerate(DENSE)])
 def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
     x, w = dense_leaves(shape, torch.float64, last=last)
@@ -163,6 +174,7 @@ def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
 
 @compiled
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="vectors have one length on other processors")
+@pytest.mark.usefixtures("however_few")
 def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kept, "_FLAGS", (*kept._FLAGS, "-mno-avx512f"))
@@ -183,13 +195,67 @@ def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @compiled
+@pytest.mark.usefixtures("however_few")
 def test_any_strides_of_a_weight() -> None:
     x, w = dense_leaves((2, 32, 16, 6, 6), torch.float64)
     wide = torch.randn(2, 64, 32, 3, 3, dtype=torch.float64)
     with native.native_kernels():
-        for weight in (w.detach(), wide[1, 16:48:2, :], wide[0, :, :, :1, :1].expand(-1, -1, 3, 3), w.detach().mT):
-            mine, theirs = convolve(x, weight, None, *SAME), F.conv2d(x, weight, None, 1, 1)
+        turned = torch.complex(w.detach(), w.detach()).conj().imag
+        assert turned.is_neg()
+        expanded = wide[0, 16:32, :, :1, :1].expand(-1, -1, 3, 3)
+        for weight in (w.detach(), wide[1, 16:48:2, :], expanded, w.detach().mT, turned):
+            y = convolve(x, weight, None, *SAME)
+            assert type(y.grad_fn).__name__ == "_ImageBackward"
+            expected = F.conv2d(x, weight, None, 1, 1)
+            torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+            dy = torch._neg_view(torch.randn_like(expected))
+            mine, theirs = (torch.autograd.grad(value, x, dy) for value in (y, expected))
             torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@compiled
+def test_what_torch_refuses_is_refused() -> None:
+    x, w = dense_leaves((2, 32, 16, 16, 16), torch.float32)
+    with native.native_kernels():
+        for images in (x[:, :16], torch.cat([x, x, x, x], 1)):
+            with pytest.raises(RuntimeError, match="channels"):
+                convolve(images.contiguous(memory_format=torch.channels_last), w, None, *SAME)
+        assert convolve(x[0], w, None, *SAME).shape == (16, 16, 16), "one image without a batch"
+        assert not native.serves_convolution(x, torch.empty(16, 32, 3, 3, device="meta"))
+
+
+@compiled
+def test_transforms_of_functions_are_torch_s() -> None:
+    x, w = dense_leaves((2, 16, 16, 16, 16), torch.float64)
+    x, w = x.detach(), w.detach()
+    with native.native_kernels():
+        mine = torch.func.grad(lambda w: convolve(x, w, None, *SAME).sin().sum())(w)
+        each = torch.func.vmap(lambda image: convolve(image[None], w, None, *SAME)[0])(x)
+    theirs = torch.func.grad(lambda w: F.conv2d(x, w, None, 1, 1).sin().sum())(w)
+    torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(each, F.conv2d(x, w, None, 1, 1))
+
+
+@compiled
+def test_a_device_that_is_set_elsewhere_stays_there() -> None:
+    x, w = leaves((2, 16, 8, 8), 5, torch.float32)
+    settings = (None, (1, 1), (2, 2), (1, 1), 16)
+    with torch.device("meta"):
+        convolve(x, w, *settings).sum().backward()
+    convolve(x, w, *settings).sum().backward()
+    assert w.grad is not None
+
+
+@compiled
+def test_networks_that_compute_parts_again() -> None:
+    layer = nn.Conv2d(16, 16, 3, padding=1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(2, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for again in (True, False):
+        with native.native_kernels(), convolving([layer]):
+            y = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+            found.append(torch.autograd.grad(y.sin().sum(), [x, layer.weight]))
+    assert all(map(torch.equal, *found))
 
 
 @compiled
@@ -220,7 +286,7 @@ def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPat
     called: list[str] = []
     for name in ("convolution_by_kernel", "transposed_by_kernel", "convolution_gradient"):
         monkeypatch.setattr(native, name, partial(_counted, called, name, getattr(native, name)))
-    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float32)
+    x, w = dense_leaves((2, 16, 16, 16, 16), torch.float32)
     with native.native_kernels():
         torch.autograd.grad(convolve(x, w, None, *SAME).sum(), [x])
         assert called == ["convolution_by_kernel", "transposed_by_kernel"], "nobody asks for that of the kernel"
@@ -228,13 +294,14 @@ def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPat
         assert called[-1] == "convolution_gradient"
         y = convolve(x, w, None, *SAME)
     del called[:]
-    expected = torch.autograd.grad(F.conv2d(x, w, None, 1, 1).sum(), [x, w])
-    with FlopCounterMode(display=False) as counted_flops:
-        gradients = torch.autograd.grad(y.sum(), [x, w])
-    assert not called, "what writes operations down sees torch in the backward pass, too"
-    assert counted_flops.get_total_flops() > 0
-    for mine, theirs in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    counts = []
+    for made in (y, F.conv2d(x, w, None, 1, 1)):
+        with FlopCounterMode(display=False) as counted_flops:
+            first = torch.autograd.grad(made.sin().sum(), [x, w], create_graph=True)
+            torch.autograd.grad(torch.stack([g.cos().sum() for g in first]).sum(), [x, w])
+        counts.append(counted_flops.get_total_flops())
+    assert not called, "what writes operations down sees torch in both backward passes, too"
+    assert all(counts)
     with native.native_kernels(), torch.no_grad():
         convolve(x, w, None, *SAME)
     with native.native_kernels():
@@ -250,7 +317,7 @@ def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPat
 @compiled
 def test_what_they_serve_of_small_convolutions() -> None:
     def serves(inputs: int = 16, outputs: int = 16, size: int = 3, dtype: torch.dtype = torch.float32) -> bool:
-        x = torch.zeros(2, inputs, 4, 4, dtype=dtype)
+        x = torch.zeros(2, inputs, 16, 8, dtype=dtype)
         return native.serves_convolution(x, torch.zeros(outputs, inputs, size, size, dtype=dtype))
 
     assert not serves(), "they are off"
@@ -262,34 +329,43 @@ def test_what_they_serve_of_small_convolutions() -> None:
         assert not serves(16, 144)
         assert not serves(size=5)
         assert not serves(dtype=torch.bfloat16)
-        assert not native.serves_convolution(torch.zeros(2, 16, 4, 4).double(), torch.zeros(16, 16, 3, 3))
+        weight = torch.zeros(16, 16, 3, 3)
+        assert not native.serves_convolution(torch.zeros(2, 16, 16, 8).double(), weight)
+        assert not native.serves_convolution(torch.zeros(2, 16, 16, 7), weight), "few pixels gain nothing"
         with on_threads(2):
             assert not serves()
 
 
 @compiled
-def test_plain_networks_meet_them_everywhere() -> None:
-    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float64)
+def test_layers_of_plain_networks_meet_them_within_a_block() -> None:
+    x, w = dense_leaves((2, 16, 16, 16, 16), torch.float64)
     layer = nn.Conv2d(16, 16, 3, padding=1, bias=False).double()
     layer.weight = nn.Parameter(w.detach())
 
     def node(made: Tensor) -> str:
         return type(made.grad_fn).__name__
 
-    with compiled_everywhere():
+    with convolving([layer]):
         assert node(layer(x)) == "ConvolutionBackward0"
-    with native.native_kernels(), compiled_everywhere():
+    with native.native_kernels(), convolving([layer]):
         assert node(layer(x)) == "_ImageBackward"
         torch.testing.assert_close(layer(x), F.conv2d(x.detach(), w.detach(), None, 1, 1), rtol=1e-10, atol=1e-10)
-        for padding in ("same", 1, (1, 1)):
-            F.conv2d(x, w, None, 1, padding, groups=1)
         with torch.no_grad():
             assert torch.equal(layer(x), torch.conv2d(x, w, None, 1, 1))
+        other = copy.deepcopy(layer)
+        assert pickle.loads(pickle.dumps(other.requires_grad_(False)))(x).equal(other(x))
+        with torch.no_grad():
+            other.weight.zero_()
+        assert not other(x).any(), "a copy has its own weight"
+    assert "forward" not in vars(layer)
+    with pytest.raises(KeyError), convolving([layer]):
+        raise KeyError
+    assert "forward" not in vars(layer)
 
 
 @compiled
 def test_superposed_weights_meet_them() -> None:
-    x, w = dense_leaves((2, 16, 16, 6, 6), torch.float64)
+    x, w = dense_leaves((2, 16, 16, 16, 16), torch.float64)
     mask = torch.rand(16, 16, 1, 1, dtype=torch.float64).requires_grad_()
     found = []
     for on in (True, False):

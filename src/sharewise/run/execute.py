@@ -24,7 +24,6 @@ from sharewise.run.native import Native
 from sharewise.run.place import Keep
 from sharewise.run.precision import offered
 from sharewise.run.threads import Threads, on_threads
-from sharewise.supernet.native import native_kernels
 
 __all__ = ["Record", "described", "execute"]
 
@@ -72,7 +71,7 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    with on_threads(record.threads.count), native_kernels(record.native.on), state.numerics.ranks.reaching():
+    with on_threads(record.threads.count), record.native.taken(state.supernet), state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
             return _follow(state, keep, record)
         if keep.folder is not None:

@@ -7,9 +7,10 @@ once and kept with the run: sums depend on it in the last bits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TypeGuard, final
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,9 @@ from sharewise.run.place import Keep
 from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
 from sharewise.supernet import SlicedConv2d
-from sharewise.supernet.convolution import convolve
-from sharewise.supernet.native import knows, native_kernels, require_library
+from sharewise.supernet.convolution import convolve, convolving
+from sharewise.supernet.native import knows_convolution, knows_depthwise, native_kernels, require_library
+from sharewise.supernet.trilinear import in_both_directions
 
 __all__ = ["KINDS", "Kind", "Native", "measured", "native_of"]
 
@@ -43,6 +45,12 @@ class Native:
 
     on: bool
     why: str
+
+    @contextmanager
+    def taken(self, network: nn.Module) -> Iterator[None]:
+        """A block in which a network is trained with them, if they are taken."""
+        with native_kernels(self.on), convolving(_layers(network) if self.on else ()):
+            yield
 
 
 def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threads) -> Native:
@@ -93,7 +101,7 @@ def _obstacle(state: SearchState, threads: Threads) -> str | None:
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
     if not _kinds(state):
-        return "there is no depthwise convolution, and none of 3×3 with few channels"
+        return "there is no convolution that the kernels know"
     if step_size(state) < WORTH:
         return f"steps have less than {WORTH / 1e9:g} · 10⁹ multiply-accumulates"
     return None
@@ -104,21 +112,32 @@ def _kinds(state: SearchState) -> list[Kind]:
     return [kind for kind in KINDS if any(map(kind.has, state.supernet.modules()))]
 
 
+def _layers(network: nn.Module) -> list[nn.Conv2d]:
+    """The layers of torch's own class that the kernels know; others are called by what computes with the kernels."""
+    return [layer for layer in network.modules() if type(layer) is nn.Conv2d and any(kind.has(layer) for kind in KINDS)]
+
+
 def _is_depthwise(module: nn.Module) -> bool:
-    """Whether it is a depthwise convolution, of fixed or of searched channels."""
-    if isinstance(module, nn.Conv2d):
-        return module.groups == module.in_channels > 1
-    return isinstance(module, SlicedConv2d) and module.group_size == 1
+    """Whether it is a depthwise convolution that the kernels know, of fixed or of searched channels."""
+    if not _is_plain(module) or not knows_depthwise(module.weight) or module.stride not in (1, (1, 1)):
+        return False
+    return module.groups == len(module.weight) if isinstance(module, nn.Conv2d) else module.group_size == 1
 
 
 def _is_small(module: nn.Module) -> bool:
-    """Whether it is a convolution with kernels of 3×3 and few channels, which are fixed or searched."""
-    if not isinstance(module, (nn.Conv2d, SlicedConv2d)) or module.bias is not None or not knows(module.weight):
+    """Whether it is a convolution of 3×3 that the kernels know, of fixed or of searched channels."""
+    if not _is_plain(module) or not knows_convolution(module.weight):
         return False
-    moves: tuple[Any, ...] = (module.stride, module.padding, module.dilation)
+    moves = in_both_directions(module.stride, module.padding, module.dilation)
+    alone = module.groups == 1 if isinstance(module, nn.Conv2d) else module.groups.sizes == (1,)
+    return alone and moves == [(1, 1)] * 3
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d | SlicedConv2d]:
+    """Whether it is a convolution between zeros, without a shift."""
     if isinstance(module, nn.Conv2d):
-        return moves == ((1, 1),) * 3 and module.groups == 1
-    return moves == (1, 1, 1) and module.groups.sizes == (1,) and module.group_size is None
+        return module.bias is None and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return isinstance(module, SlicedConv2d) and module.bias is None
 
 
 @final

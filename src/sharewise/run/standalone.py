@@ -33,7 +33,6 @@ from sharewise.engine.state import SearchState
 from sharewise.errors import ConfigurationError, unknown_name
 from sharewise.space import Architecture, DirectRelaxation, Space
 from sharewise.supernet import Gates, Shared, Supernet
-from sharewise.supernet.convolution import compiled_everywhere
 from sharewise.supernet.structures import call
 
 __all__ = ["Given", "Standalone", "TrainingRecipe"]
@@ -55,8 +54,7 @@ class Standalone(Supernet, Shared):
 
     def forward(self, inputs: Tensor, gates: Gates) -> Tensor:
         """Whatever the network returns; a pair in training mode where it has an auxiliary head."""
-        with compiled_everywhere():
-            outputs: Tensor = call(self.network, inputs)
+        outputs: Tensor = call(self.network, inputs)
         return outputs
 
     def plain(self, architecture: Architecture) -> nn.Module:

@@ -6,20 +6,19 @@ kernels train (`sharewise.supernet.native`). Both are differentiable to any orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from functools import cache
-from typing import Any, final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 
-__all__ = ["averaged", "compiled_everywhere", "convolve", "convolved", "is_compiled"]
+__all__ = ["averaged", "convolve", "convolved", "convolving", "is_compiled"]
 
 _PIXELS = 256
 """Of an image, below which torch's average pooling is as fast."""
@@ -37,8 +36,7 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
         return y
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return layer(x)  # type: ignore[no-any-return]
-    stride, padding, dilation = layer.stride, layer.padding, layer.dilation
-    return convolve(x, layer.weight, layer.bias, stride, padding, dilation, layer.groups)
+    return _convolve(layer, x)
 
 
 def averaged(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
@@ -155,6 +153,8 @@ class _Compiled(Trilinear):
     """A convolution with kernels that are centred on each pixel, as `is_compiled` tells them."""
 
     def value(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if native.is_watched():
+            return F.conv2d(x, kernel, None, 1, 1)
         return native.convolution_by_kernel(x, kernel)
 
     def image_gradient(self, dy: Tensor, kernel: Tensor) -> Tensor:
@@ -173,35 +173,29 @@ _COMPILED = _Compiled()
 
 
 @contextmanager
-def compiled_everywhere() -> Iterator[None]:
-    """Within the block every `torch.nn.functional.conv2d` is `convolve`, where `native_kernels` are on.
+def convolving(layers: Iterable[nn.Conv2d]) -> Iterator[None]:
+    """Within the block layers compute by `convolve` whoever calls them, as plain networks do.
 
-    For plain networks, whose layers call torch by themselves. A cell, whose layers are called by `convolved`, would pay
-    for it with each of its many other operations.
+    Args:
+        layers: of torch's own class, with zeros around images.
+
+    Example:
+        >>> layer = nn.Conv2d(2, 2, 5, padding=2, groups=2, bias=False).to(memory_format=torch.channels_last)
+        >>> with convolving([layer]):
+        ...     y = layer(torch.ones(1, 2, 6, 6).contiguous(memory_format=torch.channels_last))
+        >>> type(y.grad_fn).__name__
+        '_ImageBackward'
     """
-    with _Everywhere() if native.enabled() else nullcontext():
+    changed = list(layers)
+    for layer in changed:
+        layer.forward = partial(_convolve, layer)  # type: ignore[method-assign]
+    try:
         yield
+    finally:
+        for layer in changed:
+            vars(layer).pop("forward", None)
 
 
-@final
-class _Everywhere(TorchFunctionMode):
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, Any] | None = None
-    ) -> Any:
-        return (_conv2d if function is F.conv2d else function)(*arguments, **(named or {}))
-
-
-def _conv2d(
-    input: Tensor,  # noqa: A002 - as torch calls it
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """`torch.nn.functional.conv2d`."""
-    if isinstance(padding, str):
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    settings = [(value,) * 2 if isinstance(value, int) else tuple(value) for value in (stride, padding, dilation)]
-    return convolve(input, weight, bias, settings[0], settings[1], settings[2], groups)
+def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    assert not isinstance(layer.padding, str)
+    return convolve(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)

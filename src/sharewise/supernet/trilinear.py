@@ -12,7 +12,7 @@ and h of dw, d(dy) = G ⋆ w + x ⋆ h, and so on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cache
+from numbers import Integral
 from typing import Any, final
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sharewise.supernet.layout import innermost
 
-__all__ = ["Trilinear", "convolution_gradients"]
+__all__ = ["Trilinear", "convolution_gradients", "in_both_directions"]
 
 
 class Trilinear(ABC):
@@ -58,6 +58,16 @@ class Trilinear(ABC):
     def __call__(self, x: Tensor, kernel: Tensor) -> Tensor:
         """x ⋆ w, of whose gradients those are computed that are asked for."""
         return _image(self, x, kernel, turned=False)
+
+
+def in_both_directions(*settings: Any) -> list[tuple[int, ...]]:
+    """Settings of a convolution, each of which is a number for both directions or two.
+
+    Example:
+        >>> in_both_directions(1, (2, 3))
+        [(1, 1), (2, 3)]
+    """
+    return [(int(value),) * 2 if isinstance(value, Integral) else tuple(value) for value in settings]
 
 
 def convolution_gradients(
@@ -119,7 +129,8 @@ class _Place(torch.autograd.Function):
     """Nothing, in the shape of what `_Image` makes: what arrives here as its gradient goes on to the kernel.
 
     A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks
-    for no gradient of kernels; for the same reason images come in a tuple, as no input of the node.
+    for no gradient of kernels; for the same reason images come in a tuple, as no input of the node. It holds them as
+    long as there is the graph, also where it was left out.
     """
 
     @staticmethod
@@ -127,7 +138,7 @@ class _Place(torch.autograd.Function):
         x, y = images
         ctx.save_for_backward(x, kernel)
         ctx.form, ctx.turned = form, turned
-        return _nothing(y.dtype).expand(y.shape)
+        return y.new_zeros(()).expand(y.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -136,12 +147,6 @@ class _Place(torch.autograd.Function):
         pair = (back, x) if ctx.turned else (x, back)
         dw: Tensor = _Kernel.apply(*pair, kernel.detach(), ctx.form)  # type: ignore[no-untyped-call]
         return dw, None, None, None
-
-
-@cache
-def _nothing(dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.zeros((), dtype=dtype)
 
 
 @final

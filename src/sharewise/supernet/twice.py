@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sharewise.supernet.layout import image_of, is_channels_last, rows_of
-from sharewise.supernet.trilinear import convolution_gradients
+from sharewise.supernet.trilinear import convolution_gradients, in_both_directions
 
 __all__ = ["differentiated_twice", "expects_second"]
 
@@ -122,7 +122,7 @@ def _conv2d(
     images = input.dim() == 4 and input.device.type == "cpu" and not isinstance(padding, str)
     if not images or not (input.requires_grad or weight.requires_grad):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    settings = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
+    settings = in_both_directions(stride, padding, dilation)
     by_weights = by_weights or not weight.is_leaf  # a superposed weight is made of gates
     y: Tensor = _Convolution.apply(input, weight, by_weights, *settings, groups)  # type: ignore[no-untyped-call]
     return y if bias is None else y + bias[:, None, None]

@@ -19,6 +19,7 @@ from sharewise.spaces.nasbench101.network import Network, convolution, vertex_ch
 from sharewise.spaces.nasbench101.options import NasBench101Options, image_shape, plain
 from sharewise.spaces.nasbench101.relaxation import EDGE_DECISIONS, OPERATION_DECISIONS, representatives
 from sharewise.supernet import Gate, Gates, Shared, Supernet
+from sharewise.supernet.convolution import convolve
 from sharewise.supernet.gate import add, weighted
 from sharewise.supernet.layout import aligned
 from sharewise.supernet.slices import scaled_batch_norm
@@ -125,7 +126,8 @@ class SlicedConvolution(nn.Module):
     def forward(self, x: Tensor, width: int, *, centre: bool = False) -> Tensor:
         """Map `(n, c, height, width)` to `width` channels, by the whole kernel or as a 1×1 convolution."""
         weight = self.kernel(x.shape[1], width, centre=centre)
-        return F.relu(scaled_batch_norm(self.norm, F.conv2d(x, weight, padding=weight.shape[-1] // 2), None))
+        y = convolve(x, weight, None, (1, 1), (weight.shape[-1] // 2,) * 2, (1, 1), 1)
+        return F.relu(scaled_batch_norm(self.norm, y, None))
 
     def inherited(self, channels_in: int, width: int, *, centre: bool = False) -> dict[str, Tensor]:
         """The state of the plain convolution, batch norm and ReLU that this one becomes."""

@@ -27,7 +27,6 @@ from sharewise.supernet import (
     convolution_layers,
     execute,
 )
-from sharewise.supernet.convolution import compiled_everywhere
 from sharewise.supernet.executed import weights_executed, weights_of_edges
 from sharewise.supernet.recomputation import recomputed
 
@@ -177,8 +176,7 @@ class NasBench201Supernet(Supernet):
         x: Tensor = self.stem(inputs)
         for index, stage in enumerate(self.stages):
             if index > 0:
-                with compiled_everywhere():
-                    x = self.reductions[index - 1](x)
+                x = self.reductions[index - 1](x)
             for cell in stage:  # type: ignore[attr-defined]
                 x = recomputed(cell, x, gates=gates) if self.options.recompute else cell(x, gates)
         outputs: Tensor = self.head(x)

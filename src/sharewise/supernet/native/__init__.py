@@ -7,11 +7,16 @@ measurement at its start says that it is faster (`sharewise.run.native`).
 from sharewise.supernet.native.convolution import (
     convolution_by_kernel,
     convolution_gradient,
-    knows,
+    knows_convolution,
     serves_convolution,
     transposed_by_kernel,
 )
-from sharewise.supernet.native.depthwise import depthwise_by_kernel, depthwise_gradient, serves_depthwise
+from sharewise.supernet.native.depthwise import (
+    depthwise_by_kernel,
+    depthwise_gradient,
+    knows_depthwise,
+    serves_depthwise,
+)
 from sharewise.supernet.native.images import is_watched
 from sharewise.supernet.native.library import enabled, native_kernels, require_library
 
@@ -22,7 +27,8 @@ __all__ = [
     "depthwise_gradient",
     "enabled",
     "is_watched",
-    "knows",
+    "knows_convolution",
+    "knows_depthwise",
     "native_kernels",
     "require_library",
     "serves_convolution",

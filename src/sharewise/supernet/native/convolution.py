@@ -18,13 +18,22 @@ from sharewise.supernet.layout import innermost
 from sharewise.supernet.native.images import LANES, call, takes
 from sharewise.supernet.native.library import library
 
-__all__ = ["convolution_by_kernel", "convolution_gradient", "knows", "serves_convolution", "transposed_by_kernel"]
+__all__ = [
+    "convolution_by_kernel",
+    "convolution_gradient",
+    "knows_convolution",
+    "serves_convolution",
+    "transposed_by_kernel",
+]
 
 _MOST = 128
 """Channels, of which the transforms of some tiles stay in the second cache."""
 
+_PIXELS = 256
+"""Of all images together, below which the transform of the weight costs what is saved."""
 
-def knows(weight: Tensor) -> bool:
+
+def knows_convolution(weight: Tensor) -> bool:
     """Whether the kernels know a weight of such a shape.
 
     Args:
@@ -35,13 +44,20 @@ def knows(weight: Tensor) -> bool:
 
 
 def serves_convolution(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels are on and know such images and weights.
+    """Whether the kernels are on, know such images and kernels of 3×3, and gain something.
 
     Args:
         x: shape `(n, inputs, height, width)`.
         weight: shape `(outputs, inputs, 3, 3)`.
     """
-    return knows(weight) and x.dtype == weight.dtype and takes(x)
+    return (
+        takes(x)
+        and knows_convolution(weight)
+        and x.shape[1] == weight.shape[1]
+        and x.dtype == weight.dtype
+        and x.device == weight.device
+        and x.numel() >= _PIXELS * x.shape[1]
+    )
 
 
 def convolution_by_kernel(x: Tensor, weight: Tensor) -> Tensor:
@@ -51,6 +67,7 @@ def convolution_by_kernel(x: Tensor, weight: Tensor) -> Tensor:
         x: shape `(n, inputs, height, width)`.
         weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
     """
+    weight = weight.resolve_neg()
     return _convolved(x, weight, len(weight), weight.data_ptr(), weight.stride())
 
 
@@ -61,6 +78,7 @@ def transposed_by_kernel(dy: Tensor, weight: Tensor) -> Tensor:
         dy: shape `(n, outputs, height, width)`.
         weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
     """
+    weight = weight.resolve_neg()
     outputs, inputs, row, column = weight.stride()
     last = weight.data_ptr() + 2 * (row + column) * weight.element_size()
     return _convolved(dy, weight, weight.shape[1], last, (inputs, outputs, -row, -column))

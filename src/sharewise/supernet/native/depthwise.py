@@ -9,9 +9,20 @@ from sharewise.supernet.layout import innermost
 from sharewise.supernet.native.images import LANES, call, takes
 from sharewise.supernet.native.library import library
 
-__all__ = ["depthwise_by_kernel", "depthwise_gradient", "serves_depthwise"]
+__all__ = ["depthwise_by_kernel", "depthwise_gradient", "knows_depthwise", "serves_depthwise"]
 
 _SIZES = (3, 5, 7)
+
+
+def knows_depthwise(weight: Tensor) -> bool:
+    """Whether the kernels know a depthwise weight of such a shape, for images of some widths at least.
+
+    Args:
+        weight: shape `(channels, 1, k, k)`.
+    """
+    channels, one, height, width = weight.shape
+    whole = channels % LANES == 0 or LANES % channels == 0
+    return one == 1 < channels and height == width and width in _SIZES and whole
 
 
 def serves_depthwise(x: Tensor, size: int) -> bool:

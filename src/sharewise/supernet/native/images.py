@@ -35,8 +35,9 @@ def takes(x: Tensor) -> bool:
 
 
 def is_watched() -> bool:
-    """Whether some mode writes operations down or counts them: it would not see what the kernels do."""
-    return bool(torch.utils._python_dispatch._get_current_dispatch_mode_stack())
+    """Whether a mode writes operations down, or a transform of `torch.func` rewrites them: neither sees the kernels."""
+    modes = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    return bool(modes) or torch._C._are_functorch_transforms_active()
 
 
 def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
@@ -51,9 +52,9 @@ def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
         MemoryError: when there is none.
         ValueError: when it serves no such shape.
     """
-    found = function(
-        (ctypes.c_long * len(shape))(*shape), *[a if isinstance(a, int) else a.data_ptr() for a in arguments]
-    )
+    plain = [argument if isinstance(argument, int) else argument.resolve_neg() for argument in arguments]
+    addresses = [argument if isinstance(argument, int) else argument.data_ptr() for argument in plain]
+    found = function((ctypes.c_long * len(shape))(*shape), *addresses)
     if found == 1:
         raise MemoryError(f"no memory for a compiled kernel on the shape {tuple(shape)}")
     if found:

@@ -49,7 +49,8 @@ def native_kernels(on: bool = True) -> Iterator[None]:
 
     They serve depthwise convolutions, and those of 3×3 with few channels, of images on a CPU with channels innermost,
     in float32 or float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so
-    that results agree up to rounding, and not to the bit. Forward and backward pass belong into the block.
+    that results agree up to rounding, and not to the bit. Forward and backward pass belong into the block. Gradients
+    that are batched (`is_grads_batched`), and derivatives in forward mode, are torch's alone.
 
     Args:
         on: whether they are used.

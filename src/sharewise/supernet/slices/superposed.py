@@ -1,7 +1,7 @@
 """Linear layers and convolutions whose superposed weight nobody keeps between the forward and the backward pass.
 
 A network of such layers would hold every weight twice in between. W ⊙ M is computed again in the backward pass instead,
-which costs one product of weights with weights.
+which costs one product of weights with weights. Small convolutions that compiled kernels train are the exception.
 """
 
 from __future__ import annotations
