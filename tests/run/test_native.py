@@ -112,10 +112,10 @@ DEPTHWISE, SMALL = (kind.words for kind in native.KINDS)
         ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL]),
         ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL]),
         ("nats_size", {}, "spos", [SMALL]),
-        ("nasbench_macro", {}, "darts", [DEPTHWISE]),
-        ("proxylessnas", {}, "darts", [DEPTHWISE]),
-        ("mobilenetv3", {}, "spos", [DEPTHWISE]),
-        ("ofa-resnet50", {}, "sandwich", [SMALL]),
+        pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE], marks=pytest.mark.slow),
+        pytest.param("proxylessnas", {}, "darts", [DEPTHWISE], marks=pytest.mark.slow),
+        pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE], marks=pytest.mark.slow),
+        pytest.param("ofa-resnet50", {}, "sandwich", [SMALL], marks=pytest.mark.slow),
     ],
 )
 def test_what_is_measured_is_what_is_trained_by_them(

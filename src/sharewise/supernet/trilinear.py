@@ -126,7 +126,7 @@ class _Image(torch.autograd.Function):
 
 @final
 class _Place(torch.autograd.Function):
-    """Nothing, in the shape of what `_Image` makes: what arrives here as its gradient goes on to the kernel.
+    """What `_Image` makes, which nobody reads here: what arrives as its gradient goes on to the kernel.
 
     A node of its own, since torch executes a node for all of its inputs or not at all, and an architecture step asks
     for no gradient of kernels; for the same reason images come in a tuple, as no input of the node. It holds them as
@@ -138,7 +138,7 @@ class _Place(torch.autograd.Function):
         x, y = images
         ctx.save_for_backward(x, kernel)
         ctx.form, ctx.turned = form, turned
-        return y.new_zeros(()).expand(y.shape)
+        return y.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native.images import LANES, call, takes
+from sharewise.supernet.native.images import LANES, as_stored, call, takes
 from sharewise.supernet.native.library import library
 
 __all__ = [
@@ -67,7 +67,7 @@ def convolution_by_kernel(x: Tensor, weight: Tensor) -> Tensor:
         x: shape `(n, inputs, height, width)`.
         weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
     """
-    weight = weight.resolve_neg()
+    weight = as_stored(weight)
     return _convolved(x, weight, len(weight), weight.data_ptr(), weight.stride())
 
 
@@ -78,7 +78,7 @@ def transposed_by_kernel(dy: Tensor, weight: Tensor) -> Tensor:
         dy: shape `(n, outputs, height, width)`.
         weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
     """
-    weight = weight.resolve_neg()
+    weight = as_stored(weight)
     outputs, inputs, row, column = weight.stride()
     last = weight.data_ptr() + 2 * (row + column) * weight.element_size()
     return _convolved(dy, weight, weight.shape[1], last, (inputs, outputs, -row, -column))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sharewise.supernet.native.library import enabled
 
-__all__ = ["LANES", "call", "is_watched", "takes"]
+__all__ = ["LANES", "as_stored", "call", "is_watched", "takes"]
 
 LANES = 16
 """Numbers of the longest vector: a row of an image is whole vectors for all processors, or for none."""
@@ -40,6 +40,11 @@ def is_watched() -> bool:
     return bool(modes) or torch._C._are_functorch_transforms_active()
 
 
+def as_stored(x: Tensor) -> Tensor:
+    """The same numbers, lying in memory with their own sign."""
+    return x.resolve_neg() if x.is_neg() else x
+
+
 def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
     """Call a kernel.
 
@@ -52,7 +57,7 @@ def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
         MemoryError: when there is none.
         ValueError: when it serves no such shape.
     """
-    plain = [argument if isinstance(argument, int) else argument.resolve_neg() for argument in arguments]
+    plain = [argument if isinstance(argument, int) else as_stored(argument) for argument in arguments]
     addresses = [argument if isinstance(argument, int) else argument.data_ptr() for argument in plain]
     found = function((ctypes.c_long * len(shape))(*shape), *addresses)
     if found == 1:
