@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.search_step import added, images, search_state
+from benchmarks.search_step import AT_ONCE, added, images, search_state
 from sharewise.engine import Scorer
 from sharewise.space import Decision, sample
 from sharewise.spaces import load
@@ -75,9 +75,6 @@ def scored(count: int) -> Step:
 
     return run
 
-
-AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0"}
-"""The C library gives back at once what a step no longer needs, so that the next one starts from the same."""
 
 SIZES: Mapping[str, tuple[Callable[[int], Step], Sequence[int]]] = {
     "options per edge": (lambda n: step(options=n), (1, 2, 4)),
