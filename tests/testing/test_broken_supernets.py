@@ -133,6 +133,12 @@ class Ignorant(Deep):
         return Deaf({"second": OPTIONS[0], **architecture})
 
 
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """Of some weights the derivative along a gate is so small that a wrong one is not told from it."""
+    torch.manual_seed(0)
+
+
 def test_the_sound_supernet_passes() -> None:
     check_supernet(Deep(), X)
     check_influence(Deep().double(), X.double(), seed=3)
