@@ -80,6 +80,16 @@ def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.M
         assert seen == [False]
 
 
+def test_a_layer_with_a_form_of_its_own_keeps_it() -> None:
+    layers = [torch.nn.Conv2d(16, 16, 3, padding=1, bias=False) for _ in range(2)]
+    own = layers[0].forward = lambda x: x  # type: ignore[method-assign, assignment]
+    with native.Native(True, "asked for").taken(torch.nn.Sequential(*layers)):
+        assert layers[0].forward is own
+        assert "forward" in vars(layers[1])
+    assert layers[0].forward is own
+    assert "forward" not in vars(layers[1])
+
+
 def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -113,8 +113,9 @@ def _kinds(state: SearchState) -> list[Kind]:
 
 
 def _layers(network: nn.Module) -> list[nn.Conv2d]:
-    """The layers of torch's own class that the kernels know; others are called by what computes with the kernels."""
-    return [layer for layer in network.modules() if type(layer) is nn.Conv2d and any(kind.has(layer) for kind in KINDS)]
+    """Layers of torch's own class and form that the kernels know; others are called by what computes with them."""
+    layers = [layer for layer in network.modules() if type(layer) is nn.Conv2d and "forward" not in vars(layer)]
+    return [layer for layer in layers if any(kind.has(layer) for kind in KINDS)]
 
 
 def _is_depthwise(module: nn.Module) -> bool:
