@@ -6,13 +6,16 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
 
+from sharewise.supernet import native
 from sharewise.supernet.native.library import library
 
 torch.set_num_threads(1)
@@ -20,6 +23,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("sharewise", deadline=None, max_examples=50)
 settings.load_profile("sharewise")
+
+
+KERNELS = (
+    "depthwise_by_kernel",
+    "depthwise_gradient",
+    "convolution_by_kernel",
+    "transposed_by_kernel",
+    "convolution_gradient",
+)
+"""Functions of `sharewise.supernet.native` that call compiled kernels."""
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +60,20 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         library.cache_clear()
         yield
     library.cache_clear()
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The compiled kernels that are called from now on, by name and in order."""
+    called: list[str] = []
+
+    def told(name: str, plain: Callable[..., Tensor], *given: object) -> Tensor:
+        called.append(name)
+        return plain(*given)
+
+    for name in KERNELS:
+        monkeypatch.setattr(native, name, partial(told, name, getattr(native, name)))
+    return called
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -59,6 +59,9 @@ def test_compiled_kernels_are_measured(tmp_path: Path) -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     for values in list(result.values())[:5]:
         assert values["compiled, error"] <= 1.5 * values["torch, error"]
+    for values in list(result.values())[5:9]:
+        for part in ("forward", "by images", "by kernel"):
+            assert values[f"{part}, compiled, error"] <= 1.5 * values[f"{part}, error"]
     assert len(result["weight step of pc-darts"]["compiled"]) == 2
 
 

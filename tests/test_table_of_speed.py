@@ -84,6 +84,17 @@ def test_stand_ins_compute_what_we_do(name: str) -> None:
     assert found.exact() < 1e-10
 
 
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+@pytest.mark.parametrize("name", ["DARTS, weight step", "exact"])
+def test_what_is_compared_is_what_kernels_compute(kernel_calls: list[str], name: str) -> None:
+    [found] = [each for each in steps.ROWS if name in each.name]
+    assert found.exact is not None
+    assert found.exact() < 1e-10
+    convolutions = 3 * 6  # of an edge in each of three stages
+    assert kernel_calls.count("convolution_gradient") >= convolutions
+    assert {"convolution_by_kernel", "transposed_by_kernel"} <= set(kernel_calls)
+
+
 def test_a_difference_is_noticed() -> None:
     peer, supernet = steps.small()
     wrong: Callable[..., list[torch.Tensor]] = lambda p: list(torch.softmax(p.theta[0] * 1.0001, -1))  # noqa: E731

@@ -151,12 +151,12 @@ def small() -> tuple[Peer, Any]:
 
 def _same_gradients() -> float:
     peers = [small()[0], *real(AUTODL, CHANNELS, 1).values()]
-    return max(same_gradients(peer, small()[1], lambda p: list(torch.softmax(p.theta[0], -1))) for peer in peers)
+    return max(same_gradients(peer, small()[1], lambda p: list(torch.softmax(p.theta[0], -1)), 32) for peer in peers)
 
 
 def _beside() -> tuple[SearchState, Peer, list[Batch]]:
     """A search and a peer in float64 at equal w and θ, and a batch for each of its roles."""
-    state = search_state("darts-second-order", CHANNELS, 1, "float64", data=images(side=8))
+    state = search_state("darts-second-order", CHANNELS, 1, "float64", data=images(side=16))
     peer = nasbench201.peer(CHANNELS, 1)
     doubled(peer, state.supernet)
     batches = [state.next_batch(role) for role in ("weights", "architecture")]

@@ -148,29 +148,27 @@ def test_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     ids=" ".join,
 )
 def test_quick_verbs_load_nothing_slow(words: list[str], tmp_path: Path) -> None:
-    program = (
-        "import sys\nfrom sharewise.cli import main\n"
-        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
-        "slow = {'torch', 'scipy', 'matplotlib', 'rich', 'optuna', 'sklearn'} & set(sys.modules)\n"
-        "raise SystemExit(f'loaded {sorted(slow)}' if slow else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    require_unloaded({"torch", "scipy", "matplotlib", "rich", "optuna", "sklearn"}, words, tmp_path)
 
 
 @pytest.mark.parametrize("words", [["list", "methods"], ["--help"], ["list", "recipes"]], ids=" ".join)
 def test_verbs_that_name_no_space_load_none(words: list[str], tmp_path: Path) -> None:
+    require_unloaded({"numpy", "sharewise.spaces", "sharewise.space"}, words, tmp_path)
+
+
+def require_unloaded(modules: set[str], words: list[str], folder: Path) -> None:
+    """A verb ends without a traceback, and has loaded none of these modules."""
     program = (
         "import sys\nfrom sharewise.cli import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
-        "found = {'numpy', 'sharewise.spaces', 'sharewise.space'} & set(sys.modules)\n"
+        f"found = {modules!r} & set(sys.modules)\n"
         "raise SystemExit(f'loaded {sorted(found)}' if found else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_all_lists_and_all_spaces_are_shown_without_anything_slow(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +13,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from benchmarks.search_step import images
 
 import sharewise as sw
 from sharewise.cli import main
-from sharewise.data import Dataset, Examples, Sealed, classification
 from sharewise.engine import Event, SearchResult, SearchState, Stepped
 from sharewise.errors import ConfigurationError
 from sharewise.run import native
 from sharewise.run.place import NOWHERE, Keep
 from sharewise.run.threads import Threads
 from sharewise.space import sample
-from sharewise.supernet import native as kernels
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
 
@@ -109,6 +107,7 @@ def test_a_measurement(kind: native.Kind) -> None:
 
 
 DEPTHWISE, SMALL = (kind.words for kind in native.KINDS)
+GRADIENTS = {DEPTHWISE: "depthwise_gradient", SMALL: "convolution_gradient"}
 
 
 @pytest.mark.parametrize(
@@ -131,54 +130,39 @@ DEPTHWISE, SMALL = (kind.words for kind in native.KINDS)
 def test_what_is_measured_is_what_is_trained_by_them(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    kernel_calls: list[str],
     space: str,
     network: dict[str, Any],
     method: str,
     kinds: list[str],
 ) -> None:
     asked: list[str] = []
-    called: set[str] = set()
     monkeypatch.setattr(native, "WORTH", 1)
     monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or 0.5)
-    for words, name in ((DEPTHWISE, "depthwise_gradient"), (SMALL, "convolution_gradient")):
-        monkeypatch.setattr(kernels, name, partial(_counted, called, words, getattr(kernels, name)))
-    inputs = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    examples = Examples(inputs, torch.arange(64) % 10)
-    data = Dataset("random images", classification(10), "image", examples, Sealed(examples))
     settings = {
         "gap_examples": 0,
         "device": "cpu",
         "threads": 1,
         "out": tmp_path / "run",
-        "callbacks": _cut_after_a_step,
+        "callbacks": _cut_after(1),
     }
     with pytest.raises(CutError):
-        sw.search(space, method, data, network=network, **settings)
+        sw.search(space, method, images(64), network=network, **settings)
     assert asked == kinds
-    assert set(kinds) <= called
+    assert {GRADIENTS[words] for words in kinds} <= set(kernel_calls)
     told = "; ".join(f"training {words} takes 0.50 times as long as by torch here" for words in kinds)
     assert stored(tmp_path / "run")[1]["native chosen"] == told
 
 
-def _counted(called: set[str], name: str, plain: Callable[..., Any], *given: Any) -> Any:
-    called.add(name)
-    return plain(*given)
-
-
 @pytest.mark.parametrize(("space", "network"), [("darts", {"layers": 3}), ("nasbench201", {"cells": 1})])
-def test_plain_networks_are_trained_by_them(
-    monkeypatch: pytest.MonkeyPatch, space: str, network: dict[str, Any]
-) -> None:
-    called: set[str] = set()
-    for name in ("depthwise_gradient", "convolution_gradient"):
-        monkeypatch.setattr(kernels, name, partial(_counted, called, name, getattr(kernels, name)))
+def test_plain_networks_are_trained_by_them(kernel_calls: list[str], space: str, network: dict[str, Any]) -> None:
     architecture = sample(sw.spaces.load(space), np.random.default_rng(1))
     data = sw.data.digits().limited(96, seed=0)
     options = {"network": {"channels": 16, **network}, "max_steps": 1, "threads": 1, "device": "cpu"}
     for on in (False, True):
-        assert not called
+        assert not kernel_calls
         sw.train(space, architecture, data, native=on, **options)  # type: ignore[arg-type]
-    assert called
+    assert {*GRADIENTS.values()} & {*kernel_calls}
 
 
 def test_compiled_programs_have_kernels_of_their_own(tmp_path: Path) -> None:
@@ -195,7 +179,7 @@ def test_compiled_programs_have_kernels_of_their_own(tmp_path: Path) -> None:
 def test_a_resume_keeps_the_choice_and_its_bits(tmp_path: Path) -> None:
     alone = searched(native=True, max_steps=3, out=tmp_path / "alone")
     with pytest.raises(CutError):
-        searched(native=True, max_steps=3, out=tmp_path / "cut", checkpoint_every=1, callbacks=_cut_after_two)
+        searched(native=True, max_steps=3, out=tmp_path / "cut", checkpoint_every=1, callbacks=_cut_after(2))
     seen: list[bool] = []
 
     def look(state: SearchState, event: Event) -> None:
@@ -213,19 +197,17 @@ class CutError(Exception):
     """The run is cut off."""
 
 
-def _cut_after_a_step(state: SearchState, event: Event) -> None:
-    if isinstance(event, Stepped):
-        raise CutError
+def _cut_after(steps: int) -> Callable[[SearchState, Event], None]:
+    def cut(state: SearchState, event: Event) -> None:
+        if isinstance(event, Stepped) and state.step == steps:
+            raise CutError
 
-
-def _cut_after_two(state: SearchState, event: Event) -> None:
-    if isinstance(event, Stepped) and state.step == 2:
-        raise CutError
+    return cut
 
 
 def test_going_on_otherwise_is_said(tmp_path: Path) -> None:
     with pytest.raises(CutError):
-        searched(native=True, max_steps=3, out=tmp_path, checkpoint_every=1, callbacks=_cut_after_two)
+        searched(native=True, max_steps=3, out=tmp_path, checkpoint_every=1, callbacks=_cut_after(2))
     with pytest.warns(sw.errors.SharewiseWarning, match="native False instead of True"):
         again = searched(native=False, max_steps=3, out=tmp_path, resume=True)
     assert [event["changed"] for event in again.state.history if event["event"] == "moved"] == [

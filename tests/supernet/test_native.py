@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import platform
-from collections.abc import Callable
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -276,31 +274,23 @@ def test_convolutions_in_float32_are_as_accurate_as_torch(shape: tuple[int, ...]
         assert (own - exact).norm() <= 1.5 * (theirs - exact).norm()
 
 
-def _counted(called: list[str], name: str, plain: Callable[..., Tensor], *given: Tensor) -> Tensor:
-    called.append(name)
-    return plain(*given)
-
-
 @compiled
-def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-    for name in ("convolution_by_kernel", "transposed_by_kernel", "convolution_gradient"):
-        monkeypatch.setattr(native, name, partial(_counted, called, name, getattr(native, name)))
+def test_they_are_what_computes_small_convolutions(kernel_calls: list[str]) -> None:
     x, w = dense_leaves((2, 16, 16, 16, 16), torch.float32)
     with native.native_kernels():
         torch.autograd.grad(convolve(x, w, None, *SAME).sum(), [x])
-        assert called == ["convolution_by_kernel", "transposed_by_kernel"], "nobody asks for that of the kernel"
+        assert kernel_calls == ["convolution_by_kernel", "transposed_by_kernel"], "nobody asks for that of the kernel"
         torch.autograd.grad(convolve(x, w, None, *SAME).sum(), [w])
-        assert called[-1] == "convolution_gradient"
+        assert kernel_calls[-1] == "convolution_gradient"
         y = convolve(x, w, None, *SAME)
-    del called[:]
+    kernel_calls.clear()
     counts = []
     for made in (y, F.conv2d(x, w, None, 1, 1)):
         with FlopCounterMode(display=False) as counted_flops:
             first = torch.autograd.grad(made.sin().sum(), [x, w], create_graph=True)
             torch.autograd.grad(torch.stack([g.cos().sum() for g in first]).sum(), [x, w])
         counts.append(counted_flops.get_total_flops())
-    assert not called, "what writes operations down sees torch in both backward passes, too"
+    assert not kernel_calls, "what writes operations down sees torch in both backward passes, too"
     assert all(counts)
     with native.native_kernels(), torch.no_grad():
         convolve(x, w, None, *SAME)
@@ -311,7 +301,7 @@ def test_they_are_what_computes_small_convolutions(monkeypatch: pytest.MonkeyPat
         convolve(x, w, None, (1, 1), (2, 2), (2, 2), 1)
         convolve(x, w[:, :8].repeat(1, 1, 1, 1), None, (1, 1), (1, 1), (1, 1), 2)
         convolve(x.contiguous(), w, None, *SAME)
-    assert not called, "what is evaluated, and what they do not know, is torch's"
+    assert not kernel_calls, "what is evaluated, and what they do not know, is torch's"
 
 
 @compiled

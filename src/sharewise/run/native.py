@@ -7,7 +7,7 @@ once and kept with the run: sums depend on it in the last bits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeGuard, final
@@ -77,11 +77,12 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
         if wanted:
             require_library()
         return Native(wanted, why)
-    obstacle = _obstacle(state, threads)
+    kinds = [kind for kind in KINDS if any(map(kind.has, state.supernet.modules()))]
+    obstacle = _obstacle(state, threads, kinds)
     if obstacle is not None:
         return Native(False, obstacle)
     try:
-        ratios = {kind: measured(kind) for kind in _kinds(state)}
+        ratios = {kind: measured(kind) for kind in kinds}
     except ConfigurationError as error:
         return Native(False, str(error))
     took = [f"training {kind.words} takes {ratio:.2f} times as long as by torch here" for kind, ratio in ratios.items()]
@@ -93,23 +94,18 @@ def _recorded(folder: RunFolder) -> bool | None:
     return bool(folder.read_stored_config().get("native"))
 
 
-def _obstacle(state: SearchState, threads: Threads) -> str | None:
-    """Why nothing is to be gained, if so."""
+def _obstacle(state: SearchState, threads: Threads, kinds: Sequence[Kind]) -> str | None:
+    """Why nothing is to be gained by kernels for convolutions of these kinds, if so."""
     place = state.numerics
     if not place.ranks.alone:
         return "several processes share the run"
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
-    if not _kinds(state):
+    if not kinds:
         return "there is no convolution that the kernels know"
     if step_size(state) < WORTH:
         return f"steps have less than {WORTH / 1e9:g} · 10⁹ multiply-accumulates"
     return None
-
-
-def _kinds(state: SearchState) -> list[Kind]:
-    """The kinds of convolutions that a run trains and the kernels know."""
-    return [kind for kind in KINDS if any(map(kind.has, state.supernet.modules()))]
 
 
 def _layers(network: nn.Module) -> list[nn.Conv2d]:

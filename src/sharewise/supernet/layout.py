@@ -34,7 +34,7 @@ def aligned(x: Tensor) -> Tensor:
         True
     """
     if x.requires_grad and is_channels_last(x):
-        x.register_hook(_in_order)  # type: ignore[no-untyped-call]
+        x.register_hook(innermost)  # type: ignore[no-untyped-call]
     return x
 
 
@@ -45,7 +45,7 @@ def stored(part: Tensor, like: Tensor) -> Tensor:
         part: a view of `like`.
         like: the images.
     """
-    return _in_order(part) if is_channels_last(like) else part
+    return innermost(part) if is_channels_last(like) else part
 
 
 def innermost(x: Tensor) -> Tensor:
@@ -84,7 +84,3 @@ def image_of(rows: Tensor, like: Tensor) -> Tensor:
 def is_channels_last(x: Tensor) -> bool:
     """Whether it is a batch of images with channels last."""
     return x.dim() == _IMAGE and x.is_contiguous(memory_format=torch.channels_last)
-
-
-def _in_order(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)

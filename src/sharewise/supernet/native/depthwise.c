@@ -44,9 +44,9 @@ static REAL *frame_of(const struct shape *s)
     {                                                                                                                  \
         vector sums[SIZE] = {{0}};                                                                                     \
         for (long p = 0; p < numbers; p += stride) {                                                                   \
-            const vector g = *(const vector *)(dy + p);                                                                \
+            const vector g = OF(dy + p);                                                                               \
             for (int j = 0; j < SIZE; ++j)                                                                             \
-                sums[j] += g * *(const vector *)(x + p + j * step);                                                    \
+                sums[j] += g * OF(x + p + j * step);                                                                   \
         }                                                                                                              \
         for (int j = 0; j < SIZE; ++j)                                                                                 \
             for (int k = 0; k < LANES; ++k)                                                                            \
@@ -110,25 +110,25 @@ int depthwise_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL 
             vector a = {0}, b = {0}, c = {0}, d = {0};                                                                 \
             for (int i = 0; i < SIZE; ++i)                                                                             \
                 for (int j = 0; j < SIZE; ++j) {                                                                       \
-                    const vector tap = *(const vector *)(w + (i * SIZE + j) * LANES);                                  \
+                    const vector tap = OF(w + (i * SIZE + j) * LANES);                                                 \
                     const REAL *from = x + p + i * down + j * step;                                                    \
-                    a += tap * *(const vector *)from;                                                                  \
-                    b += tap * *(const vector *)(from + stride);                                                       \
-                    c += tap * *(const vector *)(from + 2 * stride);                                                   \
-                    d += tap * *(const vector *)(from + 3 * stride);                                                   \
+                    a += tap * OF(from);                                                                               \
+                    b += tap * OF(from + stride);                                                                      \
+                    c += tap * OF(from + 2 * stride);                                                                  \
+                    d += tap * OF(from + 3 * stride);                                                                  \
                 }                                                                                                      \
-            *(vector *)(y + p) = a;                                                                                    \
-            *(vector *)(y + p + stride) = b;                                                                           \
-            *(vector *)(y + p + 2 * stride) = c;                                                                       \
-            *(vector *)(y + p + 3 * stride) = d;                                                                       \
+            AT(y + p) = a;                                                                                             \
+            AT(y + p + stride) = b;                                                                                    \
+            AT(y + p + 2 * stride) = c;                                                                                \
+            AT(y + p + 3 * stride) = d;                                                                                \
         }                                                                                                              \
         for (; p < numbers; p += stride) {                                                                             \
             vector a = {0};                                                                                            \
             for (int i = 0; i < SIZE; ++i)                                                                             \
                 for (int j = 0; j < SIZE; ++j)                                                                         \
-                    a += *(const vector *)(w + (i * SIZE + j) * LANES) *                                               \
-                         *(const vector *)(x + p + i * down + j * step);                                               \
-            *(vector *)(y + p) = a;                                                                                    \
+                    a += OF(w + (i * SIZE + j) * LANES) *                                                              \
+                         OF(x + p + i * down + j * step);                                                              \
+            AT(y + p) = a;                                                                                             \
         }                                                                                                              \
     }
 

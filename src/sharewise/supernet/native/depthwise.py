@@ -21,8 +21,7 @@ def knows_depthwise(weight: Tensor) -> bool:
         weight: shape `(channels, 1, k, k)`.
     """
     channels, one, height, width = weight.shape
-    whole = channels % LANES == 0 or LANES % channels == 0
-    return one == 1 < channels and height == width and width in _SIZES and whole
+    return one == 1 < channels and height == width and width in _SIZES and _are_whole(channels, LANES)
 
 
 def serves_depthwise(x: Tensor, size: int) -> bool:
@@ -32,9 +31,11 @@ def serves_depthwise(x: Tensor, size: int) -> bool:
         x: shape `(n, channels, height, width)`.
         size: of the convolution's kernel, in both directions.
     """
-    if size not in _SIZES or not takes(x):
-        return False
-    channels, width = x.shape[1], x.shape[3]
+    return size in _SIZES and takes(x) and _are_whole(x.shape[1], x.shape[3])
+
+
+def _are_whole(channels: int, width: int) -> bool:
+    """Whether rows are whole vectors, each of which begins with the same channel."""
     return channels % LANES == 0 or (LANES % channels == 0 and channels * width % LANES == 0)
 
 

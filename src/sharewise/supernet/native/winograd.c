@@ -29,10 +29,9 @@ struct shape {
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
-/* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for LANES rows that lie `stride` apart;
-   blocks of LANES inputs lie `block` rows apart.  */
-static inline void multiply(const REAL *restrict v, const REAL *restrict u, long in, long block, REAL *restrict sums,
-                            long stride)
+/* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for LANES rows; blocks of LANES inputs lie
+   `block` rows apart.  */
+static inline void multiply(const REAL *restrict v, const REAL *restrict u, long in, long block, REAL *restrict sums)
 {
     vector found[LANES];
     EVERY(t) found[t] = (vector){0};
@@ -41,7 +40,7 @@ static inline void multiply(const REAL *restrict v, const REAL *restrict u, long
             const vector weight = OF(u);
             EVERY(t) found[t] += weight * v[t * LANES + i];
         }
-    EVERY(t) AT(sums + t * stride) = found[t];
+    EVERY(t) AT(sums + t * LANES) = found[t];
 }
 
 /* sums[i][lane] += sum over rows of v[row][i] * d[row][lane], for LANES values of i. */
@@ -130,9 +129,9 @@ static void write_tiles(const struct shape *s, const REAL *sums, struct run r, l
             vector k[2][4];
             for (int j = 0; j < 4; ++j) {
                 const REAL *from = sums + j * PLANE + t * LANES;
-                const vector a = OF(from), b = OF(from + 4 * PLANE), d = OF(from + 8 * PLANE), e = OF(from + 12 * PLANE);
+                const vector a = OF(from), b = OF(from + 4 * PLANE), d = OF(from + 8 * PLANE);
                 k[0][j] = a + b + d;
-                k[1][j] = b - d - e;
+                k[1][j] = b - d - OF(from + 12 * PLANE);
             }
             for (long i = 0; i < rows; ++i) {
                 AT(to + i * line) = k[i][0] + k[i][1] + k[i][2];
@@ -212,8 +211,9 @@ static void write_kernels(const struct shape *s, const REAL *sums, REAL *dw)
             vector g[3][4];
             for (int j = 0; j < 4; ++j) {
                 const REAL *from = sums + j * plane;
-                const vector a = OF(from), b = OF(from + 4 * plane), c = OF(from + 8 * plane), d = OF(from + 12 * plane);
-                g[0][j] = a + (b + c) * half, g[1][j] = (b - c) * half, g[2][j] = (b + c) * half + d;
+                const vector a = OF(from), b = OF(from + 4 * plane), c = OF(from + 8 * plane);
+                g[0][j] = a + (b + c) * half, g[1][j] = (b - c) * half;
+                g[2][j] = (b + c) * half + OF(from + 12 * plane);
             }
             REAL taps[9][LANES];
             for (int p = 0; p < 3; ++p) {
@@ -227,63 +227,77 @@ static void write_kernels(const struct shape *s, const REAL *sums, REAL *dw)
         }
 }
 
-/* y of x and w. Returns 0, or 1 where there is no memory, 2 where it serves no such shape. */
+/* What a call computes with: tiles twice, all points of the kernels, and a row of zeros, one behind the other. */
+struct work {
+    REAL *left, *right, *kernels, *zeros;
+};
+
+/* Reads a shape and makes the room for it, where tiles to the left, kernels and zeros are zero. Returns 0, or 1 where
+   there is no memory, 2 where it serves no such shape.  */
+static int opened(const long *numbers, struct shape *s, struct work *k)
+{
+    memcpy(s, numbers, sizeof *s);
+    if (!block_of(s))
+        return 2;
+    const long line = s->width * (s->in > s->out ? s->in : s->out), kernels = POINTS * s->in * s->out;
+    k->left = malloc((2 * POINTS * PLANE + kernels + line) * sizeof *k->left);
+    if (!k->left)
+        return 1;
+    k->right = k->left + POINTS * PLANE, k->kernels = k->right + POINTS * PLANE, k->zeros = k->kernels + kernels;
+    memset(k->left, 0, POINTS * PLANE * sizeof *k->left);
+    memset(k->kernels, 0, (kernels + line) * sizeof *k->kernels);
+    return 0;
+}
+
+/* y of x and w. Returns as `opened`. */
 int winograd(const long *numbers, const REAL *x, const REAL *w, REAL *y)
 {
     struct shape s;
-    memcpy(&s, numbers, sizeof s);
-    const long block = block_of(&s), plane = s.in * s.out, tiles = tiles_of(&s), line = s.width * s.in;
-    if (!block)
-        return 2;
-    REAL *v = malloc((POINTS * (2 * PLANE + plane) + line) * sizeof *v);
-    if (!v)
-        return 1;
-    REAL *sums = v + POINTS * PLANE, *u = sums + POINTS * PLANE, *zeros = u + POINTS * plane;
-    memset(v, 0, POINTS * PLANE * sizeof *v);  /* the last tiles are fewer than LANES */
-    memset(zeros, 0, line * sizeof *zeros);
+    struct work k;
+    const int failed = opened(numbers, &s, &k);
+    if (failed)
+        return failed;
+    const long block = block_of(&s), plane = s.in * s.out, tiles = tiles_of(&s);
+    REAL *v = k.left, *sums = k.right, *u = k.kernels;
     read_kernels(&s, w, u);
     for (long start = 0; start < tiles; start += block) {
         const long end = least(start + block, tiles);
         struct run r;
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
-            read_tiles(&s, x, zeros, r, block, v + (t - start) * LANES);
+            read_tiles(&s, x, k.zeros, r, block, v + (t - start) * LANES);
         }
         for (long p = 0; p < POINTS; ++p)
             for (long o = 0; o < s.out; o += LANES)
                 for (long t = 0; t < end - start; t += LANES)
                     multiply(v + p * PLANE + t * LANES, u + p * plane + o * s.in, s.in, block,
-                             sums + p * PLANE + o * block + t * LANES, LANES);
+                             sums + p * PLANE + o * block + t * LANES);
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
             write_tiles(&s, sums + (t - start) * LANES, r, block, y);
         }
     }
-    free(v);
+    free(k.left);
     return 0;
 }
 
-/* dw of x and dy. Sums go over one block, and then over blocks. Returns as `winograd`. */
+/* dw of x and dy. Sums go over one block, and then over blocks. Returns as `opened`. */
 int winograd_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw)
 {
     struct shape s;
-    memcpy(&s, numbers, sizeof s);
+    struct work k;
+    const int failed = opened(numbers, &s, &k);
+    if (failed)
+        return failed;
     const long block = block_of(&s), plane = s.in * s.out, tiles = tiles_of(&s);
-    const long line = s.width * (s.in > s.out ? s.in : s.out);
-    if (!block)
-        return 2;
-    REAL *v = malloc((POINTS * (2 * PLANE + plane) + line) * sizeof *v);
-    if (!v)
-        return 1;
-    REAL *d = v + POINTS * PLANE, *sums = d + POINTS * PLANE, *zeros = sums + POINTS * plane;
-    memset(sums, 0, (POINTS * plane + line) * sizeof *sums);
+    REAL *v = k.left, *d = k.right, *sums = k.kernels;
     for (long start = 0; start < tiles; start += block) {
         const long end = least(start + block, tiles);
         struct run r;
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
-            read_tiles(&s, x, zeros, r, block, v + (t - start) * LANES);
-            spread_tiles(&s, dy, zeros, r, block, d + (t - start) * LANES);
+            read_tiles(&s, x, k.zeros, r, block, v + (t - start) * LANES);
+            spread_tiles(&s, dy, k.zeros, r, block, d + (t - start) * LANES);
         }
         for (long p = 0; p < POINTS; ++p)
             for (long o = 0; o < s.out; o += LANES)
@@ -292,6 +306,6 @@ int winograd_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *
                                         sums + p * plane + o * s.in + c * LANES);
     }
     write_kernels(&s, sums, dw);
-    free(v);
+    free(k.left);
     return 0;
 }
