@@ -28,10 +28,11 @@ from benchmarks.search_step import images, plain_state
 from benchmarks.table import cells, steps
 from benchmarks.table.row import FULL, QUICK, Size, Step, alternating, spread_of
 from sharewise.engine import weight_step
+from sharewise.errors import ConfigurationError
 from sharewise.spaces import load
 from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
-from sharewise.supernet.native import native_kernels
+from sharewise.supernet.native import native_kernels, require_library
 from sharewise.supernet.trilinear import convolution_gradients
 
 __all__ = ["main"]
@@ -140,6 +141,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=21, help="of single calls; steps take a quarter, at least 2")
     parser.add_argument("--quick", action="store_true", help="steps at reduced sizes")
     options = parser.parse_args(arguments)
+    try:
+        require_library()
+    except ConfigurationError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     torch.manual_seed(0)
     found: dict[str, Any] = {}
