@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TypeVar
 
-from sharewise.engine import SearchState
-from sharewise.errors import ConfigurationError
+import torch
+from torch import nn
+
+from sharewise.engine import Numerics, SearchState
 from sharewise.run.native import native_of
 from sharewise.run.place import NOWHERE
 from sharewise.run.threads import Threads
-from sharewise.supernet.native import require_library
 
-__all__ = ["as_in_a_run", "possible"]
+__all__ = ["as_in_a_run", "where_possible"]
 
 T = TypeVar("T")
 
@@ -27,17 +30,15 @@ def as_in_a_run(state: SearchState, step: Callable[..., T], asked: bool | None =
     """
     chosen = native_of(state, NOWHERE, asked, Threads(1, "as everything here"))
 
+    state.numerics = replace(state.numerics, native=chosen.on)
+
     def with_kernels(*arguments: object) -> T:
-        with chosen.taken(state.supernet):
+        with state.numerics.kernels(state.supernet):
             return step(*arguments)
 
     return with_kernels
 
 
-def possible() -> bool:
-    """Whether they can be compiled here."""
-    try:
-        require_library()
-    except ConfigurationError:
-        return False
-    return True
+def where_possible(network: nn.Module) -> AbstractContextManager[None]:
+    """A block in which compiled kernels compute what they know of a network, if they can be compiled here."""
+    return Numerics(torch.device("cpu"), native=True).kernels(network)

@@ -31,6 +31,10 @@ KERNELS = (
     "convolution_by_kernel",
     "transposed_by_kernel",
     "convolution_gradient",
+    "norm_by_kernel",
+    "norm_gradient",
+    "norm_second_gradient",
+    "average_by_kernel",
 )
 """Functions of `sharewise.supernet.native` that call compiled kernels."""
 
@@ -67,9 +71,9 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The compiled kernels that are called from now on, by name and in order."""
     called: list[str] = []
 
-    def told(name: str, plain: Callable[..., Tensor], *given: object) -> Tensor:
+    def told(name: str, plain: Callable[..., Tensor], *given: object, **named: object) -> Tensor:
         called.append(name)
-        return plain(*given)
+        return plain(*given, **named)
 
     for name in KERNELS:
         monkeypatch.setattr(native, name, partial(told, name, getattr(native, name)))

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.kernels import possible
+from benchmarks.kernels import where_possible
 from benchmarks.plain import Peer
 from sharewise.supernet import Gate
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native import native_kernels
 
 __all__ = ["difference", "doubled", "same_gradients"]
 
@@ -50,7 +49,7 @@ def same_gradients(peer: Peer, supernet: Any, rows: Rows, side: int = 8) -> floa
     made = [row.detach().requires_grad_() for row in weights]
     gates = {d.name: Gate(g, tuple(range(d.size))) for d, g in zip(decisions, made, strict=True)}
     w = list(supernet.parameters())
-    with native_kernels(possible()):
+    with where_possible(supernet):
         loss = F.cross_entropy(supernet(innermost(x), gates), targets)
         mine = torch.autograd.grad(loss, [*w, *made])
     theta = torch.autograd.grad(list(weights), peer.theta, mine[len(w) :])

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmarks.checkouts import real
-from benchmarks.kernels import as_in_a_run, possible
+from benchmarks.kernels import as_in_a_run, where_possible
 from benchmarks.plain import Peer, nasbench201
 from benchmarks.search_step import images, search_state, timed, upcoming
 from benchmarks.table.exact import difference, doubled, same_gradients
@@ -28,7 +28,6 @@ from sharewise.run import build_supernet
 from sharewise.space import Architecture, sample
 from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, discrete
-from sharewise.supernet.native import native_kernels
 
 __all__ = ["FORMATS", "LAST", "OURS", "ROWS", "WRITTEN", "trained"]
 
@@ -126,7 +125,7 @@ def _scored(size: Size) -> Mapping[str, Step]:
         with scorer.opened() as score:
             return [score(scorer.gates(architecture)) for architecture in drawn]
 
-    sides: dict[str, Step] = {OURS: ours}
+    sides: dict[str, Step] = {OURS: as_in_a_run(state, ours)}
     for name, (peer, pairs) in _peers(size, state).items():
         sides[name] = lambda peer=peer, pairs=pairs: [_plain_score(peer, a, pairs) for a in drawn]
     return sides
@@ -169,7 +168,7 @@ def _ahead(state: SearchState, batches: list[Batch], radius: float | None) -> Te
     """Our gradient of θ."""
     state.next_batch = lambda role: batches[1]  # type: ignore[method-assign]
     state.recipe = replace(state.recipe, penalties=())  # the decay of θ, which the peer leaves to its optimiser
-    with native_kernels(possible()):
+    with where_possible(state.supernet):
         unrolled_step(state, batches[0], radius=radius)
     gradient = next(state.distribution.parameters()).grad
     assert gradient is not None
@@ -205,24 +204,24 @@ def _same_paths() -> float:
     """Class scores of random architectures, normalised by the batch."""
     peer, supernet = small()
     doubled(peer, supernet)
-    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rng, found = np.random.default_rng(0), 0.0
     for _ in range(8):
         architecture = sample(supernet.space, rng)
         gates = discrete(supernet.relaxation.encode(architecture), dtype=torch.float64)
-        with torch.no_grad():
+        with torch.no_grad(), where_possible(supernet):
             found = max(found, difference([supernet(x, gates)], [peer.network.path(x, _choice(architecture))]))
     return found
 
 
 def _same_scores() -> float:
     """Losses of random architectures, of which ours leaves out what is dead and evaluates those alike once."""
-    state = search_state("spos", 4, 1, "float64", data=images(side=8))
-    peer = nasbench201.peer(4, 1)
+    state = search_state("spos", CHANNELS, 1, "float64", data=images(side=16))
+    peer = nasbench201.peer(CHANNELS, 1)
     doubled(peer, state.supernet)
     batches, rng = [state.next_batch("weights") for _ in range(2)], np.random.default_rng(0)
     scorer, found = Scorer(state, BatchStatistics(), batches), 0.0
-    with scorer.opened() as score:
+    with where_possible(state.supernet), scorer.opened() as score:
         for _ in range(24):
             architecture = sample(state.supernet.space, rng)
             own = score(scorer.gates(architecture))["loss"]

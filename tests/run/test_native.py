@@ -25,6 +25,7 @@ from sharewise.run.threads import Threads
 from sharewise.space import sample
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
+from sharewise.supernet.own_forms import by_kernels
 
 pytestmark = pytest.mark.usefixtures("compiler", "kernel_cache")
 
@@ -71,7 +72,7 @@ def test_large_steps_take_what_is_measured_to_be_faster(
 def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
     monkeypatch.setattr(native, "measured", lambda kind: pytest.fail("measured"))
-    unknown = {"space": "nasbench201", "network": {"channels": 3, "cells": 1}}
+    unknown = {"space": "toy-tied-width", "network": {}}
     for settings in (unknown, {"threads": 2}, {"precision": "float64"}, {"native": False}):
         seen: list[bool] = []
         searched(seen, **settings)
@@ -81,7 +82,7 @@ def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.M
 def test_a_layer_with_a_form_of_its_own_keeps_it() -> None:
     layers = [torch.nn.Conv2d(16, 16, 3, padding=1, bias=False) for _ in range(2)]
     own = layers[0].forward = lambda x: x  # type: ignore[method-assign, assignment]
-    with native.Native(True, "asked for").taken(torch.nn.Sequential(*layers)):
+    with by_kernels(torch.nn.Sequential(*layers)):
         assert layers[0].forward is own
         assert "forward" in vars(layers[1])
     assert layers[0].forward is own
@@ -106,25 +107,30 @@ def test_a_measurement(kind: native.Kind) -> None:
         assert 0 < native.measured(kind) < 2
 
 
-DEPTHWISE, SMALL = (kind.words for kind in native.KINDS)
-GRADIENTS = {DEPTHWISE: "depthwise_gradient", SMALL: "convolution_gradient"}
+DEPTHWISE, SMALL, NORM, AVERAGE = (kind.words for kind in native.KINDS)
+GRADIENTS = {
+    DEPTHWISE: "depthwise_gradient",
+    SMALL: "convolution_gradient",
+    NORM: "norm_gradient",
+    AVERAGE: "average_by_kernel",
+}
 
 
 @pytest.mark.parametrize(
     ("space", "network", "method", "kinds"),
     [
-        ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE]),
-        ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE]),
-        ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE]),
-        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [SMALL]),
-        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [SMALL]),
-        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL]),
-        ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL]),
-        ("nats_size", {}, "spos", [SMALL]),
-        pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE], marks=pytest.mark.slow),
-        pytest.param("proxylessnas", {}, "darts", [DEPTHWISE], marks=pytest.mark.slow),
-        pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE], marks=pytest.mark.slow),
-        pytest.param("ofa-resnet50", {}, "sandwich", [SMALL], marks=pytest.mark.slow),
+        ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE, NORM]),
+        ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE, NORM, AVERAGE]),
+        ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE, NORM]),
+        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [SMALL, NORM, AVERAGE]),
+        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [SMALL, NORM, AVERAGE]),
+        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL, NORM, AVERAGE]),
+        ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL, NORM]),
+        ("nats_size", {}, "spos", [SMALL, NORM]),
+        pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("proxylessnas", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("ofa-resnet50", {}, "sandwich", [SMALL, NORM], marks=pytest.mark.slow),
     ],
 )
 def test_what_is_measured_is_what_is_trained_by_them(

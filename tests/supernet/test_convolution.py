@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import averaged, convolve, convolved
+from sharewise.supernet.convolution import convolve, convolved
+from sharewise.supernet.pooling import averaged
 from sharewise.supernet.depthwise_convolution import depthwise
 from sharewise.supernet.twice import differentiated_twice
 

@@ -18,10 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from sharewise.errors import ConfigurationError
 from sharewise.run.threads import on_threads
 from sharewise.supernet import native
-from sharewise.supernet.convolution import convolve, convolving
+from sharewise.supernet.convolution import convolve
 from sharewise.supernet.depthwise_convolution import depthwise
 from sharewise.supernet.native import convolution as small
 from sharewise.supernet.native import library as kept
+from sharewise.supernet.own_forms import computing
 from sharewise.supernet.slices.superposed import Window, superposed_convolution
 
 pytestmark = pytest.mark.usefixtures("kernel_cache")
@@ -70,7 +71,7 @@ def test_they_are_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(called) == 3, "outside of the block it is torch"
     with native.native_kernels(), torch.no_grad():
         convolve(x, w, None, (1, 1), (1, 1), (1, 1), 16)
-    assert len(called) == 3, "what is evaluated is torch's"
+    assert called[3:] == ["image"], "what is evaluated, too"
 
 
 @compiled
@@ -250,7 +251,7 @@ def test_networks_that_compute_parts_again() -> None:
     x = torch.randn(2, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
     found = []
     for again in (True, False):
-        with native.native_kernels(), convolving([layer]):
+        with native.native_kernels(), computing(layer):
             y = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
             found.append(torch.autograd.grad(y.sin().sum(), [x, layer.weight]))
     assert all(map(torch.equal, *found))
@@ -294,6 +295,8 @@ def test_they_are_what_computes_small_convolutions(kernel_calls: list[str]) -> N
     assert all(counts)
     with native.native_kernels(), torch.no_grad():
         convolve(x, w, None, *SAME)
+    assert kernel_calls == ["convolution_by_kernel"], "what is evaluated meets them, too"
+    kernel_calls.clear()
     with native.native_kernels():
         convolve(x, w, torch.zeros(16), *SAME)
         convolve(x, w, None, (2, 2), *SAME[1:])
@@ -301,7 +304,7 @@ def test_they_are_what_computes_small_convolutions(kernel_calls: list[str]) -> N
         convolve(x, w, None, (1, 1), (2, 2), (2, 2), 1)
         convolve(x, w[:, :8].repeat(1, 1, 1, 1), None, (1, 1), (1, 1), (1, 1), 2)
         convolve(x.contiguous(), w, None, *SAME)
-    assert not kernel_calls, "what is evaluated, and what they do not know, is torch's"
+    assert not kernel_calls, "what they do not know is torch's"
 
 
 @compiled
@@ -335,20 +338,18 @@ def test_layers_of_plain_networks_meet_them_within_a_block() -> None:
     def node(made: Tensor) -> str:
         return type(made.grad_fn).__name__
 
-    with convolving([layer]):
+    with computing(layer):
         assert node(layer(x)) == "ConvolutionBackward0"
-    with native.native_kernels(), convolving([layer]):
+    with native.native_kernels(), computing(layer):
         assert node(layer(x)) == "_ImageBackward"
         torch.testing.assert_close(layer(x), F.conv2d(x.detach(), w.detach(), None, 1, 1), rtol=1e-10, atol=1e-10)
-        with torch.no_grad():
-            assert torch.equal(layer(x), torch.conv2d(x, w, None, 1, 1))
         other = copy.deepcopy(layer)
         assert pickle.loads(pickle.dumps(other.requires_grad_(False)))(x).equal(other(x))
         with torch.no_grad():
             other.weight.zero_()
         assert not other(x).any(), "a copy has its own weight"
     assert "forward" not in vars(layer)
-    with pytest.raises(KeyError), convolving([layer]):
+    with pytest.raises(KeyError), computing(layer):
         raise KeyError
     assert "forward" not in vars(layer)
 

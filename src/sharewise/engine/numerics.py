@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import final
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from sharewise.data import Batch
 from sharewise.engine.ranks import ALONE, Ranks
 from sharewise.errors import ConfigurationError, unknown_name
+from sharewise.supernet.native import can_be_compiled
+from sharewise.supernet.own_forms import by_kernels
 
 __all__ = ["PRECISIONS", "Numerics", "numerics"]
 
@@ -36,6 +38,7 @@ class Numerics:
             micro-batch, and its running statistics move once for each.
         compile: whether steps execute compiled programs; see `sharewise.engine.compilation`.
         capture: whether steps replay CUDA graphs; see `sharewise.engine.capture`.
+        native: whether compiled kernels compute the layers that they know; see `sharewise.supernet.native`.
     """
 
     device: torch.device
@@ -45,6 +48,7 @@ class Numerics:
     accumulate: int = 1
     compile: bool = False
     capture: bool = False
+    native: bool = False
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -67,6 +71,19 @@ class Numerics:
         if self.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+    @contextmanager
+    def kernels(self, network: nn.Module) -> Iterator[None]:
+        """A block in which compiled kernels compute what they know of a network, if the run takes them.
+
+        Where they cannot be compiled, as where a run of another machine is looked at, torch does: results agree up to
+        rounding.
+        """
+        if not self.native or not can_be_compiled():
+            yield
+            return
+        with by_kernels(network):
+            yield
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, precision and memory format; one that is to be divided stays on the host.

@@ -79,7 +79,7 @@ class Scorer:
         """
         state, alike = self.state, Alike[dict[str, float]]()
         inputs = [batch.inputs for batch in self._calibration]
-        with self.policy.opened(state.supernet) as applied:
+        with state.numerics.kernels(state.supernet), self.policy.opened(state.supernet) as applied:
 
             def evaluated(gates: Gates) -> dict[str, float]:
                 forward = self._forward(gates)

@@ -164,7 +164,7 @@ class Configuration:
         Args:
             device: overrides the run's.
         """
-        return replace(self, device=device or self.device, compile=False, capture=False, native=False)
+        return replace(self, device=device or self.device, compile=False, capture=False)
 
     def setting(self) -> Setting:
         """What the run starts from, beside its space, recipe and data."""

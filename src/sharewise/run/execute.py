@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from sharewise.engine import Callback, Extension, SearchResult, SearchState, run
@@ -71,7 +71,8 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
         CheckpointError: when the folder holds a run already, or one that does not fit.
     """
     require_step_fits(state)
-    with on_threads(record.threads.count), record.native.taken(state.supernet), state.numerics.ranks.reaching():
+    state.numerics = replace(state.numerics, native=record.native.on)
+    with on_threads(record.threads.count), state.numerics.kernels(state.supernet), state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
             return _follow(state, keep, record)
         if keep.folder is not None:

@@ -6,10 +6,12 @@ once and kept with the run: sums depend on it in the last bits.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import TypeGuard, final
 
 import torch
@@ -21,14 +23,17 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep
 from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
-from sharewise.supernet import SlicedConv2d
-from sharewise.supernet.convolution import convolve, convolving
-from sharewise.supernet.native import knows_convolution, knows_depthwise, native_kernels, require_library
+from sharewise.supernet import SlicedBatchNorm2d, SlicedConv2d
+from sharewise.supernet.native import knows_convolution, knows_depthwise, knows_norm, native_kernels, require_library
+from sharewise.supernet.own_forms import computing
+from sharewise.supernet.pooling import is_centred_average
 from sharewise.supernet.trilinear import in_both_directions
 
 __all__ = ["KINDS", "Kind", "Native", "measured", "native_of"]
 
-_ROUNDS = 5
+_ROUNDS = 7
+_CHANNELS, _SIDE = 16, 32
+"""Of what is measured, and as many images."""
 _LESS = 0.9
 """Of the time of torch, below which kernels are taken."""
 
@@ -46,12 +51,6 @@ class Native:
     on: bool
     why: str
 
-    @contextmanager
-    def taken(self, network: nn.Module) -> Iterator[None]:
-        """A block in which a network is trained with them, if they are taken."""
-        with native_kernels(self.on), convolving(_layers(network) if self.on else ()):
-            yield
-
 
 def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threads) -> Native:
     """Whether a run takes the compiled kernels.
@@ -59,8 +58,8 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
     Args:
         state: at step 0.
         keep: where the run is kept; one that goes on keeps what it began with.
-        asked: by the user, which wins; `None` to choose by measurement, for runs that train convolutions which the
-            kernels know in float32 on one thread of a CPU, in steps of at least `WORTH` multiply-accumulates.
+        asked: by the user, which wins; `None` to choose by measurement, for runs that train layers which the kernels
+            know in float32 on one thread of a CPU, in steps of at least `WORTH` multiply-accumulates.
         threads: with which the run computes.
 
     Raises:
@@ -95,23 +94,17 @@ def _recorded(folder: RunFolder) -> bool | None:
 
 
 def _obstacle(state: SearchState, threads: Threads, kinds: Sequence[Kind]) -> str | None:
-    """Why nothing is to be gained by kernels for convolutions of these kinds, if so."""
+    """Why nothing is to be gained by kernels for layers of these kinds, if so."""
     place = state.numerics
     if not place.ranks.alone:
         return "several processes share the run"
     if place.device.type != "cpu" or place.precision != "float32" or threads.count != 1:
         return "they compute in float32 on one thread of a CPU"
     if not kinds:
-        return "there is no convolution that the kernels know"
+        return "there is no layer that the kernels know"
     if step_size(state) < WORTH:
         return f"steps have less than {WORTH / 1e9:g} · 10⁹ multiply-accumulates"
     return None
-
-
-def _layers(network: nn.Module) -> list[nn.Conv2d]:
-    """Layers of torch's own class and form that the kernels know; others are called by what computes with them."""
-    layers = [layer for layer in network.modules() if type(layer) is nn.Conv2d and "forward" not in vars(layer)]
-    return [layer for layer in layers if any(kind.has(layer) for kind in KINDS)]
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -137,57 +130,61 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d | SlicedConv2d]:
     return isinstance(module, SlicedConv2d) and module.bias is None
 
 
+def _is_norm(module: nn.Module) -> bool:
+    """Whether it is a batch norm of images that the kernels know, of fixed or of searched channels."""
+    return isinstance(module, nn.BatchNorm2d | SlicedBatchNorm2d) and knows_norm(module.num_features)
+
+
 @final
 @dataclass(frozen=True)
 class Kind:
-    """A kind of convolutions that the kernels know.
+    """A kind of layers that the kernels know.
 
     Args:
         words: one of them, for a sentence.
         has: whether a layer is one.
-        weight: of one that stands for all.
-        groups: of it.
+        example: makes one of 16 channels that stands for all.
     """
 
     words: str
     has: Callable[[nn.Module], bool]
-    weight: tuple[int, int, int, int]
-    groups: int
+    example: Callable[[], nn.Module]
 
 
 KINDS = (
-    Kind("a depthwise convolution", _is_depthwise, (16, 1, 5, 5), 16),
-    Kind("a convolution of 3×3", _is_small, (16, 16, 3, 3), 1),
+    Kind(
+        "a depthwise convolution",
+        _is_depthwise,
+        partial(nn.Conv2d, _CHANNELS, _CHANNELS, 5, padding=2, groups=_CHANNELS, bias=False),
+    ),
+    Kind("a convolution of 3×3", _is_small, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 3, padding=1, bias=False)),
+    Kind("a batch norm", _is_norm, partial(nn.BatchNorm2d, _CHANNELS)),
+    Kind("an average of 3×3", is_centred_average, partial(nn.AvgPool2d, 3, 1, 1, count_include_pad=False)),
 )
 """All kinds."""
 
 
 def measured(kind: Kind) -> float:
-    """The time of both passes of a convolution by compiled kernels, over that by torch; the least of a few.
+    """The time of both passes of a layer by compiled kernels, over that by torch; the least of a few.
 
     Args:
-        kind: of the convolution.
+        kind: of the layer.
 
     Raises:
         ConfigurationError: when they cannot be compiled here.
     """
     require_library()
     with on_threads(1), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        x = torch.randn(16, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
-        kernel = torch.randn(kind.weight).requires_grad_()
-        padding = (kernel.shape[-1] // 2,) * 2
-        found = {}
-        for on in (True, False):
-            with native_kernels(on):
-                found[on] = min(
-                    _seconds(lambda: convolve(x, kernel, None, (1, 1), padding, (1, 1), kind.groups))
-                    for _ in range(_ROUNDS)
-                )
+        x = torch.randn(_CHANNELS, _CHANNELS, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
+        layer, found = kind.example(), {True: math.inf, False: math.inf}
+        for _, on in product(range(_ROUNDS), found):
+            with native_kernels(on), computing(layer):
+                found[on] = min(found[on], _seconds(layer, x.requires_grad_()))
     return found[True] / found[False]
 
 
-def _seconds(forward: Callable[[], Tensor]) -> float:
+def _seconds(layer: nn.Module, x: Tensor) -> float:
     began = time.perf_counter()
-    y = forward()
+    y: Tensor = layer(x)
     torch.autograd.backward(y, y)
     return time.perf_counter() - began

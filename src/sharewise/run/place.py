@@ -80,7 +80,7 @@ class Place:
             device = device if own is None else f"cuda:{own}"
         found = numerics(device, self.precision)
         found = replace(found, ranks=ranks, accumulate=self.accumulate)
-        return replace(found, compile=self.compile, capture=self.capture)
+        return replace(found, compile=self.compile, capture=self.capture, native=bool(self.native))
 
     def require_others(self, keep: Keep) -> None:
         """Refuse to begin a run of divided weights in one process; one that was begun so may go on in one.

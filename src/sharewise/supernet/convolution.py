@@ -6,9 +6,6 @@ kernels train (`sharewise.supernet.native`). Both are differentiable to any orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
 from typing import final
 
 import torch
@@ -18,10 +15,7 @@ from torch.nn import functional as F
 from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 
-__all__ = ["averaged", "convolve", "convolved", "convolving", "is_compiled"]
-
-_PIXELS = 256
-"""Of an image, below which torch's average pooling is as fast."""
+__all__ = ["convolve", "convolve_layer", "convolved", "is_compiled"]
 
 
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -36,48 +30,18 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
         return y
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return layer(x)  # type: ignore[no-any-return]
-    return _convolve(layer, x)
+    return convolve_layer(layer, x)
 
 
-def averaged(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
-    """What an average pooling computes: in training a convolution with ones, where that is faster, over their number.
-
-    Torch takes 1.5 to 2.8 times as long for float32 images on a CPU. In evaluation mode the layer is called as it is,
-    since the last bits could differ.
+def convolve_layer(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """What a convolution between zeros computes, by `convolve`, whoever wants to be told of its calls.
 
     Args:
-        layer: the pooling.
+        layer: of torch's own class.
         x: shape `(n, channels, height, width)`.
     """
-    if not (layer.training and _is_centred_average(layer)) or layer._forward_hooks or layer._forward_pre_hooks:
-        y: Tensor = layer(x)
-        return y
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    channels, height, width = x.shape[-3:]
-    if not plain or channels == 1 or height * width < _PIXELS or not x.is_contiguous(memory_format=torch.channels_last):
-        return layer(x)  # type: ignore[no-any-return]
-    return convolve(x, _ones(channels), None, (1, 1), (1, 1), (1, 1), channels) / _inside(height, width)
-
-
-def _is_centred_average(layer: nn.AvgPool2d) -> bool:
-    """Whether it averages 3×3 pixels about each, of those that exist."""
-    settings = [layer.kernel_size, layer.stride, layer.padding]
-    kernel, stride, padding = (value if isinstance(value, int) else set(value) for value in settings)
-    shape = kernel in (3, {3}) and stride in (1, {1}) and padding in (1, {1})
-    return shape and not (layer.ceil_mode or layer.count_include_pad or layer.divisor_override)
-
-
-@cache
-def _ones(channels: int) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.ones(channels, 1, 3, 3)
-
-
-@cache
-def _inside(height: int, width: int) -> Tensor:
-    """How many of the nine pixels about each exist."""
-    with torch.inference_mode(False):
-        return F.conv2d(torch.ones(1, 1, height, width), torch.ones(1, 1, 3, 3), None, 1, 1)
+    assert not isinstance(layer.padding, str)
+    return convolve(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def convolve(
@@ -91,7 +55,7 @@ def convolve(
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, with gradients of our own where these are faster.
 
-    The forward pass is torch's own, and equal to it in every bit, but where compiled kernels train (`native_kernels`).
+    The forward pass is torch's own, and equal to it in every bit, but where compiled kernels are on (`native_kernels`).
 
     Args:
         x: shape `(n, channels, height, width)`.
@@ -132,7 +96,7 @@ def is_compiled(
     dilation: tuple[int, ...],
     groups: int,
 ) -> bool:
-    """Whether compiled kernels train a convolution that is not depthwise. What is evaluated is torch's own.
+    """Whether compiled kernels compute a convolution that is not depthwise.
 
     Args:
         x: shape `(n, channels, height, width)`.
@@ -142,7 +106,7 @@ def is_compiled(
         dilation: in both directions.
         groups: 1 for all that they serve.
     """
-    if not native.enabled() or groups != 1 or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+    if not native.enabled() or groups != 1 or torch.is_autocast_enabled("cpu"):
         return False
     centred = stride == padding == dilation == (1, 1)
     return centred and native.serves_convolution(x, weight) and x.is_contiguous(memory_format=torch.channels_last)
@@ -170,32 +134,3 @@ class _Compiled(Trilinear):
 
 
 _COMPILED = _Compiled()
-
-
-@contextmanager
-def convolving(layers: Iterable[nn.Conv2d]) -> Iterator[None]:
-    """Within the block layers compute by `convolve` whoever calls them, as plain networks do.
-
-    Args:
-        layers: of torch's own class, with zeros around images.
-
-    Example:
-        >>> layer = nn.Conv2d(2, 2, 5, padding=2, groups=2, bias=False).to(memory_format=torch.channels_last)
-        >>> with convolving([layer]):
-        ...     y = layer(torch.ones(1, 2, 6, 6).contiguous(memory_format=torch.channels_last))
-        >>> type(y.grad_fn).__name__
-        '_ImageBackward'
-    """
-    changed = list(layers)
-    for layer in changed:
-        layer.forward = partial(_convolve, layer)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in changed:
-            vars(layer).pop("forward", None)
-
-
-def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    assert not isinstance(layer.padding, str)
-    return convolve(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)

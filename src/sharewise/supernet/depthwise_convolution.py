@@ -43,7 +43,7 @@ def pays(x: Tensor, weight: Tensor, dilation: int, groups: int) -> bool:
     """
     kernel = weight.shape[-1]
     depthwise = x.dim() == 4 and weight.shape[:2] == (groups, 1) and x.shape[1] == groups > 1
-    slow = dilation > 1 or kernel > _COLUMNS or (torch.is_grad_enabled() and native.serves_depthwise(x, kernel))
+    slow = dilation > 1 or kernel > _COLUMNS or native.serves_depthwise(x, kernel)
     if not depthwise or kernel == 1 or not slow:
         return False
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
@@ -61,21 +61,20 @@ def depthwise(x: Tensor, kernel: Tensor, dilation: int, stride: int = 1) -> Tens
         dilation: in both directions.
         stride: 1, or the dilation.
     """
-    return _Depthwise(dilation, stride, x.shape, torch.is_grad_enabled())(x, kernel)
+    return _Depthwise(dilation, stride, x.shape)(x, kernel)
 
 
 @final
 @dataclass(frozen=True)
 class _Depthwise(Trilinear):
-    """A depthwise convolution of images of a shape; one that trains may take compiled kernels."""
+    """A depthwise convolution of images of a shape."""
 
     dilation: int
     stride: int
     shape: torch.Size
-    trains: bool
 
     def value(self, x: Tensor, kernel: Tensor) -> Tensor:
-        if self.stride == 1 and self.trains:
+        if self.stride == 1:
             return _convolved(x, kernel, self.dilation)
         reach = self.dilation * (kernel.shape[-1] // 2)
         return F.conv2d(x, kernel, None, self.stride, reach, self.dilation, len(kernel))

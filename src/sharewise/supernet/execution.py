@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
+from sharewise.supernet import native
 from sharewise.supernet.cell import Wiring
-from sharewise.supernet.convolution import averaged, convolved
+from sharewise.supernet.convolution import convolved
 from sharewise.supernet.few_channels import has_few_channels
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.layout import aligned
+from sharewise.supernet.pooling import averaged
 from sharewise.supernet.scored import entered, leaves_nothing, maps_zero_to_zero
 from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.supernet import Shared
@@ -116,13 +118,21 @@ class Term(NamedTuple):
         layers = self.body if self.norm is None else (*self.body, self.norm)
         return any(module.training and _traces(module) for layer in layers for module in layer.modules())
 
-    def finish(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What follows the prefix; and s, where no norm has taken it."""
+    def finish(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What follows the prefix, added onto a tensor by the norm; and s, where no norm has taken it."""
         for layer in self.body:
             x = self._applied(layer, x)
         if self.norm is None:
             return x, self.scale
-        return self.norm(x) if self.scale is None else scaled_batch_norm(self.norm, x, self.scale), None
+        if self.scale is None and onto is None:
+            return self.norm(x), None
+        return scaled_batch_norm(self.norm, x, self.scale, onto=onto), None
+
+    @property
+    def can_add(self) -> bool:
+        """Whether its norm adds onto a tensor as fast as it writes one: by compiled kernels, and with no listener."""
+        norm = self.norm
+        return norm is not None and norm.training and native.enabled() and type(norm) in _NORMS and not _heard(norm)
 
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
@@ -132,6 +142,11 @@ class Term(NamedTuple):
             return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y
+
+
+def _heard(layer: nn.Module) -> bool:
+    """Whether somebody has to be told of its calls."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
 
 
 def _traces(module: nn.Module) -> bool:
@@ -315,7 +330,7 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
         sums: dict[int, _Sum] = defaultdict(_Sum)
         for name in wiring.incoming(node):
             for part in terms[name]:
-                sums[part.lane].add(*part.finish(_prefix(part, wiring.edges[name][0], nodes, prefixes)))
+                sums[part.lane].take(part, _prefix(part, wiring.edges[name][0], nodes, prefixes))
         lanes = {lane: aligned(found.total) for lane, found in sums.items() if found.total is not None}
         nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes
@@ -329,8 +344,14 @@ class _Sum:
         self.total: Tensor | None = None
         self.own = False
 
-    def add(self, value: Tensor, scale: Tensor | None) -> None:
-        """Add a value, as many times as its scale says."""
+    def take(self, part: Term, x: Tensor) -> None:
+        """Add a term of what its prefix made."""
+        if self.total is not None and part.can_add:
+            self.total, self.own = part.finish(x, self.total)[0], True
+        else:
+            self._add(*part.finish(x))
+
+    def _add(self, value: Tensor, scale: Tensor | None) -> None:
         if scale is not None and scale.dtype != value.dtype:
             scale = scale.to(value.dtype)
         total, before = self.total, self.own

@@ -1,4 +1,4 @@
-"""Kernels compiled on this machine: convolutions in training, which take fewer passes or products than by torch.
+"""Kernels compiled on this machine: convolutions, norms and poolings in fewer passes or products than by torch.
 
 An optional part: everything is computed by torch without it, and the two agree up to rounding. A run takes it where a
 measurement at its start says that it is faster (`sharewise.run.native`).
@@ -18,9 +18,13 @@ from sharewise.supernet.native.depthwise import (
     serves_depthwise,
 )
 from sharewise.supernet.native.images import is_watched
-from sharewise.supernet.native.library import enabled, native_kernels, require_library
+from sharewise.supernet.native.library import can_be_compiled, enabled, native_kernels, require_library
+from sharewise.supernet.native.norm import knows_norm, norm_by_kernel, norm_gradient, norm_second_gradient, serves_norm
+from sharewise.supernet.native.pooling import average_by_kernel, serves_average
 
 __all__ = [
+    "average_by_kernel",
+    "can_be_compiled",
     "convolution_by_kernel",
     "convolution_gradient",
     "depthwise_by_kernel",
@@ -29,9 +33,15 @@ __all__ = [
     "is_watched",
     "knows_convolution",
     "knows_depthwise",
+    "knows_norm",
     "native_kernels",
+    "norm_by_kernel",
+    "norm_gradient",
+    "norm_second_gradient",
     "require_library",
+    "serves_average",
     "serves_convolution",
     "serves_depthwise",
+    "serves_norm",
     "transposed_by_kernel",
 ]

@@ -45,20 +45,20 @@ def as_stored(x: Tensor) -> Tensor:
     return x.resolve_neg() if x.is_neg() else x
 
 
-def call(function: Any, shape: Sequence[int], *arguments: Tensor | int) -> None:
+def call(function: Any, shape: Sequence[int], *arguments: Tensor | int | None) -> None:
     """Call a kernel.
 
     Args:
         function: of the library; it returns 0, or 1 where there is no memory, 2 where it serves no such shape.
         shape: its first argument.
-        arguments: the others: addresses, or tensors that lie in memory as it reads them.
+        arguments: the others: addresses, tensors that lie in memory as it reads them, or `None` for what is not there.
 
     Raises:
         MemoryError: when there is none.
         ValueError: when it serves no such shape.
     """
-    plain = [argument if isinstance(argument, int) else as_stored(argument) for argument in arguments]
-    addresses = [argument if isinstance(argument, int) else argument.data_ptr() for argument in plain]
+    plain = [as_stored(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    addresses = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in plain]
     found = function((ctypes.c_long * len(shape))(*shape), *addresses)
     if found == 1:
         raise MemoryError(f"no memory for a compiled kernel on the shape {tuple(shape)}")

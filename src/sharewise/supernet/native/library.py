@@ -26,11 +26,23 @@ import torch
 
 from sharewise.errors import ConfigurationError, printable
 
-__all__ = ["enabled", "library", "native_kernels", "require_library"]
+__all__ = ["can_be_compiled", "enabled", "library", "native_kernels", "require_library"]
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("vectors.h", "depthwise.c", "winograd.c"))
+_FILES = ("vectors.h", "depthwise.c", "norm.c", "pooling.c", "winograd.c")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
+_FUNCTIONS = {
+    "average": 3,
+    "depthwise": 4,
+    "depthwise_gradient": 4,
+    "norm": 10,
+    "norm_gradient": 8,
+    "norm_second_gradient": 11,
+    "winograd": 4,
+    "winograd_gradient": 4,
+}
+"""With the number of their arguments, all of which are addresses."""
 _SECONDS = 120
 _PROCESSOR = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
 """Lines of Linux that say what a processor is, on x86 and on ARM."""
@@ -72,6 +84,15 @@ def native_kernels(on: bool = True) -> Iterator[None]:
         _ENABLED.reset(token)
 
 
+def can_be_compiled() -> bool:
+    """Whether there are kernels on this machine; they are compiled, unless that is done."""
+    try:
+        require_library()
+    except ConfigurationError:
+        return False
+    return True
+
+
 def require_library() -> None:
     """Compile the kernels, unless that is done.
 
@@ -102,8 +123,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
             f"native kernels in {file} cannot be loaded ({printable(str(error))}); delete the file, or leave them out "
             "(--no-native)"
         ) from None
-    for function in (found.depthwise, found.depthwise_gradient, found.winograd, found.winograd_gradient):
-        function.argtypes = [ctypes.c_void_p] * 4
+    for function, arguments in _FUNCTIONS.items():
+        getattr(found, function).argtypes = [ctypes.c_void_p] * arguments
     return found
 
 

@@ -15,15 +15,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sharewise.supernet import native
+from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.few_channels import batch_norm_of_few_channels, has_few_channels
+from sharewise.supernet.layout import is_channels_last
 from sharewise.supernet.slices.nesting import full_precision
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
 
-def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channels: int | None = None) -> Tensor:
-    """s · BN(x) in one pass, with s folded into the norm's own scale and shift.
+def scaled_batch_norm(
+    norm: _BatchNorm, x: Tensor, scale: Tensor | None, channels: int | None = None, onto: Tensor | None = None
+) -> Tensor:
+    """s · BN(x), added onto other images, in one pass, with s folded into the norm's own scale and shift.
 
     A scale before a norm is erased by it, BN(s·x) ≈ BN(x); this is the scale that follows it.
 
@@ -32,6 +37,7 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
         x: shape `(n, channels, …)`.
         scale: s, shape `()` or `(channels,)`; `None` for one.
         channels: use the leading channels of the norm only.
+        onto: shape of x, or `None` for zeros.
 
     Returns:
         The shape of `x`.
@@ -44,19 +50,32 @@ def scaled_batch_norm(norm: _BatchNorm, x: Tensor, scale: Tensor | None, channel
     channels = x.shape[1] if channels is None else channels
     momentum = _momentum(norm)
     weight, bias = _leading(norm.weight, channels), _leading(norm.bias, channels)
+    keep = not norm.training or norm.track_running_stats
+    mean = _leading(norm.running_mean, channels) if keep else None
+    variance = _leading(norm.running_var, channels) if keep else None
+    training = norm.training or mean is None
+    if training and native.serves_norm(x, scale, weight, bias, mean, variance):
+        weight = scale if weight is None else weight if scale is None else weight * scale
+        bias = bias if bias is None or scale is None else bias * scale
+        below = onto if onto is not None and _lie_alike(onto, x) else None
+        y = compiled_batch_norm(x, mean, variance, weight, bias, momentum, norm.eps, below)
+        return y if onto is None or below is not None else onto + y
     if scale is not None:
         like = next((t for t in (weight, norm.running_mean) if t is not None), x)
         scale = scale if scale.dtype == like.dtype else scale.to(like.dtype)
         # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
         weight = scale * (_ones(channels, scale.dtype, scale.device) if weight is None else weight)
         bias = None if bias is None else bias * scale
-    keep = not norm.training or norm.track_running_stats
-    mean = _leading(norm.running_mean, channels) if keep else None
-    variance = _leading(norm.running_var, channels) if keep else None
-    training = norm.training or mean is None
     if training and has_few_channels(x) and not expects_second():
-        return batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
-    return F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
+        y = batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
+    else:
+        y = F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
+    return y if onto is None else onto + y
+
+
+def _lie_alike(one: Tensor, other: Tensor) -> bool:
+    """Whether images with channels last can be added to others number by number."""
+    return one.shape == other.shape and one.dtype == other.dtype and is_channels_last(one)
 
 
 @cache
