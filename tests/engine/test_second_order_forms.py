@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,14 +28,16 @@ CASES = [
 ]
 
 
-def gradient(method: str, space: str, network: dict[str, Any]) -> Tensor:
+def gradient(method: str, space: str, network: dict[str, Any], *, kernels: bool = False) -> Tensor:
     data, searched, recipe = images(64, 16), load(space), build(method, {"batch_size": 4})
     torch.manual_seed(0)
     supernet = build_supernet(searched, data.input_shape, 10, network=asked_network(searched, recipe, network))
     roles = data.assign(recipe.roles, generator=stream(0, "data"))
     state = prepare(supernet, recipe, roles, numerics=numerics("cpu", "float64"))
     state.supernet.train()
-    unrolled_step(state, state.next_batch("weights"))
+    state.numerics = replace(state.numerics, native=kernels)
+    with state.numerics.kernels(supernet):
+        unrolled_step(state, state.next_batch("weights"))
     return torch.cat([p.grad.flatten() for p in state.distribution.parameters() if p.grad is not None])
 
 
@@ -45,3 +48,25 @@ def test_it_is_torch_s_own(method: str, space: str, network: dict[str, Any], mon
     plain = gradient(method, space, network)
     assert plain.abs().max() > 0
     torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-12 * float(plain.abs().max()))
+
+
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+@pytest.mark.parametrize(
+    ("space", "network"),
+    [
+        ("nasbench201", {"channels": 16, "cells": 1}),
+        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}),
+        ("darts", {"channels": 4, "layers": 3}),
+    ],
+)
+def test_so_it_is_by_compiled_kernels(
+    space: str, network: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kernel_calls: list[str]
+) -> None:
+    mine = gradient("darts-second-order", space, network, kernels=True)
+    assert "norm_second_gradient" in kernel_calls
+    kernel_calls.clear()
+    monkeypatch.setattr(step, "differentiated_twice", lambda **settings: nullcontext())
+    monkeypatch.setattr(step, "forgetting", nullcontext)
+    plain = gradient("darts-second-order", space, network)
+    assert not kernel_calls
+    torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-11 * float(plain.abs().max()))

@@ -52,9 +52,7 @@ def derivatives(make: Callable[[], Tensor], leaves: list[Tensor], order: str) ->
     return found
 
 
-@pytest.mark.parametrize(
-    ("shape", "weights", "shifts", "order"), list(product(SHAPES, WEIGHTS, [False, True], ORDERS))
-)
+@pytest.mark.parametrize(("shape", "weights", "shifts", "order"), list(product(SHAPES, WEIGHTS, [False, True], ORDERS)))
 def test_norms_and_their_derivatives(shape: tuple[int, ...], weights: str, shifts: bool, order: str) -> None:
     x, below = images(*shape, mean=3).requires_grad_(), images(*shape, seed=2).requires_grad_()
     channels = shape[1]
@@ -70,9 +68,7 @@ def test_norms_and_their_derivatives(shape: tuple[int, ...], weights: str, shift
     expected = derivatives(plain, leaves, order)
     with native.native_kernels(), differentiated_twice() if order == ORDERS[2] else nullcontext():
         assert native.serves_norm(x, weight, shift)
-        found = derivatives(
-            lambda: compiled_batch_norm(x, *running[1], weight, shift, 0.2, 1e-3, below), leaves, order
-        )
+        found = derivatives(lambda: compiled_batch_norm(x, *running[1], weight, shift, 0.2, 1e-3, below), leaves, order)
     for mine, theirs in zip([*found, *running[1]], [*expected, *running[0]], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10 * float(theirs.abs().max() + 1))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sharewise.supernet import native
+from sharewise.supernet.again import computed_again
 from sharewise.supernet.layout import innermost
 from sharewise.supernet.twice import expects_second
 
@@ -89,6 +90,12 @@ def _by_torch(h: Tensor, x: Tensor, weight: Tensor | None, found: Tensor, eps: f
     return dx, dw.sum() if weight is not None and weight.dim() == 0 else dw, shift
 
 
+def _image_gradient(h: Tensor, x: Tensor, weight: Tensor | None, found: Tensor) -> Tensor:
+    dx, _, _ = native.norm_gradient(h, x, weight, found, (True, False, False))
+    assert dx is not None
+    return dx
+
+
 @final
 class _Gradient(torch.autograd.Function):
     """dx, dw and the gradient of the shift, which can be differentiated once."""
@@ -99,7 +106,10 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(h, x, weight, found)
         ctx.set_materialize_grads(False)
-        return native.norm_gradient(h, x, weight, found, (True, True, True))
+        made = native.norm_gradient(h, x, weight, found, (True, True, True))
+        assert made[0] is not None
+        computed_again(made[0], _image_gradient, h, x, weight, found)
+        return made
 
     @staticmethod
     @once_differentiable

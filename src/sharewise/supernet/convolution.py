@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.supernet import depthwise_convolution, native
+from sharewise.supernet.again import computed_again
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 
 __all__ = ["convolve", "convolve_layer", "convolved", "is_compiled"]
@@ -77,7 +78,10 @@ def convolve(
         same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
         if same and depthwise_convolution.pays(x, weight, dilation[0], groups):
             return depthwise_convolution.depthwise(x, weight, dilation[0], stride[0])
-    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    if weight.shape[-2:] == (1, 1):  # a product of a pixel with a matrix, of what is kept for its own gradient
+        computed_again(y, F.conv2d, x, weight, bias, stride, padding, dilation, groups)
+    return y
 
 
 def _centred(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]) -> bool:

@@ -1,0 +1,76 @@
+"""Tensors that a graph does not keep, since they are cheap to compute again from what it keeps anyway.
+
+A step of second order holds the images of two forward passes and of one backward pass at once. Two kinds of them follow
+from others in one pass: what a convolution of 1×1 computes, which the norm behind it keeps, from its input; and the
+gradient of what a norm reads, which the convolution before it keeps, from what the norm keeps for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor
+
+__all__ = ["computed_again", "forgetting"]
+
+_Recipe = Callable[[], Tensor]
+_Recipes = dict[int, tuple[ref[Tensor], _Recipe]]
+"""By address."""
+
+_RECIPES: ContextVar[_Recipes | None] = ContextVar("what is computed again", default=None)
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """Within the block graphs keep how a tensor is computed in its place, where `computed_again` says so.
+
+    Example:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> with forgetting():
+        ...     y = x * 3
+        ...     computed_again(y, torch.mul, x, 3)
+        ...     z = y.square().sum()
+        >>> torch.autograd.grad(z, x)
+        (tensor([18., 18.]),)
+    """
+    recipes: _Recipes = {}
+
+    def packed(tensor: Tensor) -> Tensor | _Recipe:
+        if tensor.data_ptr() not in recipes:
+            return tensor
+        known, recipe = recipes[tensor.data_ptr()]
+        made = known()
+        same = made is not None and (made.shape, made.stride()) == (tensor.shape, tensor.stride())
+        return recipe if same else tensor
+
+    def unpacked(kept: Tensor | _Recipe) -> Tensor:
+        return kept if isinstance(kept, Tensor) else kept()
+
+    token = _RECIPES.set(recipes)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(packed, unpacked):
+            yield
+    finally:
+        _RECIPES.reset(token)
+        recipes.clear()  # graphs hold these hooks, and must not hold what others keep
+
+
+def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: Any) -> None:
+    """Within `forgetting`, graphs need not keep a tensor that was just made on a CPU.
+
+    Args:
+        tensor: which nobody changes.
+        function: that made it, and makes it again to the bit.
+        arguments: of the function, which nobody changes either.
+    """
+    recipes = _RECIPES.get()
+    if recipes is None or tensor.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return
+    plain = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
+    recipes[tensor.data_ptr()] = ref(tensor), partial(function, *plain)

@@ -1,0 +1,117 @@
+"""Graphs that keep how a tensor is computed in its place: the same derivatives, with fewer images."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sharewise.supernet import native
+from sharewise.supernet.again import computed_again, forgetting
+from sharewise.supernet.compiled_norm import compiled_batch_norm
+from sharewise.supernet.convolution import convolve
+from sharewise.supernet.twice import differentiated_twice
+
+SETTINGS = (None, (1, 1), (0, 0), (1, 1), 1)
+"""Of a convolution of 1×1: bias, stride, padding, dilation and groups."""
+
+
+def leaf(*shape: int) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+    return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x).requires_grad_()
+
+
+def kept(run: Callable[[], object]) -> set[tuple[int, ...]]:
+    """Shapes of the tensors that are handed to a graph as they are."""
+    found: set[tuple[int, ...]] = set()
+
+    class Listening(torch.autograd.graph.saved_tensors_hooks):
+        def __init__(self, pack: Callable[[Tensor], object], unpack: Callable[[object], Tensor]) -> None:
+            def told(tensor: Tensor) -> object:
+                packed = pack(tensor)
+                if isinstance(packed, Tensor):
+                    found.add(tuple(tensor.shape))
+                return packed
+
+            super().__init__(told, unpack)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.autograd.graph, "saved_tensors_hooks", Listening)
+        run()
+    return found
+
+
+def test_a_convolution_of_one_pixel_is_computed_again_for_the_norm_behind_it() -> None:
+    x, w = leaf(3, 4, 5, 5), leaf(6, 4, 1, 1)
+
+    def loss() -> Tensor:
+        return F.batch_norm(convolve(x, w, *SETTINGS), None, None, training=True).sin().sum()
+
+    expected = torch.autograd.grad(loss(), [x, w])
+    made: list[Tensor] = []
+
+    def forgetful() -> None:
+        with forgetting():
+            made.append(loss())
+
+    assert (3, 4, 5, 5) in kept(forgetful)
+    assert all(map(torch.equal, torch.autograd.grad(made[0], [x, w]), expected))
+
+
+def test_without_the_block_nothing_is_forgotten() -> None:
+    x, called = leaf(2, 3), []
+
+    def times(x: Tensor, factor: float) -> Tensor:
+        called.append(factor)
+        return x * factor
+
+    for forget in (False, True):
+        called.clear()
+        if forget:
+            with forgetting():
+                y = times(x, 3.0)
+                computed_again(y, times, x, 3.0)
+                z = y.square().sum()
+        else:
+            y = times(x, 3.0)
+            computed_again(y, times, x, 3.0)
+            z = y.square().sum()
+        assert torch.equal(torch.autograd.grad(z, x)[0], 18 * x)
+        assert len(called) == (2 if forget else 1)
+
+
+def test_another_view_of_the_same_memory_is_kept_as_it_is() -> None:
+    x = leaf(2, 3)
+    with forgetting():
+        y = x * 3
+        computed_again(y, torch.mul, x, 3)
+        z = y.T.square().sum()
+    assert torch.equal(torch.autograd.grad(z, x)[0], 18 * x)
+
+
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+def test_gradients_of_norms_are_computed_again_and_nothing_stays_behind(kernel_calls: list[str]) -> None:
+    x, w, s = leaf(4, 16, 4, 4), leaf(16, 16, 1, 1), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    found, gone = [], []
+    for forget in (True, False):
+        kernel_calls.clear()
+        with native.native_kernels():
+            with differentiated_twice():
+                y = compiled_batch_norm(convolve(x, w, *SETTINGS), None, None, s, None, 0.1, 1e-5)
+            if forget:
+                with forgetting():
+                    [g] = torch.autograd.grad(y.sin().sum(), w, create_graph=True)
+            else:
+                [g] = torch.autograd.grad(y.sin().sum(), w, create_graph=True)
+            found.append([g.detach(), *torch.autograd.grad(g.cos().sum(), [w, s])])
+            gone.append(weakref.ref(y))
+        assert kernel_calls.count("norm_gradient") == (3 if forget else 2)
+        del y, g
+    assert all(map(torch.equal, *found))
+    gc.collect()
+    assert [value() for value in gone] == [None, None]
