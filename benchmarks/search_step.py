@@ -36,6 +36,7 @@ from sharewise.run.standalone import Standalone, TrainingRecipe
 from sharewise.space import sample
 from sharewise.spaces import load
 from sharewise.supernet import discrete, extract
+from sharewise.supernet.native import can_be_compiled
 
 AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0"}
 """The C library gives back at once what a step no longer needs: memory is what is held, and not what is scattered."""
@@ -153,7 +154,16 @@ def memory(side: str, channels: int, cells: int) -> int:
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     )
     state = plain_state(architecture, channels, cells) if side == "plain" else search_state(side, channels, cells)
-    return added(as_in_a_run(state, lambda: state.recipe.level.step(state, architecture=True)))
+    kernels = True if can_be_compiled() else None  # no choice by time, which depends on what memory costs
+    return added(as_in_a_run(state, lambda: state.recipe.level.step(state, architecture=True), kernels))
+
+
+def peak(side: str, channels: int, cells: int) -> int:
+    """The same of a process of its own, whose C library gives back at once what is no longer needed."""
+    command = [sys.executable, "-m", "benchmarks", "search_step", "--memory", side]
+    command += ["--channels", str(channels), "--cells", str(cells)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | AT_ONCE)
+    return int(done.stdout)
 
 
 def resident(field: str) -> int:
@@ -185,12 +195,7 @@ def main(arguments: list[str]) -> int:
         return 0
     errors = exactness()
     result = measure(options.rounds, options.channels, options.cells)
-    peaks = {}
-    for side in SIDES:
-        command = [sys.executable, "-m", "benchmarks", "search_step", "--memory", side]
-        command += ["--channels", str(options.channels), "--cells", str(options.cells)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | AT_ONCE)
-        peaks[side] = int(done.stdout)
+    peaks = {side: peak(side, options.channels, options.cells) for side in SIDES}
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread, n = {options.rounds}")
     print(f"{options.channels} channels, {options.cells} cells a stage, batch {BATCH}; CPU ms: median [quartiles]")
     base = statistics.median(result["seconds"]["plain: weight step"])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from benchmarks.checkouts import real
 from benchmarks.kernels import as_in_a_run, where_possible
 from benchmarks.plain import Peer, nasbench201
-from benchmarks.search_step import images, search_state, timed, upcoming
+from benchmarks.search_step import images, peak, search_state, timed, upcoming
 from benchmarks.table.exact import difference, doubled, same_gradients
 from benchmarks.table.row import AtLeast, AtMost, Row, Size, Step, alternating
 from sharewise.data import Batch
@@ -35,6 +35,7 @@ OURS, WRITTEN, LAST = "ours", "peer as written", "peer, channels last"
 FORMATS = {WRITTEN: torch.contiguous_format, LAST: torch.channels_last}
 AUTODL = "AutoDL-Projects"
 FASTEST = "the fastest convolution"
+FIRST = "steps of first order"
 RADIUS = 0.01
 """Of the finite difference, as published."""
 _NONE: Mapping[str, Peer] = MappingProxyType({})
@@ -95,6 +96,13 @@ def _second_order(size: Size, radius: float | None = None) -> Mapping[str, Step]
     return sides
 
 
+def _peaks(size: Size, rounds: int) -> Mapping[str, list[float]]:
+    """What two steps of both orders add to a fresh process."""
+    count = min(rounds, 3) if size.full else 1
+    sides = {OURS: "darts-second-order", FIRST: "darts"}
+    return {name: [float(peak(side, size.channels, size.cells)) for _ in range(count)] for name, side in sides.items()}
+
+
 def _choice(architecture: Architecture) -> list[int]:
     return [nasbench201.OPTIONS.index(str(option)) for option in architecture.values()]
 
@@ -112,6 +120,11 @@ def _path(size: Size) -> Mapping[str, Step]:
     for name, (peer, [batch, _]) in _peers(size, state).items():
         sides[name] = lambda peer=peer, batch=batch: peer.path_step(lambda x: peer.network.path(x, now[0]), *batch)
     return sides
+
+
+def _paths(size: Size, rounds: int) -> Mapping[str, list[float]]:
+    """More rounds than elsewhere, since architectures differ."""
+    return alternating(_path)(size, PATHS * rounds)
 
 
 def _scored(size: Size) -> Mapping[str, Step]:
@@ -136,6 +149,9 @@ def _plain_score(peer: Peer, architecture: Architecture, batches: list[tuple[Ten
         losses = [F.cross_entropy(peer.network.path(x, _choice(architecture)), targets) for x, targets in batches]
     return float(torch.stack(losses).mean())
 
+
+PATHS = 5
+"""Times as many rounds: an architecture of nothing but 3×3 takes six times as long as one of nothing."""
 
 CHANNELS = 16
 """Of the small networks that are compared: as many as compiled kernels know."""
@@ -295,13 +311,14 @@ ROWS = (
         [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3), AtLeast(AUTODL, 2.0)],
         _same_second_order,
     ),
+    Row("DARTS, memory of exact steps of second order", _peaks, [AtMost(2.0, FIRST)], unit="MiB", factor=2**-20),
     Row(
         "DARTS, θ step of second order by the finite difference, as all peers take it",
         alternating(partial(_second_order, radius=RADIUS)),
         [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3), AtLeast(AUTODL, 2.0)],
         _same_difference,
     ),
-    Row("single path, weight step", alternating(_path), [AtLeast(WRITTEN, 2.8), AtLeast(LAST, 1.5)], _same_paths),
+    Row("single path, weight step", _paths, [AtLeast(WRITTEN, 2.8), AtLeast(LAST, 1.5)], _same_paths),
     Row(
         "random architectures scored with batch statistics",
         alternating(_scored),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.supernet.convolution import convolve, convolved
-from sharewise.supernet.pooling import averaged
 from sharewise.supernet.depthwise_convolution import depthwise
+from sharewise.supernet.pooling import averaged
 from sharewise.supernet.twice import differentiated_twice
 
 CASES = [

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -92,10 +93,10 @@ class Scorer:
 
             yield Opened(self, score)
 
-    @property
+    @cached_property
     def _calibration(self) -> Sequence[Batch]:
         """None where there are no statistics that they could move."""
-        return self.calibration if norms(self.state.supernet) else ()
+        return self.calibration if self.calibration and norms(self.state.supernet) else ()
 
     def charge_all(self, gates: Gates) -> None:
         """Enter every pass of an evaluation into the ledger."""

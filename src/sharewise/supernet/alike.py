@@ -51,7 +51,8 @@ class Alike(Generic[Result]):
             result = evaluate()
         if before != (len(self._notes.cells), len(self._notes.outside)):
             self._known.clear()  # keys of before were made with less knowledge
-        self._known[self._key(gates)] = result
+            key = self._key(gates)
+        self._known[key] = result
         return result
 
     def _key(self, gates: Gates) -> Hashable:

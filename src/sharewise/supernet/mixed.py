@@ -55,11 +55,12 @@ class MixedOperation(Mixture):
 
     def terms(self, gates: Gates) -> list[Term]:
         """The parts of the active operations, each scaled by its weight."""
-        gate = gates[self.decision.name]
+        gate, options, operations = gates[self.decision.name], self.decision.options, self.operations._modules
+        active = ((index, operations.get(str(options[index]))) for index in gate.active)
         return [
-            term(self.operations[option], None if gate.unit else gate.weights[index])
-            for index in gate.active
-            if (option := str(self.decision.options[index])) in self.operations
+            term(operation, None if gate.unit else gate.weights[index])
+            for index, operation in active
+            if operation is not None
         ]
 
     def alone(self, x: Tensor, gates: Gates) -> Tensor | None:
