@@ -1,10 +1,11 @@
-"""What compiled kernels and rows gain: convolutions and their gradients, norms of few channels, and whole weight steps.
+"""What compiled kernels and rows gain: convolutions and their gradients, norms, averages, and whole weight steps.
 
 Single calls are process CPU milliseconds on one thread in float32, medians over rounds; a buffer of 16 MiB is written
 before every call, so that images come from far, as in a step. Torch's own gradient of a depthwise kernel stands beside
 the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`) and the compiled one; torch's
 convolutions of 3×3 and their gradients beside the compiled ones; torch's batch norm beside that of
-`sharewise/supernet/few_channels.py`. Errors are the largest difference from float64. Weight steps at the sizes of the
+`sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3 pixels beside a convolution and the
+compiled one. Errors are the largest difference from float64. Weight steps at the sizes of the
 table of speed come in turn, without and with compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of
 PC-DARTS, and of a plain network of NAS-Bench-201 with nothing but convolutions of 3×3.
 """
@@ -20,7 +21,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.kernels import as_in_a_run
@@ -31,8 +32,10 @@ from sharewise.engine import weight_step
 from sharewise.errors import ConfigurationError
 from sharewise.spaces import load
 from sharewise.supernet import depthwise_convolution, native
+from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
 from sharewise.supernet.native import native_kernels, require_library
+from sharewise.supernet.pooling import averaged
 from sharewise.supernet.trilinear import convolution_gradients
 
 __all__ = ["main"]
@@ -49,11 +52,13 @@ KERNELS = (
 DENSE = ((32, 16, 32), (32, 32, 16), (32, 64, 8), (8, 128, 16))
 """Images, channels and side of convolutions of 3×3."""
 
-NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32))
+NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32), (32, 32, 16), (32, 64, 8))
+AVERAGES = ((32, 16, 32), (32, 32, 16), (32, 64, 8))
 _FAR = 2**22
 
 Form = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of images, what comes back, and a weight."""
+Norm = Callable[[Tensor], Tensor]
 
 
 def _images(images: int, channels: int, side: int) -> Tensor:
@@ -123,16 +128,37 @@ def _dense(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
 
 
 def _norm(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
-    x, dy, weight = _images(*shape).requires_grad_(), _images(*shape), torch.rand(shape[1])
-    forms = {
-        "torch": lambda: F.batch_norm(x, None, None, weight, None, True),
-        "as rows": lambda: batch_norm_of_few_channels(x, None, None, weight, None, 0.1, 1e-5),
+    weight = torch.rand(shape[1])
+    forms: dict[str, Norm] = {
+        "torch": lambda x: F.batch_norm(x, None, None, weight.to(x.dtype), None, True),
+        "as rows": lambda x: batch_norm_of_few_channels(x, None, None, weight, None, 0.1, 1e-5),
+        "compiled": lambda x: compiled_batch_norm(x, None, None, weight, None, 0.1, 1e-5),
     }
-    values = {name: form() for name, form in forms.items()}
+    return _both_passes(forms, shape, rounds)
+
+
+def _average(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    layer = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+
+    def ours(on: bool, x: Tensor) -> Tensor:
+        with native_kernels(on):
+            return averaged(layer, x)
+
+    forms = {"torch": layer, "as a convolution": partial(ours, False), "compiled": partial(ours, True)}
+    return _both_passes(forms, shape, rounds)
+
+
+def _both_passes(forms: Mapping[str, Norm], shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    """Milliseconds of both, and the largest difference of the first from float64."""
+    x, dy = _images(*shape).requires_grad_(), _images(*shape)
+    exact = next(iter(forms.values()))(x.detach().double())
+    values = {name: form(x) for name, form in forms.items()}
+    errors = {f"{name}, error": float((y.detach() - exact).abs().max()) for name, y in values.items()}
+    forward = {name: partial(form, x) for name, form in forms.items()}
     backward = {
         f"{name}, backward": partial(torch.autograd.grad, y, x, dy, retain_graph=True) for name, y in values.items()
     }
-    return _milliseconds({**forms, **backward}, rounds)
+    return {**_milliseconds({**forward, **backward}, rounds), **errors}
 
 
 def main(arguments: list[str]) -> int:
@@ -155,8 +181,10 @@ def main(arguments: list[str]) -> int:
         name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, 3×3"
         with native_kernels():
             found[name] = _dense(shape, options.rounds)
-    for shape in NORMS:
-        found[f"norm of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"] = _norm(shape, options.rounds)
+    for word, shapes, measure in (("norm", NORMS, _norm), ("average of 3×3", AVERAGES, _average)):
+        for shape in shapes:
+            name = f"{word} of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"
+            found[name] = measure(shape, options.rounds)
     for name, values in found.items():
         print(f"{name}: " + ", ".join(f"{side} {value:.3g}" for side, value in values.items()), flush=True)
     size = QUICK if options.quick else FULL

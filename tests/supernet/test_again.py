@@ -94,6 +94,16 @@ def test_another_view_of_the_same_memory_is_kept_as_it_is() -> None:
     assert torch.equal(torch.autograd.grad(z, x)[0], 18 * x)
 
 
+def test_what_was_changed_in_place_is_kept() -> None:
+    x = leaf(2, 3)
+    with forgetting():
+        y = x * 3
+        computed_again(y, torch.mul, x, 3)
+        z = y.sigmoid_().sum()
+    expected = torch.autograd.grad((x * 3).sigmoid().sum(), x)
+    assert torch.equal(torch.autograd.grad(z, x)[0], expected[0])
+
+
 @pytest.mark.usefixtures("compiler", "kernel_cache")
 def test_gradients_of_norms_are_computed_again_and_nothing_stays_behind(kernel_calls: list[str]) -> None:
     x, w, s = leaf(4, 16, 4, 4), leaf(16, 16, 1, 1), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)

@@ -83,7 +83,7 @@ class Configuration:
         compile: let torch.compile translate the network, where every step executes the same options: in trainings, and
             in searches that mix all of them. The first steps take minutes.
         capture: replay steps as CUDA graphs, which a graphics processor need not wait for; bits are the same.
-        native: whether convolutions are trained by kernels that are compiled on this machine, where these know them;
+        native: whether layers are computed by kernels that are compiled on this machine, where these know them;
             by default where that is measured to be faster. The choice is kept with the run: sums depend on it in the
             last bits.
         space_checksum: of the file that makes the space, and of those beside it that it imports.

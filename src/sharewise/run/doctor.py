@@ -80,7 +80,7 @@ def _precision() -> dict[str, Any]:
 
 
 def _native() -> dict[str, Any]:
-    """The time of a convolution of each kind by compiled kernels, over that by torch, or what is missing for them."""
+    """The time of a layer of each kind by compiled kernels, over that by torch, or what is missing for them."""
     try:
         return {"ratios": {kind.words: native.measured(kind) for kind in native.KINDS}, "missing": None}
     except SharewiseError as error:

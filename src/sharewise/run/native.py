@@ -1,7 +1,7 @@
 """Whether a run takes the compiled kernels: where a measurement at its start says that they are faster.
 
-They compute convolutions in training (`sharewise.supernet.native`). Like the number of threads, the choice is made
-once and kept with the run: sums depend on it in the last bits.
+They compute convolutions, norms and averages (`sharewise.supernet.native`), of what is trained and of what is
+evaluated. Like the number of threads, the choice is made once and kept with the run: sums depend on it in the last bits.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def search(
             steps take minutes, and sums come in another order.
         capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
             are the same.
-        native: whether convolutions are trained by kernels that are compiled on this machine, where these know them;
+        native: whether layers are computed by kernels that are compiled on this machine, where these know them;
             by default where that is measured to be faster.
         max_steps: stop after so many steps.
         gap_examples: selection examples that measure the rounding gap after each epoch; 0 for none.

@@ -149,7 +149,7 @@ def train(
         compile: let `torch.compile` translate the network, which takes minutes; sums come in another order.
         capture: replay steps as CUDA graphs, since a graphics processor waits for the launches of small networks; bits
             are the same.
-        native: whether convolutions are trained by kernels that are compiled on this machine, where these know them;
+        native: whether layers are computed by kernels that are compiled on this machine, where these know them;
             by default where that is measured to be faster.
         max_steps: stop after so many steps.
         evaluate_on_test: whether to open the test examples at the end.

@@ -20,8 +20,8 @@ from torch import Tensor
 __all__ = ["computed_again", "forgetting"]
 
 _Recipe = Callable[[], Tensor]
-_Recipes = dict[int, tuple[ref[Tensor], _Recipe]]
-"""By address."""
+_Recipes = dict[int, tuple[ref[Tensor], int, _Recipe]]
+"""By address: of what, in which version, and how."""
 
 _RECIPES: ContextVar[_Recipes | None] = ContextVar("what is computed again", default=None)
 
@@ -44,10 +44,10 @@ def forgetting() -> Iterator[None]:
     def packed(tensor: Tensor) -> Tensor | _Recipe:
         if tensor.data_ptr() not in recipes:
             return tensor
-        known, recipe = recipes[tensor.data_ptr()]
+        known, version, recipe = recipes[tensor.data_ptr()]
         made = known()
-        same = made is not None and (made.shape, made.stride()) == (tensor.shape, tensor.stride())
-        return recipe if same else tensor
+        unchanged = made is not None and made._version == version
+        return recipe if unchanged and _form(made) == _form(tensor) else tensor
 
     def unpacked(kept: Tensor | _Recipe) -> Tensor:
         return kept if isinstance(kept, Tensor) else kept()
@@ -65,7 +65,7 @@ def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: 
     """Within `forgetting`, graphs need not keep a tensor that was just made on a CPU.
 
     Args:
-        tensor: which nobody changes.
+        tensor: once somebody has changed it, it is kept.
         function: that made it, and makes it again to the bit.
         arguments: of the function, which nobody changes either.
     """
@@ -73,4 +73,8 @@ def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: 
     if recipes is None or tensor.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return
     plain = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
-    recipes[tensor.data_ptr()] = ref(tensor), partial(function, *plain)
+    recipes[tensor.data_ptr()] = ref(tensor), tensor._version, partial(function, *plain)
+
+
+def _form(tensor: Tensor | None) -> object:
+    return None if tensor is None else (tensor.shape, tensor.stride(), tensor.dtype)

@@ -1,7 +1,7 @@
 """Convolutions of layers, with gradients of our own where these are faster than torch's.
 
 Depthwise ones on a CPU have them (`sharewise.supernet.depthwise_convolution`), and those of few channels where compiled
-kernels train (`sharewise.supernet.native`). Both are differentiable to any order.
+kernels are on (`sharewise.supernet.native`). Both are differentiable to any order.
 """
 
 from __future__ import annotations

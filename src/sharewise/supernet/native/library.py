@@ -57,10 +57,11 @@ def enabled() -> bool:
 
 @contextmanager
 def native_kernels(on: bool = True) -> Iterator[None]:
-    """Within the block, convolutions are trained by compiled kernels, where these serve.
+    """Within the block, layers are computed by compiled kernels, where these serve.
 
-    They serve depthwise convolutions, and those of 3×3 with few channels, of images on a CPU with channels innermost,
-    in float32 or float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so
+    They serve depthwise convolutions, those of 3×3 with few channels, batch norms with statistics of the batch and
+    averages of 3×3, of images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything
+    else is computed as ever. Sums come in another order, so
     that results agree up to rounding, and not to the bit. Forward and backward pass belong into the block. Gradients
     that are batched (`is_grads_batched`), and derivatives in forward mode, are torch's alone.
 
@@ -84,6 +85,7 @@ def native_kernels(on: bool = True) -> Iterator[None]:
         _ENABLED.reset(token)
 
 
+@cache
 def can_be_compiled() -> bool:
     """Whether there are kernels on this machine; they are compiled, unless that is done."""
     try:
