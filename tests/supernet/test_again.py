@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -26,16 +27,15 @@ def leaf(*shape: int) -> Tensor:
     return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x).requires_grad_()
 
 
-def kept(run: Callable[[], object]) -> set[tuple[int, ...]]:
-    """Shapes of the tensors that are handed to a graph as they are."""
-    found: set[tuple[int, ...]] = set()
+def kept(run: Callable[[], object]) -> Counter[tuple[int, ...]]:
+    """Shapes of the tensors that a graph keeps as they are."""
+    found: Counter[tuple[int, ...]] = Counter()
 
     class Listening(torch.autograd.graph.saved_tensors_hooks):
         def __init__(self, pack: Callable[[Tensor], object], unpack: Callable[[object], Tensor]) -> None:
             def told(tensor: Tensor) -> object:
                 packed = pack(tensor)
-                if isinstance(packed, Tensor):
-                    found.add(tuple(tensor.shape))
+                found[tuple(tensor.shape)] += isinstance(packed, tuple)
                 return packed
 
             super().__init__(told, unpack)
@@ -59,7 +59,9 @@ def test_a_convolution_of_one_pixel_is_computed_again_for_the_norm_behind_it() -
         with forgetting():
             made.append(loss())
 
-    assert (3, 4, 5, 5) in kept(forgetful)
+    shapes = kept(forgetful)
+    assert shapes[3, 4, 5, 5] == 1, "what the convolution reads"
+    assert shapes[3, 6, 5, 5] == 1, "what the sine reads, and not what the norm does"
     assert all(map(torch.equal, torch.autograd.grad(made[0], [x, w]), expected))
 
 
@@ -102,6 +104,31 @@ def test_what_was_changed_in_place_is_kept() -> None:
         z = y.sigmoid_().sum()
     expected = torch.autograd.grad((x * 3).sigmoid().sum(), x)
     assert torch.equal(torch.autograd.grad(z, x)[0], expected[0])
+
+
+def test_what_may_not_be_changed_is_missed() -> None:
+    x, w = leaf(2, 3), leaf(3)
+    with forgetting():
+        y = x.exp()
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    scaled = w.detach() * 1
+    with forgetting():
+        y = x * 3
+        computed_again(y, torch.mul, x, 3)
+        z = (y * scaled).square().sum()
+    scaled.fill_(100)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.backward()
+
+
+def test_tensors_without_an_address_are_kept() -> None:
+    x = leaf(3, 2)
+    matrix = torch.eye(3, dtype=torch.float64).to_sparse()
+    with forgetting():
+        y = torch.sparse.mm(matrix, x).square().sum()
+    assert torch.equal(torch.autograd.grad(y, x)[0], 2 * x)
 
 
 @pytest.mark.usefixtures("compiler", "kernel_cache")

@@ -22,7 +22,7 @@ from sharewise.supernet.convolution import convolve
 from sharewise.supernet.depthwise_convolution import depthwise
 from sharewise.supernet.native import convolution as small
 from sharewise.supernet.native import library as kept
-from sharewise.supernet.own_forms import computing
+from sharewise.supernet.own_forms import by_kernels
 from sharewise.supernet.slices.superposed import Window, superposed_convolution
 
 pytestmark = pytest.mark.usefixtures("kernel_cache")
@@ -251,7 +251,7 @@ def test_networks_that_compute_parts_again() -> None:
     x = torch.randn(2, 16, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
     found = []
     for again in (True, False):
-        with native.native_kernels(), computing(layer):
+        with by_kernels(layer):
             y = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
             found.append(torch.autograd.grad(y.sin().sum(), [x, layer.weight]))
     assert all(map(torch.equal, *found))
@@ -338,9 +338,10 @@ def test_layers_of_plain_networks_meet_them_within_a_block() -> None:
     def node(made: Tensor) -> str:
         return type(made.grad_fn).__name__
 
-    with computing(layer):
-        assert node(layer(x)) == "ConvolutionBackward0"
-    with native.native_kernels(), computing(layer):
+    with by_kernels(layer):
+        other = copy.deepcopy(layer)
+        with native.native_kernels(False):
+            assert node(layer(x)) == "ConvolutionBackward0"
         assert node(layer(x)) == "_ImageBackward"
         torch.testing.assert_close(layer(x), F.conv2d(x.detach(), w.detach(), None, 1, 1), rtol=1e-10, atol=1e-10)
         other = copy.deepcopy(layer)
@@ -349,9 +350,13 @@ def test_layers_of_plain_networks_meet_them_within_a_block() -> None:
             other.weight.zero_()
         assert not other(x).any(), "a copy has its own weight"
     assert "forward" not in vars(layer)
-    with pytest.raises(KeyError), computing(layer):
+    assert node(other.requires_grad_()(x)) == "ConvolutionBackward0", "a copy that outlives the block is torch's"
+    with pytest.raises(KeyError), by_kernels(layer):
         raise KeyError
     assert "forward" not in vars(layer)
+    with by_kernels(layer):
+        own = layer.forward = lambda x: x  # type: ignore[method-assign]
+    assert layer.forward is own, "what somebody has set meanwhile stays"
 
 
 @compiled

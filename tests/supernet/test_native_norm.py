@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from sharewise.engine.ranks import Ranks
+from sharewise.engine.rows import AsOne
 from sharewise.run import build_supernet
 from sharewise.run.threads import on_threads
 from sharewise.space import sample
@@ -21,7 +25,7 @@ from sharewise.supernet import discrete, native, recalibrate
 from sharewise.supernet.cell import Wiring
 from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.execution import execute
-from sharewise.supernet.own_forms import by_kernels, computing
+from sharewise.supernet.own_forms import by_kernels
 from sharewise.supernet.pooling import averaged
 from sharewise.supernet.slices import scaled_batch_norm
 from sharewise.supernet.twice import differentiated_twice
@@ -170,6 +174,96 @@ def test_layers_keep_their_statistics(kernel_calls: list[str]) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_what_torch_refuses_of_norms_is_refused() -> None:
+    running, x = torch.zeros(32, dtype=torch.float64), images(2, 32, 4, 4)
+    narrow, wide = (nn.BatchNorm2d(channels).double() for channels in (16, 64))
+    narrow.running_mean = running[:16]
+    with by_kernels(nn.ModuleList([narrow, wide])):
+        for layer in (narrow, wide):
+            with pytest.raises(RuntimeError, match="should contain 32 elements"):
+                layer(x)
+            with pytest.raises(RuntimeError, match="should contain 32 elements"):
+                scaled_batch_norm(layer, x, torch.tensor(0.5, dtype=torch.float64), 32 if layer is narrow else 64)
+    assert not running.any()
+
+
+def test_what_replaces_functions_is_asked() -> None:
+    seen = []
+
+    class Replacing(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+            seen.append(function)
+            return function(*arguments, **(named or {}))
+
+    layers = [nn.BatchNorm2d(channels) for channels in (16, 4)]
+    with by_kernels(nn.ModuleList(layers)):
+        for layer in layers:
+            x = images(16, layer.num_features, 32, 32, dtype=torch.float32)
+            with Replacing():
+                layer(x)
+                scaled_batch_norm(layer, x, torch.tensor(2.0))
+            assert seen.count(F.batch_norm) == 2
+            seen.clear()
+            with torch.device("cpu"):
+                assert native.serves_norm(x)
+
+
+def test_several_processes_are_one_batch(kernel_calls: list[str]) -> None:
+    layer, x = nn.BatchNorm2d(16).double(), images(4, 16, 4, 4)
+    with by_kernels(layer), AsOne(Ranks(0, 2), 2, 4, ()) as _, pytest.MonkeyPatch.context() as patch:
+        asked: list[object] = []
+        patch.setattr(Ranks, "added_up", lambda self, values: asked.append(values) or [2 * v for v in values])
+        layer(x)
+    assert asked
+    assert not kernel_calls
+
+
+def test_images_that_come_back_otherwise(kernel_calls: list[str]) -> None:
+    """As where hooks put what a graph keeps somewhere else."""
+    x, w = images(3, 16, 4, 4).requires_grad_(), numbers(16).requires_grad_()
+    found = []
+    for on in (True, False):
+        with native.native_kernels(on), torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), torch.clone):
+            norm = compiled_batch_norm if on else lambda x, m, v, w, b, *rest: F.batch_norm(x, m, v, w, b, True)
+            with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous(), lambda t: t.contiguous()):
+                y = norm(x, None, None, w, None, 0.1, 1e-5)
+            found.append(torch.autograd.grad(y.sin().sum(), [x, w]))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+    assert "norm_gradient" in kernel_calls
+
+
+def test_a_trace_sees_torch() -> None:
+    layer, x = nn.BatchNorm2d(16), images(3, 16, 4, 4, dtype=torch.float32)
+    with by_kernels(layer), pytest.warns(DeprecationWarning):
+        traced = torch.jit.trace(layer, x, check_trace=False)
+    torch.testing.assert_close(traced(x), F.batch_norm(x, None, None, layer.weight, layer.bias, True))
+
+
+class Wrapped(Tensor):
+    """A tensor without memory of its own."""
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Wrapped:
+        made: Wrapped = Tensor._make_wrapper_subclass(cls, inner.shape, strides=inner.stride(), dtype=inner.dtype)
+        return made
+
+    def __init__(self, inner: Tensor) -> None:
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        return function(*(a.inner if isinstance(a, Wrapped) else a for a in arguments), **(named or {}))
+
+
+def test_tensors_of_other_classes_are_torch_s(kernel_calls: list[str]) -> None:
+    layer, x = nn.BatchNorm2d(16), images(3, 16, 4, 4, dtype=torch.float32)
+    with by_kernels(layer), torch.no_grad():
+        found = layer(Wrapped(x))
+        assert not kernel_calls
+        torch.testing.assert_close(found, layer(x))
+
+
 def test_leading_channels_and_a_scale() -> None:
     norm, x = nn.BatchNorm2d(32).double(), images(3, 16, 4, 4)
     with torch.no_grad():
@@ -215,10 +309,11 @@ def test_averages_that_are_something_else_or_watched_are_torch_s(kernel_calls: l
     others = [nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(2)]
     heard = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     heard.register_forward_hook(lambda *call: None)
-    with native.native_kernels():
-        for layer in (*others, heard):
-            with computing(nn.ModuleList(others)):
-                assert torch.equal(averaged(layer, x), F.avg_pool2d(x, *_settings(layer)))
+    own = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    own.forward = lambda x: F.avg_pool2d(x, 3, 1, 1, False, False)  # type: ignore[method-assign]
+    with by_kernels(nn.ModuleList(others)):
+        for layer in (*others, heard, own):
+            assert torch.equal(averaged(layer, x), F.avg_pool2d(x, *_settings(layer)))
         averaged(AVERAGE, x.contiguous(memory_format=torch.contiguous_format))
         assert not kernel_calls
         y = averaged(AVERAGE, x)
@@ -250,6 +345,22 @@ def test_a_node_adds_norms_onto_each_other_unless_somebody_listens(kernel_calls:
     torch.testing.assert_close(again, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(heard[0], norms[1](x), rtol=1e-10, atol=1e-10)
     assert kernel_calls == ["norm_by_kernel"] * 6
+
+
+@pytest.mark.parametrize("listens", ["forward", "backward", "its own"])
+def test_a_node_calls_norms_that_have_to_be_called(listens: str) -> None:
+    wiring = Wiring(1, {"a": (0, 1), "b": (0, 1)}, outputs=(1,))
+    edges = nn.ModuleDict({name: nn.Sequential(nn.BatchNorm2d(16)) for name in "ab"})
+    norm, told = edges["b"][0], []  # type: ignore[index]
+    if listens == "forward":
+        norm.register_forward_pre_hook(lambda *call: told.append(1))
+    elif listens == "backward":
+        norm.register_full_backward_pre_hook(lambda *call: told.append(1))
+    else:
+        norm.forward = lambda x: told.append(1) or x
+    with by_kernels(edges):
+        execute(wiring, edges, [images(2, 16, 4, 4, dtype=torch.float32).requires_grad_()], {}).sum().backward()
+    assert told == [1]
 
 
 @pytest.mark.parametrize("sharing", ["disjoint", "entangled"])

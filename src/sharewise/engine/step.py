@@ -422,13 +422,14 @@ def _unrolled_gradients(
     one = state.numerics.ranks.alone  # whose batch norms are ours alone
     with nullcontext() if not exact else differentiated_twice(by_weights=False) if one else kept():
         inner = _loss(state, train, leaves)
-    with forgetting() if exact else nullcontext():
+    forgets = exact and state.numerics.native  # where what is forgotten is cheap to compute again
+    with forgetting() if forgets else nullcontext():
         gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
     reached = dict(zip(reached, state.numerics.ranks.added_up(list(reached.values())), strict=True))
     ahead = {name: w[name] - rate * _update(state.weight_optimizer, w[name], g) for name, g in reached.items()}
     if radius is None:
-        with forgetting():
+        with forgetting() if forgets else nullcontext():
             loss = _loss(state, batch, leaves, ahead)
         return loss.detach(), gate_gradients(loss, leaves)
     ahead = {name: value.detach().requires_grad_() for name, value in ahead.items()}

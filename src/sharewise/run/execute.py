@@ -6,7 +6,7 @@ import numbers
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -24,6 +24,7 @@ from sharewise.run.native import Native
 from sharewise.run.place import Keep
 from sharewise.run.precision import offered
 from sharewise.run.threads import Threads, on_threads
+from sharewise.supernet.own_forms import by_kernels
 
 __all__ = ["Record", "described", "execute"]
 
@@ -72,7 +73,8 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     """
     require_step_fits(state)
     state.numerics = replace(state.numerics, native=record.native.on)
-    with on_threads(record.threads.count), state.numerics.kernels(state.supernet), state.numerics.ranks.reaching():
+    kernels = by_kernels(state.supernet) if record.native.on else nullcontext()
+    with on_threads(record.threads.count), kernels, state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
             return _follow(state, keep, record)
         if keep.folder is not None:

@@ -1,7 +1,7 @@
 """Whether a run takes the compiled kernels: where a measurement at its start says that they are faster.
 
-They compute convolutions, norms and averages (`sharewise.supernet.native`), of what is trained and of what is
-evaluated. Like the number of threads, the choice is made once and kept with the run: sums depend on it in the last bits.
+They compute convolutions, norms and averages (`sharewise.supernet.native`), in training and in evaluation. Like the
+number of threads, the choice is made once and kept with the run: sums depend on it in the last bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
 from sharewise.supernet import SlicedBatchNorm2d, SlicedConv2d
 from sharewise.supernet.native import knows_convolution, knows_depthwise, knows_norm, native_kernels, require_library
-from sharewise.supernet.own_forms import computing
+from sharewise.supernet.own_forms import computed
 from sharewise.supernet.pooling import is_centred_average
 from sharewise.supernet.trilinear import in_both_directions
 
@@ -178,13 +178,13 @@ def measured(kind: Kind) -> float:
         x = torch.randn(_CHANNELS, _CHANNELS, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
         layer, found = kind.example(), {True: math.inf, False: math.inf}
         for _, on in product(range(_ROUNDS), found):
-            with native_kernels(on), computing(layer):
+            with native_kernels(on):
                 found[on] = min(found[on], _seconds(layer, x.requires_grad_()))
     return found[True] / found[False]
 
 
 def _seconds(layer: nn.Module, x: Tensor) -> float:
     began = time.perf_counter()
-    y: Tensor = layer(x)
+    y = computed(layer, x)
     torch.autograd.backward(y, y)
     return time.perf_counter() - began

@@ -7,7 +7,7 @@ gradient of what a norm reads, which the convolution before it keeps, from what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -41,16 +41,18 @@ def forgetting() -> Iterator[None]:
     """
     recipes: _Recipes = {}
 
-    def packed(tensor: Tensor) -> Tensor | _Recipe:
-        if tensor.data_ptr() not in recipes:
-            return tensor
+    def packed(tensor: Tensor) -> tuple[Tensor, int] | _Recipe:
+        if tensor.layout is not torch.strided or tensor.data_ptr() not in recipes:
+            return tensor, tensor._version
         known, version, recipe = recipes[tensor.data_ptr()]
         made = known()
         unchanged = made is not None and made._version == version
-        return recipe if unchanged and _form(made) == _form(tensor) else tensor
+        return recipe if unchanged and _form(made) == _form(tensor) else (tensor, tensor._version)
 
-    def unpacked(kept: Tensor | _Recipe) -> Tensor:
-        return kept if isinstance(kept, Tensor) else kept()
+    def unpacked(kept: tuple[Tensor, int] | _Recipe) -> Tensor:
+        if not isinstance(kept, tuple):
+            return kept()
+        return _unchanged(*kept)
 
     token = _RECIPES.set(recipes)
     try:
@@ -67,13 +69,31 @@ def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: 
     Args:
         tensor: once somebody has changed it, it is kept.
         function: that made it, and makes it again to the bit.
-        arguments: of the function, which nobody changes either.
+        arguments: of the function, which nobody may change.
     """
     recipes = _RECIPES.get()
     if recipes is None or tensor.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return
     plain = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
-    recipes[tensor.data_ptr()] = ref(tensor), tensor._version, partial(function, *plain)
+    versions = [argument._version if isinstance(argument, Tensor) else 0 for argument in plain]
+    recipes[tensor.data_ptr()] = ref(tensor), tensor._version, partial(_made_again, function, plain, versions)
+
+
+def _made_again(function: Callable[..., Tensor], arguments: Sequence[Any], versions: Sequence[int]) -> Tensor:
+    for argument, version in zip(arguments, versions, strict=True):
+        if isinstance(argument, Tensor):
+            _unchanged(argument, version)
+    return function(*arguments)
+
+
+def _unchanged(tensor: Tensor, version: int) -> Tensor:
+    """As torch says of tensors that a graph has kept, where nobody packs them."""
+    if tensor._version != version:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: a tensor "
+            f"of the shape {tuple(tensor.shape)} is at version {tensor._version}; expected version {version} instead"
+        )
+    return tensor
 
 
 def _form(tensor: Tensor | None) -> object:

@@ -28,7 +28,8 @@ def compiled_batch_norm(
 ) -> Tensor:
     """`torch.nn.functional.batch_norm` in training, where `native.serves_norm` holds, added onto other images.
 
-    Derivatives of any order, but within `differentiated_twice`, whose two come from compiled kernels as well.
+    Its second derivative is torch's own, and a third, too, but within `differentiated_twice`, whose two come from
+    compiled kernels.
 
     Args:
         x: shape `(n, channels, height, width)`.
@@ -69,7 +70,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, found = ctx.saved_tensors
-        h, wanted = innermost(gradients[0]), ctx.needs_input_grad[:3]
+        x, h, wanted = innermost(x), innermost(gradients[0]), ctx.needs_input_grad[:3]
         made: tuple[Tensor | None, ...]
         if native.is_watched() or (torch.is_grad_enabled() and not ctx.twice):
             made = _by_torch(h, x, weight, found, ctx.eps)
@@ -77,8 +78,8 @@ class _Norm(torch.autograd.Function):
             made = _Gradient.apply(h, x, weight, found)  # type: ignore[no-untyped-call]
         else:
             made = native.norm_gradient(h, x, weight, found, wanted)
-        found = (value if asked else None for value, asked in zip(made, wanted, strict=True))
-        return *found, gradients[0] if ctx.needs_input_grad[3] else None, None, None, None
+        asked = (value if wish else None for value, wish in zip(made, wanted, strict=True))
+        return *asked, h if ctx.needs_input_grad[3] else None, None, None, None
 
 
 def _by_torch(h: Tensor, x: Tensor, weight: Tensor | None, found: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,6 +117,7 @@ class _Gradient(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         upper, of_weight, of_shift = cotangents
         h, x, weight, found = ctx.saved_tensors
+        h, x = innermost(h), innermost(x)
         upper = torch.zeros_like(x) if upper is None else innermost(upper)
         of_weight = None if of_weight is None else of_weight.contiguous()
         of_shift = None if of_shift is None else of_shift.contiguous()

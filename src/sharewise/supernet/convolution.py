@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.again import computed_again
+from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 
 __all__ = ["convolve", "convolve_layer", "convolved", "is_compiled"]
@@ -26,7 +27,7 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
         layer: of torch's own class; others are called as they are.
         x: shape `(n, channels, height, width)`.
     """
-    if type(layer) is not nn.Conv2d or layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+    if type(layer) is not nn.Conv2d or must_be_called(layer):
         y: Tensor = layer(x)
         return y
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):

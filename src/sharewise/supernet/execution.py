@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
 from sharewise.supernet import native
+from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.cell import Wiring
 from sharewise.supernet.convolution import convolved
 from sharewise.supernet.few_channels import has_few_channels
@@ -132,7 +133,9 @@ class Term(NamedTuple):
     def can_add(self) -> bool:
         """Whether its norm adds onto a tensor as fast as it writes one: by compiled kernels, and with no listener."""
         norm = self.norm
-        return norm is not None and norm.training and native.enabled() and type(norm) in _NORMS and not _heard(norm)
+        if norm is None or type(norm) is not nn.BatchNorm2d or not norm.training or must_be_called(norm):
+            return False
+        return native.enabled() and native.knows_norm(norm.num_features)
 
     def _applied(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
@@ -142,11 +145,6 @@ class Term(NamedTuple):
             return scaled_batch_norm(layer, x, None)  # type: ignore[arg-type]
         y: Tensor = layer(x, self.gates) if isinstance(layer, Shared) else layer(x)
         return y
-
-
-def _heard(layer: nn.Module) -> bool:
-    """Whether somebody has to be told of its calls."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
 
 
 def _traces(module: nn.Module) -> bool:

@@ -8,28 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 
+from sharewise.supernet import native
+from sharewise.supernet.calls import OwnForm
 from sharewise.supernet.convolution import convolve_layer
-from sharewise.supernet.native import native_kernels
 from sharewise.supernet.pooling import average, is_centred_average
 from sharewise.supernet.slices.norms import scaled_batch_norm
 
-__all__ = ["by_kernels", "computing"]
+__all__ = ["by_kernels", "computed"]
 
 
 def _normed(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
     layer._check_input_dim(x)
+    if x.shape[1] != layer.num_features:
+        return nn.BatchNorm2d.forward(layer, x)  # which says so
     return scaled_batch_norm(layer, x, None)
 
 
 _FORMS: Mapping[type[nn.Module], Callable[[Any, Tensor], Tensor]] = MappingProxyType(
     {nn.AvgPool2d: average, nn.BatchNorm2d: _normed, nn.Conv2d: convolve_layer}
 )
+
+
+def computed(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer computes, by the form of this package.
+
+    Args:
+        layer: an average of 3×3, a batch norm or a convolution between zeros, of torch's own class.
+        x: shape `(n, channels, height, width)`.
+    """
+    return _FORMS[type(layer)](layer, x)
+
+
+def _computed(layer: nn.Module, x: Tensor) -> Tensor:
+    """The same where kernels are on: a copy of a layer may outlive its block, and other threads are outside of it."""
+    if native.enabled():
+        return computed(layer, x)
+    y: Tensor = type(layer).forward(layer, x)
+    return y
 
 
 def _has_form(layer: nn.Module) -> bool:
@@ -46,35 +66,18 @@ def by_kernels(network: nn.Module) -> Iterator[None]:
     """Within the block compiled kernels compute the layers of a network that they know, whoever calls these.
 
     Args:
-        network: any module.
+        network: any module; a layer whose `forward` is somebody's own keeps it.
 
     Raises:
         ConfigurationError: when they cannot be compiled here.
     """
-    with native_kernels(), computing(network):
-        yield
-
-
-@contextmanager
-def computing(network: nn.Module) -> Iterator[None]:
-    """Within the block layers of torch's own compute by the forms of this package, where these know them.
-
-    Args:
-        network: any module; a layer whose `forward` is somebody's own keeps it.
-
-    Example:
-        >>> import torch
-        >>> layer = nn.Conv2d(2, 2, 5, padding=2, groups=2, bias=False).to(memory_format=torch.channels_last)
-        >>> with computing(layer):
-        ...     y = layer(torch.ones(1, 2, 6, 6).contiguous(memory_format=torch.channels_last))
-        >>> type(y.grad_fn).__name__
-        '_ImageBackward'
-    """
-    changed = [layer for layer in network.modules() if _has_form(layer)]
-    for layer in changed:
-        layer.forward = partial(_FORMS[type(layer)], layer)
-    try:
-        yield
-    finally:
-        for layer in changed:
-            vars(layer).pop("forward", None)
+    made: dict[nn.Module, OwnForm] = {}
+    with native.native_kernels():
+        try:
+            for layer in filter(_has_form, network.modules()):
+                made[layer] = layer.forward = OwnForm(_computed, layer)
+            yield
+        finally:
+            for layer, form in made.items():
+                if vars(layer).get("forward") is form:
+                    del layer.forward

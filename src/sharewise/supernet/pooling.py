@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.supernet import native
+from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.convolution import convolve
 from sharewise.supernet.layout import innermost, is_channels_last
 
@@ -30,8 +31,7 @@ def averaged(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
         layer: the pooling.
         x: shape `(n, channels, height, width)`.
     """
-    watched = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
-    if watched or not is_centred_average(layer):
+    if must_be_called(layer) or not is_centred_average(layer):
         y: Tensor = layer(x)
         return y
     return average(layer, x)

@@ -74,6 +74,8 @@ def expects_second() -> bool:
 class _Forms(TorchFunctionMode):
     """Calls the analytic forms in place of torch's functions, where gradients are recorded on a CPU."""
 
+    sees_calls = False  # compiled kernels have such forms by themselves
+
     def __init__(self, by_weights: bool) -> None:
         super().__init__()
         self.forms: Mapping[Any, Callable[..., Tensor]] = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native.images import LANES, as_stored, call, takes
+from sharewise.supernet.native.images import LANES, as_stored, call, is_plain, takes
 from sharewise.supernet.native.library import library
 
 __all__ = [
@@ -55,7 +55,7 @@ def serves_convolution(x: Tensor, weight: Tensor) -> bool:
         and knows_convolution(weight)
         and x.shape[1] == weight.shape[1]
         and x.dtype == weight.dtype
-        and x.device == weight.device
+        and is_plain(weight)
         and x.numel() >= _PIXELS * x.shape[1]
     )
 

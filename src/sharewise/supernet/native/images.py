@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from sharewise.supernet.native.library import enabled
 
-__all__ = ["LANES", "as_stored", "call", "is_watched", "takes"]
+__all__ = ["LANES", "as_stored", "call", "is_plain", "is_watched", "takes"]
+
+_PLAIN = (Tensor, nn.Parameter)
 
 LANES = 16
 """Numbers of the longest vector: a row of an image is whole vectors for all processors, or for none."""
@@ -26,7 +30,7 @@ def takes(x: Tensor) -> bool:
     return (
         enabled()
         and not is_watched()
-        and x.device.type == "cpu"
+        and is_plain(x)
         and x.dtype in (torch.float32, torch.float64)
         and x.dim() == 4
         and x.numel() > 0
@@ -34,10 +38,27 @@ def takes(x: Tensor) -> bool:
     )
 
 
+def is_plain(x: Tensor) -> bool:
+    """Whether a tensor lies in the memory of this processor, and is of no class that somebody made."""
+    return type(x) in _PLAIN and x.device.type == "cpu"
+
+
 def is_watched() -> bool:
-    """Whether a mode writes operations down, or a transform of `torch.func` rewrites them: neither sees the kernels."""
+    """Whether a mode or a trace writes operations down or replaces them, or `torch.func` rewrites them.
+
+    None of these sees the kernels.
+    """
     modes = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
-    return bool(modes) or torch._C._are_functorch_transforms_active()
+    if modes or torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
+        return True
+    if torch._C._len_torch_function_stack() == 0:
+        return False
+    return any(map(_sees_calls, _get_current_function_mode_stack()))  # type: ignore[no-untyped-call]
+
+
+def _sees_calls(mode: object) -> bool:
+    """Whether a mode of torch may answer for a layer: those that say so do not, nor does one that sets a device."""
+    return getattr(mode, "sees_calls", True) and not isinstance(mode, DeviceContext)
 
 
 def as_stored(x: Tensor) -> Tensor:
@@ -59,6 +80,8 @@ def call(function: Any, shape: Sequence[int], *arguments: Tensor | int | None) -
     """
     plain = [as_stored(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
     addresses = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in plain]
+    if any(isinstance(argument, Tensor) and argument.numel() and not argument.data_ptr() for argument in plain):
+        raise ValueError(f"a tensor without memory of its own came to a compiled kernel, of the shape {tuple(shape)}")
     found = function((ctypes.c_long * len(shape))(*shape), *addresses)
     if found == 1:
         raise MemoryError(f"no memory for a compiled kernel on the shape {tuple(shape)}")

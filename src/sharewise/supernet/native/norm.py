@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import is_channels_last
-from sharewise.supernet.native.images import LANES, call, takes
+from sharewise.supernet.native.images import LANES, call, is_plain, takes
 from sharewise.supernet.native.library import library
 
 __all__ = ["knows_norm", "norm_by_kernel", "norm_gradient", "norm_second_gradient", "serves_norm"]
@@ -35,9 +35,14 @@ def serves_norm(x: Tensor, *others: Tensor | None) -> bool:
         return False
     channels = x.shape[1]
     for other in others:
-        if other is not None and not (other.dtype == x.dtype and other.device == x.device and other.is_contiguous()):
+        if other is not None and not (_fits(other, channels) and other.dtype == x.dtype and is_plain(other)):
             return False
     return channels % LANES == 0 or (LANES % channels == 0 and x.numel() % LANES == 0)
+
+
+def _fits(other: Tensor, channels: int) -> bool:
+    """Whether it is one number, or one for every channel, that lie one behind the other."""
+    return (other.dim() == 0 or tuple(other.shape) == (channels,)) and other.is_contiguous() and not other.is_neg()
 
 
 def norm_by_kernel(

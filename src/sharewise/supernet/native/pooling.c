@@ -39,7 +39,7 @@ int average(const long *shape, const REAL *x, REAL *y)
             const REAL *below = row + 1 < height ? here + line : zeros;
             const REAL own = part(row, height), one = transposed ? part(row - 1, height) : own;
             const REAL two = transposed ? part(row + 1, height) : own;
-            REAL *restrict across = sums + channels, *restrict to = y;
+            REAL *across = sums + channels, *restrict to = y;
             for (long j = 0; j < line; ++j)
                 across[j] = one * above[j] + own * here[j] + two * below[j];
             if (transposed)

@@ -66,7 +66,7 @@ def scaled_batch_norm(
         # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
         weight = scale * (_ones(channels, scale.dtype, scale.device) if weight is None else weight)
         bias = None if bias is None else bias * scale
-    if training and has_few_channels(x) and not expects_second():
+    if training and has_few_channels(x) and not expects_second() and not native.is_watched():
         y = batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
     else:
         y = F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
