@@ -233,6 +233,7 @@ def test_images_that_come_back_otherwise(kernel_calls: list[str]) -> None:
     assert "norm_gradient" in kernel_calls
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_trace_sees_torch() -> None:
     layer, x = nn.BatchNorm2d(16), images(3, 16, 4, 4, dtype=torch.float32)
     with by_kernels(layer), pytest.warns(DeprecationWarning, match="trace"):
