@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,11 @@ from sharewise.cli import main
 from sharewise.engine import Event, SearchResult, SearchState, Stepped
 from sharewise.errors import ConfigurationError
 from sharewise.run import native
+from sharewise.run.finished import Finished, InFolder, InMemory
 from sharewise.run.place import NOWHERE, Keep
-from sharewise.run.threads import Threads
+from sharewise.run.threads import Threads, on_threads
 from sharewise.space import sample
+from sharewise.studies.scoring import Score, Scoring, score
 from sharewise.supernet.native import enabled
 from sharewise.supernet.native import library as kept
 from sharewise.supernet.own_forms import by_kernels
@@ -229,3 +232,37 @@ def test_the_command_line_has_a_word_for_it(tmp_path: Path) -> None:
         chosen, facts = stored(tmp_path / word)
         assert chosen is facts["native"] is taken
         assert facts["native chosen"] == "asked for"
+
+
+def searched_in(folder: Path, word: str) -> Finished:
+    """A search by the command line."""
+    words = ["search", "--space", "nasbench201", "--method", "spos", "--channels", "16", "--cells", "1"]
+    words += ["--train-examples", "96", "--max-steps", "1", "--candidates", "1", "--device", "cpu", "--threads", "1"]
+    assert main([*words, word, "--out", str(folder)]) == 0
+    return InFolder(folder, "cpu")
+
+
+def scored(source: Finished) -> list[Score]:
+    space = sw.spaces.nasbench201()
+    with on_threads(1):
+        return score(source, [sample(space, np.random.default_rng(0))], Scoring(recalibrate=1, examples=32))
+
+
+def test_a_supernet_is_scored_as_it_was_trained(tmp_path: Path, kernel_calls: list[str]) -> None:
+    for word, kernels in (("--native", {"convolution_by_kernel", "norm_by_kernel"}), ("--no-native", set())):
+        source = searched_in(tmp_path / word, word)
+        kernel_calls.clear()
+        found = scored(source)
+        assert kernels <= set(kernel_calls)
+        assert bool(kernels) == bool(kernel_calls)
+        assert scored(InMemory(source.open(), {"channels": 16, "cells": 1})) == found
+
+
+def test_a_run_of_another_machine_is_scored_without_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel_calls: list[str]
+) -> None:
+    source = searched_in(tmp_path / "run", "--native")
+    kernel_calls.clear()
+    monkeypatch.setattr(sys.modules["sharewise.engine.numerics"], "can_be_compiled", lambda: False)
+    assert set(scored(source)[0].values) == {"running", "recalibrated"}
+    assert not kernel_calls
