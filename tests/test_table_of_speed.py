@@ -92,7 +92,17 @@ def test_what_is_compared_is_what_kernels_compute(kernel_calls: list[str], name:
     assert found.exact() < 1e-10
     convolutions = 3 * 6  # of an edge in each of three stages
     assert kernel_calls.count("convolution_gradient") >= convolutions
-    assert {"convolution_by_kernel", "transposed_by_kernel"} <= set(kernel_calls)
+    assert {"convolution_by_kernel", "transposed_by_kernel", "norm_by_kernel", "norm_gradient"} <= set(kernel_calls)
+    assert ("norm_second_gradient" in kernel_calls) == (name == "exact")
+
+
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+@pytest.mark.parametrize("name", ["single path", "random architectures"])
+def test_what_is_evaluated_is_what_kernels_compute(kernel_calls: list[str], name: str) -> None:
+    [found] = [each for each in steps.ROWS if name in each.name]
+    assert found.exact is not None
+    assert found.exact() < 1e-10
+    assert {"convolution_by_kernel", "norm_by_kernel", "average_by_kernel"} <= set(kernel_calls)
 
 
 def test_a_difference_is_noticed() -> None:

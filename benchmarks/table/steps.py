@@ -311,7 +311,7 @@ ROWS = (
         [AtLeast(WRITTEN, 2.0), AtLeast(LAST, 1.3), AtLeast(AUTODL, 2.0)],
         _same_second_order,
     ),
-    Row("DARTS, memory of exact steps of second order", _peaks, [AtMost(2.0, FIRST)], unit="MiB", factor=2**-20),
+    Row("DARTS, memory of steps of second order", _peaks, [AtMost(2.0, FIRST)], unit="MiB", factor=2**-20),
     Row(
         "DARTS, θ step of second order by the finite difference, as all peers take it",
         alternating(partial(_second_order, radius=RADIUS)),
