@@ -28,6 +28,7 @@ from sharewise.run import build_supernet
 from sharewise.space import Architecture, sample
 from sharewise.spaces import load
 from sharewise.supernet import BatchStatistics, discrete
+from sharewise.supernet.layout import innermost
 
 __all__ = ["FORMATS", "LAST", "OURS", "ROWS", "WRITTEN", "trained"]
 
@@ -220,7 +221,7 @@ def _same_paths() -> float:
     """Class scores of random architectures, normalised by the batch."""
     peer, supernet = small()
     doubled(peer, supernet)
-    x = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = innermost(torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     rng, found = np.random.default_rng(0), 0.0
     for _ in range(8):
         architecture = sample(supernet.space, rng)
