@@ -151,6 +151,7 @@ def main() -> None:
     # been joined is listed until the kernel has cleared it away, which takes a while on a busy machine.
     end = time.monotonic() + 30
     while group_threads() and time.monotonic() < end:
+        gc.collect()  # what one collection frees may have held the next
         time.sleep(0.05)
     if left := group_threads():
         groups = [one for one in gc.get_objects() if issubclass(type(one), dist.ProcessGroup)]

@@ -21,6 +21,9 @@ from sharewise.processes import rank_here
 
 __all__ = ["joined", "ranks_here"]
 
+_COLLECTIONS = 8
+"""At most."""
+
 
 def ranks_here(batch_norm: Literal["synchronised", "per-rank"] = "synchronised", shard: bool = False) -> Ranks:
     """The ranks of a run, for this process.
@@ -61,5 +64,11 @@ def joined(place: Numerics) -> Iterator[None]:
         # Of processes of which one is lost torchrun ends all: not this one before it has said so itself.
         with answered(signal.SIG_IGN, [signal.SIGTERM]) if lost else nullcontext():
             dist.destroy_process_group()
-        if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
-            atexit.register(gc.collect)
+        atexit.register(_let_go)  # graphs and divided weights keep the group: not until Python ends, too
+
+
+def _let_go() -> None:
+    """Collect what nobody reaches, until nothing is found: what one collection frees may have held the next."""
+    for _ in range(_COLLECTIONS):
+        if gc.collect() == 0:
+            return
