@@ -84,25 +84,29 @@ def test_stand_ins_compute_what_we_do(name: str) -> None:
     assert found.exact() < 1e-10
 
 
+TRAINED = {"convolution_by_kernel", "transposed_by_kernel", "norm_by_kernel", "norm_gradient"}
+EVALUATED = {"convolution_by_kernel", "norm_by_kernel", "average_by_kernel"}
+
+
 @pytest.mark.usefixtures("compiler", "kernel_cache")
-@pytest.mark.parametrize("name", ["DARTS, weight step", "exact"])
-def test_what_is_compared_is_what_kernels_compute(kernel_calls: list[str], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kernels", "convolutions", "twice"),
+    [
+        ("DARTS, weight step", TRAINED, 3 * 6, False),  # of an edge in each of three stages
+        ("exact", TRAINED, 3 * 6, True),
+        ("single path", EVALUATED, 0, False),
+        ("random architectures", EVALUATED, 0, False),
+    ],
+)
+def test_what_is_compared_is_what_kernels_compute(
+    kernel_calls: list[str], name: str, kernels: set[str], convolutions: int, twice: bool
+) -> None:
     [found] = [each for each in steps.ROWS if name in each.name]
     assert found.exact is not None
     assert found.exact() < 1e-10
-    convolutions = 3 * 6  # of an edge in each of three stages
+    assert kernels <= set(kernel_calls)
     assert kernel_calls.count("convolution_gradient") >= convolutions
-    assert {"convolution_by_kernel", "transposed_by_kernel", "norm_by_kernel", "norm_gradient"} <= set(kernel_calls)
-    assert ("norm_second_gradient" in kernel_calls) == (name == "exact")
-
-
-@pytest.mark.usefixtures("compiler", "kernel_cache")
-@pytest.mark.parametrize("name", ["single path", "random architectures"])
-def test_what_is_evaluated_is_what_kernels_compute(kernel_calls: list[str], name: str) -> None:
-    [found] = [each for each in steps.ROWS if name in each.name]
-    assert found.exact is not None
-    assert found.exact() < 1e-10
-    assert {"convolution_by_kernel", "norm_by_kernel", "average_by_kernel"} <= set(kernel_calls)
+    assert ("norm_second_gradient" in kernel_calls) == twice
 
 
 def test_a_difference_is_noticed() -> None:

@@ -19,6 +19,7 @@ from torch import distributed as dist
 import sharewise as sw
 from sharewise.engine import SearchState, Teacher
 from sharewise.engine.shards import here, whole
+from sharewise.run.joining import let_go
 from sharewise.run.networks import asked_network
 from sharewise.run.place import Place, Setting
 from sharewise.run.search import Search
@@ -130,6 +131,7 @@ def work(out: str, tasks: str, batch_norm: str) -> None:
     with place.entered():
         rank = place.numerics().ranks.rank
         for number, (space, method, steps) in enumerate(json.loads(tasks)):
+            gc.collect()
             state = state_of(space, method, place)
             torch.save(found(state, steps) if steps else chosen(state), Path(out) / f"{number}-{rank}.pt")
 
@@ -145,13 +147,13 @@ def group_threads() -> list[str]:
 
 def main() -> None:
     """What the command line asks for; afterwards nothing of the group is left."""
+    gc.disable()  # when it collects by itself is a matter of luck
     work(*sys.argv[1:])
-    gc.collect()
+    let_go()
     # A thread that outlives its group may let go of a tensor while Python ends, which aborts the process. One that has
     # been joined is listed until the kernel has cleared it away, which takes a while on a busy machine.
     end = time.monotonic() + 30
     while group_threads() and time.monotonic() < end:
-        gc.collect()  # what one collection frees may have held the next
         time.sleep(0.05)
     if left := group_threads():
         groups = [one for one in gc.get_objects() if issubclass(type(one), dist.ProcessGroup)]

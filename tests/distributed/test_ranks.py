@@ -77,13 +77,16 @@ TAUGHT = [  # the sandwich rule, attentive sampling, and teachers from elsewhere
 
 
 LANGUAGE = "language-model:embedding=8,12:layers=1,2:heads=2:mlp_ratio=2,3"
+CHAINED = [(f"{TRANSFORMER}+recompute+shard", "tanglenas-drnas", 2)]
+"""Blocks that are computed again, within a whole one; what they leave takes two collections."""
+
 SHARDED = [
     *(
         (f"{space}+shard", method, 20 if method == "tanglenas-drnas" else 2)
         for method in ("spos", "tanglenas-drnas", "tanglenas-gaea", "sandwich", "tanglenas-drnas/3")
         for space in ("own", TRANSFORMER, LANGUAGE)
     ),
-    (f"{TRANSFORMER}+recompute+shard", "tanglenas-drnas", 2),  # blocks that are computed again, within a whole one
+    *CHAINED,
     ("conv-macro+shard", "tanglenas-gaea", 2),
     ("nasbench201+shard", "gaea-erm", 20),
     ("nasbench201+recompute+shard", "darts", 2),
@@ -116,6 +119,7 @@ def away(one: dict[str, Any], other: dict[str, Any]) -> float:
     "tasks",
     [
         pytest.param(FEW, id="few"),
+        pytest.param(CHAINED, id="chained"),
         pytest.param([*ALL[::3], *TAUGHT[::3], *SHARDED[::3]], id="some", marks=SLOW),
         pytest.param(ALL, id="all", marks=LONG),
         pytest.param(TAUGHT, id="taught", marks=LONG),

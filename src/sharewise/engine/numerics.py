@@ -79,11 +79,13 @@ class Numerics:
         Where they cannot be compiled, as where a run of another machine is looked at, torch does: results agree up to
         rounding.
         """
-        if not self.native or self.device.type != "cpu" or not can_be_compiled():
+        with by_kernels(network) if self.has_kernels else nullcontext():
             yield
-            return
-        with by_kernels(network):
-            yield
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether the run takes compiled kernels, and there are such on this machine."""
+        return self.native and self.device.type == "cpu" and can_be_compiled()
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, precision and memory format; one that is to be divided stays on the host.

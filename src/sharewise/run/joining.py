@@ -19,7 +19,7 @@ from sharewise.engine.rows import RanksError
 from sharewise.interruption import answered
 from sharewise.processes import rank_here
 
-__all__ = ["joined", "ranks_here"]
+__all__ = ["joined", "let_go", "ranks_here"]
 
 _COLLECTIONS = 8
 """At most."""
@@ -64,11 +64,16 @@ def joined(place: Numerics) -> Iterator[None]:
         # Of processes of which one is lost torchrun ends all: not this one before it has said so itself.
         with answered(signal.SIG_IGN, [signal.SIGTERM]) if lost else nullcontext():
             dist.destroy_process_group()
-        atexit.register(_let_go)  # graphs and divided weights keep the group: not until Python ends, too
+        if place.ranks.sharded:  # a result that holds divided weights keeps the group: not until Python ends, too
+            atexit.register(let_go)
 
 
-def _let_go() -> None:
-    """Collect what nobody reaches, until nothing is found: what one collection frees may have held the next."""
+def let_go() -> None:
+    """Collect what nobody reaches, until nothing is found.
+
+    A graph of torch, which Python cannot look into, may hold a second cycle: of layers that are divided and recomputed,
+    it is freed by the first collection, and what it held by the next.
+    """
     for _ in range(_COLLECTIONS):
         if gc.collect() == 0:
             return

@@ -325,5 +325,5 @@ def _facts(state: SearchState, scoring: Scoring) -> dict[str, Any]:
         digest.update(name.encode())
         digest.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     run = {"fingerprint": fingerprint(state), "device": state.numerics.device.type, "weights": digest.hexdigest()}
-    kernels = {"native": True} if state.numerics.native else {}
+    kernels = {"native": True} if state.numerics.has_kernels else {}
     return {**run, **kernels, "scoring": asdict(scoring)}

@@ -8,7 +8,7 @@ from typing import final
 from torch import nn
 from torch.nn.modules import module as torch_s
 
-__all__ = ["OwnForm", "has_own_forward", "must_be_called"]
+__all__ = ["OwnForm", "must_be_called"]
 
 
 @final
@@ -27,9 +27,5 @@ def must_be_called(layer: nn.Module) -> bool:
     """
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
     everywhere: bool = torch_s._has_any_global_hook()  # type: ignore[no-untyped-call]
-    return bool(hooks) or everywhere or has_own_forward(layer)
-
-
-def has_own_forward(layer: nn.Module) -> bool:
-    """Whether somebody has replaced its `forward`."""
-    return "forward" in vars(layer) and not isinstance(vars(layer)["forward"], OwnForm)
+    replaced = "forward" in vars(layer) and not isinstance(vars(layer)["forward"], OwnForm)
+    return bool(hooks) or everywhere or replaced

@@ -28,8 +28,8 @@ def compiled_batch_norm(
 ) -> Tensor:
     """`torch.nn.functional.batch_norm` in training, where `native.serves_norm` holds, added onto other images.
 
-    Its second derivative is torch's own, and a third, too, but within `differentiated_twice`, whose two come from
-    compiled kernels.
+    Derivatives of higher order are torch's own; within `differentiated_twice` the second comes from compiled kernels,
+    and there is no third.
 
     Args:
         x: shape `(n, channels, height, width)`.

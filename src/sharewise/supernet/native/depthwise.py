@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native.images import LANES, call, takes
+from sharewise.supernet.native.images import LANES, are_whole, call, takes
 from sharewise.supernet.native.library import library
 
 __all__ = ["depthwise_by_kernel", "depthwise_gradient", "knows_depthwise", "serves_depthwise"]
@@ -21,7 +21,7 @@ def knows_depthwise(weight: Tensor) -> bool:
         weight: shape `(channels, 1, k, k)`.
     """
     channels, one, height, width = weight.shape
-    return one == 1 < channels and height == width and width in _SIZES and _are_whole(channels, LANES)
+    return one == 1 < channels and height == width and width in _SIZES and are_whole(channels, LANES)
 
 
 def serves_depthwise(x: Tensor, size: int) -> bool:
@@ -31,12 +31,7 @@ def serves_depthwise(x: Tensor, size: int) -> bool:
         x: shape `(n, channels, height, width)`.
         size: of the convolution's kernel, in both directions.
     """
-    return size in _SIZES and takes(x) and _are_whole(x.shape[1], x.shape[3])
-
-
-def _are_whole(channels: int, width: int) -> bool:
-    """Whether rows are whole vectors, each of which begins with the same channel."""
-    return channels % LANES == 0 or (LANES % channels == 0 and channels * width % LANES == 0)
+    return size in _SIZES and takes(x) and are_whole(x.shape[1], x.shape[1] * x.shape[3])
 
 
 def depthwise_gradient(x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:

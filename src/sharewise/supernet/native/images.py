@@ -13,7 +13,7 @@ from torch.utils._device import DeviceContext
 
 from sharewise.supernet.native.library import enabled
 
-__all__ = ["LANES", "as_stored", "call", "is_plain", "is_watched", "takes"]
+__all__ = ["LANES", "are_whole", "as_stored", "call", "is_plain", "is_watched", "takes"]
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -36,6 +36,16 @@ def takes(x: Tensor) -> bool:
         and x.numel() > 0
         and torch.get_num_threads() == 1
     )
+
+
+def are_whole(channels: int, numbers: int) -> bool:
+    """Whether numbers that lie one behind the other are whole vectors, each of which begins with the same channel.
+
+    Args:
+        channels: of a pixel.
+        numbers: of whole pixels.
+    """
+    return channels % LANES == 0 or (LANES % channels == 0 and numbers % LANES == 0)
 
 
 def is_plain(x: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import is_channels_last
-from sharewise.supernet.native.images import LANES, call, is_plain, takes
+from sharewise.supernet.native.images import LANES, are_whole, call, is_plain, takes
 from sharewise.supernet.native.library import library
 
 __all__ = ["knows_norm", "norm_by_kernel", "norm_gradient", "norm_second_gradient", "serves_norm"]
@@ -21,7 +21,7 @@ def knows_norm(channels: int) -> bool:
     Args:
         channels: of an image.
     """
-    return channels % LANES == 0 or LANES % channels == 0
+    return are_whole(channels, LANES)
 
 
 def serves_norm(x: Tensor, *others: Tensor | None) -> bool:
@@ -37,7 +37,7 @@ def serves_norm(x: Tensor, *others: Tensor | None) -> bool:
     for other in others:
         if other is not None and not (_fits(other, channels) and other.dtype == x.dtype and is_plain(other)):
             return False
-    return channels % LANES == 0 or (LANES % channels == 0 and x.numel() % LANES == 0)
+    return are_whole(channels, x.numel())
 
 
 def _fits(other: Tensor, channels: int) -> bool:

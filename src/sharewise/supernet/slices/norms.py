@@ -54,23 +54,24 @@ def scaled_batch_norm(
     mean = _leading(norm.running_mean, channels) if keep else None
     variance = _leading(norm.running_var, channels) if keep else None
     training = norm.training or mean is None
-    if training and native.serves_norm(x, scale, weight, bias, mean, variance):
-        weight = scale if weight is None else weight if scale is None else weight * scale
-        bias = bias if bias is None or scale is None else bias * scale
-        below = onto if onto is not None and _lie_alike(onto, x) else None
-        y = compiled_batch_norm(x, mean, variance, weight, bias, momentum, norm.eps, below)
-        return y if onto is None or below is not None else onto + y
     if scale is not None:
         like = next((t for t in (weight, norm.running_mean) if t is not None), x)
         scale = scale if scale.dtype == like.dtype else scale.to(like.dtype)
-        # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
-        weight = scale * (_ones(channels, scale.dtype, scale.device) if weight is None else weight)
+        weight = scale if weight is None else scale * weight
         bias = None if bias is None else bias * scale
-    if training and has_few_channels(x) and not expects_second() and not native.is_watched():
-        y = batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
+    below = None
+    if training and native.serves_norm(x, weight, bias, mean, variance):
+        below = onto if onto is not None and _lie_alike(onto, x) else None
+        y = compiled_batch_norm(x, mean, variance, weight, bias, momentum, norm.eps, below)
     else:
-        y = F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
-    return y if onto is None else onto + y
+        if weight is not None and weight.dim() == 0:
+            # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
+            weight = weight * _ones(channels, weight.dtype, weight.device)
+        if training and has_few_channels(x) and not expects_second() and not native.is_watched():
+            y = batch_norm_of_few_channels(x, mean, variance, weight, bias, momentum, norm.eps)
+        else:
+            y = F.batch_norm(x, mean, variance, weight, bias, training, momentum, norm.eps)
+    return y if onto is None or below is not None else onto + y
 
 
 def _lie_alike(one: Tensor, other: Tensor) -> bool:
