@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.by_hand import Residual
+from benchmarks.kernels import where_possible
 from benchmarks.search_step import added, images
 from sharewise.engine import numerics, prepare, stream
 from sharewise.methods import build
@@ -181,7 +182,7 @@ def architecture_step(network: Shared, x: Tensor, targets: Tensor, gates: Gates)
 
 
 def steps_of_network(name: str, k: int) -> dict[str, Step]:
-    """The plain step and the two steps of a search."""
+    """The plain step and the two steps of a search, all with the compiled kernels that know their layers."""
     torch.manual_seed(0)
     network, plain, x, decisions = BUILDERS[name](k)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -189,10 +190,15 @@ def steps_of_network(name: str, k: int) -> dict[str, Step]:
     if x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     targets = torch.arange(len(x)) % 10
+
+    def with_kernels(module: nn.Module, step: Callable[..., None], *more: object) -> None:
+        with where_possible(module):
+            step(module, x, targets, *more)
+
     return {
-        "plain": partial(plain_step, plain, x, targets),
-        "weight step": partial(weight_step, network, x, targets, dense(decisions, differentiable=False)),
-        "architecture step": partial(architecture_step, network, x, targets, dense(decisions, differentiable=True)),
+        "plain": partial(with_kernels, plain, plain_step),
+        "weight step": partial(with_kernels, network, weight_step, dense(decisions, differentiable=False)),
+        "architecture step": partial(with_kernels, network, architecture_step, dense(decisions, differentiable=True)),
     }
 
 
@@ -207,7 +213,7 @@ def largest_equals_plain(name: str) -> float:
     x = x[:2].double()
     gates = discrete({d.name: [0.0] * (d.size - 1) + [1.0] for d in decisions}, dtype=torch.float64)
     everything = {n: Gate(g.weights, tuple(range(g.size))) for n, g in gates.items()}
-    with torch.no_grad():
+    with torch.no_grad(), where_possible(network):
         return max(float((network(x, g) - plain(x)).abs().max()) for g in (gates, everything))
 
 

@@ -35,6 +35,8 @@ KERNELS = (
     "norm_gradient",
     "norm_second_gradient",
     "average_by_kernel",
+    "layer_norm_by_kernel",
+    "layer_norm_gradient",
 )
 """Functions of `sharewise.supernet.native` that call compiled kernels."""
 

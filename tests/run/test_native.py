@@ -110,12 +110,14 @@ def test_a_measurement(kind: native.Kind) -> None:
         assert 0 < native.measured(kind) < 2
 
 
-DEPTHWISE, SMALL, NORM, AVERAGE = (kind.words for kind in native.KINDS)
+DEPTHWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
+TRANSFORMER = "vision-transformer-tiny:embedding=16,32:layers=1:heads=1,2:mlp_ratio=1"
 GRADIENTS = {
     DEPTHWISE: "depthwise_gradient",
     SMALL: "convolution_gradient",
     NORM: "norm_gradient",
     AVERAGE: "average_by_kernel",
+    TOKENS: "layer_norm_gradient",
 }
 
 
@@ -130,6 +132,7 @@ GRADIENTS = {
         ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL, NORM, AVERAGE]),
         ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL, NORM]),
         ("nats_size", {}, "spos", [SMALL, NORM]),
+        (TRANSFORMER, {"patch_size": 8}, "tanglenas-drnas", [TOKENS]),
         pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
         pytest.param("proxylessnas", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
         pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE, NORM], marks=pytest.mark.slow),

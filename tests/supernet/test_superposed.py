@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sharewise.space import Decision
 from sharewise.supernet import Gate, SlicedConv2d, SlicedLayerNorm, SlicedLinear
+from sharewise.supernet.slices import superposed
 from sharewise.supernet.slices.norms import weighted_layer_norm
 from sharewise.supernet.slices.superposed import Window, superposed_convolution, superposed_linear
 
@@ -124,3 +125,24 @@ def test_a_weighted_norm_has_one_gradient_in_two_forms(affine: bool, asked: tupl
     slow = torch.autograd.grad(y, wanted, create_graph=True)  # of functions that torch differentiates
     for a, b in zip(quick, slow, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_an_architecture_step_computes_no_gradient_of_weights(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    asked: list[str] = []
+    for layer in (superposed._Matrix, superposed._Kernels):
+        plain = layer.parameter_gradients
+        monkeypatch.setattr(
+            layer, "parameter_gradients", lambda *given, plain=plain: asked.append(kind) or plain(*given)
+        )
+    width, gate = Decision("width", (4, 8)), torch.tensor([0.25, 0.75], requires_grad=True)
+    layer = SlicedLinear(width, 6) if kind == "linear" else SlicedConv2d(width, 6, 3, stride=2)
+    x = torch.randn(2, 8, *[5, 5] * (kind == "convolution"))
+    y = layer(x, {"width": Gate(gate, (0, 1))}).sin().sum()
+    torch.autograd.grad(y, gate, retain_graph=True)
+    assert not asked
+    y.backward()
+    assert asked == [kind]
+    assert layer.weight.grad is not None
+    assert layer.bias is not None
+    assert layer.bias.grad is not None

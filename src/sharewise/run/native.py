@@ -23,8 +23,18 @@ from sharewise.run.folder import RunFolder
 from sharewise.run.place import Keep
 from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
-from sharewise.supernet import SlicedBatchNorm2d, SlicedConv2d
-from sharewise.supernet.native import knows_convolution, knows_depthwise, knows_norm, native_kernels, require_library
+from sharewise.space import Decision
+from sharewise.supernet import Gate, SlicedBatchNorm2d, SlicedConv2d, SlicedLayerNorm, SlicedRMSNorm
+from sharewise.supernet.elastic.model import ElasticModel
+from sharewise.supernet.elastic.named import ElasticSupernet
+from sharewise.supernet.native import (
+    knows_convolution,
+    knows_depthwise,
+    knows_layer_norm,
+    knows_norm,
+    native_kernels,
+    require_library,
+)
 from sharewise.supernet.own_forms import computed
 from sharewise.supernet.pooling import is_centred_average
 from sharewise.supernet.trilinear import in_both_directions
@@ -33,7 +43,9 @@ __all__ = ["KINDS", "Kind", "Native", "measured", "native_of"]
 
 _ROUNDS = 7
 _CHANNELS, _SIDE = 16, 32
-"""Of what is measured, and as many images."""
+"""Of images that are measured, and as many of them."""
+_FEATURES, _TOKENS = 192, 256
+"""Of tokens that are measured, and how many."""
 _LESS = 0.9
 """Of the time of torch, below which kernels are taken."""
 
@@ -135,6 +147,35 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d | SlicedBatchNorm2d) and knows_norm(module.num_features)
 
 
+def _mixes_layer_norms(module: nn.Module) -> bool:
+    """Whether layer norms of searched widths that the kernels know are in it: a layer, or a model of a user's own."""
+    if isinstance(module, SlicedLayerNorm | SlicedRMSNorm):
+        return bool(module.features.decisions) and not module.published and knows_layer_norm(module.features.largest)
+    if not isinstance(module, ElasticModel | ElasticSupernet):
+        return False
+    model, execution = module.executed()
+    if execution.published:
+        return False
+    norms = map(model.get_submodule, execution.analysis.norms)
+    return any(
+        knows_layer_norm(norm.normalized_shape[-1]) for norm in norms if isinstance(norm, nn.LayerNorm | nn.RMSNorm)
+    )
+
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def _of_images(make: Callable[[], nn.Module]) -> tuple[Layer, Tensor]:
+    x = torch.randn(_CHANNELS, _CHANNELS, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
+    return partial(computed, make()), x
+
+
+def _of_tokens() -> tuple[Layer, Tensor]:
+    width = Decision("width", (_FEATURES // 2, _FEATURES))
+    norm, gates = SlicedLayerNorm(width), {width.name: Gate(torch.tensor([0.5, 0.5]), (0, 1))}
+    return lambda x: norm(x, gates), torch.randn(_TOKENS, _FEATURES)
+
+
 @final
 @dataclass(frozen=True)
 class Kind:
@@ -142,24 +183,33 @@ class Kind:
 
     Args:
         words: one of them, for a sentence.
-        has: whether a layer is one.
-        example: makes one of 16 channels that stands for all.
+        has: whether a module is one, or executes one that is none of its own modules.
+        example: makes one that stands for all, and what it reads.
     """
 
     words: str
     has: Callable[[nn.Module], bool]
-    example: Callable[[], nn.Module]
+    example: Callable[[], tuple[Layer, Tensor]]
 
 
 KINDS = (
     Kind(
         "a depthwise convolution",
         _is_depthwise,
-        partial(nn.Conv2d, _CHANNELS, _CHANNELS, 5, padding=2, groups=_CHANNELS, bias=False),
+        partial(_of_images, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 5, padding=2, groups=_CHANNELS, bias=False)),
     ),
-    Kind("a convolution of 3×3", _is_small, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 3, padding=1, bias=False)),
-    Kind("a batch norm", _is_norm, partial(nn.BatchNorm2d, _CHANNELS)),
-    Kind("an average of 3×3", is_centred_average, partial(nn.AvgPool2d, 3, 1, 1, count_include_pad=False)),
+    Kind(
+        "a convolution of 3×3",
+        _is_small,
+        partial(_of_images, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 3, padding=1, bias=False)),
+    ),
+    Kind("a batch norm", _is_norm, partial(_of_images, partial(nn.BatchNorm2d, _CHANNELS))),
+    Kind(
+        "an average of 3×3",
+        is_centred_average,
+        partial(_of_images, partial(nn.AvgPool2d, 3, 1, 1, count_include_pad=False)),
+    ),
+    Kind("a layer norm of mixed widths", _mixes_layer_norms, _of_tokens),
 )
 """All kinds."""
 
@@ -175,16 +225,15 @@ def measured(kind: Kind) -> float:
     """
     require_library()
     with on_threads(1), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        x = torch.randn(_CHANNELS, _CHANNELS, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
-        layer, found = kind.example(), {True: math.inf, False: math.inf}
+        (layer, x), found = kind.example(), {True: math.inf, False: math.inf}
         for _, on in product(range(_ROUNDS), found):
             with native_kernels(on):
                 found[on] = min(found[on], _seconds(layer, x.requires_grad_()))
     return found[True] / found[False]
 
 
-def _seconds(layer: nn.Module, x: Tensor) -> float:
+def _seconds(layer: Layer, x: Tensor) -> float:
     began = time.perf_counter()
-    y = computed(layer, x)
+    y = layer(x)
     torch.autograd.backward(y, y)
     return time.perf_counter() - began

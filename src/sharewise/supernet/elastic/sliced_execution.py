@@ -31,6 +31,7 @@ from sharewise.supernet.elastic.plan import (
     taken,
     where,
 )
+from sharewise.supernet.elastic.scaled import scaled_form
 from sharewise.supernet.elastic.settings import bypass_and_mix, set_and_mix, with_parameter
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.own_loop import follow_again, in_present_call
@@ -38,6 +39,7 @@ from sharewise.supernet.recomputation import again
 from sharewise.supernet.slices.kernels import centre
 from sharewise.supernet.slices.nesting import superposition
 from sharewise.supernet.slices.norms import weighted_layer_norm, weighted_rms_norm
+from sharewise.supernet.slices.superposed import superposed
 from sharewise.supernet.structures import Inputs, call
 
 __all__ = ["Execution", "bind_places", "bind_rows", "paths_of"]
@@ -240,8 +242,8 @@ class _Scales:
             if layer.norm is not None:
                 self.mixed_survival(layer.norm)
 
-    def superposed(self, portion: Portion, whole: Tensor, owner: nn.Module) -> Tensor:
-        """A slice times the scales of its axes, its kernels mixed.
+    def parts(self, portion: Portion, whole: Tensor, owner: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """A slice, its kernels mixed, and what scales it, `None` for ones.
 
         Args:
             portion: what is executed.
@@ -254,8 +256,7 @@ class _Scales:
             s = self.survival(root)
             if s is not None:
                 scale = _product(scale, s.reshape([-1 if i == axis else 1 for i in range(tensor.dim())]))
-        scale = _product(*(part if part is None else part.to(tensor.dtype) for part in (scale, covered)))
-        return tensor if scale is None else tensor * scale
+        return tensor, _product(*(part if part is None else part.to(tensor.dtype) for part in (scale, covered)))
 
     def _kernels(self, portion: Portion, whole: Tensor, owner: nn.Module) -> tuple[Tensor, Tensor | None]:
         """A slice, and by what its kernels are scaled ring by ring; nothing where they are sums of transformed ones."""
@@ -347,7 +348,12 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         own = module._parameters if portion.local in module._parameters else module._buffers
         whole = own[portion.local]
         assert whole is not None
-        part = scales.superposed(portion, whole, module)
+        part, scale = scales.parts(portion, whole, module)
+        if scale is not None:
+            form = scaled_form(module, part, scale) if portion.local == "weight" else None
+            if form is not None:  # and code that reads the weight by itself finds it superposed
+                bindings.set(module, "forward", form)
+            part = superposed(part, scale)
         if own is module._parameters:
             part = _as_parameter(module, part, whole)
         if part is not whole:

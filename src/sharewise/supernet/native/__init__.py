@@ -18,6 +18,12 @@ from sharewise.supernet.native.depthwise import (
     serves_depthwise,
 )
 from sharewise.supernet.native.images import is_watched
+from sharewise.supernet.native.layer_norm import (
+    knows_layer_norm,
+    layer_norm_by_kernel,
+    layer_norm_gradient,
+    serves_layer_norm,
+)
 from sharewise.supernet.native.library import can_be_compiled, enabled, native_kernels, require_library
 from sharewise.supernet.native.norm import knows_norm, norm_by_kernel, norm_gradient, norm_second_gradient, serves_norm
 from sharewise.supernet.native.pooling import average_by_kernel, serves_average
@@ -33,7 +39,10 @@ __all__ = [
     "is_watched",
     "knows_convolution",
     "knows_depthwise",
+    "knows_layer_norm",
     "knows_norm",
+    "layer_norm_by_kernel",
+    "layer_norm_gradient",
     "native_kernels",
     "norm_by_kernel",
     "norm_gradient",
@@ -42,6 +51,7 @@ __all__ = [
     "serves_average",
     "serves_convolution",
     "serves_depthwise",
+    "serves_layer_norm",
     "serves_norm",
     "transposed_by_kernel",
 ]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native.images import LANES, as_stored, call, is_plain, takes
+from sharewise.supernet.native.images import LANES, as_stored, call, is_plain, takes_images
 from sharewise.supernet.native.library import library
 
 __all__ = [
@@ -51,7 +51,7 @@ def serves_convolution(x: Tensor, weight: Tensor) -> bool:
         weight: shape `(outputs, inputs, 3, 3)`.
     """
     return (
-        takes(x)
+        takes_images(x)
         and knows_convolution(weight)
         and x.shape[1] == weight.shape[1]
         and x.dtype == weight.dtype

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import innermost
-from sharewise.supernet.native.images import LANES, are_whole, call, takes
+from sharewise.supernet.native.images import LANES, are_whole, call, takes_images
 from sharewise.supernet.native.library import library
 
 __all__ = ["depthwise_by_kernel", "depthwise_gradient", "knows_depthwise", "serves_depthwise"]
@@ -31,7 +31,7 @@ def serves_depthwise(x: Tensor, size: int) -> bool:
         x: shape `(n, channels, height, width)`.
         size: of the convolution's kernel, in both directions.
     """
-    return size in _SIZES and takes(x) and are_whole(x.shape[1], x.shape[1] * x.shape[3])
+    return size in _SIZES and takes_images(x) and are_whole(x.shape[1], x.shape[1] * x.shape[3])
 
 
 def depthwise_gradient(x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:

@@ -13,26 +13,36 @@ from torch.utils._device import DeviceContext
 
 from sharewise.supernet.native.library import enabled
 
-__all__ = ["LANES", "are_whole", "as_stored", "call", "is_plain", "is_watched", "takes"]
+__all__ = ["LANES", "are_whole", "as_stored", "call", "is_plain", "is_watched", "takes", "takes_images"]
 
 _PLAIN = (Tensor, nn.Parameter)
+_IMAGE = 4
+"""Dimensions of a batch of images."""
 
 LANES = 16
 """Numbers of the longest vector: a row of an image is whole vectors for all processors, or for none."""
 
 
-def takes(x: Tensor) -> bool:
+def takes_images(x: Tensor) -> bool:
     """Whether the kernels are on and know images of such a kind, but for the number of channels.
 
     Args:
         x: shape `(n, channels, height, width)`.
+    """
+    return x.dim() == _IMAGE and takes(x)
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernels are on and know tensors of such a kind, but for their shape.
+
+    Args:
+        x: any tensor.
     """
     return (
         enabled()
         and not is_watched()
         and is_plain(x)
         and x.dtype in (torch.float32, torch.float64)
-        and x.dim() == 4
         and x.numel() > 0
         and torch.get_num_threads() == 1
     )

@@ -28,7 +28,7 @@ from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["can_be_compiled", "enabled", "library", "native_kernels", "require_library"]
 
-_FILES = ("vectors.h", "depthwise.c", "norm.c", "pooling.c", "winograd.c")
+_FILES = ("vectors.h", "depthwise.c", "layer_norm.c", "norm.c", "pooling.c", "winograd.c")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
@@ -36,6 +36,8 @@ _FUNCTIONS = {
     "average": 3,
     "depthwise": 4,
     "depthwise_gradient": 4,
+    "layer_norm": 9,
+    "layer_norm_gradient": 9,
     "norm": 10,
     "norm_gradient": 8,
     "norm_second_gradient": 11,
@@ -60,10 +62,10 @@ def native_kernels(on: bool = True) -> Iterator[None]:
     """Within the block, layers are computed by compiled kernels, where these serve.
 
     They serve depthwise convolutions, those of 3×3 with few channels, batch norms with statistics of the batch and
-    averages of 3×3, of images on a CPU with channels innermost, in float32 or float64, on one thread of torch; anything
-    else is computed as ever. Sums come in another order, so that results agree up to rounding, and not to the bit.
-    Forward and backward pass belong into the block. Gradients that are batched (`is_grads_batched`), and derivatives in
-    forward mode, are torch's alone.
+    averages of 3×3, of images on a CPU with channels innermost, and layer norms of mixtures of widths, in float32 or
+    float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so that results
+    agree up to rounding, and not to the bit. Forward and backward pass belong into the block. Gradients that are
+    batched (`is_grads_batched`), and derivatives in forward mode, are torch's alone.
 
     Args:
         on: whether they are used.

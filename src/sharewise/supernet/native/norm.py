@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import is_channels_last
-from sharewise.supernet.native.images import LANES, are_whole, call, is_plain, takes
+from sharewise.supernet.native.images import LANES, are_whole, call, is_plain, takes_images
 from sharewise.supernet.native.library import library
 
 __all__ = ["knows_norm", "norm_by_kernel", "norm_gradient", "norm_second_gradient", "serves_norm"]
@@ -31,7 +31,7 @@ def serves_norm(x: Tensor, *others: Tensor | None) -> bool:
         x: shape `(n, channels, height, width)`.
         others: a weight, a shift and running statistics, or `None`.
     """
-    if not takes(x) or not is_channels_last(x) or x.numel() == x.shape[1]:  # of one value torch says so
+    if not takes_images(x) or not is_channels_last(x) or x.numel() == x.shape[1]:  # of one value torch says so
         return False
     channels = x.shape[1]
     for other in others:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sharewise.supernet.layout import is_channels_last
-from sharewise.supernet.native.images import call, takes
+from sharewise.supernet.native.images import call, takes_images
 from sharewise.supernet.native.library import library
 
 __all__ = ["average_by_kernel", "serves_average"]
@@ -18,7 +18,7 @@ def serves_average(x: Tensor) -> bool:
     Args:
         x: shape `(n, channels, height, width)`.
     """
-    return takes(x) and is_channels_last(x)
+    return takes_images(x) and is_channels_last(x)
 
 
 def average_by_kernel(x: Tensor, *, transposed: bool = False) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.dimension import Size, dimension
-from sharewise.supernet.slices.nesting import active_columns, joint_weights, superposition
+from sharewise.supernet.slices.nesting import active_columns, joint_weights, leading, superposition
 
 __all__ = ["Axis", "Mask"]
 
@@ -89,4 +89,4 @@ class Axis(nn.Module):
     def survival(self, gates: Gates) -> Tensor | None:
         """Shape `(size,)`, or `None` where the dimension is fixed or a true slice."""
         s: Tensor | None = self.mask(gates)
-        return None if s is None else s[: self.size(gates)]
+        return None if s is None else leading(s, self.size(gates))

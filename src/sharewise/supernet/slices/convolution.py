@@ -15,7 +15,7 @@ from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Mask
 from sharewise.supernet.slices.dimension import Dimension, Size, combinations, dimension
 from sharewise.supernet.slices.kernels import centre, padding_of, require_nested, rings
-from sharewise.supernet.slices.nesting import full_precision
+from sharewise.supernet.slices.nesting import full_precision, leading
 from sharewise.supernet.slices.plane import Applies, Plane
 from sharewise.supernet.slices.superposed import Window, superposed_convolution
 from sharewise.supernet.supernet import Shared
@@ -134,11 +134,11 @@ class SlicedConv2d(Shared):
         """The weight of the active channels and groups, with the largest kernel."""
         rows, columns = self.plane.size(gates)
         if self.group_size is not None:
-            return self.weight[:rows]
+            return leading(self.weight, rows)
         groups = self._active_groups(gates)
         finer = groups // min(self.groups.sizes)
         if finer == 1:
-            return self.weight[:rows, : columns // groups]
+            return leading(leading(self.weight, rows), columns // groups, 1)
         # (coarse, finer, rows of a group, finer, columns of a group, k, k): the diagonal of `finer` pairs.
         per_row, per_column = rows // groups, self.weight.shape[1] // finer
         blocks = torch.unflatten(torch.unflatten(self.weight, 1, (finer, per_column)), 0, (-1, finer, per_row))
@@ -213,7 +213,7 @@ class SlicedConv2d(Shared):
         return superposed_convolution(x, weight, covered, bias, window)
 
     def _bias(self, gates: Gates) -> Tensor | None:
-        return None if self.bias is None else self.bias[: self.plane.outputs.size(gates)]
+        return None if self.bias is None else leading(self.bias, self.plane.outputs.size(gates))
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of a plain `nn.Conv2d`: leading channels, the kernel's centre, the blocks of the groups."""

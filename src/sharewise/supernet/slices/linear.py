@@ -12,6 +12,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Axis
 from sharewise.supernet.slices.dimension import Size
+from sharewise.supernet.slices.nesting import leading
 from sharewise.supernet.slices.plane import Applies, Plane, applied
 from sharewise.supernet.slices.superposed import superposed_linear
 from sharewise.supernet.supernet import Shared
@@ -84,7 +85,7 @@ class SlicedLinear(Shared):
     def _rows(self, parameter: Tensor, rows: int) -> Tensor:
         """The leading rows of every block."""
         if self.interleaved or self.stacks == 1 or rows == self.plane.outputs.largest:
-            return parameter[: self.stacks * rows]
+            return leading(parameter, self.stacks * rows)
         return torch.unflatten(parameter, 0, (self.stacks, -1))[:, :rows].flatten(0, 1)
 
     def _repeated(self, rows: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class SlicedLinear(Shared):
 
     def _slice(self, gates: Gates) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.plane.size(gates)
-        weight = self._rows(self.weight[:, :columns], rows)
+        weight = self._rows(leading(self.weight, columns, 1), rows)
         return weight, None if self.bias is None else self._rows(self.bias, rows)
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
@@ -143,13 +144,13 @@ class SlicedEmbedding(Shared):
 
     def forward(self, indices: Tensor, gates: Gates) -> Tensor:
         """Map indices `(…,)` to vectors `(…, largest active features)`."""
-        vectors = F.embedding(indices, self.weight[:, : self.features.size(gates)])
+        vectors = F.embedding(indices, leading(self.weight, self.features.size(gates), 1))
         scale = self.features.survival(gates) if "outputs" in self.applies else None
         return vectors if scale is None else vectors * scale.to(vectors.dtype)
 
     def logits(self, x: Tensor, gates: Gates) -> Tensor:
         """Map features `(…, largest active features)` to scores `(…, count)` by the same weight, reading once."""
-        weight = self.weight[:, : self.features.size(gates)]
+        weight = leading(self.weight, self.features.size(gates), 1)
         scale = self.features.survival(gates)
         return F.linear(x, weight if scale is None else weight * scale.to(weight.dtype))
 

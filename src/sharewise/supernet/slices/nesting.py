@@ -18,7 +18,7 @@ from sharewise.space.relaxation import Decision
 from sharewise.supernet.gate import Gate, Gates
 from sharewise.supernet.slices.dimension import combinations
 
-__all__ = ["active_columns", "full_precision", "is_slice", "joint_weights", "superposition", "survival"]
+__all__ = ["active_columns", "full_precision", "is_slice", "joint_weights", "leading", "superposition", "survival"]
 
 
 def survival(gate: Gate, sizes: tuple[int, ...]) -> Tensor:
@@ -50,6 +50,23 @@ def survival(gate: Gate, sizes: tuple[int, ...]) -> Tensor:
 def is_slice(decisions: Iterable[Decision], gates: Gates) -> bool:
     """Whether every decision takes one option with a constant weight of one, so that nothing needs a scale."""
     return all(gates[d.name].unit and len(gates[d.name].active) == 1 for d in decisions)
+
+
+def leading(tensor: Tensor, size: int, axis: int = 0) -> Tensor:
+    """The leading positions along an axis: the tensor itself where these are all.
+
+    The gradient of a slice is copied into zeros of the whole, which costs two passes over a weight.
+
+    Args:
+        tensor: with that axis.
+        size: how many positions; of fewer, all.
+        axis: along which.
+
+    Example:
+        >>> leading(torch.arange(4).view(2, 2), 1, axis=1).tolist()
+        [[0], [2]]
+    """
+    return tensor if tensor.shape[axis] <= size else tensor.narrow(axis, 0, size)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -13,6 +13,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.supernet.gate import Gates
 from sharewise.supernet.slices.axis import Axis
 from sharewise.supernet.slices.dimension import Size, combinations
+from sharewise.supernet.slices.nesting import leading
 from sharewise.supernet.slices.norms import scaled_batch_norm, weighted_layer_norm, weighted_rms_norm
 from sharewise.supernet.slices.plane import Applies, applied
 from sharewise.supernet.supernet import Shared
@@ -137,7 +138,7 @@ class SlicedLayerNorm(Shared, nn.LayerNorm):
     def forward(self, x: Tensor, gates: Gates) -> Tensor:  # type: ignore[override]
         """Map `(…, largest active features)` to the same shape."""
         size, s = self.features.size(gates), self.features.survival(gates)
-        weight, bias = self.weight[:size], None if self.bias is None else self.bias[:size]
+        weight, bias = leading(self.weight, size), None if self.bias is None else leading(self.bias, size)
         s = None if s is None else s.to(weight.dtype)
         scale = s if "outputs" in self.applies else None
         if s is not None and not self.published and len(combinations(self.features.decisions, gates)) > 1:
@@ -183,7 +184,7 @@ class SlicedRMSNorm(Shared, nn.RMSNorm):
     def forward(self, x: Tensor, gates: Gates) -> Tensor:  # type: ignore[override]
         """Map `(…, largest active features)` to the same shape."""
         size, s = self.features.size(gates), self.features.survival(gates)
-        weight = self.weight[:size]
+        weight = leading(self.weight, size)
         s = None if s is None else s.to(weight.dtype)
         if s is not None and "outputs" in self.applies:
             weight = weight * s

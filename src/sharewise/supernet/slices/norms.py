@@ -19,7 +19,7 @@ from sharewise.supernet import native
 from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.few_channels import batch_norm_of_few_channels, has_few_channels
 from sharewise.supernet.layout import is_channels_last
-from sharewise.supernet.slices.nesting import full_precision
+from sharewise.supernet.slices.nesting import full_precision, leading
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
@@ -86,7 +86,7 @@ def _ones(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _leading(tensor: Tensor | None, channels: int) -> Tensor | None:
-    return tensor if tensor is None or tensor.shape[0] == channels else tensor[:channels]
+    return None if tensor is None else leading(tensor, channels)
 
 
 def _momentum(norm: _BatchNorm) -> float:
@@ -165,9 +165,14 @@ class _WeightedNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, centred: bool
     ) -> Tensor:
-        y, mu, r = _standardised(x.to(s.dtype), s / s.sum(), eps, centred)
-        ctx.save_for_backward(x, s, weight, mu, r if centred else None)
+        own, p = x.to(s.dtype), s / s.sum()
         ctx.eps, ctx.centred = eps, centred
+        if native.serves_layer_norm(own, p, weight, bias):
+            y, mu, r = native.layer_norm_by_kernel(own, p, weight, bias, eps, centred)
+            ctx.save_for_backward(x, s, weight, mu, r)
+            return y
+        y, mu, r = _standardised(own, p, eps, centred)
+        ctx.save_for_backward(x, s, weight, mu, r)
         if weight is not None and bias is not None:
             return torch.addcmul(bias, y, weight)
         y = y if weight is None else y * weight
@@ -178,17 +183,35 @@ class _WeightedNorm(torch.autograd.Function):
         [dy] = gradients
         x, s, weight, mu, r = ctx.saved_tensors
         total = s.sum()
-        p, wanted = s / total, ctx.needs_input_grad
-        if ctx.centred and not torch.is_grad_enabled():
-            dx, dp, dweight, dbias = _pulled(dy, x.to(s.dtype), p, weight, mu, r, wanted)
+        own, p, wanted = x.to(s.dtype), s / total, ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            made = _pulled_twice(dy, own, p, weight, ctx.eps, ctx.centred, wanted)
+        elif native.serves_layer_norm(own, p, weight):
+            made = _pulled_by_kernel(dy, own, p, weight, mu, r, wanted)
+        elif ctx.centred:
+            made = _pulled(dy, own, p, weight, mu, r, wanted)
         else:
-            dx, dp, dweight, dbias = _pulled_twice(dy, x.to(s.dtype), p, weight, ctx.eps, ctx.centred, wanted)
+            made = _pulled_twice(dy, own, p, weight, ctx.eps, ctx.centred, wanted)
+        dx, dp, dweight, dbias = made
         ds = None if dp is None else (dp - (dp * p).sum()) / total
         return None if dx is None else dx.to(x.dtype), ds, dweight, dbias, None, None
 
 
 _Pulled = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """Gradients of x, p, γ and β."""
+
+
+def _pulled_by_kernel(
+    dy: Tensor, x: Tensor, p: Tensor, weight: Tensor | None, mu: Tensor | None, r: Tensor, wanted: Sequence[bool]
+) -> _Pulled:
+    """By a compiled kernel."""
+    dx, dp, dweight, dbias = native.layer_norm_gradient(dy.contiguous(), x, p, weight, mu, r)
+    return (
+        dx if wanted[0] else None,
+        dp if wanted[1] else None,
+        dweight if wanted[2] else None,
+        dbias if wanted[3] else None,
+    )
 
 
 def _pulled(
@@ -199,7 +222,7 @@ def _pulled(
     mask = [wanted[0], wanted[2], wanted[3] and weight is not None]
     dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(dy, x, [features], mu, r, weight, weight, mask)
     if wanted[3] and weight is None:
-        dbias = dy.reshape(-1, features).sum(0)
+        dbias = _over_positions(dy)
     with full_precision(x.device):
         a, scaled = (dy.sum(-1), (dy * x).sum(-1)) if weight is None else (dy @ weight, (dy * x) @ weight)
     a = a[..., None]
@@ -221,7 +244,6 @@ def _pulled_twice(
 ) -> _Pulled:
     """By functions of the inputs that torch differentiates."""
     normal, _, r = _standardised(x, p, eps, centred)
-    positions = tuple(range(x.dim() - 1))
     u = dy if weight is None else dy * weight
     sum_u, sum_un = u.sum(-1, keepdim=True), (u * normal).sum(-1, keepdim=True)
     pull = normal * sum_un + sum_u if centred else normal * sum_un
@@ -229,9 +251,14 @@ def _pulled_twice(
     dp = None
     if wanted[1]:
         half = normal.square() * (0.5 * sum_un)
-        dp = -(half + normal * sum_u if centred else half).sum(positions)
-    dweight = (dy * normal).sum(positions) if wanted[2] else None
-    return dx, dp, dweight, dy.sum(positions) if wanted[3] else None
+        dp = -_over_positions(half + normal * sum_u if centred else half)
+    dweight = _over_positions(dy * normal) if wanted[2] else None
+    return dx, dp, dweight, _over_positions(dy) if wanted[3] else None
+
+
+def _over_positions(x: Tensor) -> Tensor:
+    """The sum over all dimensions but the last."""
+    return x.reshape(-1, x.shape[-1]).sum(0)
 
 
 def _standardised(x: Tensor, p: Tensor, eps: float, centred: bool) -> tuple[Tensor, Tensor | None, Tensor]:
