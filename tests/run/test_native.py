@@ -60,12 +60,22 @@ def test_small_steps_do_without_and_the_run_says_so(tmp_path: Path) -> None:
     assert facts["native chosen"] in (tmp_path / "run/report.html").read_text()
 
 
-@pytest.mark.parametrize(("ratio", "taken"), [(0.2, True), (0.95, False)])
+@pytest.mark.parametrize(
+    ("depthwise", "norm", "taken"),
+    [
+        ((0.2, 1), (0.2, 1), True),
+        ((0.95, 1), (0.95, 1), False),
+        ((0.5, 1), (0.4, 0.4), True),
+        ((0.5, 1), (4, 4), False),
+    ],
+    ids=["all are faster", "none is", "what is faster takes longer", "what is not takes longer"],
+)
 def test_large_steps_take_what_is_measured_to_be_faster(
-    monkeypatch: pytest.MonkeyPatch, ratio: float, taken: bool
+    monkeypatch: pytest.MonkeyPatch, depthwise: tuple[float, float], norm: tuple[float, float], taken: bool
 ) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda kind: ratio)
+    seconds = {DEPTHWISE: depthwise, NORM: norm}
+    monkeypatch.setattr(native, "measured", lambda kind: native.Seconds(*seconds[kind.words]))
     seen: list[bool] = []
     searched(seen)
     assert seen == [taken]
@@ -107,7 +117,7 @@ def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("kind", native.KINDS, ids=lambda kind: kind.words)
 def test_a_measurement(kind: native.Kind) -> None:
     with torch.no_grad():
-        assert 0 < native.measured(kind) < 2
+        assert 0 < native.measured(kind).ratio < 2
 
 
 DEPTHWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
@@ -150,7 +160,7 @@ def test_what_is_measured_is_what_is_trained_by_them(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or 0.5)
+    monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or native.Seconds(1, 2))
     settings = {
         "gap_examples": 0,
         "device": "cpu",
@@ -162,8 +172,9 @@ def test_what_is_measured_is_what_is_trained_by_them(
         sw.search(space, method, images(64), network=network, **settings)
     assert asked == kinds
     assert {GRADIENTS[words] for words in kinds} <= set(kernel_calls)
-    told = "; ".join(f"training {words} takes 0.50 times as long as by torch here" for words in kinds)
-    assert stored(tmp_path / "run")[1]["native chosen"] == told
+    told = [f"training {words} takes 0.50 times as long as by torch here" for words in kinds]
+    told += ["one of each 0.50 times"] * (len(kinds) > 1)
+    assert stored(tmp_path / "run")[1]["native chosen"] == "; ".join(told)
 
 
 @pytest.mark.parametrize(("space", "network"), [("darts", {"layers": 3}), ("nasbench201", {"cells": 1})])

@@ -82,7 +82,7 @@ def _precision() -> dict[str, Any]:
 def _native() -> dict[str, Any]:
     """The time of a layer of each kind by compiled kernels, over that by torch, or what is missing for them."""
     try:
-        return {"ratios": {kind.words: native.measured(kind) for kind in native.KINDS}, "missing": None}
+        return {"ratios": {kind.words: native.measured(kind).ratio for kind in native.KINDS}, "missing": None}
     except SharewiseError as error:
         return {"ratios": {}, "missing": str(error)}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TypeGuard, final
+from typing import NamedTuple, TypeGuard, final
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,20 @@ _CHANNELS, _SIDE = 16, 32
 _FEATURES, _TOKENS = 192, 256
 """Of tokens that are measured, and how many."""
 _LESS = 0.9
-"""Of the time of torch, below which kernels are taken."""
+"""Of the time of torch for all kinds together, below which kernels are taken."""
+
+
+@final
+class Seconds(NamedTuple):
+    """What both passes of a layer take, by compiled kernels and by torch."""
+
+    compiled: float
+    torch: float
+
+    @property
+    def ratio(self) -> float:
+        """The time by kernels over that by torch."""
+        return self.compiled / self.torch
 
 
 @final
@@ -93,11 +106,17 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
     if obstacle is not None:
         return Native(False, obstacle)
     try:
-        ratios = {kind: measured(kind) for kind in kinds}
+        found = [measured(kind) for kind in kinds]
     except ConfigurationError as error:
         return Native(False, str(error))
-    took = [f"training {kind.words} takes {ratio:.2f} times as long as by torch here" for kind, ratio in ratios.items()]
-    return Native(max(ratios.values()) < _LESS, "; ".join(took))
+    took = [
+        f"training {k.words} takes {s.ratio:.2f} times as long as by torch here"
+        for k, s in zip(kinds, found, strict=True)
+    ]
+    together = Seconds(sum(seconds.compiled for seconds in found), sum(seconds.torch for seconds in found)).ratio
+    if len(kinds) > 1:
+        took.append(f"one of each {together:.2f} times")
+    return Native(together < _LESS, "; ".join(took))
 
 
 def _recorded(folder: RunFolder) -> bool | None:
@@ -214,8 +233,8 @@ KINDS = (
 """All kinds."""
 
 
-def measured(kind: Kind) -> float:
-    """The time of both passes of a layer by compiled kernels, over that by torch; the least of a few.
+def measured(kind: Kind) -> Seconds:
+    """The time of both passes of a layer by compiled kernels and by torch, each the least of a few.
 
     Args:
         kind: of the layer.
@@ -229,7 +248,7 @@ def measured(kind: Kind) -> float:
         for _, on in product(range(_ROUNDS), found):
             with native_kernels(on):
                 found[on] = min(found[on], _seconds(layer, x.requires_grad_()))
-    return found[True] / found[False]
+    return Seconds(found[True], found[False])
 
 
 def _seconds(layer: Layer, x: Tensor) -> float:
