@@ -5,7 +5,8 @@ before every call, so that images come from far, as in a step. Torch's own gradi
 the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`) and the compiled one; torch's
 convolutions of 3×3 and their gradients beside the compiled ones; torch's batch norm beside that of
 `sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3 pixels beside a convolution and the
-compiled one. Errors are the largest difference from float64. Weight steps at the sizes of the
+compiled one; layer norms of mixtures of widths by operations of torch beside the compiled one, and torch's own norm of
+one width. Errors are the largest difference from float64. Weight steps at the sizes of the
 table of speed come in turn, without and with compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of
 PC-DARTS, and of a plain network of NAS-Bench-201 with nothing but convolutions of 3×3.
 """
@@ -36,6 +37,7 @@ from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
 from sharewise.supernet.native import native_kernels, require_library
 from sharewise.supernet.pooling import averaged
+from sharewise.supernet.slices import weighted_layer_norm
 from sharewise.supernet.trilinear import convolution_gradients
 
 __all__ = ["main"]
@@ -54,6 +56,8 @@ DENSE = ((32, 16, 32), (32, 32, 16), (32, 64, 8), (8, 128, 16))
 
 NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32), (32, 32, 16), (32, 64, 8))
 AVERAGES = ((32, 16, 32), (32, 32, 16), (32, 64, 8))
+LAYER_NORMS = ((256, 64), (1024, 192), (1024, 768))
+"""Tokens and features."""
 _FAR = 2**22
 
 Form = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -134,7 +138,7 @@ def _norm(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
         "as rows": lambda x: batch_norm_of_few_channels(x, None, None, weight, None, 0.1, 1e-5),
         "compiled": lambda x: compiled_batch_norm(x, None, None, weight, None, 0.1, 1e-5),
     }
-    return _both_passes(forms, shape, rounds)
+    return _both_passes(forms, _images(*shape), _images(*shape), rounds)
 
 
 def _average(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
@@ -145,19 +149,40 @@ def _average(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
             return averaged(layer, x)
 
     forms = {"torch": layer, "as a convolution": partial(ours, False), "compiled": partial(ours, True)}
-    return _both_passes(forms, shape, rounds)
+    return _both_passes(forms, _images(*shape), _images(*shape), rounds)
 
 
-def _both_passes(forms: Mapping[str, Norm], shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+def _layer_norm(shape: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Of a mixture, beside torch's own norm, which is another function."""
+    features = shape[1]
+    s, weight, bias = torch.linspace(1, 0.1, features), torch.rand(features), torch.rand(features)
+
+    def ours(on: bool, x: Tensor) -> Tensor:
+        with native_kernels(on):
+            return weighted_layer_norm(x, *(given.to(x.dtype) for given in (s, weight, bias)), 1e-5)
+
+    forms = {"by torch": partial(ours, False), "compiled": partial(ours, True)}
+    found = _both_passes(forms, torch.randn(shape), torch.randn(shape), rounds)
+    whole = _both_passes(
+        {"of ones, by torch": lambda x: F.layer_norm(x, (features,), weight.to(x.dtype), bias.to(x.dtype))},
+        *(torch.randn(shape), torch.randn(shape), rounds),
+    )
+    return {**found, **whole}
+
+
+def _both_passes(forms: Mapping[str, Norm], x: Tensor, dy: Tensor, rounds: int) -> dict[str, float]:
     """Milliseconds of both, and the largest difference of the first from float64."""
-    x, dy = _images(*shape).requires_grad_(), _images(*shape)
-    exact = next(iter(forms.values()))(x.detach().double())
+    exact = next(iter(forms.values()))(x.double())
+    x.requires_grad_()
     values = {name: form(x) for name, form in forms.items()}
     errors = {f"{name}, error": float((y.detach() - exact).abs().max()) for name, y in values.items()}
     forward = {name: partial(form, x) for name, form in forms.items()}
-    backward = {
-        f"{name}, backward": partial(torch.autograd.grad, y, x, dy, retain_graph=True) for name, y in values.items()
-    }
+
+    def back(name: str) -> object:
+        with native_kernels(name == "compiled"):
+            return torch.autograd.grad(values[name], x, dy, retain_graph=True)
+
+    backward = {f"{name}, backward": partial(back, name) for name in values}
     return {**_milliseconds({**forward, **backward}, rounds), **errors}
 
 
@@ -181,6 +206,8 @@ def main(arguments: list[str]) -> int:
         name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, 3×3"
         with native_kernels():
             found[name] = _dense(shape, options.rounds)
+    for tokens, features in LAYER_NORMS:
+        found[f"layer norm of {tokens} tokens, {features} features"] = _layer_norm((tokens, features), options.rounds)
     for word, shapes, measure in (("norm", NORMS, _norm), ("average of 3×3", AVERAGES, _average)):
         for shape in shapes:
             name = f"{word} of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"
