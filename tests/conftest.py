@@ -37,6 +37,8 @@ KERNELS = (
     "average_by_kernel",
     "layer_norm_by_kernel",
     "layer_norm_gradient",
+    "combined_by_kernel",
+    "products_by_kernel",
 )
 """Functions of `sharewise.supernet.native` that call compiled kernels."""
 

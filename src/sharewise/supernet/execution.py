@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharewise.errors import ConfigurationError
-from sharewise.supernet import native
+from sharewise.supernet import combining, native
 from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.cell import Wiring
 from sharewise.supernet.convolution import convolved
@@ -128,6 +128,12 @@ class Term(NamedTuple):
         if self.scale is None and onto is None:
             return self.norm(x), None
         return scaled_batch_norm(self.norm, x, self.scale, onto=onto), None
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether it does nothing to what its prefix made but to scale it, and nobody listens."""
+        passes = all(type(layer) is nn.Identity and not must_be_called(layer) for layer in self.body)
+        return self.norm is None and self.scale is not None and passes
 
     @property
     def can_add(self) -> bool:
@@ -324,14 +330,56 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
         terms = that_matter(wiring, terms)
     nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Any] = {}
+    handed: dict[int, _Handed] = {}
     for node in range(wiring.inputs, wiring.nodes):
         sums: dict[int, _Sum] = defaultdict(_Sum)
+        for source in dict.fromkeys(wiring.edges[name][0] for name in wiring.incoming(node)):
+            if source not in handed:
+                handed[source], left = _handed_on(wiring, source, terms, nodes, prefixes)
+                terms |= left
+            for lane, value in handed[source].pop(node, {}).items():
+                sums[lane].take_own(value)
         for name in wiring.incoming(node):
             for part in terms[name]:
                 sums[part.lane].take(part, _prefix(part, wiring.edges[name][0], nodes, prefixes))
         lanes = {lane: aligned(found.total) for lane, found in sums.items() if found.total is not None}
         nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes
+
+
+_Handed = dict[int, dict[int, Tensor]]
+"""By node and lane, what another node adds to it."""
+
+
+def _handed_on(
+    wiring: Wiring,
+    source: int,
+    terms: Mapping[str, list[Term]],
+    nodes: _Nodes,
+    known: dict[tuple[Hashable, ...], Any],
+) -> tuple[_Handed, dict[str, list[Term]]]:
+    """The sums of terms of a node that only scale, where they are faster at once, and the other terms of its edges."""
+    leaving = {name: target for name, (start, target) in wiring.edges.items() if start == source}
+    scaling = [(target, part) for name, target in leaving.items() for part in terms[name] if part.only_scales]
+    if len(scaling) < 2 or nodes.values[source] is None:
+        return {}, {}
+    images: dict[tuple[Hashable, ...], Tensor] = {}
+    scales: dict[tuple[int, int], dict[tuple[Hashable, ...], Tensor]] = defaultdict(dict)
+    for target, part in scaling:
+        key, scale = tuple(step.key for step in part.prefix), part.scale
+        images[key] = _prefix(part, source, nodes, known)
+        assert scale is not None
+        row = scales[target, part.lane]
+        row[key] = row[key] + scale if key in row else scale
+    if not combining.serves([*images.values()]):
+        return {}, {}
+    zero = next(iter(images.values())).new_zeros(())
+    table = torch.stack([row.get(key, zero).to(zero.dtype) for row in scales.values() for key in images])
+    found: _Handed = defaultdict(dict)
+    made = combining.combined(table.view(len(scales), len(images)), [*images.values()])
+    for (target, lane), value in zip(scales, made, strict=True):
+        found[target][lane] = value
+    return found, {name: [part for part in terms[name] if not part.only_scales] for name in leaving}
 
 
 @final
@@ -341,6 +389,13 @@ class _Sum:
     def __init__(self) -> None:
         self.total: Tensor | None = None
         self.own = False
+
+    def take_own(self, value: Tensor) -> None:
+        """Add a tensor that is nobody else's."""
+        if self.total is None:
+            self.total, self.own = value, True
+        else:
+            self._add(value, None)
 
     def take(self, part: Term, x: Tensor) -> None:
         """Add a term of what its prefix made."""

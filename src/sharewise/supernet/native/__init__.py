@@ -4,6 +4,7 @@ An optional part: everything is computed by torch without it, and the two agree 
 measurement at its start says that it is faster (`sharewise.run.native`).
 """
 
+from sharewise.supernet.native.combining import combined_by_kernel, products_by_kernel, serves_combined
 from sharewise.supernet.native.convolution import (
     convolution_by_kernel,
     convolution_gradient,
@@ -31,6 +32,7 @@ from sharewise.supernet.native.pooling import average_by_kernel, serves_average
 __all__ = [
     "average_by_kernel",
     "can_be_compiled",
+    "combined_by_kernel",
     "convolution_by_kernel",
     "convolution_gradient",
     "depthwise_by_kernel",
@@ -47,8 +49,10 @@ __all__ = [
     "norm_by_kernel",
     "norm_gradient",
     "norm_second_gradient",
+    "products_by_kernel",
     "require_library",
     "serves_average",
+    "serves_combined",
     "serves_convolution",
     "serves_depthwise",
     "serves_layer_norm",

@@ -28,12 +28,13 @@ from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["can_be_compiled", "enabled", "library", "native_kernels", "require_library"]
 
-_FILES = ("vectors.h", "depthwise.c", "layer_norm.c", "norm.c", "pooling.c", "winograd.c")
+_FILES = ("vectors.h", "combine.c", "depthwise.c", "layer_norm.c", "norm.c", "pooling.c", "winograd.c")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _FUNCTIONS = {
     "average": 3,
+    "combine": 4,
     "depthwise": 4,
     "depthwise_gradient": 4,
     "layer_norm": 9,
@@ -41,6 +42,7 @@ _FUNCTIONS = {
     "norm": 10,
     "norm_gradient": 8,
     "norm_second_gradient": 11,
+    "products": 4,
     "winograd": 4,
     "winograd_gradient": 4,
 }
