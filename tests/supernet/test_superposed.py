@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -131,10 +133,8 @@ def test_a_weighted_norm_has_one_gradient_in_two_forms(affine: bool, asked: tupl
 def test_an_architecture_step_computes_no_gradient_of_weights(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     asked: list[str] = []
     for layer in (superposed._Matrix, superposed._Kernels):
-        plain = layer.parameter_gradients
-        monkeypatch.setattr(
-            layer, "parameter_gradients", lambda *given, plain=plain: asked.append(kind) or plain(*given)
-        )
+        plain = layer.weight_gradient
+        monkeypatch.setattr(layer, "weight_gradient", lambda *given, plain=plain: asked.append(kind) or plain(*given))
     width, gate = Decision("width", (4, 8)), torch.tensor([0.25, 0.75], requires_grad=True)
     layer = SlicedLinear(width, 6) if kind == "linear" else SlicedConv2d(width, 6, 3, stride=2)
     x = torch.randn(2, 8, *[5, 5] * (kind == "convolution"))
@@ -146,3 +146,55 @@ def test_an_architecture_step_computes_no_gradient_of_weights(monkeypatch: pytes
     assert layer.weight.grad is not None
     assert layer.bias is not None
     assert layer.bias.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 8), (0, 8)])
+@pytest.mark.parametrize("learns", [False, True])
+def test_linear_layers_read_any_dimensions_and_what_they_write_can_be_changed(
+    shape: tuple[int, ...], learns: bool
+) -> None:
+    [x, weight, mask, bias] = drawn(shape, (5, 8), (1, 8), (5,))
+    leaves = [x, weight, bias, *[mask.requires_grad_(learns)] * learns]
+    y = superposed_linear(*[value if value.requires_grad else value.detach() for value in (x, weight, mask, bias)])
+    found = torch.autograd.grad(y.tanh_().sum(), leaves, retain_graph=True)
+    expected = torch.autograd.grad(F.linear(x, weight * mask, bias).tanh().sum(), leaves)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("whole", ["batch", "gradients at once", "one image"])
+def test_convolutions_and_gradients_in_batches(whole: str, last: bool) -> None:
+    [x, weight, mask] = drawn((2, 4, 6, 5), (5, 4, 3, 3), (1, 4, 1, 1))
+    if last:
+        x, weight = (value.detach().to(memory_format=torch.channels_last).requires_grad_() for value in (x, weight))
+    given = x[0] if whole == "one image" else x
+    found = []
+    for form in (
+        lambda *given: superposed_convolution(*given, None, WINDOW),
+        lambda x, w, m: F.conv2d(x, w * m, None, *WINDOW),
+    ):
+        y = form(given, weight, mask)
+        at_once = whole == "gradients at once"
+        back = torch.ones(3, *y.shape, dtype=y.dtype) if at_once else torch.ones_like(y)
+        found.append([*torch.autograd.grad(y, [x, weight, mask], back, is_grads_batched=at_once, retain_graph=True)])
+        found[-1] += torch.autograd.grad(y, [mask], back, is_grads_batched=at_once)
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_an_architecture_step_lets_images_go() -> None:
+    [x, weight, mask, bias] = drawn((3, 8), (5, 8), (1, 8), (5,))
+    read = x.sin()
+    alive = weakref.ref(read)
+    loss = superposed_linear(read, weight, mask, bias).sum()
+    del read
+    torch.autograd.grad(loss, mask)
+    assert alive() is None
+
+
+def test_a_bias_alone_asks_for_no_gradient_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superposed._Matrix, "weight_gradient", lambda *given: pytest.fail("asked for"))
+    [x, weight, mask, bias] = drawn((3, 8), (5, 8), (1, 8), (5,))
+    superposed_linear(x, weight.detach(), mask, bias).sum().backward()
+    assert bias.grad is not None

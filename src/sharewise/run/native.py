@@ -39,7 +39,7 @@ from sharewise.supernet.own_forms import computed
 from sharewise.supernet.pooling import is_centred_average
 from sharewise.supernet.trilinear import in_both_directions
 
-__all__ = ["KINDS", "Kind", "Native", "measured", "native_of"]
+__all__ = ["KINDS", "Kind", "Native", "Seconds", "measured", "native_of"]
 
 _ROUNDS = 7
 _CHANNELS, _SIDE = 16, 32
@@ -182,6 +182,7 @@ def _mixes_layer_norms(module: nn.Module) -> bool:
 
 
 Layer = Callable[[Tensor], Tensor]
+"""What is measured."""
 
 
 def _of_images(make: Callable[[], nn.Module]) -> tuple[Layer, Tensor]:

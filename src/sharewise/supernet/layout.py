@@ -10,7 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["aligned", "image_of", "innermost", "is_channels_last", "rows_of", "stored"]
+__all__ = ["AS_STORED", "AS_WRITTEN", "aligned", "image_of", "innermost", "is_channels_last", "rows_of", "stored"]
+
+AS_STORED, AS_WRITTEN = (0, 2, 3, 1), (0, 3, 1, 2)
+"""Dimensions of images with channels last, outermost first, and back."""
 
 _IMAGE = 4
 """Dimensions of a batch of images."""
@@ -68,7 +71,7 @@ def rows_of(x: Tensor) -> Tensor:
         >>> rows_of(x)
         tensor([[ 0.,  6.,  1.,  7.,  2.,  8.,  3.,  9.,  4., 10.,  5., 11.]])
     """
-    channels, numbers = x.shape[1], x.permute(0, 2, 3, 1).reshape(-1)
+    channels, numbers = x.shape[1], x.permute(AS_STORED).reshape(-1)
     pixels = min(max(_ROW // channels, 1), numbers.numel() // channels)
     while numbers.numel() % (pixels * channels):
         pixels -= 1
@@ -78,7 +81,7 @@ def rows_of(x: Tensor) -> Tensor:
 def image_of(rows: Tensor, like: Tensor) -> Tensor:
     """The images of a shape whose rows these are."""
     n, channels, height, width = like.shape
-    return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return rows.view(n, height, width, channels).permute(AS_WRITTEN)
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -350,10 +350,11 @@ def _bind_layer(bindings: Bindings, module: nn.Module, layer: SlicedLayer, scale
         assert whole is not None
         part, scale = scales.parts(portion, whole, module)
         if scale is not None:
-            form = scaled_form(module, part, scale) if portion.local == "weight" else None
+            product = superposed(part, scale)
+            form = scaled_form(module, part, scale, product) if portion.local == "weight" else None
             if form is not None:  # and code that reads the weight by itself finds it superposed
                 bindings.set(module, "forward", form)
-            part = superposed(part, scale)
+            part = product
         if own is module._parameters:
             part = _as_parameter(module, part, whole)
         if part is not whole:

@@ -82,8 +82,8 @@ def _sees_calls(mode: object) -> bool:
 
 
 def as_stored(x: Tensor) -> Tensor:
-    """The same numbers, lying in memory with their own sign."""
-    return x.resolve_neg() if x.is_neg() else x
+    """The same numbers, lying in memory with their own sign, also where they are known to be zeros."""
+    return x.clone() if x._is_zerotensor() else x.resolve_neg()
 
 
 def call(function: Any, shape: Sequence[int], *arguments: Tensor | int | None) -> None:

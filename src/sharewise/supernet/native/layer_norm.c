@@ -52,9 +52,9 @@ int layer_norm(const long *shape, const double *eps, const REAL *x, const REAL *
     return 0;
 }
 
-/* dx, and dp, dw and d(shift) one behind the other in `others`. Returns as `layer_norm`, or 1 where there is no memory. */
+/* dx, dp, dw and d(shift), of which all but the first may be NULL. Returns as `layer_norm`, or 1 where there is no memory. */
 int layer_norm_gradient(const long *shape, const REAL *h, const REAL *x, const REAL *p, const REAL *w, const REAL *mu,
-                        const REAL *r, REAL *dx, REAL *others)
+                        const REAL *r, REAL *dx, REAL *dp, REAL *dw, REAL *dshift)
 {
     const long rows = shape[0], features = shape[1], all = SUMS * features;
     if (features % LANES)
@@ -62,7 +62,7 @@ int layer_norm_gradient(const long *shape, const REAL *h, const REAL *x, const R
     double *total = calloc(2 * all, sizeof *total);
     if (!total)
         return 1;
-    REAL *dp = (REAL *)(total + all), *dw = dp + features, *dshift = dw + features;
+    REAL *sums = (REAL *)(total + all), *of_p = sums, *of_w = of_p + features, *of_shift = of_w + features;
     for (long row = 0; row < rows; ++row, h += features, x += features, dx += features) {
         const REAL middle = mu ? mu[row] : 0, scale = r[row];
         vector of_u = {0}, of_ux = {0};
@@ -77,18 +77,20 @@ int layer_norm_gradient(const long *shape, const REAL *h, const REAL *x, const R
         {
             const vector back = OF(h + c), k = (OF(x + c) - middle) * scale;
             AT(dx + c) = (back * OF(w + c) - OF(p + c) * (a + k * b)) * scale;
-            AT(dp + c) -= k * (a + k * b / 2);
-            AT(dw + c) += back * k;
-            AT(dshift + c) += back;
+            AT(of_p + c) -= k * (a + k * b / 2);
+            AT(of_w + c) += back * k;
+            AT(of_shift + c) += back;
         }
         if (row % BLOCK == BLOCK - 1 || row == rows - 1)
             for (long c = 0; c < all; ++c) {
-                total[c] += dp[c];
-                dp[c] = 0;
+                total[c] += sums[c];
+                sums[c] = 0;
             }
     }
-    for (long c = 0; c < all; ++c)
-        others[c] = total[c];
+    REAL *found[SUMS] = {dp, dw, dshift};
+    for (int k = 0; k < SUMS; ++k)
+        for (long c = 0; found[k] && c < features; ++c)
+            found[k][c] = total[k * features + c];
     free(total);
     return 0;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ def knows_layer_norm(features: int) -> bool:
 
 
 def serves_layer_norm(x: Tensor, *others: Tensor | None) -> bool:
-    """Whether the kernels are on and know rows of so many features.
+    """Whether the kernels are on and know such rows.
 
     Args:
         x: shape `(…, features)`.
@@ -63,9 +64,15 @@ def layer_norm_by_kernel(
 
 
 def layer_norm_gradient(
-    h: Tensor, x: Tensor, p: Tensor, weight: Tensor | None, mu: Tensor | None, r: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients by x, p, weight and shift.
+    h: Tensor,
+    x: Tensor,
+    p: Tensor,
+    weight: Tensor | None,
+    mu: Tensor | None,
+    r: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients by x, p, weight and shift, of which those of vectors are computed that are wanted.
 
     Args:
         h: of y, contiguous.
@@ -74,14 +81,15 @@ def layer_norm_gradient(
         weight: as `layer_norm_by_kernel` read it.
         mu: μ, or `None`.
         r: as `layer_norm_by_kernel` wrote it.
+        wanted: of all four.
 
     Returns:
         dx, dp up to what Σ p = 1 removes, dw and d(shift).
     """
     weight = _given(weight, x, 1)
-    dx, others = torch.empty_like(x), x.new_empty((3, x.shape[-1]))
-    call(library(x.dtype).layer_norm_gradient, _shape(x), h, x, p, weight, mu, r, dx, others)
-    dp, dw, shift = others.unbind()
+    dx = torch.empty_like(x)
+    dp, dw, shift = (torch.empty_like(p) if wish else None for wish in wanted[1:4])
+    call(library(x.dtype).layer_norm_gradient, _shape(x), h, x, p, weight, mu, r, dx, dp, dw, shift)
     return dx, dp, dw, shift
 
 

@@ -38,7 +38,7 @@ _FUNCTIONS = {
     "depthwise": 4,
     "depthwise_gradient": 4,
     "layer_norm": 9,
-    "layer_norm_gradient": 9,
+    "layer_norm_gradient": 11,
     "norm": 10,
     "norm_gradient": 8,
     "norm_second_gradient": 11,

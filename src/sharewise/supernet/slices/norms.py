@@ -156,9 +156,9 @@ class _WeightedNorm(torch.autograd.Function):
 
         dx_j = r (u_j − p_j (A + x̂_j B)),   dp_j = −x̂_j A − ½ x̂_j² B   (up to what Σ_j p_j = 1 removes),
 
-    with A = Σ u, only if centred, and B = Σ u x̂. Torch's own kernel for a layer norm of F features gives the gradients
-    of γ and β, and dx with 1/F in place of p_j; the rest is added. Where the gradient will be differentiated itself it
-    consists of differentiable functions of the inputs instead.
+    with A = Σ u, only if centred, and B = Σ u x̂. A compiled kernel gives all of them. Torch's own for a layer norm of F
+    features gives the gradients of γ and β, and dx with 1/F in place of p_j; the rest is added. Where the gradient will
+    be differentiated itself it consists of differentiable functions of the inputs instead.
     """
 
     @staticmethod
@@ -187,7 +187,7 @@ class _WeightedNorm(torch.autograd.Function):
         if torch.is_grad_enabled():
             made = _pulled_twice(dy, own, p, weight, ctx.eps, ctx.centred, wanted)
         elif native.serves_layer_norm(own, p, weight):
-            made = _pulled_by_kernel(dy, own, p, weight, mu, r, wanted)
+            made = native.layer_norm_gradient(dy.contiguous(), own, p, weight, mu, r, wanted)
         elif ctx.centred:
             made = _pulled(dy, own, p, weight, mu, r, wanted)
         else:
@@ -199,19 +199,6 @@ class _WeightedNorm(torch.autograd.Function):
 
 _Pulled = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """Gradients of x, p, γ and β."""
-
-
-def _pulled_by_kernel(
-    dy: Tensor, x: Tensor, p: Tensor, weight: Tensor | None, mu: Tensor | None, r: Tensor, wanted: Sequence[bool]
-) -> _Pulled:
-    """By a compiled kernel."""
-    dx, dp, dweight, dbias = native.layer_norm_gradient(dy.contiguous(), x, p, weight, mu, r)
-    return (
-        dx if wanted[0] else None,
-        dp if wanted[1] else None,
-        dweight if wanted[2] else None,
-        dbias if wanted[3] else None,
-    )
 
 
 def _pulled(
@@ -233,7 +220,7 @@ def _pulled(
         dx = dx.addcmul_(torch.addcmul(r * a - mu * slope, x, slope), 1 / features - p)
     if wanted[1]:
         centred = (x - mu).reshape(-1, features)
-        linear, square = (r * a).flatten(), (r * r * b).flatten()
+        linear, square = (r * a).reshape(-1), (r * r * b).reshape(-1)
         with full_precision(x.device):
             dp = -(linear @ centred + 0.5 * (square @ centred.square()))
     return dx if wanted[0] else None, dp, dweight if wanted[2] else None, dbias if wanted[3] else None

@@ -10,7 +10,6 @@ The gradient of a mask is that of the weights, times these. Where a mask scales 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -19,15 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sharewise.supernet.convolution import convolve, is_compiled
-from sharewise.supernet.layout import innermost, is_channels_last
+from sharewise.supernet.layout import AS_STORED, AS_WRITTEN, innermost, is_channels_last
 from sharewise.supernet.trilinear import convolution_gradients
 from sharewise.supernet.twice import expects_second
 
 __all__ = ["Window", "scales_inputs", "superposed", "superposed_convolution", "superposed_linear"]
-
-
-_AS_STORED, _AS_WRITTEN = (0, 2, 3, 1), (0, 3, 1, 2)
-"""Dimensions of channels last, outermost first, and back."""
 
 
 @final
@@ -60,9 +55,9 @@ def superposed(weight: Tensor, mask: Tensor) -> Tensor:
         tensor([[1.0000, 0.0000],
                 [0.0000, 0.5000]])
     """
-    if not is_channels_last(weight) or mask.dim() != weight.dim():
+    if mask.dim() != weight.dim() or not _is_channels_last(weight):
         return weight * mask
-    return (weight.permute(_AS_STORED) * mask.permute(_AS_STORED)).permute(_AS_WRITTEN)
+    return (weight.permute(AS_STORED) * mask.permute(AS_STORED)).permute(AS_WRITTEN)
 
 
 def scales_inputs(weight: Tensor, mask: Tensor) -> bool:
@@ -121,16 +116,19 @@ def superposed_convolution(
         1.5
     """
     compiled = bias is None and is_compiled(x, weight, *window.settings)
-    if mask is None or window.groups > 1 or expects_second() or compiled or not _alike(x, weight):
+    plain = window.groups > 1 or expects_second() or compiled or x.dim() != weight.dim()
+    if mask is None or plain or not _alike(x, weight):
         return convolve(x, weight if mask is None else superposed(weight, mask), bias, *window.settings)
-    if mask.dim() == weight.dim() and is_channels_last(weight):
+    if mask.dim() == weight.dim() and _is_channels_last(weight):
         mask = innermost(mask)
     return _superposed(_Kernels(window), x, weight, mask, bias)
 
 
 def _alike(x: Tensor, weight: Tensor) -> bool:
     """Whether both are numbers of one kind; automatic mixed precision would round them."""
-    return not x.is_meta and x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type)
+    if x.is_meta or x.is_nested or x.layout != torch.strided or x.dtype != weight.dtype:
+        return False
+    return not torch.is_autocast_enabled(x.device.type)
 
 
 class _Layer(ABC):
@@ -138,29 +136,36 @@ class _Layer(ABC):
 
     @abstractmethod
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """What it writes."""
+        """What it writes, as no view of anything: such could not be changed in place."""
 
     @abstractmethod
     def input_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """Of x, whose shape counts alone."""
 
     @abstractmethod
-    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, shifts: bool) -> tuple[Tensor, Tensor | None]:
-        """Of the weight, whose shape counts alone, and of a bias where one shifts."""
+    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Of the weight, whose shape counts alone."""
+
+    @abstractmethod
+    def bias_gradient(self, dy: Tensor) -> Tensor:
+        """Of a bias."""
 
 
 @final
 @dataclass(frozen=True)
 class _Matrix(_Layer):
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, weight, bias)
+        y = F.linear(x, weight, bias)
+        return torch.ops.aten._unsafe_view(y, y.shape) if y._is_view() else y
 
     def input_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return dy @ weight
 
-    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, shifts: bool) -> tuple[Tensor, Tensor | None]:
-        rows = dy.reshape(-1, dy.shape[-1])
-        return rows.T @ x.reshape(-1, x.shape[-1]), rows.sum(0) if shifts else None
+    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        return dy.reshape(-1, dy.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+
+    def bias_gradient(self, dy: Tensor) -> Tensor:
+        return dy.reshape(-1, dy.shape[-1]).sum(0)
 
 
 @final
@@ -174,109 +179,75 @@ class _Kernels(_Layer):
     def input_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return convolution_gradients(dy, x, weight, self.window.settings, [True, False, False])[0]
 
-    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, shifts: bool) -> tuple[Tensor, Tensor | None]:
-        _, dweight, dbias = convolution_gradients(dy, x, weight, self.window.settings, [False, True, shifts])
-        return dweight, dbias if shifts else None
+    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        return convolution_gradients(dy, x, weight, self.window.settings, [False, True, False])[1]
+
+    def bias_gradient(self, dy: Tensor) -> Tensor:
+        return dy.sum((0, 2, 3))
 
 
 def _superposed(layer: _Layer, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
     """What a layer writes with the weight W ⊙ M."""
-    if not torch.is_grad_enabled():
-        return layer.value(x, weight * mask, bias)
-    y: Tensor
-    if not (mask.requires_grad and scales_inputs(weight, mask)):
-        y = _Superposed.apply(x, weight, mask, bias, layer)  # type: ignore[no-untyped-call]
-        return y
-    with torch.no_grad():
-        y = layer.value(x, weight * mask, bias)
-    place = _Parameters.apply(weight, bias, (x, mask, y), layer)  # type: ignore[no-untyped-call]
-    y = _Inputs.apply(x, mask, weight, place, (y,), layer)  # type: ignore[no-untyped-call]
+    asks = weight.requires_grad and mask.requires_grad and not torch.compiler.is_compiling()
+    if asks and weight.is_leaf:
+        weight = weight.view_as(weight)  # the engine says of nodes whether it will execute them, and not of leaves
+    y: Tensor = _Superposed.apply(x, weight, mask, bias, layer, asks)  # type: ignore[no-untyped-call]
     return y
-
-
-def _unmasked(both: Tensor, weight: Tensor, mask: Tensor, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """Gradients of W and M from that of W ⊙ M, in its place where nobody differentiates it."""
-    dmask = _summed(both * weight, mask.shape) if wanted[2] else None
-    if not wanted[1]:
-        return None, dmask
-    return both * mask if torch.is_grad_enabled() else both.mul_(mask), dmask
-
-
-def _summed(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The sum over the dimensions that have one position in a shape."""
-    if not is_channels_last(x) or len(shape) != x.dim():
-        return x.sum_to_size(shape)
-    return x.permute(_AS_STORED).sum_to_size([shape[axis] for axis in _AS_STORED]).permute(_AS_WRITTEN)
 
 
 @final
 class _Superposed(torch.autograd.Function):
-    """y, as a function of everything."""
+    """y, as a function of everything.
+
+    Torch executes a node for all of its inputs or not at all, whatever is asked for; whether the weight is among that
+    says the engine.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, layer: _Layer) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, layer: _Layer, asks: bool
+    ) -> Tensor:
         ctx.save_for_backward(x, weight, mask)
-        ctx.layer = layer
+        ctx.layer, ctx.asks = layer, asks
         return layer.value(x, weight * mask, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [dy] = gradients
         x, weight, mask = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        dx = dweight = dmask = dbias = None
-        if wanted[0]:  # first, so that W ⊙ M and its gradient need not be there at once
-            dx = ctx.layer.input_gradient(dy, x, weight * mask)
-        if any(wanted[1:4]):
-            both, dbias = ctx.layer.parameter_gradients(dy, x, weight, wanted[3])
-            dweight, dmask = _unmasked(both, weight, mask, wanted)
-        return dx, dweight, dmask, dbias, None
+        layer, wanted = ctx.layer, ctx.needs_input_grad
+        weighs = wanted[1] and not (ctx.asks and not _is_executed(ctx.next_functions[1][0]))
+        dx = dweight = dmask = None
+        if wanted[2] and not weighs and scales_inputs(weight, mask) and x.dim() > 1:
+            scaled = layer.input_gradient(dy, x, weight)
+            dmask = _summed(scaled * x, mask, x)
+            if wanted[0]:
+                dx = scaled * mask if torch.is_grad_enabled() else scaled.mul_(mask)
+        else:
+            if wanted[0]:  # first, so that W ⊙ M and its gradient need not be there at once
+                dx = layer.input_gradient(dy, x, weight * mask)
+            if weighs or wanted[2]:
+                both, keep = layer.weight_gradient(dy, x, weight), torch.is_grad_enabled()
+                if wanted[2]:
+                    dmask = _summed(both * weight if keep or weighs else both.mul_(weight), mask, weight)
+                if weighs:
+                    dweight = both * mask if keep else both.mul_(mask)
+        return dx, dweight, dmask, layer.bias_gradient(dy) if wanted[3] else None, None, None
 
 
-@final
-class _Inputs(torch.autograd.Function):
-    """y, as a function of inputs and their scale, and of the place where the parameters wait for what comes back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, scale: Tensor, weight: Tensor, place: Tensor | None, made: tuple[Tensor], layer: _Layer
-    ) -> Tensor:
-        ctx.save_for_backward(x, scale, weight)
-        ctx.layer = layer
-        return made[0]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [dy] = gradients
-        x, scale, weight = ctx.saved_tensors
-        scaled = ctx.layer.input_gradient(dy, x, weight)
-        dscale = _summed(scaled * x, scale.shape)
-        dx = scaled * scale if torch.is_grad_enabled() else scaled.mul_(scale)
-        wanted = ctx.needs_input_grad
-        return dx if wanted[0] else None, dscale, None, dy if wanted[3] else None, None, None
+def _is_executed(node: torch.autograd.graph.Node) -> bool:
+    """Whether the backward pass that is running now will execute a node, which is that of no leaf."""
+    executed: bool = torch._C._will_engine_execute_node(node)
+    return executed
 
 
-@final
-class _Parameters(torch.autograd.Function):
-    """y, which nobody reads here: what arrives as its gradient goes on to the parameters.
+def _summed(x: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+    """The sum over the dimensions of which a mask has one position, of a tensor that lies in memory as another does."""
+    if mask.dim() != x.dim() or not _is_channels_last(like):
+        return x.sum_to_size(mask.shape)
+    return x.permute(AS_STORED).sum_to_size(mask.permute(AS_STORED).shape).permute(AS_WRITTEN)
 
-    A node of its own, since torch executes a node for all of its inputs or not at all.
-    """
 
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, bias: Tensor | None, given: tuple[Tensor, Tensor, Tensor], layer: _Layer
-    ) -> Tensor:
-        x, scale, y = given
-        ctx.save_for_backward(x, scale, weight)
-        ctx.layer = layer
-        return y.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [dy] = gradients
-        x, scale, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        both, dbias = ctx.layer.parameter_gradients(dy, x, weight, wanted[1])
-        dweight = both * scale if torch.is_grad_enabled() else both.mul_(scale)
-        return dweight if wanted[0] else None, dbias, None, None
+def _is_channels_last(x: Tensor) -> bool:
+    """The same; of tensors that `torch.func` batches torch does not say how they lie."""
+    return not torch._C._are_functorch_transforms_active() and is_channels_last(x)
