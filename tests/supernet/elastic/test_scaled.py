@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -33,12 +34,13 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The layers whose weights are differentiated from now on, by forms of this package."""
     asked: list[str] = []
     for layer in (superposed._Matrix, superposed._Kernels):
-        plain = layer.weight_gradient
-        monkeypatch.setattr(
-            layer,
-            "weight_gradient",
-            lambda *given, plain=plain, name=layer.__name__: asked.append(name) or plain(*given),
-        )
+        plain = layer.parameter_gradients
+
+        def told(*given: Any, plain: Any = plain, name: str = layer.__name__) -> Any:
+            asked.extend([name] * given[-1][0])
+            return plain(*given)
+
+        monkeypatch.setattr(layer, "parameter_gradients", told)
     return asked
 
 

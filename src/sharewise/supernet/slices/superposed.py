@@ -10,6 +10,7 @@ The gradient of a mask is that of the weights, times these. Where a mask scales 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -131,6 +132,9 @@ def _alike(x: Tensor, weight: Tensor) -> bool:
     return not torch.is_autocast_enabled(x.device.type)
 
 
+_Two = tuple[Tensor | None, Tensor | None]
+
+
 class _Layer(ABC):
     """How a layer that is linear in its inputs and in its weight computes, by functions that torch differentiates."""
 
@@ -143,12 +147,8 @@ class _Layer(ABC):
         """Of x, whose shape counts alone."""
 
     @abstractmethod
-    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Of the weight, whose shape counts alone."""
-
-    @abstractmethod
-    def bias_gradient(self, dy: Tensor) -> Tensor:
-        """Of a bias."""
+    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> _Two:
+        """Of the weight, whose shape counts alone, and of a bias, where they are wanted."""
 
 
 @final
@@ -161,11 +161,9 @@ class _Matrix(_Layer):
     def input_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return dy @ weight
 
-    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        return dy.reshape(-1, dy.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-
-    def bias_gradient(self, dy: Tensor) -> Tensor:
-        return dy.reshape(-1, dy.shape[-1]).sum(0)
+    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> _Two:
+        rows = dy.reshape(-1, dy.shape[-1])
+        return rows.T @ x.reshape(-1, x.shape[-1]) if wanted[0] else None, rows.sum(0) if wanted[1] else None
 
 
 @final
@@ -179,11 +177,11 @@ class _Kernels(_Layer):
     def input_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return convolution_gradients(dy, x, weight, self.window.settings, [True, False, False])[0]
 
-    def weight_gradient(self, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        return convolution_gradients(dy, x, weight, self.window.settings, [False, True, False])[1]
-
-    def bias_gradient(self, dy: Tensor) -> Tensor:
-        return dy.sum((0, 2, 3))
+    def parameter_gradients(self, dy: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> _Two:
+        if not any(wanted):
+            return None, None
+        _, dweight, dbias = convolution_gradients(dy, x, weight, self.window.settings, [False, *wanted])
+        return dweight if wanted[0] else None, dbias if wanted[1] else None
 
 
 def _superposed(layer: _Layer, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
@@ -218,21 +216,22 @@ class _Superposed(torch.autograd.Function):
         layer, wanted = ctx.layer, ctx.needs_input_grad
         weighs = wanted[1] and not (ctx.asks and not _is_executed(ctx.next_functions[1][0]))
         dx = dweight = dmask = None
-        if wanted[2] and not weighs and scales_inputs(weight, mask) and x.dim() > 1:
+        alone = wanted[2] and not weighs and scales_inputs(weight, mask) and x.dim() > 1
+        if alone:
             scaled = layer.input_gradient(dy, x, weight)
             dmask = _summed(scaled * x, mask, x)
             if wanted[0]:
                 dx = scaled * mask if torch.is_grad_enabled() else scaled.mul_(mask)
-        else:
-            if wanted[0]:  # first, so that W ⊙ M and its gradient need not be there at once
-                dx = layer.input_gradient(dy, x, weight * mask)
-            if weighs or wanted[2]:
-                both, keep = layer.weight_gradient(dy, x, weight), torch.is_grad_enabled()
-                if wanted[2]:
-                    dmask = _summed(both * weight if keep or weighs else both.mul_(weight), mask, weight)
-                if weighs:
-                    dweight = both * mask if keep else both.mul_(mask)
-        return dx, dweight, dmask, layer.bias_gradient(dy) if wanted[3] else None, None, None
+        elif wanted[0]:  # first, so that W ⊙ M and its gradient need not be there at once
+            dx = layer.input_gradient(dy, x, weight * mask)
+        both, dbias = layer.parameter_gradients(dy, x, weight, (not alone and (weighs or wanted[2]), wanted[3]))
+        if both is not None:
+            keep = torch.is_grad_enabled()
+            if wanted[2]:
+                dmask = _summed(both * weight if keep or weighs else both.mul_(weight), mask, weight)
+            if weighs:
+                dweight = both * mask if keep else both.mul_(mask)
+        return dx, dweight, dmask, dbias, None, None
 
 
 def _is_executed(node: torch.autograd.graph.Node) -> bool:
