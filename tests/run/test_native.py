@@ -75,7 +75,7 @@ def test_large_steps_take_what_is_measured_to_be_faster(
 ) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
     seconds = {DEPTHWISE: depthwise, NORM: norm}
-    monkeypatch.setattr(native, "measured", lambda kind: native.Seconds(*seconds[kind.words]))
+    monkeypatch.setattr(native, "measured", lambda kind, channels: native.Seconds(*seconds[kind.words]))
     seen: list[bool] = []
     searched(seen)
     assert seen == [taken]
@@ -84,7 +84,7 @@ def test_large_steps_take_what_is_measured_to_be_faster(
 
 def test_nothing_is_measured_where_nothing_is_to_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda kind: pytest.fail("measured"))
+    monkeypatch.setattr(native, "measured", lambda *given: pytest.fail("measured"))
     unknown = {"space": "toy-tied-width", "network": {}}
     for settings in (unknown, {"threads": 2}, {"precision": "float64"}, {"native": False}):
         seen: list[bool] = []
@@ -115,9 +115,23 @@ def test_no_compiler_is_no_error_unless_asked_for(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("kind", native.KINDS, ids=lambda kind: kind.words)
-def test_a_measurement(kind: native.Kind) -> None:
+@pytest.mark.parametrize("channels", [16, 64])
+def test_a_measurement(kind: native.Kind, channels: int) -> None:
     with torch.no_grad():
-        assert 0 < native.measured(kind).ratio < 2
+        assert 0 < native.measured(kind, channels).ratio < 4
+
+
+def test_what_is_measured_has_the_channels_of_a_layer_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, int] = {}
+    monkeypatch.setattr(native, "WORTH", 1)
+
+    def measured(kind: native.Kind, channels: int) -> native.Seconds:
+        asked[kind.words] = channels
+        return native.Seconds(1, 2)
+
+    monkeypatch.setattr(native, "measured", measured)
+    searched(space="nasbench201", network={"channels": 16, "cells": 1})
+    assert asked == {SMALL: 32, NORM: 32, AVERAGE: 16}
 
 
 DEPTHWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
@@ -160,7 +174,7 @@ def test_what_is_measured_is_what_is_trained_by_them(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(native, "WORTH", 1)
-    monkeypatch.setattr(native, "measured", lambda kind: asked.append(kind.words) or native.Seconds(1, 2))
+    monkeypatch.setattr(native, "measured", lambda kind, channels: asked.append(kind.words) or native.Seconds(1, 2))
     settings = {
         "gap_examples": 0,
         "device": "cpu",

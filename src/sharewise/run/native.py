@@ -7,6 +7,7 @@ number of threads, the choice is made once and kept with the run: sums depend on
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ from sharewise.supernet.trilinear import in_both_directions
 __all__ = ["KINDS", "Kind", "Native", "Seconds", "measured", "native_of"]
 
 _ROUNDS = 7
-_CHANNELS, _SIDE = 16, 32
-"""Of images that are measured, and as many of them."""
+_IMAGES, _CHANNELS, _SIDE, _LEAST_SIDE = 16, 16, 32, 4
+"""What is measured, if nothing else is said; with more channels images are smaller, down to the last of these."""
 _FEATURES, _TOKENS = 192, 256
 """Of tokens that are measured, and how many."""
 _LESS = 0.9
@@ -101,22 +102,31 @@ def native_of(state: SearchState, keep: Keep, asked: bool | None, threads: Threa
         if wanted:
             require_library()
         return Native(wanted, why)
-    kinds = [kind for kind in KINDS if any(map(kind.has, state.supernet.modules()))]
-    obstacle = _obstacle(state, threads, kinds)
+    modules = list(state.supernet.modules())
+    layers = {kind: own for kind in KINDS if (own := [*filter(kind.has, modules)])}
+    obstacle = _obstacle(state, threads, list(layers))
     if obstacle is not None:
         return Native(False, obstacle)
     try:
-        found = [measured(kind) for kind in kinds]
+        found = {kind: measured(kind, _channels(own)) for kind, own in layers.items()}
     except ConfigurationError as error:
         return Native(False, str(error))
     took = [
-        f"training {k.words} takes {s.ratio:.2f} times as long as by torch here"
-        for k, s in zip(kinds, found, strict=True)
+        f"training {kind.words} takes {seconds.ratio:.2f} times as long as by torch here"
+        for kind, seconds in found.items()
     ]
-    together = Seconds(sum(seconds.compiled for seconds in found), sum(seconds.torch for seconds in found)).ratio
-    if len(kinds) > 1:
+    compiled, by_torch = (sum(column) for column in zip(*found.values(), strict=True))
+    together = compiled / by_torch
+    if len(found) > 1:
         took.append(f"one of each {together:.2f} times")
     return Native(together < _LESS, "; ".join(took))
+
+
+def _channels(layers: Sequence[nn.Module]) -> int:
+    """Of a layer in the middle, where they have channels."""
+    weights = [getattr(layer, "num_features", getattr(layer, "weight", None)) for layer in layers]
+    numbers = [len(weight) if isinstance(weight, Tensor) else weight for weight in weights if weight is not None]
+    return statistics.median_low(numbers) if numbers else _CHANNELS
 
 
 def _recorded(folder: RunFolder) -> bool | None:
@@ -185,12 +195,13 @@ Layer = Callable[[Tensor], Tensor]
 """What is measured."""
 
 
-def _of_images(make: Callable[[], nn.Module]) -> tuple[Layer, Tensor]:
-    x = torch.randn(_CHANNELS, _CHANNELS, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
-    return partial(computed, make()), x
+def _of_images(make: Callable[[int], nn.Module], channels: int) -> tuple[Layer, Tensor]:
+    side = max(_SIDE * _CHANNELS // channels, _LEAST_SIDE)  # as networks have them, with more channels on fewer pixels
+    x = torch.randn(_IMAGES, channels, side, side).contiguous(memory_format=torch.channels_last)
+    return partial(computed, make(channels)), x
 
 
-def _of_tokens() -> tuple[Layer, Tensor]:
+def _of_tokens(channels: int) -> tuple[Layer, Tensor]:
     width = Decision("width", (_FEATURES // 2, _FEATURES))
     norm, gates = SlicedLayerNorm(width), {width.name: Gate(torch.tensor([0.5, 0.5]), (0, 1))}
     return lambda x: norm(x, gates), torch.randn(_TOKENS, _FEATURES)
@@ -204,48 +215,49 @@ class Kind:
     Args:
         words: one of them, for a sentence.
         has: whether a module is one, or executes one that is none of its own modules.
-        example: makes one that stands for all, and what it reads.
+        example: makes one of some channels that stands for all, and what it reads.
     """
 
     words: str
     has: Callable[[nn.Module], bool]
-    example: Callable[[], tuple[Layer, Tensor]]
+    example: Callable[[int], tuple[Layer, Tensor]]
 
 
 KINDS = (
     Kind(
         "a depthwise convolution",
         _is_depthwise,
-        partial(_of_images, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 5, padding=2, groups=_CHANNELS, bias=False)),
+        partial(_of_images, lambda n: nn.Conv2d(n, n, 5, padding=2, groups=n, bias=False)),
     ),
     Kind(
         "a convolution of 3×3",
         _is_small,
-        partial(_of_images, partial(nn.Conv2d, _CHANNELS, _CHANNELS, 3, padding=1, bias=False)),
+        partial(_of_images, lambda n: nn.Conv2d(n, n, 3, padding=1, bias=False)),
     ),
-    Kind("a batch norm", _is_norm, partial(_of_images, partial(nn.BatchNorm2d, _CHANNELS))),
+    Kind("a batch norm", _is_norm, partial(_of_images, nn.BatchNorm2d)),
     Kind(
         "an average of 3×3",
         is_centred_average,
-        partial(_of_images, partial(nn.AvgPool2d, 3, 1, 1, count_include_pad=False)),
+        partial(_of_images, lambda n: nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
     ),
     Kind("a layer norm of mixed widths", _mixes_layer_norms, _of_tokens),
 )
 """All kinds."""
 
 
-def measured(kind: Kind) -> Seconds:
+def measured(kind: Kind, channels: int = _CHANNELS) -> Seconds:
     """The time of both passes of a layer by compiled kernels and by torch, each the least of a few.
 
     Args:
         kind: of the layer.
+        channels: of its images, if it reads such.
 
     Raises:
         ConfigurationError: when they cannot be compiled here.
     """
     require_library()
     with on_threads(1), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        (layer, x), found = kind.example(), {True: math.inf, False: math.inf}
+        (layer, x), found = kind.example(channels), {True: math.inf, False: math.inf}
         for _, on in product(range(_ROUNDS), found):
             with native_kernels(on):
                 found[on] = min(found[on], _seconds(layer, x.requires_grad_()))
