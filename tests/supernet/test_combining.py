@@ -114,3 +114,23 @@ def test_a_skip_that_somebody_listens_to_is_called(kernel_calls: list[str]) -> N
     assert called
     assert set(called) == set(skips)
     assert "combined_by_kernel" not in kernel_calls
+
+
+def test_what_no_output_reads_has_no_gradient(monkeypatch: pytest.MonkeyPatch, kernel_calls: list[str]) -> None:
+    """Node 2 leads nowhere; its edges are executed for the statistics of their norms."""
+    supernet, x, gates = network()
+    active = [(1, 4), (1, 3), (1, 4), (2, 3), (3, 4), (0,)]
+    names = [f"edge_{i}_{j}" for i, j in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))]
+    some = {name: Gate(gates[name].weights, options) for name, options in zip(names, active, strict=True)}
+    found = []
+    for at_once in (True, False):
+        if not at_once:
+            monkeypatch.setattr(combining, "serves", lambda images: False)
+        for gate in some.values():
+            gate.weights.grad = None
+        with native.native_kernels():
+            supernet(x, some).sin().sum().backward()
+        found.append({name: gate.weights.grad is not None for name, gate in some.items()})
+    assert found[0] == found[1]
+    assert not found[0]["edge_0_2"]
+    assert "combined_by_kernel" in kernel_calls

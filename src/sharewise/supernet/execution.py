@@ -359,7 +359,12 @@ def _handed_on(
     known: dict[tuple[Hashable, ...], Any],
 ) -> tuple[_Handed, dict[str, list[Term]]]:
     """The sums of terms of a node that only scale, where they are faster at once, and the other terms of its edges."""
-    leaving = {name: target for name, (start, target) in wiring.edges.items() if start == source}
+    read = set(wiring.outputs)
+    for name, (start, target) in reversed(list(wiring.edges.items())):
+        if target in read and terms[name]:
+            read.add(start)
+    # What is executed for its trace alone gives no gradient, where a table of all would give zeros.
+    leaving = {name: target for name, (start, target) in wiring.edges.items() if start == source and target in read}
     scaling = [(target, part) for name, target in leaving.items() for part in terms[name] if part.only_scales]
     if len(scaling) < 2 or nodes.values[source] is None:
         return {}, {}

@@ -186,6 +186,8 @@ class _Kernels(_Layer):
 
 def _superposed(layer: _Layer, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
     """What a layer writes with the weight W ⊙ M."""
+    if not torch.is_grad_enabled():
+        return layer.value(x, weight * mask, bias)
     asks = weight.requires_grad and mask.requires_grad and not torch.compiler.is_compiling()
     if asks and weight.is_leaf:
         weight = weight.view_as(weight)  # the engine says of nodes whether it will execute them, and not of leaves
