@@ -6,9 +6,10 @@ the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`
 convolutions of 3×3 and their gradients beside the compiled ones; torch's batch norm beside that of
 `sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3 pixels beside a convolution and the
 compiled one; layer norms of mixtures of widths by operations of torch beside the compiled one, and torch's own norm of
-one width. Errors are the largest difference from float64. Weight steps at the sizes of the
-table of speed come in turn, without and with compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of
-PC-DARTS, and of a plain network of NAS-Bench-201 with nothing but convolutions of 3×3.
+one width; what a node hands on to three others by skip and pooling, both passes, term by term and at once. Errors are
+the largest difference from float64. Weight steps at the sizes of the table of speed come in turn, without and with
+compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of PC-DARTS, and of a plain network of NAS-Bench-201
+with nothing but convolutions of 3×3.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,7 +33,7 @@ from benchmarks.table.row import FULL, QUICK, Size, Step, alternating, spread_of
 from sharewise.engine import weight_step
 from sharewise.errors import ConfigurationError
 from sharewise.spaces import load
-from sharewise.supernet import depthwise_convolution, native
+from sharewise.supernet import combining, depthwise_convolution, native
 from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.few_channels import batch_norm_of_few_channels
 from sharewise.supernet.native import native_kernels, require_library
@@ -152,6 +153,23 @@ def _average(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
     return _both_passes(forms, _images(*shape), _images(*shape), rounds)
 
 
+def _handed_on(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    """Two images on to three nodes, with gradients of their scales."""
+    given = [_images(*shape).requires_grad_() for _ in range(2)]
+    scales = torch.rand(3, 2).requires_grad_()
+    leaves, back = [scales, *given], [_images(*shape) for _ in scales]
+
+    def by_torch() -> list[Tensor]:
+        return [torch.addcmul(row[0] * given[0], given[1], row[1]) for row in scales]
+
+    def both_passes(form: Callable[[], Sequence[Tensor]]) -> object:
+        with native_kernels():
+            return torch.autograd.grad(form(), leaves, back)
+
+    sides = {"by torch": by_torch, "compiled": partial(combining.combined, scales, given)}
+    return _milliseconds({name: partial(both_passes, form) for name, form in sides.items()}, rounds)
+
+
 def _layer_norm(shape: tuple[int, int], rounds: int) -> dict[str, float]:
     """Of a mixture, beside torch's own norm, which is another function."""
     features = shape[1]
@@ -208,7 +226,8 @@ def main(arguments: list[str]) -> int:
             found[name] = _dense(shape, options.rounds)
     for tokens, features in LAYER_NORMS:
         found[f"layer norm of {tokens} tokens, {features} features"] = _layer_norm((tokens, features), options.rounds)
-    for word, shapes, measure in (("norm", NORMS, _norm), ("average of 3×3", AVERAGES, _average)):
+    words = {"norm": (NORMS, _norm), "average of 3×3": (AVERAGES, _average), "skip and pooling": (AVERAGES, _handed_on)}
+    for word, (shapes, measure) in words.items():
         for shape in shapes:
             name = f"{word} of {shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels"
             found[name] = measure(shape, options.rounds)
@@ -227,8 +246,8 @@ def main(arguments: list[str]) -> int:
         seconds = in_turn(size, max(options.rounds // 4, 2))
         found[f"weight step of {name}"] = {word: list(values) for word, values in seconds.items()}
         for word, values in seconds.items():
-            words = spread_of([1e3 * value for value in values], 0)
-            print(f"weight step of {name}, {word}: {words} CPU ms", flush=True)
+            spread = spread_of([1e3 * value for value in values], 0)
+            print(f"weight step of {name}, {word}: {spread} CPU ms", flush=True)
     print(json.dumps(found))
     return 0
 

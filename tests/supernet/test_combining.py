@@ -134,3 +134,13 @@ def test_what_no_output_reads_has_no_gradient(monkeypatch: pytest.MonkeyPatch, k
     assert found[0] == found[1]
     assert not found[0]["edge_0_2"]
     assert "combined_by_kernel" in kernel_calls
+
+
+def test_what_is_absent_reaches_nobody() -> None:
+    given = images(2, (1, 16, 3, 3))
+    with torch.no_grad():
+        given[0][0, 0, 0, 0] = torch.inf
+    with native.native_kernels():
+        alone, other = combining.combined(torch.eye(2, dtype=torch.float64), given)
+    assert alone.isinf().any()
+    torch.testing.assert_close(other, given[1], rtol=0, atol=0)

@@ -196,7 +196,9 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def _of_images(make: Callable[[int], nn.Module], channels: int) -> tuple[Layer, Tensor]:
-    side = max(_SIDE * _CHANNELS // channels, _LEAST_SIDE)  # as networks have them, with more channels on fewer pixels
+    side = max(
+        _SIDE * _CHANNELS // max(channels, _CHANNELS), _LEAST_SIDE
+    )  # networks have more channels of fewer pixels
     x = torch.randn(_IMAGES, channels, side, side).contiguous(memory_format=torch.channels_last)
     return partial(computed, make(channels)), x
 

@@ -20,7 +20,12 @@ from sharewise.supernet import native
 from sharewise.supernet.layout import innermost
 from sharewise.supernet.twice import expects_second
 
-__all__ = ["combined", "serves"]
+__all__ = ["combined", "is_on", "serves"]
+
+
+def is_on() -> bool:
+    """Whether there may be images that `combined` serves: within compiled kernels, for one derivative."""
+    return native.enabled() and torch.is_grad_enabled() and not expects_second()
 
 
 def serves(images: Sequence[Tensor]) -> bool:
@@ -31,7 +36,7 @@ def serves(images: Sequence[Tensor]) -> bool:
     Args:
         images: that are read.
     """
-    return len(images) > 1 and torch.is_grad_enabled() and not expects_second() and native.serves_combined(images)
+    return len(images) > 1 and is_on() and native.serves_combined(images)
 
 
 def combined(scales: Tensor, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -58,16 +63,21 @@ class _Combined(torch.autograd.Function):
         scales, *images = ctx.saved_tensors
         back = [innermost(gradient) for gradient in gradients]
         if torch.is_grad_enabled() or native.is_watched():
-            return _by_torch(scales, images, back)
+            return _by_torch(scales, images, back, ctx.needs_input_grad)
         of_scales = native.products_by_kernel(back, [innermost(x) for x in images]) if images else None
         wanted = any(ctx.needs_input_grad[1:])
         of_images = native.combined_by_kernel(scales.T, back) if wanted else [None] * scales.shape[1]
         return of_scales, *of_images
 
 
-def _by_torch(scales: Tensor, images: Sequence[Tensor], back: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+def _by_torch(
+    scales: Tensor, images: Sequence[Tensor], back: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """By functions that torch differentiates."""
     of_scales = None
     if images:
         of_scales = torch.stack([torch.stack([(dy * x).sum() for x in images]) for dy in back])
-    of_images = [sum(s * dy for s, dy in zip(column, back, strict=True)) for column in scales.T]
+    of_images: list[Tensor | None] = [None] * scales.shape[1]
+    if any(wanted[1:]):
+        of_images = [sum(s * dy for s, dy in zip(column, back, strict=True)) for column in scales.T]
     return of_scales, *of_images

@@ -331,11 +331,12 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
     nodes = _Nodes(inputs, wiring)
     prefixes: dict[tuple[Hashable, ...], Any] = {}
     handed: dict[int, _Handed] = {}
+    leaving = _leaving(wiring, terms) if combining.is_on() else {}
     for node in range(wiring.inputs, wiring.nodes):
         sums: dict[int, _Sum] = defaultdict(_Sum)
         for source in dict.fromkeys(wiring.edges[name][0] for name in wiring.incoming(node)):
             if source not in handed:
-                handed[source], left = _handed_on(wiring, source, terms, nodes, prefixes)
+                handed[source], left = _handed_on(leaving.get(source, {}), source, terms, nodes, prefixes)
                 terms |= left
             for lane, value in handed[source].pop(node, {}).items():
                 sums[lane].take_own(value)
@@ -351,20 +352,27 @@ _Handed = dict[int, dict[int, Tensor]]
 """By node and lane, what another node adds to it."""
 
 
+def _leaving(wiring: Wiring, terms: Mapping[str, list[Term]]) -> dict[int, dict[str, int]]:
+    """By node its edges that lead on to an output, with the nodes that they reach.
+
+    Others are executed for their traces, and have no gradient.
+    """
+    read, found = set(wiring.outputs), defaultdict[int, dict[str, int]](dict)
+    for name, (source, target) in reversed(list(wiring.edges.items())):
+        if target in read and terms[name]:
+            read.add(source)
+            found[source][name] = target
+    return found
+
+
 def _handed_on(
-    wiring: Wiring,
+    leaving: Mapping[str, int],
     source: int,
     terms: Mapping[str, list[Term]],
     nodes: _Nodes,
     known: dict[tuple[Hashable, ...], Any],
 ) -> tuple[_Handed, dict[str, list[Term]]]:
     """The sums of terms of a node that only scale, where they are faster at once, and the other terms of its edges."""
-    read = set(wiring.outputs)
-    for name, (start, target) in reversed(list(wiring.edges.items())):
-        if target in read and terms[name]:
-            read.add(start)
-    # What is executed for its trace alone gives no gradient, where a table of all would give zeros.
-    leaving = {name: target for name, (start, target) in wiring.edges.items() if start == source and target in read}
     scaling = [(target, part) for name, target in leaving.items() for part in terms[name] if part.only_scales]
     if len(scaling) < 2 or nodes.values[source] is None:
         return {}, {}

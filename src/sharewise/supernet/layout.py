@@ -10,12 +10,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["AS_STORED", "AS_WRITTEN", "aligned", "image_of", "innermost", "is_channels_last", "rows_of", "stored"]
+__all__ = [
+    "AS_STORED",
+    "AS_WRITTEN",
+    "IMAGE",
+    "aligned",
+    "image_of",
+    "innermost",
+    "is_channels_last",
+    "rows_of",
+    "stored",
+]
 
 AS_STORED, AS_WRITTEN = (0, 2, 3, 1), (0, 3, 1, 2)
 """Dimensions of images with channels last, outermost first, and back."""
 
-_IMAGE = 4
+IMAGE = 4
 """Dimensions of a batch of images."""
 
 _ROW = 256
@@ -86,4 +96,4 @@ def image_of(rows: Tensor, like: Tensor) -> Tensor:
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether it is a batch of images with channels last."""
-    return x.dim() == _IMAGE and x.is_contiguous(memory_format=torch.channels_last)
+    return x.dim() == IMAGE and x.is_contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 /* Sums of images with weights, several at once: out_j = sum_k c_jk in_k, and the products sum in_j other_k of all pairs.
 
-   Both read every image once for all that is computed of it.  */
+   Both read every image once for all that is computed of it. A weight of zero leaves its image out, whatever is in it. */
 
 #include "vectors.h"
 
@@ -19,13 +19,15 @@ int combine(const long *shape, const REAL *weights, const REAL *const *in, REAL 
             for (long c = start; c < whole; c += LANES) {
                 vector sum = {0};
                 for (long k = 0; k < inputs; ++k)
-                    sum += w[k] * OF(in[k] + c);
+                    if (w[k])
+                        sum += w[k] * OF(in[k] + c);
                 AT(out[j] + c) = sum;
             }
             for (long c = whole; c < end; ++c) {
                 out[j][c] = 0;
                 for (long k = 0; k < inputs; ++k)
-                    out[j][c] += w[k] * in[k][c];
+                    if (w[k])
+                        out[j][c] += w[k] * in[k][c];
             }
         }
     }

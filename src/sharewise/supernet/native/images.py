@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
+from sharewise.supernet.layout import IMAGE
 from sharewise.supernet.native.library import enabled
 
 __all__ = ["LANES", "are_whole", "as_stored", "call", "is_plain", "is_watched", "takes", "takes_images"]
 
 _PLAIN = (Tensor, nn.Parameter)
-_IMAGE = 4
-"""Dimensions of a batch of images."""
 
 LANES = 16
 """Numbers of the longest vector: a row of an image is whole vectors for all processors, or for none."""
@@ -29,7 +28,7 @@ def takes_images(x: Tensor) -> bool:
     Args:
         x: shape `(n, channels, height, width)`.
     """
-    return x.dim() == _IMAGE and takes(x)
+    return x.dim() == IMAGE and takes(x)
 
 
 def takes(x: Tensor) -> bool:

@@ -89,4 +89,4 @@ class Axis(nn.Module):
     def survival(self, gates: Gates) -> Tensor | None:
         """Shape `(size,)`, or `None` where the dimension is fixed or a true slice."""
         s: Tensor | None = self.mask(gates)
-        return None if s is None else leading(s, self.size(gates))
+        return leading(s, self.size(gates))

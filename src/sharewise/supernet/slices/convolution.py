@@ -213,7 +213,7 @@ class SlicedConv2d(Shared):
         return superposed_convolution(x, weight, covered, bias, window)
 
     def _bias(self, gates: Gates) -> Tensor | None:
-        return None if self.bias is None else leading(self.bias, self.plane.outputs.size(gates))
+        return leading(self.bias, self.plane.outputs.size(gates))
 
     def inherited(self, gates: Gates) -> dict[str, Tensor]:
         """The state of a plain `nn.Conv2d`: leading channels, the kernel's centre, the blocks of the groups."""

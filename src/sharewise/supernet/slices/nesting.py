@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -52,13 +53,17 @@ def is_slice(decisions: Iterable[Decision], gates: Gates) -> bool:
     return all(gates[d.name].unit and len(gates[d.name].active) == 1 for d in decisions)
 
 
-def leading(tensor: Tensor, size: int, axis: int = 0) -> Tensor:
+Part = TypeVar("Part", Tensor, Tensor | None)
+"""Of a layer, which may lack it."""
+
+
+def leading(tensor: Part, size: int, axis: int = 0) -> Part:
     """The leading positions along an axis: the tensor itself where these are all.
 
     The gradient of a slice is copied into zeros of the whole, which costs two passes over a weight.
 
     Args:
-        tensor: with that axis.
+        tensor: with that axis, or `None`.
         size: how many positions; of fewer, all.
         axis: along which.
 
@@ -66,7 +71,7 @@ def leading(tensor: Tensor, size: int, axis: int = 0) -> Tensor:
         >>> leading(torch.arange(4).view(2, 2), 1, axis=1).tolist()
         [[0], [2]]
     """
-    return tensor if tensor.shape[axis] <= size else tensor.narrow(axis, 0, size)
+    return tensor if tensor is None or tensor.shape[axis] <= size else tensor.narrow(axis, 0, size)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

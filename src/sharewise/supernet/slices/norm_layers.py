@@ -138,7 +138,7 @@ class SlicedLayerNorm(Shared, nn.LayerNorm):
     def forward(self, x: Tensor, gates: Gates) -> Tensor:  # type: ignore[override]
         """Map `(…, largest active features)` to the same shape."""
         size, s = self.features.size(gates), self.features.survival(gates)
-        weight, bias = leading(self.weight, size), None if self.bias is None else leading(self.bias, size)
+        weight, bias = leading(self.weight, size), leading(self.bias, size)
         s = None if s is None else s.to(weight.dtype)
         scale = s if "outputs" in self.applies else None
         if s is not None and not self.published and len(combinations(self.features.decisions, gates)) > 1:

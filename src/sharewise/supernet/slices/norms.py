@@ -49,10 +49,10 @@ def scaled_batch_norm(
     """
     channels = x.shape[1] if channels is None else channels
     momentum = _momentum(norm)
-    weight, bias = _leading(norm.weight, channels), _leading(norm.bias, channels)
+    weight, bias = leading(norm.weight, channels), leading(norm.bias, channels)
     keep = not norm.training or norm.track_running_stats
-    mean = _leading(norm.running_mean, channels) if keep else None
-    variance = _leading(norm.running_var, channels) if keep else None
+    mean = leading(norm.running_mean, channels) if keep else None
+    variance = leading(norm.running_var, channels) if keep else None
     training = norm.training or mean is None
     if scale is not None:
         like = next((t for t in (weight, norm.running_mean) if t is not None), x)
@@ -83,10 +83,6 @@ def _lie_alike(one: Tensor, other: Tensor) -> bool:
 def _ones(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.ones(channels, dtype=dtype, device=device)
-
-
-def _leading(tensor: Tensor | None, channels: int) -> Tensor | None:
-    return None if tensor is None else leading(tensor, channels)
 
 
 def _momentum(norm: _BatchNorm) -> float:
@@ -184,11 +180,11 @@ class _WeightedNorm(torch.autograd.Function):
         x, s, weight, mu, r = ctx.saved_tensors
         total = s.sum()
         own, p, wanted = x.to(s.dtype), s / total, ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            made = _pulled_twice(dy, own, p, weight, ctx.eps, ctx.centred, wanted)
-        elif native.serves_layer_norm(own, p, weight):
+        once = not torch.is_grad_enabled()
+        made: _Pulled
+        if once and native.serves_layer_norm(own, p, weight):
             made = native.layer_norm_gradient(dy.contiguous(), own, p, weight, mu, r, wanted)
-        elif ctx.centred:
+        elif once and ctx.centred:
             made = _pulled(dy, own, p, weight, mu, r, wanted)
         else:
             made = _pulled_twice(dy, own, p, weight, ctx.eps, ctx.centred, wanted)

@@ -133,6 +133,7 @@ def _alike(x: Tensor, weight: Tensor) -> bool:
 
 
 _Two = tuple[Tensor | None, Tensor | None]
+"""Of a weight and of a bias."""
 
 
 class _Layer(ABC):
