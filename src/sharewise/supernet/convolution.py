@@ -6,7 +6,8 @@ kernels are on (`sharewise.supernet.native`). Both are differentiable to any ord
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, TypeGuard, final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from sharewise.supernet import depthwise_convolution, native
 from sharewise.supernet.again import computed_again
 from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
+from sharewise.supernet.twice import expects_second
 
-__all__ = ["convolve", "convolve_layer", "convolved", "is_compiled"]
+__all__ = ["convolve", "convolve_layer", "convolve_rectified", "convolved", "is_compiled", "rectifies"]
 
 
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -27,12 +29,42 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
         layer: of torch's own class; others are called as they are.
         x: shape `(n, channels, height, width)`.
     """
-    if type(layer) is not nn.Conv2d or must_be_called(layer):
+    if not _is_plain(layer):
         y: Tensor = layer(x)
         return y
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        return layer(x)  # type: ignore[no-any-return]
     return convolve_layer(layer, x)
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a convolution between zeros of torch's own class, and nobody has to be told that it was called."""
+    if type(layer) is not nn.Conv2d or must_be_called(layer):
+        return False
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def rectifies(layer: nn.Module, x: Tensor) -> bool:
+    """Whether a layer is a convolution that rectifies what it reads on the way, by compiled kernels.
+
+    Where gradients will be differentiated it does not: the second derivative would rectify once more.
+
+    Args:
+        layer: any.
+        x: its images before they are rectified, shape `(n, channels, height, width)`.
+    """
+    if not native.enabled() or expects_second() or not _is_plain(layer) or layer.bias is not None:
+        return False
+    assert not isinstance(layer.padding, str)
+    return is_compiled(x, layer.weight, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def convolve_rectified(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """max(x, 0) ⋆ w, where `rectifies` holds.
+
+    Args:
+        layer: the convolution, with weight w.
+        x: shape `(n, channels, height, width)`.
+    """
+    return _COMPILED(x, layer.weight, rectified=True)
 
 
 def convolve_layer(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -75,13 +107,18 @@ def convolve(
     """
     if bias is None:
         if is_compiled(x, weight, stride, padding, dilation, groups):
-            return _COMPILED(x, weight)
+            return _again(_COMPILED(x, weight), _COMPILED, x, weight)
         same = _centred(weight, stride, padding, dilation) and x.shape[-1] > padding[-1]
         if same and depthwise_convolution.pays(x, weight, dilation[0], groups):
             return depthwise_convolution.depthwise(x, weight, dilation[0], stride[0])
     y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    if weight.shape[-2:] == (1, 1):  # a product of a pixel with a matrix, of what is kept for its own gradient
-        computed_again(y, F.conv2d, x, weight, bias, stride, padding, dilation, groups)
+    return _again(y, F.conv2d, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _again(y: Tensor, function: Callable[..., Tensor], x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
+    """What a function made, computed again where that is a product of a pixel with a matrix, of what is kept anyway."""
+    if weight.shape[-2:] == (1, 1):
+        computed_again(y, function, x, weight, *settings)
     return y
 
 
@@ -113,7 +150,7 @@ def is_compiled(
     """
     if not native.enabled() or groups != 1 or torch.is_autocast_enabled("cpu"):
         return False
-    centred = stride == padding == dilation == (1, 1)
+    centred = stride == dilation == (1, 1) and padding == (weight.shape[-1] // 2,) * 2
     return centred and native.serves_convolution(x, weight) and x.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -123,19 +160,39 @@ class _Compiled(Trilinear):
 
     def value(self, x: Tensor, kernel: Tensor) -> Tensor:
         if native.is_watched():
-            return F.conv2d(x, kernel, None, 1, 1)
+            return F.conv2d(x, kernel, None, 1, _margin(kernel))
         return native.convolution_by_kernel(x, kernel)
 
     def image_gradient(self, dy: Tensor, kernel: Tensor) -> Tensor:
         if native.is_watched():
-            return F.conv_transpose2d(dy, kernel, None, 1, 1)
+            return F.conv_transpose2d(dy, kernel, None, 1, _margin(kernel))
         return native.transposed_by_kernel(dy, kernel)
 
     def kernel_gradient(self, x: Tensor, dy: Tensor, kernel: Tensor) -> Tensor:
         if native.is_watched():
-            settings = ([1, 1], [1, 1], [1, 1], 1)
+            settings = ([1, 1], [_margin(kernel)] * 2, [1, 1], 1)
             return convolution_gradients(dy, x, kernel, settings, [False, True, False])[1]
         return native.convolution_gradient(x, dy, kernel)
+
+    def rectified_value(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if native.is_watched():
+            return super().rectified_value(x, kernel)
+        return native.convolution_by_kernel(x, kernel, rectified=True)
+
+    def masked_image_gradient(self, dy: Tensor, kernel: Tensor, x: Tensor) -> Tensor:
+        if native.is_watched():
+            return super().masked_image_gradient(dy, kernel, x)
+        return native.transposed_by_kernel(dy, kernel, where=x)
+
+    def rectified_kernel_gradient(self, x: Tensor, dy: Tensor, kernel: Tensor) -> Tensor:
+        if native.is_watched():
+            return super().rectified_kernel_gradient(x, dy, kernel)
+        return native.convolution_gradient(x, dy, kernel, rectified=True)
+
+
+def _margin(kernel: Tensor) -> int:
+    """Of zeros about an image, for kernels in the middle of each pixel."""
+    return kernel.shape[-1] // 2
 
 
 _COMPILED = _Compiled()

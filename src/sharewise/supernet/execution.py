@@ -30,7 +30,7 @@ from sharewise.errors import ConfigurationError
 from sharewise.supernet import combining, native
 from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.cell import Wiring
-from sharewise.supernet.convolution import convolved
+from sharewise.supernet.convolution import convolve_rectified, convolved, rectifies
 from sharewise.supernet.few_channels import has_few_channels
 from sharewise.supernet.gate import Gates, add
 from sharewise.supernet.layout import aligned
@@ -47,6 +47,9 @@ _SETTINGS: Mapping[type[nn.Module], Callable[[nn.Module], Hashable]] = {
     nn.MaxPool2d: attrgetter("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
 }
 """Layers that edges of a node can share, and what tells two of a kind apart. All map zero to zero."""
+
+_RECTIFIES = (nn.ReLU, False)
+"""The key of a step that rectifies."""
 
 _SEQUENCES = (nn.Sequential, nn.ModuleList)
 
@@ -82,6 +85,7 @@ class Term(NamedTuple):
         scale: s, shape `()`; `None` for one.
         gates: for the layers of the body.
         lane: sums at a node are taken by lane, and then joined; see `Mixture.joined`.
+        rectified: whether the first layer of the body rectifies what it reads; see `rectifying`.
     """
 
     prefix: tuple[Step, ...] = ()
@@ -90,6 +94,7 @@ class Term(NamedTuple):
     scale: Tensor | None = None
     gates: Gates = _NO_GATES
     lane: int = 0
+    rectified: bool = False
 
     def scaled(self, weight: Tensor) -> Term:
         """The same term, `weight` times over."""
@@ -121,13 +126,25 @@ class Term(NamedTuple):
 
     def finish(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """What follows the prefix, added onto a tensor by the norm; and s, where no norm has taken it."""
-        for layer in self.body:
+        body = self.body
+        if self.rectified:
+            assert isinstance(body[0], nn.Conv2d)
+            x, body = convolve_rectified(body[0], x), body[1:]
+        for layer in body:
             x = self._applied(layer, x)
         if self.norm is None:
             return x, self.scale
         if self.scale is None and onto is None:
             return self.norm(x), None
         return scaled_batch_norm(self.norm, x, self.scale, onto=onto), None
+
+    def rectifying(self, x: Tensor) -> Term:
+        """The same term, whose convolution rectifies the images of a node, where that is all that comes before it."""
+        if [step.key for step in self.prefix] != [_RECTIFIES] or not self.body or not rectifies(self.body[0], x):
+            return self
+        [relu] = self.prefix
+        listened = isinstance(relu.apply, nn.Module) and must_be_called(relu.apply)
+        return self if listened else self._replace(prefix=(), rectified=True)
 
     @property
     def only_scales(self) -> bool:
@@ -341,8 +358,10 @@ def _fused(wiring: Wiring, edges: nn.ModuleDict, inputs: Sequence[Tensor], gates
             for lane, value in handed[source].pop(node, {}).items():
                 sums[lane].take_own(value)
         for name in wiring.incoming(node):
+            source = wiring.edges[name][0]
             for part in terms[name]:
-                sums[part.lane].take(part, _prefix(part, wiring.edges[name][0], nodes, prefixes))
+                reader = part.rectifying(nodes.at(source)) if part.prefix else part
+                sums[part.lane].take(reader, _prefix(reader, source, nodes, prefixes))
         lanes = {lane: aligned(found.total) for lane, found in sums.items() if found.total is not None}
         nodes.values.append(joined(edges[name], lanes) if lanes else None)
     return nodes

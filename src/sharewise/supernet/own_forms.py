@@ -54,11 +54,11 @@ def _computed(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _has_form(layer: nn.Module) -> bool:
     """Whether a layer is of torch's own class and form, and of a kind that has a form here."""
+    if type(layer) not in _FORMS or "forward" in vars(layer):
+        return False
     if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
         return False
-    if isinstance(layer, nn.AvgPool2d) and not is_centred_average(layer):
-        return False
-    return type(layer) in _FORMS and "forward" not in vars(layer)
+    return not isinstance(layer, nn.AvgPool2d) or is_centred_average(layer)
 
 
 @contextmanager
@@ -74,10 +74,21 @@ def by_kernels(network: nn.Module) -> Iterator[None]:
     made: dict[nn.Module, OwnForm] = {}
     with native.native_kernels():
         try:
-            for layer in filter(_has_form, network.modules()):
-                made[layer] = layer.forward = OwnForm(_computed, layer)
+            for layer in filter(_has_form, _layers(network)):
+                made[layer] = vars(layer)["forward"] = OwnForm(_computed, layer)
             yield
         finally:
             for layer, form in made.items():
                 if vars(layer).get("forward") is form:
-                    del layer.forward
+                    del vars(layer)["forward"]
+
+
+def _layers(network: nn.Module) -> Iterator[nn.Module]:
+    """All modules of a network, a few times as fast as `modules`, which makes their names: every step may ask."""
+    found, ahead = {network}, [network]
+    while ahead:
+        module = ahead.pop()
+        yield module
+        new = [part for part in module._modules.values() if part is not None and part not in found]
+        found.update(new)
+        ahead += new

@@ -7,6 +7,9 @@ three derivatives are what there is to compute,
 
 each of which is linear in the other two, and has the other two of these three for derivatives: with cotangents G of dx
 and h of dw, d(dy) = G ⋆ w + x ⋆ h, and so on.
+
+A rectification before it, max(x, 0) ⋆ w, can be part of it: dx is zero then where x is not positive, and dw is that of
+max(x, 0). Derivatives of these two are torch's and those of the convolution by itself.
 """
 
 from __future__ import annotations
@@ -54,10 +57,22 @@ class Trilinear(ABC):
             kernel: w, whose shape counts, and not its values.
         """
 
+    def rectified_value(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """max(x, 0) ⋆ w."""
+        return self.value(x.relu(), kernel)
+
+    def masked_image_gradient(self, dy: Tensor, kernel: Tensor, x: Tensor) -> Tensor:
+        """dx where x is positive, and zero elsewhere."""
+        return _masked(self.image_gradient(dy, kernel), x)
+
+    def rectified_kernel_gradient(self, x: Tensor, dy: Tensor, kernel: Tensor) -> Tensor:
+        """dw of max(x, 0) ⋆ w."""
+        return self.kernel_gradient(x.relu(), dy, kernel)
+
     @final
-    def __call__(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """x ⋆ w, of whose gradients those are computed that are asked for."""
-        return _image(self, x, kernel, turned=False)
+    def __call__(self, x: Tensor, kernel: Tensor, *, rectified: bool = False) -> Tensor:
+        """x ⋆ w, or max(x, 0) ⋆ w, of whose gradients those are computed that are asked for."""
+        return _image(self, x, kernel, turned=False, rectified=rectified)
 
 
 def in_both_directions(*settings: Any) -> list[tuple[int, ...]]:
@@ -89,17 +104,23 @@ def convolution_gradients(
     return found
 
 
-def _image(form: Trilinear, x: Tensor, kernel: Tensor, *, turned: bool) -> Tensor:
-    """x ⋆ w; turned, what dy in the place of x gives for dx."""
-    compute = form.image_gradient if turned else form.value
+def _masked(dx: Tensor, x: Tensor) -> Tensor:
+    found: Tensor = torch.ops.aten.threshold_backward(dx, x, 0)
+    return found
+
+
+def _image(form: Trilinear, x: Tensor, kernel: Tensor, *, turned: bool, rectified: bool = False) -> Tensor:
+    """x ⋆ w, or max(x, 0) ⋆ w; turned, what dy in the place of x gives for dx."""
+    straight = form.rectified_value if rectified else form.value
+    compute = form.image_gradient if turned else straight
     if not torch.is_grad_enabled():
         return compute(x, kernel)
     with torch.no_grad():
         y = compute(x, kernel)
     place: Tensor | None = None
     if kernel.requires_grad:
-        place = _Place.apply(kernel, (x, y), form, turned)  # type: ignore[no-untyped-call]
-    made: Tensor = _Image.apply(x, kernel, place, (y,), form, turned)  # type: ignore[no-untyped-call]
+        place = _Place.apply(kernel, (x, y), form, turned, rectified)  # type: ignore[no-untyped-call]
+    made: Tensor = _Image.apply(x, kernel, place, (y,), form, turned, rectified)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -109,19 +130,30 @@ class _Image(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, kernel: Tensor, place: Tensor | None, made: tuple[Tensor], form: Trilinear, turned: bool
+        ctx: Any,
+        x: Tensor,
+        kernel: Tensor,
+        place: Tensor | None,
+        made: tuple[Tensor],
+        form: Trilinear,
+        turned: bool,
+        rectified: bool,
     ) -> Tensor:
-        ctx.save_for_backward(kernel)
+        ctx.save_for_backward(kernel, x if rectified else None)
         ctx.form, ctx.turned = form, turned
         return made[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [kernel] = ctx.saved_tensors
+        kernel, x = ctx.saved_tensors
         back = innermost(gradients[0])
-        wanted = ctx.needs_input_grad
-        dx = _image(ctx.form, back, kernel, turned=not ctx.turned) if wanted[0] else None
-        return dx, None, back if wanted[2] else None, None, None, None
+        wanted, dx = ctx.needs_input_grad, None
+        if wanted[0] and x is not None and not torch.is_grad_enabled():
+            dx = ctx.form.masked_image_gradient(back, kernel, x)
+        elif wanted[0]:
+            dx = _image(ctx.form, back, kernel, turned=not ctx.turned)
+            dx = dx if x is None else _masked(dx, x)
+        return dx, None, back if wanted[2] else None, None, None, None, None
 
 
 @final
@@ -134,10 +166,12 @@ class _Place(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, kernel: Tensor, images: tuple[Tensor, Tensor], form: Trilinear, turned: bool) -> Tensor:
+    def forward(
+        ctx: Any, kernel: Tensor, images: tuple[Tensor, Tensor], form: Trilinear, turned: bool, rectified: bool
+    ) -> Tensor:
         x, y = images
         ctx.save_for_backward(x, kernel)
-        ctx.form, ctx.turned = form, turned
+        ctx.form, ctx.turned, ctx.rectified = form, turned, rectified
         return y.detach()
 
     @staticmethod
@@ -145,8 +179,15 @@ class _Place(torch.autograd.Function):
         x, kernel = ctx.saved_tensors
         back = innermost(gradients[0])
         pair = (back, x) if ctx.turned else (x, back)
-        dw: Tensor = _Kernel.apply(*pair, kernel.detach(), ctx.form)  # type: ignore[no-untyped-call]
-        return dw, None, None, None
+        return _kernel(ctx.form, *pair, kernel.detach(), rectified=ctx.rectified), None, None, None, None
+
+
+def _kernel(form: Trilinear, x: Tensor, dy: Tensor, kernel: Tensor, *, rectified: bool) -> Tensor:
+    """dw, of x or of max(x, 0)."""
+    if torch.is_grad_enabled():
+        made: Tensor = _Kernel.apply(x.relu() if rectified else x, dy, kernel, form)  # type: ignore[no-untyped-call]
+        return made
+    return (form.rectified_kernel_gradient if rectified else form.kernel_gradient)(x, dy, kernel)
 
 
 @final

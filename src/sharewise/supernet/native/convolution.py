@@ -1,7 +1,9 @@
-"""Convolutions by kernels of 3×3 and their gradients, by compiled kernels: the minimal filtering F(2×2, 3×3).
+"""Convolutions by kernels of 1×1 and 3×3 and their gradients, by compiled kernels, of images that are rectified or not.
 
-A tile of 2×2 pixels takes 16 products for every pair of channels in place of 36, and errors of float32 are no larger
-than those of the sum itself. `winograd.c` has the equations.
+Those of 3×3 are the minimal filtering F(2×2, 3×3): a tile of 2×2 pixels takes 16 products for every pair of channels in
+place of 36, and errors of float32 are no larger than those of the sum itself. `winograd.c` and `pointwise.c` have the
+equations. With few channels the time of both is that of images on their way from and to memory; what rectifies them
+before, and keeps a gradient where they were positive, comes along for nothing.
 
 References:
     Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1.
@@ -32,6 +34,9 @@ _MOST = 128
 _PIXELS = 256
 """Of all images together, below which the transform of the weight costs what is saved."""
 
+_SIZES = (1, 3)
+"""Of kernels."""
+
 
 def knows_convolution(weight: Tensor) -> bool:
     """Whether the kernels know a weight of such a shape.
@@ -40,15 +45,15 @@ def knows_convolution(weight: Tensor) -> bool:
         weight: shape `(outputs, inputs / groups, k, k)`.
     """
     *channels, height, width = weight.shape
-    return height == width == 3 and all(n % LANES == 0 and n <= _MOST for n in channels)
+    return height == width and width in _SIZES and all(n % LANES == 0 and n <= _MOST for n in channels)
 
 
 def serves_convolution(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels are on, know such images and kernels of 3×3, and gain something.
+    """Whether the kernels are on, know such images and kernels, and gain something.
 
     Args:
         x: shape `(n, inputs, height, width)`.
-        weight: shape `(outputs, inputs, 3, 3)`.
+        weight: shape `(outputs, inputs, k, k)`.
     """
     return (
         takes_images(x)
@@ -60,47 +65,55 @@ def serves_convolution(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def convolution_by_kernel(x: Tensor, weight: Tensor) -> Tensor:
+def convolution_by_kernel(x: Tensor, weight: Tensor, *, rectified: bool = False) -> Tensor:
     """x ⋆ w of stride 1, with every pixel in the middle of its kernel.
 
     Args:
         x: shape `(n, inputs, height, width)`.
-        weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
+        weight: w, shape `(outputs, inputs, k, k)`, of which `serves_convolution` holds.
+        rectified: whether max(x, 0) takes the place of x.
     """
     weight = as_stored(weight)
-    return _convolved(x, weight, len(weight), weight.data_ptr(), weight.stride())
+    return _convolved(x, weight, weight.data_ptr(), [len(weight), *weight.stride(), rectified], None)
 
 
-def transposed_by_kernel(dy: Tensor, weight: Tensor) -> Tensor:
+def transposed_by_kernel(dy: Tensor, weight: Tensor, *, where: Tensor | None = None) -> Tensor:
     """The gradient of x, from that of x ⋆ w: a convolution that reads w backwards, outputs for inputs.
 
     Args:
         dy: shape `(n, outputs, height, width)`.
-        weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds.
+        weight: w, shape `(outputs, inputs, k, k)`, of which `serves_convolution` holds.
+        where: shape of x; the gradient is zero where it is not positive. `None` to leave nothing out.
     """
     weight = as_stored(weight)
     outputs, inputs, row, column = weight.stride()
-    last = weight.data_ptr() + 2 * (row + column) * weight.element_size()
-    return _convolved(dy, weight, weight.shape[1], last, (inputs, outputs, -row, -column))
+    last = weight.data_ptr() + (weight.shape[-1] - 1) * (row + column) * weight.element_size()
+    return _convolved(dy, weight, last, [weight.shape[1], inputs, outputs, -row, -column, False], where)
 
 
-def _convolved(x: Tensor, weight: Tensor, channels: int, first: int, strides: Sequence[int]) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, first: int, numbers: Sequence[int], where: Tensor | None) -> Tensor:
+    """Of a weight whose first number lies at an address; numbers are channels, strides, and whether x is rectified."""
     n, read, height, width = x.shape
-    y = torch.empty((n, channels, height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    call(library(x.dtype).winograd, [n, height, width, read, channels, *strides], innermost(x), first, y)
+    y = torch.empty((n, numbers[0], height, width), dtype=x.dtype, memory_format=torch.channels_last)
+    kernels = library(x.dtype)
+    function = kernels.pointwise if weight.shape[-1] == 1 else kernels.winograd
+    mask = None if where is None else innermost(where)
+    call(function, [n, height, width, read, *numbers], innermost(x), first, mask, y)
     return y
 
 
-def convolution_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+def convolution_gradient(x: Tensor, dy: Tensor, weight: Tensor, *, rectified: bool = False) -> Tensor:
     """The gradient of w, from that of x ⋆ w.
 
     Args:
         x: shape `(n, inputs, height, width)`.
         dy: shape `(n, outputs, height, width)`.
-        weight: w, shape `(outputs, inputs, 3, 3)`, of which `serves_convolution` holds; its values do not count.
+        weight: w, shape `(outputs, inputs, k, k)`, of which `serves_convolution` holds; its values do not count.
+        rectified: whether max(x, 0) takes the place of x.
     """
     n, inputs, height, width = x.shape
     dw = torch.empty_like(weight)
-    shape = [n, height, width, inputs, dy.shape[1], *dw.stride()]
-    call(library(x.dtype).winograd_gradient, shape, innermost(x), innermost(dy), dw)
+    kernels = library(x.dtype)
+    function = kernels.pointwise_gradient if weight.shape[-1] == 1 else kernels.winograd_gradient
+    call(function, [n, height, width, inputs, dy.shape[1], *dw.stride(), rectified], innermost(x), innermost(dy), dw)
     return dw

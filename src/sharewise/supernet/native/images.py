@@ -97,9 +97,9 @@ def call(function: Any, shape: Sequence[int], *arguments: Tensor | int | None) -
         MemoryError: when there is none.
         ValueError: when it serves no such shape.
     """
-    plain = [as_stored(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
-    addresses = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in plain]
-    if any(isinstance(argument, Tensor) and argument.numel() and not argument.data_ptr() for argument in plain):
+    held = [as_stored(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    addresses = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in held]
+    if 0 in addresses and any(isinstance(it, Tensor) and it.numel() and not it.data_ptr() for it in held):
         raise ValueError(f"a tensor without memory of its own came to a compiled kernel, of the shape {tuple(shape)}")
     found = function((ctypes.c_long * len(shape))(*shape), *addresses)
     if found == 1:

@@ -28,7 +28,17 @@ from sharewise.errors import ConfigurationError, printable
 
 __all__ = ["can_be_compiled", "enabled", "library", "native_kernels", "require_library"]
 
-_FILES = ("vectors.h", "combine.c", "depthwise.c", "layer_norm.c", "norm.c", "pooling.c", "winograd.c")
+_FILES = (
+    "vectors.h",
+    "products.h",
+    "combine.c",
+    "depthwise.c",
+    "layer_norm.c",
+    "norm.c",
+    "pointwise.c",
+    "pooling.c",
+    "winograd.c",
+)
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
@@ -42,8 +52,10 @@ _FUNCTIONS = {
     "norm": 10,
     "norm_gradient": 8,
     "norm_second_gradient": 11,
+    "pointwise": 5,
+    "pointwise_gradient": 4,
     "products": 4,
-    "winograd": 4,
+    "winograd": 5,
     "winograd_gradient": 4,
 }
 """With the number of their arguments, all of which are addresses."""
@@ -63,7 +75,7 @@ def enabled() -> bool:
 def native_kernels(on: bool = True) -> Iterator[None]:
     """Within the block, layers are computed by compiled kernels, where these serve.
 
-    They serve depthwise convolutions, those of 3×3 with few channels, batch norms with statistics of the batch and
+    They serve depthwise convolutions, those of 1×1 and 3×3 with few channels, batch norms with statistics of the batch and
     averages of 3×3, of images on a CPU with channels innermost, and layer norms of mixtures of widths, in float32 or
     float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so that results
     agree up to rounding, and not to the bit. Forward and backward pass belong into the block. Gradients that are

@@ -16,5 +16,8 @@ enum { LANES = 8 };
 
 typedef REAL vector __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
+/* Of the comparison of two vectors: all bits of a lane, or none. */
+typedef __typeof__((vector){0} < (vector){0}) mask;
+
 #define AT(p) (*(vector *)(p))
 #define OF(p) (*(const vector *)(p))

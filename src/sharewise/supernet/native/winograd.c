@@ -12,48 +12,14 @@
        dw = G' [ sum over tiles of V * D ] G,     D = A' dy A,
 
    where * multiplies the 16 points of two tiles one by one: 16 products where the sum itself takes 36. At each point
-   that is a product of matrices. `block` tiles are transformed at a time, as many as the second cache holds: V of a
-   point is [input / LANES][tile][lane], U is [output / LANES][input][lane], and points lie PLANE numbers apart.  */
+   that is a product of matrices. BLOCK tiles are transformed at a time, few enough for the first cache where channels
+   are few: V of a point is [input / LANES][tile][lane], U is [output / LANES][input][lane], and points lie `plane_of`
+   numbers apart. Tiles that will be written are asked for
+   during the products, which need nothing of memory.  */
 
-#include "vectors.h"
+#include "products.h"
 
-enum { NUMBERS = 2048, POINTS = 16, PLANE = NUMBERS + LANES };
-
-#define EVERY(i) _Pragma("GCC unroll 16") for (int i = 0; i < LANES; ++i)
-
-/* A convolution from `in` to `out` channels. Its kernel w[output][input][row][column] lies wherever the strides say. */
-struct shape {
-    long images, height, width, in, out;
-    long of_out, of_in, of_row, of_column;
-};
-
-static inline long least(long a, long b) { return a < b ? a : b; }
-
-/* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for LANES rows; blocks of LANES inputs lie
-   `block` rows apart.  */
-static inline void multiply(const REAL *restrict v, const REAL *restrict u, long in, long block, REAL *restrict sums)
-{
-    vector found[LANES];
-    EVERY(t) found[t] = (vector){0};
-    for (long c = 0; c < in; c += LANES, v += LANES * block)
-        for (int i = 0; i < LANES; ++i, u += LANES) {
-            const vector weight = OF(u);
-            EVERY(t) found[t] += weight * v[t * LANES + i];
-        }
-    EVERY(t) AT(sums + t * LANES) = found[t];
-}
-
-/* sums[i][lane] += sum over rows of v[row][i] * d[row][lane], for LANES values of i. */
-static inline void multiply_transposed(const REAL *restrict v, const REAL *restrict d, long rows, REAL *restrict sums)
-{
-    vector found[LANES];
-    EVERY(i) found[i] = (vector){0};
-    for (long t = 0; t < rows; ++t) {
-        const vector right = OF(d + t * LANES);
-        EVERY(i) found[i] += right * v[t * LANES + i];
-    }
-    EVERY(i) AT(sums + i * LANES) += found[i];
-}
+enum { BLOCK = 16, POINTS = 16 };  /* while the products of a point are summed, one tile is asked for */
 
 /* Neighbouring tiles of one row. */
 struct run {
@@ -62,11 +28,8 @@ struct run {
 
 static long tiles_of(const struct shape *s) { return s->images * ((s->height + 1) / 2) * ((s->width + 1) / 2); }
 
-/* How many tiles are transformed at a time; 0 where there are channels for none, or no whole vectors. */
-static long block_of(const struct shape *s)
-{
-    return s->in % LANES || s->out % LANES ? 0 : NUMBERS / (s->in > s->out ? s->in : s->out) / LANES * LANES;
-}
+/* Numbers from one point to the next: no power of two, which would bring all points to the same places of a cache. */
+static long plane_of(const struct shape *s) { return BLOCK * (s->in > s->out ? s->in : s->out) + LANES; }
 
 /* The tiles from `tile` to the end of their row, or to `end`. */
 static struct run run_at(const struct shape *s, long tile, long end)
@@ -76,15 +39,16 @@ static struct run run_at(const struct shape *s, long tile, long end)
 }
 
 /* B d of the column x of four rows; zeros outside of the image. */
-static inline void column(const REAL *const rows[4], long x, long width, long channels, vector found[4])
+static inline void column(const struct shape *s, const REAL *const rows[4], long x, vector found[4])
 {
-    if (x < 0 || x >= width) {
+    if (x < 0 || x >= s->width) {
         for (int i = 0; i < 4; ++i)
             found[i] = (vector){0};
         return;
     }
-    const long at = x * channels;
-    const vector a = OF(rows[0] + at), b = OF(rows[1] + at), c = OF(rows[2] + at), d = OF(rows[3] + at);
+    const long at = x * s->in;
+    const vector a = PIXEL(rows[0] + at, s->rectified), b = PIXEL(rows[1] + at, s->rectified);
+    const vector c = PIXEL(rows[2] + at, s->rectified), d = PIXEL(rows[3] + at, s->rectified);
     found[0] = a - c;
     found[1] = b + c;
     found[2] = c - b;
@@ -92,63 +56,85 @@ static inline void column(const REAL *const rows[4], long x, long width, long ch
 }
 
 /* V of a run. */
-static void read_tiles(const struct shape *s, const REAL *x, const REAL *zeros, struct run r, long block, REAL *v)
+static void read_tiles(const struct shape *s, const REAL *x, const REAL *zeros, struct run r, REAL *v)
 {
-    for (long c = 0; c < s->in; c += LANES, v += LANES * block) {
+    const long plane = plane_of(s);
+    for (long c = 0; c < s->in; c += LANES, v += LANES * BLOCK) {
         const REAL *rows[4];
         for (int i = 0; i < 4; ++i) {
             const long y = 2 * r.row - 1 + i;
             rows[i] = y < 0 || y >= s->height ? zeros : x + (r.image * s->height + y) * s->width * s->in + c;
         }
         vector k[4][4];
-        column(rows, 2 * r.first - 1, s->width, s->in, k[2]);
-        column(rows, 2 * r.first, s->width, s->in, k[3]);
+        column(s, rows, 2 * r.first - 1, k[2]);
+        column(s, rows, 2 * r.first, k[3]);
         for (long t = 0; t < r.count; ++t) {
             for (int i = 0; i < 4; ++i)
                 k[0][i] = k[2][i], k[1][i] = k[3][i];
-            column(rows, 2 * (r.first + t) + 1, s->width, s->in, k[2]);
-            column(rows, 2 * (r.first + t) + 2, s->width, s->in, k[3]);
+            column(s, rows, 2 * (r.first + t) + 1, k[2]);
+            column(s, rows, 2 * (r.first + t) + 2, k[3]);
             for (int i = 0; i < 4; ++i) {
-                REAL *to = v + 4 * i * PLANE + t * LANES;
+                REAL *to = v + 4 * i * plane + t * LANES;
                 AT(to) = k[0][i] - k[2][i];
-                AT(to + PLANE) = k[1][i] + k[2][i];
-                AT(to + 2 * PLANE) = k[2][i] - k[1][i];
-                AT(to + 3 * PLANE) = k[1][i] - k[3][i];
+                AT(to + plane) = k[1][i] + k[2][i];
+                AT(to + 2 * plane) = k[2][i] - k[1][i];
+                AT(to + 3 * plane) = k[1][i] - k[3][i];
             }
         }
     }
 }
 
-/* y of a run, from the sums at its points. */
-static void write_tiles(const struct shape *s, const REAL *sums, struct run r, long block, REAL *y)
+/* The first pixel of a run in y, and how many of its two rows there are. */
+static long first_of(const struct shape *s, struct run r)
 {
-    const long line = s->width * s->out, rows = 2 * r.row + 1 < s->height ? 2 : 1;
-    for (long c = 0; c < s->out; c += LANES, sums += LANES * block) {
-        REAL *to = y + (r.image * s->height + 2 * r.row) * line + 2 * r.first * s->out + c;
+    return ((r.image * s->height + 2 * r.row) * s->width + 2 * r.first) * s->out;
+}
+
+static long rows_of(const struct shape *s, struct run r) { return least(2, s->height - 2 * r.row); }
+
+/* Asks for the pixels of a tile, which begin at `first`, before they are written. */
+static inline void expect(const struct shape *s, const REAL *first)
+{
+    for (long row = 0; row < 2; ++row)
+        for (long c = 0; c < 2 * s->out; c += LANES)
+            __builtin_prefetch(first + row * s->width * s->out + c, 1);
+}
+
+static inline void write(vector sum, const REAL *where, REAL *y, long at)
+{
+    AT(y + at) = where ? WHERE_POSITIVE(sum, OF(where + at)) : sum;
+}
+
+/* y of a run, from the sums at its points; zero where another image is not positive, unless it is NULL. */
+static void write_tiles(const struct shape *s, const REAL *sums, struct run r, const REAL *where, REAL *y)
+{
+    const long plane = plane_of(s), line = s->width * s->out, rows = rows_of(s, r);
+    for (long c = 0; c < s->out; c += LANES, sums += LANES * BLOCK) {
+        long to = first_of(s, r) + c;
         for (long t = 0; t < r.count; ++t, to += 2 * s->out) {
             vector k[2][4];
             for (int j = 0; j < 4; ++j) {
-                const REAL *from = sums + j * PLANE + t * LANES;
-                const vector a = OF(from), b = OF(from + 4 * PLANE), d = OF(from + 8 * PLANE);
+                const REAL *from = sums + j * plane + t * LANES;
+                const vector a = OF(from), b = OF(from + 4 * plane), d = OF(from + 8 * plane);
                 k[0][j] = a + b + d;
-                k[1][j] = b - d - OF(from + 12 * PLANE);
+                k[1][j] = b - d - OF(from + 12 * plane);
             }
             for (long i = 0; i < rows; ++i) {
-                AT(to + i * line) = k[i][0] + k[i][1] + k[i][2];
+                write(k[i][0] + k[i][1] + k[i][2], where, y, to + i * line);
                 if (2 * (r.first + t) + 1 < s->width)
-                    AT(to + i * line + s->out) = k[i][1] - k[i][2] - k[i][3];
+                    write(k[i][1] - k[i][2] - k[i][3], where, y, to + i * line + s->out);
             }
         }
     }
 }
 
 /* D of a run. */
-static void spread_tiles(const struct shape *s, const REAL *dy, const REAL *zeros, struct run r, long block, REAL *d)
+static void spread_tiles(const struct shape *s, const REAL *dy, const REAL *zeros, struct run r, REAL *d)
 {
-    const long line = s->width * s->out;
-    for (long c = 0; c < s->out; c += LANES, d += LANES * block) {
+    const long plane = plane_of(s), line = s->width * s->out;
+    for (long c = 0; c < s->out; c += LANES, d += LANES * BLOCK) {
         const REAL *above = dy + (r.image * s->height + 2 * r.row) * line + c;
-        const REAL *below = 2 * r.row + 1 < s->height ? above + line : zeros;
+        const REAL *below = rows_of(s, r) == 2 ? above + line : zeros;
         for (long t = 0; t < r.count; ++t) {
             vector k[2][4];
             for (int j = 0; j < 2; ++j) {
@@ -161,11 +147,11 @@ static void spread_tiles(const struct shape *s, const REAL *dy, const REAL *zero
                 k[j][3] = -b;
             }
             for (int i = 0; i < 4; ++i) {
-                REAL *to = d + 4 * i * PLANE + t * LANES;
+                REAL *to = d + 4 * i * plane + t * LANES;
                 AT(to) = k[0][i];
-                AT(to + PLANE) = k[0][i] + k[1][i];
-                AT(to + 2 * PLANE) = k[0][i] - k[1][i];
-                AT(to + 3 * PLANE) = -k[1][i];
+                AT(to + plane) = k[0][i] + k[1][i];
+                AT(to + 2 * plane) = k[0][i] - k[1][i];
+                AT(to + 3 * plane) = -k[1][i];
             }
         }
     }
@@ -232,49 +218,56 @@ struct work {
     REAL *left, *right, *kernels, *zeros;
 };
 
-/* Reads a shape and makes the room for it, where tiles to the left, kernels and zeros are zero. Returns 0, or 1 where
+/* Reads a shape and makes the room for it, where tiles to the left and zeros are zero. Returns 0, or 1 where
    there is no memory, 2 where it serves no such shape.  */
 static int opened(const long *numbers, struct shape *s, struct work *k)
 {
     memcpy(s, numbers, sizeof *s);
-    if (!block_of(s))
+    if (s->in % LANES || s->out % LANES)
         return 2;
     const long line = s->width * (s->in > s->out ? s->in : s->out), kernels = POINTS * s->in * s->out;
-    k->left = malloc((2 * POINTS * PLANE + kernels + line) * sizeof *k->left);
+    const long tiles = POINTS * plane_of(s);
+    k->left = malloc((2 * tiles + kernels + line) * sizeof *k->left);
     if (!k->left)
         return 1;
-    k->right = k->left + POINTS * PLANE, k->kernels = k->right + POINTS * PLANE, k->zeros = k->kernels + kernels;
-    memset(k->left, 0, POINTS * PLANE * sizeof *k->left);
-    memset(k->kernels, 0, (kernels + line) * sizeof *k->kernels);
+    k->right = k->left + tiles, k->kernels = k->right + tiles, k->zeros = k->kernels + kernels;
+    memset(k->left, 0, tiles * sizeof *k->left);
+    memset(k->zeros, 0, line * sizeof *k->zeros);
     return 0;
 }
 
-/* y of x and w. Returns as `opened`. */
-int winograd(const long *numbers, const REAL *x, const REAL *w, REAL *y)
+/* y of x and w, zero where another image is not positive, unless it is NULL. Returns as `opened`. */
+int winograd(const long *numbers, const REAL *x, const REAL *w, const REAL *where, REAL *y)
 {
     struct shape s;
     struct work k;
     const int failed = opened(numbers, &s, &k);
     if (failed)
         return failed;
-    const long block = block_of(&s), plane = s.in * s.out, tiles = tiles_of(&s);
+    const long plane = plane_of(&s), of_kernels = s.in * s.out, tiles = tiles_of(&s);
     REAL *v = k.left, *sums = k.right, *u = k.kernels;
+    const REAL *tiles_at[BLOCK];
     read_kernels(&s, w, u);
-    for (long start = 0; start < tiles; start += block) {
-        const long end = least(start + block, tiles);
+    for (long start = 0; start < tiles; start += BLOCK) {
+        const long end = least(start + BLOCK, tiles);
         struct run r;
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
-            read_tiles(&s, x, k.zeros, r, block, v + (t - start) * LANES);
+            read_tiles(&s, x, k.zeros, r, v + (t - start) * LANES);
+            for (long i = 0; i < r.count; ++i)
+                tiles_at[t - start + i] = y + first_of(&s, r) + 2 * i * s.out;
         }
-        for (long p = 0; p < POINTS; ++p)
+        for (long p = 0; p < POINTS; ++p) {
+            if (p < end - start)
+                expect(&s, tiles_at[p]);
             for (long o = 0; o < s.out; o += LANES)
                 for (long t = 0; t < end - start; t += LANES)
-                    multiply(v + p * PLANE + t * LANES, u + p * plane + o * s.in, s.in, block,
-                             sums + p * PLANE + o * block + t * LANES);
+                    multiply(v + p * plane + t * LANES, u + p * of_kernels + o * s.in, s.in, BLOCK,
+                             sums + p * plane + o * BLOCK + t * LANES);
+        }
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
-            write_tiles(&s, sums + (t - start) * LANES, r, block, y);
+            write_tiles(&s, sums + (t - start) * LANES, r, where, y);
         }
     }
     free(k.left);
@@ -289,21 +282,22 @@ int winograd_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *
     const int failed = opened(numbers, &s, &k);
     if (failed)
         return failed;
-    const long block = block_of(&s), plane = s.in * s.out, tiles = tiles_of(&s);
+    const long plane = plane_of(&s), of_kernels = s.in * s.out, tiles = tiles_of(&s);
     REAL *v = k.left, *d = k.right, *sums = k.kernels;
-    for (long start = 0; start < tiles; start += block) {
-        const long end = least(start + block, tiles);
+    memset(sums, 0, POINTS * of_kernels * sizeof *sums);
+    for (long start = 0; start < tiles; start += BLOCK) {
+        const long end = least(start + BLOCK, tiles);
         struct run r;
         for (long t = start; t < end; t += r.count) {
             r = run_at(&s, t, end);
-            read_tiles(&s, x, k.zeros, r, block, v + (t - start) * LANES);
-            spread_tiles(&s, dy, k.zeros, r, block, d + (t - start) * LANES);
+            read_tiles(&s, x, k.zeros, r, v + (t - start) * LANES);
+            spread_tiles(&s, dy, k.zeros, r, d + (t - start) * LANES);
         }
         for (long p = 0; p < POINTS; ++p)
             for (long o = 0; o < s.out; o += LANES)
                 for (long c = 0; c < s.in; c += LANES)
-                    multiply_transposed(v + p * PLANE + c * block, d + p * PLANE + o * block, end - start,
-                                        sums + p * plane + o * s.in + c * LANES);
+                    multiply_transposed(v + p * plane + c * BLOCK, d + p * plane + o * BLOCK, end - start,
+                                        sums + p * of_kernels + o * s.in + c * LANES);
     }
     write_kernels(&s, sums, dw);
     free(k.left);
