@@ -74,7 +74,7 @@ def test_large_steps_take_what_is_measured_to_be_faster(
     monkeypatch: pytest.MonkeyPatch, depthwise: tuple[float, float], norm: tuple[float, float], taken: bool
 ) -> None:
     monkeypatch.setattr(native, "WORTH", 1)
-    seconds = {DEPTHWISE: depthwise, NORM: norm}
+    seconds = {DEPTHWISE: depthwise, POINTWISE: norm, NORM: norm}
     monkeypatch.setattr(native, "measured", lambda kind, channels: native.Seconds(*seconds[kind.words]))
     seen: list[bool] = []
     searched(seen)
@@ -131,13 +131,14 @@ def test_what_is_measured_has_the_channels_of_a_layer_in_the_middle(monkeypatch:
 
     monkeypatch.setattr(native, "measured", measured)
     searched(space="nasbench201", network={"channels": 16, "cells": 1})
-    assert asked == {SMALL: 32, NORM: 32, AVERAGE: 16}
+    assert asked == {POINTWISE: 32, SMALL: 32, NORM: 32, AVERAGE: 16}
 
 
-DEPTHWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
+DEPTHWISE, POINTWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
 TRANSFORMER = "vision-transformer-tiny:embedding=16,32:layers=1:heads=1,2:mlp_ratio=1"
 GRADIENTS = {
     DEPTHWISE: "depthwise_gradient",
+    POINTWISE: "convolution_gradient",
     SMALL: "convolution_gradient",
     NORM: "norm_gradient",
     AVERAGE: "average_by_kernel",
@@ -148,18 +149,18 @@ GRADIENTS = {
 @pytest.mark.parametrize(
     ("space", "network", "method", "kinds"),
     [
-        ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE, NORM]),
-        ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE, NORM, AVERAGE]),
-        ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE, NORM]),
-        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [SMALL, NORM, AVERAGE]),
-        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [SMALL, NORM, AVERAGE]),
-        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [SMALL, NORM, AVERAGE]),
-        ("nasbench1shot1:1", {"channels": 16}, "darts", [SMALL, NORM]),
-        ("nats_size", {}, "spos", [SMALL, NORM]),
+        ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE, POINTWISE, NORM]),
+        ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE, POINTWISE, NORM, AVERAGE]),
+        ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE, POINTWISE, NORM]),
+        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench1shot1:1", {"channels": 16}, "darts", [POINTWISE, SMALL, NORM]),
+        ("nats_size", {}, "spos", [POINTWISE, SMALL, NORM]),
         (TRANSFORMER, {"patch_size": 8}, "tanglenas-drnas", [TOKENS]),
-        pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
-        pytest.param("proxylessnas", {}, "darts", [DEPTHWISE, NORM], marks=pytest.mark.slow),
-        pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("nasbench_macro", {}, "darts", [DEPTHWISE, POINTWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("proxylessnas", {}, "darts", [DEPTHWISE, POINTWISE, NORM], marks=pytest.mark.slow),
+        pytest.param("mobilenetv3", {}, "spos", [DEPTHWISE, POINTWISE, NORM], marks=pytest.mark.slow),
         pytest.param("ofa-resnet50", {}, "sandwich", [SMALL, NORM], marks=pytest.mark.slow),
     ],
 )

@@ -134,14 +134,22 @@ DENSE = [
 """Images, inputs, outputs, height and width."""
 
 SAME = ((1, 1), (1, 1), (1, 1), 1)
-"""Stride, padding, dilation and groups."""
+"""Stride, padding, dilation and groups, for kernels of 3×3."""
+
+SIZES = (1, 3)
+"""Of kernels."""
 
 
-def dense_leaves(shape: tuple[int, ...], dtype: torch.dtype, *, last: bool = True) -> list[Tensor]:
+def same(size: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
+    """Stride, padding, dilation and groups, for kernels of a size."""
+    return (1, 1), (size // 2, size // 2), (1, 1), 1
+
+
+def dense_leaves(shape: tuple[int, ...], dtype: torch.dtype, *, last: bool = True, size: int = 3) -> list[Tensor]:
     n, inputs, outputs, height, width = shape
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, inputs, height, width, generator=generator, dtype=dtype) / 4
-    w = torch.randn(outputs, inputs, 3, 3, generator=generator, dtype=dtype) / (inputs * outputs) ** 0.5
+    w = torch.randn(outputs, inputs, size, size, generator=generator, dtype=dtype) / (inputs * outputs) ** 0.5
     layout = torch.channels_last if last else torch.contiguous_format
     return [
         x.contiguous(memory_format=torch.channels_last).requires_grad_(),
@@ -151,11 +159,12 @@ def dense_leaves(shape: tuple[int, ...], dtype: torch.dtype, *, last: bool = Tru
 
 @compiled
 @pytest.mark.usefixtures("however_few")
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("shape", "last"), [(shape, index % 2 == 0) for index, shape in enumerate(DENSE)])
-def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
-    x, w = dense_leaves(shape, torch.float64, last=last)
+def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool, size: int) -> None:
+    x, w = dense_leaves(shape, torch.float64, last=last, size=size)
     found = []
-    for make in (lambda: convolve(x, w, None, *SAME), lambda: F.conv2d(x, w, None, 1, 1)):
+    for make in (lambda: convolve(x, w, None, *same(size)), lambda: F.conv2d(x, w, None, 1, size // 2)):
         with native.native_kernels():
             assert native.serves_convolution(x, w)
             y = make()
@@ -174,16 +183,17 @@ def test_derivatives_of_all_orders(shape: tuple[int, ...], last: bool) -> None:
 @compiled
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="vectors have one length on other processors")
 @pytest.mark.usefixtures("however_few")
-def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kept, "_FLAGS", (*kept._FLAGS, "-mno-avx512f"))
     kept.library.cache_clear()
     for dense, each in zip(DENSE, SHAPES, strict=False):
-        x, w = dense_leaves(dense, torch.float64)
+        x, w = dense_leaves(dense, torch.float64, size=size)
         z, kernel = leaves(each, 3, torch.float64)
         with native.native_kernels():
             pairs = [
-                (convolve(x, w, None, *SAME), F.conv2d(x, w, None, 1, 1), [x, w]),
+                (convolve(x, w, None, *same(size)), F.conv2d(x, w, None, 1, size // 2), [x, w]),
                 (depthwise(z, kernel, 1), F.conv2d(z, kernel, None, 1, 1, 1, len(kernel)), [z, kernel]),
             ]
             for mine, theirs, inputs in pairs:
@@ -195,17 +205,18 @@ def test_shorter_vectors_compute_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @compiled
 @pytest.mark.usefixtures("however_few")
-def test_any_strides_of_a_weight() -> None:
-    x, w = dense_leaves((2, 32, 16, 6, 6), torch.float64)
-    wide = torch.randn(2, 64, 32, 3, 3, dtype=torch.float64)
+@pytest.mark.parametrize("size", SIZES)
+def test_any_strides_of_a_weight(size: int) -> None:
+    x, w = dense_leaves((2, 32, 16, 6, 6), torch.float64, size=size)
+    wide = torch.randn(2, 64, 32, size, size, dtype=torch.float64)
     with native.native_kernels():
         turned = torch.complex(w.detach(), w.detach()).conj().imag
         assert turned.is_neg()
-        expanded = wide[0, 16:32, :, :1, :1].expand(-1, -1, 3, 3)
+        expanded = wide[0, 16:32, :, :1, :1].expand(-1, -1, size, size)
         for weight in (w.detach(), wide[1, 16:48:2, :], expanded, w.detach().mT, turned):
-            y = convolve(x, weight, None, *SAME)
+            y = convolve(x, weight, None, *same(size))
             assert type(y.grad_fn).__name__ == "_ImageBackward"
-            expected = F.conv2d(x, weight, None, 1, 1)
+            expected = F.conv2d(x, weight, None, 1, size // 2)
             torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
             dy = torch._neg_view(torch.randn_like(expected))
             mine, theirs = (torch.autograd.grad(value, x, dy) for value in (y, expected))
@@ -258,15 +269,16 @@ def test_networks_that_compute_parts_again() -> None:
 
 
 @compiled
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shape", [(32, 16, 16, 32, 32), (32, 32, 64, 16, 16), (32, 64, 64, 8, 8)])
-def test_convolutions_in_float32_are_as_accurate_as_torch(shape: tuple[int, ...]) -> None:
-    x, w = dense_leaves(shape, torch.float32)
+def test_convolutions_in_float32_are_as_accurate_as_torch(shape: tuple[int, ...], size: int) -> None:
+    x, w = dense_leaves(shape, torch.float32, size=size)
     dy = torch.randn(shape[0], shape[2], *shape[3:], generator=torch.Generator().manual_seed(1))
     dy = dy.contiguous(memory_format=torch.channels_last)
 
     def computed(dtype: torch.dtype) -> list[Tensor]:
         leaves = [value.detach().to(dtype).requires_grad_() for value in (x, w)]
-        y = convolve(leaves[0], leaves[1], None, *SAME)
+        y = convolve(leaves[0], leaves[1], None, *same(size))
         return [y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))]
 
     with native.native_kernels():
@@ -317,10 +329,12 @@ def test_what_they_serve_of_small_convolutions() -> None:
     with native.native_kernels():
         assert serves()
         assert serves(128, 32)
+        assert serves(size=1)
         assert not serves(3)
         assert not serves(16, 10)
         assert not serves(16, 144)
         assert not serves(size=5)
+        assert not serves(size=2)
         assert not serves(dtype=torch.bfloat16)
         weight = torch.zeros(16, 16, 3, 3)
         assert not native.serves_convolution(torch.zeros(2, 16, 16, 8).double(), weight)

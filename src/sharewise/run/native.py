@@ -155,13 +155,13 @@ def _is_depthwise(module: nn.Module) -> bool:
     return module.groups == len(module.weight) if isinstance(module, nn.Conv2d) else module.group_size == 1
 
 
-def _is_small(module: nn.Module) -> bool:
-    """Whether it is a convolution of 3×3 that the kernels know, of fixed or of searched channels."""
-    if not _is_plain(module) or not knows_convolution(module.weight):
+def _is_small(size: int, module: nn.Module) -> bool:
+    """Whether it is a convolution of such kernels that the compiled ones know, of fixed or of searched channels."""
+    if not _is_plain(module) or not knows_convolution(module.weight) or module.weight.shape[-1] != size:
         return False
     moves = in_both_directions(module.stride, module.padding, module.dilation)
     alone = module.groups == 1 if isinstance(module, nn.Conv2d) else module.groups.sizes == (1,)
-    return alone and moves == [(1, 1)] * 3
+    return alone and moves == [(1, 1), (size // 2,) * 2, (1, 1)]
 
 
 def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d | SlicedConv2d]:
@@ -232,8 +232,13 @@ KINDS = (
         partial(_of_images, lambda n: nn.Conv2d(n, n, 5, padding=2, groups=n, bias=False)),
     ),
     Kind(
+        "a convolution of 1×1",
+        partial(_is_small, 1),
+        partial(_of_images, lambda n: nn.Conv2d(n, n, 1, bias=False)),
+    ),
+    Kind(
         "a convolution of 3×3",
-        _is_small,
+        partial(_is_small, 3),
         partial(_of_images, lambda n: nn.Conv2d(n, n, 3, padding=1, bias=False)),
     ),
     Kind("a batch norm", _is_norm, partial(_of_images, nn.BatchNorm2d)),

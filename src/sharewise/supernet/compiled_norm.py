@@ -25,6 +25,8 @@ def compiled_batch_norm(
     momentum: float,
     eps: float,
     onto: Tensor | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm` in training, where `native.serves_norm` holds, added onto other images.
 
@@ -40,9 +42,10 @@ def compiled_batch_norm(
         momentum: of the running statistics.
         eps: ε.
         onto: shape of x, channels innermost, or `None` for zeros.
+        overwrite: whether y may take the place of x, which it does where no gradients are recorded.
     """
     if not torch.is_grad_enabled():
-        return native.norm_by_kernel(x, weight, bias, onto, mean, variance, momentum, eps)[0]
+        return native.norm_by_kernel(x, weight, bias, onto, mean, variance, momentum, eps, overwrite=overwrite)[0]
     y: Tensor = _Norm.apply(x, weight, bias, onto, (mean, variance), momentum, eps)  # type: ignore[no-untyped-call]
     return y
 

@@ -126,17 +126,18 @@ class Term(NamedTuple):
 
     def finish(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """What follows the prefix, added onto a tensor by the norm; and s, where no norm has taken it."""
-        body = self.body
+        body, own = self.body, False
         if self.rectified:
             assert isinstance(body[0], nn.Conv2d)
             x, body = convolve_rectified(body[0], x), body[1:]
+            own = not body and self.can_add
         for layer in body:
             x = self._applied(layer, x)
         if self.norm is None:
             return x, self.scale
-        if self.scale is None and onto is None:
+        if self.scale is None and onto is None and not own:
             return self.norm(x), None
-        return scaled_batch_norm(self.norm, x, self.scale, onto=onto), None
+        return scaled_batch_norm(self.norm, x, self.scale, onto=onto, overwrite=own), None
 
     def rectifying(self, x: Tensor) -> Term:
         """The same term, whose convolution rectifies the images of a node, where that is all that comes before it."""
@@ -431,10 +432,12 @@ class _Sum:
 
     def take(self, part: Term, x: Tensor) -> None:
         """Add a term of what its prefix made."""
-        if self.total is not None and part.can_add:
+        fresh = part.can_add
+        if self.total is not None and fresh:
             self.total, self.own = part.finish(x, self.total)[0], True
         else:
             self._add(*part.finish(x))
+            self.own |= fresh
 
     def _add(self, value: Tensor, scale: Tensor | None) -> None:
         if scale is not None and scale.dtype != value.dtype:

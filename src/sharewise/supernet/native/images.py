@@ -67,7 +67,7 @@ def is_watched() -> bool:
 
     None of these sees the kernels.
     """
-    modes = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    modes = torch._C._len_torch_dispatch_stack()
     if modes or torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
         return True
     if torch._C._len_torch_function_stack() == 0:

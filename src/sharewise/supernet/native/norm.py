@@ -54,6 +54,8 @@ def norm_by_kernel(
     variance: Tensor | None,
     momentum: float,
     eps: float,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Images that are normalised by their own moments, and added onto others.
 
@@ -66,11 +68,12 @@ def norm_by_kernel(
         variance: running variance, which is changed, or `None`.
         momentum: of the running statistics.
         eps: ε.
+        overwrite: whether y takes the place of x.
 
     Returns:
         y, and μ and r, shape `(2, channels)`.
     """
-    y, found = torch.empty_like(x), x.new_empty((2, x.shape[1]))
+    y, found = x if overwrite else torch.empty_like(x), x.new_empty((2, x.shape[1]))
     numbers = (ctypes.c_double * 2)(eps, momentum)
     given = (x, weight, shift, onto, mean, variance, y, found)
     call(library(x.dtype).norm, _shape(x, weight), ctypes.addressof(numbers), *given)

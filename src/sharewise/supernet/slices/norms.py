@@ -26,7 +26,13 @@ __all__ = ["scaled_batch_norm", "weighted_layer_norm", "weighted_rms_norm"]
 
 
 def scaled_batch_norm(
-    norm: _BatchNorm, x: Tensor, scale: Tensor | None, channels: int | None = None, onto: Tensor | None = None
+    norm: _BatchNorm,
+    x: Tensor,
+    scale: Tensor | None,
+    channels: int | None = None,
+    onto: Tensor | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Tensor:
     """s · BN(x), added onto other images, in one pass, with s folded into the norm's own scale and shift.
 
@@ -38,6 +44,7 @@ def scaled_batch_norm(
         scale: s, shape `()` or `(channels,)`; `None` for one.
         channels: use the leading channels of the norm only.
         onto: shape of x, or `None` for zeros.
+        overwrite: whether the result may take the place of x, which spares memory where no gradients are recorded.
 
     Returns:
         The shape of `x`.
@@ -62,7 +69,7 @@ def scaled_batch_norm(
     below = None
     if training and native.serves_norm(x, weight, bias, mean, variance):
         below = onto if onto is not None and _lie_alike(onto, x) else None
-        y = compiled_batch_norm(x, mean, variance, weight, bias, momentum, norm.eps, below)
+        y = compiled_batch_norm(x, mean, variance, weight, bias, momentum, norm.eps, below, overwrite=overwrite)
     else:
         if weight is not None and weight.dim() == 0:
             # A product, since torch's channels-last kernel reads an expanded scale beyond its end.
