@@ -3,9 +3,9 @@
 Single calls are process CPU milliseconds on one thread in float32, medians over rounds; a buffer of 16 MiB is written
 before every call, so that images come from far, as in a step. Torch's own gradient of a depthwise kernel stands beside
 the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`) and the compiled one; torch's
-convolutions of 3×3 and their gradients beside the compiled ones; torch's batch norm beside that of
-`sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3 pixels beside a convolution and the
-compiled one; layer norms of mixtures of widths by operations of torch beside the compiled one, and torch's own norm of
+convolutions of 1×1 and 3×3 and their gradients beside the compiled ones, also of images that are rectified first;
+torch's batch norm beside that of `sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3
+pixels beside a convolution and the compiled one; layer norms of mixtures of widths by operations of torch beside the compiled one, and torch's own norm of
 one width; what a node hands on to three others by skip and pooling, both passes, term by term and at once. Errors are
 the largest difference from float64. Weight steps at the sizes of the table of speed come in turn, without and with
 compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of PC-DARTS, and of a plain network of NAS-Bench-201
@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ KERNELS = (
 """Images, channels and side; kernel; dilation."""
 
 DENSE = ((32, 16, 32), (32, 32, 16), (32, 64, 8), (8, 128, 16))
-"""Images, channels and side of convolutions of 3×3."""
+"""Images, channels and side of convolutions of 1×1 and 3×3."""
 
 NORMS = ((32, 4, 32), (32, 8, 32), (32, 16, 32), (32, 32, 16), (32, 64, 8))
 AVERAGES = ((32, 16, 32), (32, 32, 16), (32, 64, 8))
@@ -103,19 +104,28 @@ def _kernel(shape: tuple[int, int, int], size: int, dilation: int, rounds: int) 
     return {**_milliseconds(sides, rounds), **errors}
 
 
-def _dense(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
-    channels = shape[1]
-    weight = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
+def _dense(shape: tuple[int, int, int], size: int, rounds: int) -> dict[str, float]:
+    channels, margin = shape[1], size // 2
+    weight = torch.randn(channels, channels, size, size).contiguous(memory_format=torch.channels_last)
     given = (_images(*shape), _images(*shape), weight)
-    settings = ([1, 1], [1, 1], [1, 1], 1)
+    settings = ([1, 1], [margin, margin], [1, 1], 1)
+
+    def by_images(x: Tensor, dy: Tensor, w: Tensor) -> Tensor:
+        return convolution_gradients(dy, x, w, settings, [True, False, False])[0]
+
     parts: dict[str, tuple[Form, Form]] = {
         "forward": (
-            lambda x, dy, w: F.conv2d(x, w, None, 1, 1),
+            lambda x, dy, w: F.conv2d(x, w, None, 1, margin),
             lambda x, dy, w: native.convolution_by_kernel(x, w),
         ),
-        "by images": (
-            lambda x, dy, w: convolution_gradients(dy, x, w, settings, [True, False, False])[0],
-            lambda x, dy, w: native.transposed_by_kernel(dy, w),
+        "of rectified images": (
+            lambda x, dy, w: F.conv2d(x.relu(), w, None, 1, margin),
+            lambda x, dy, w: native.convolution_by_kernel(x, w, rectified=True),
+        ),
+        "by images": (by_images, lambda x, dy, w: native.transposed_by_kernel(dy, w)),
+        "by images before they are rectified": (
+            lambda x, dy, w: torch.ops.aten.threshold_backward(by_images(x, dy, w), x, 0),
+            lambda x, dy, w: native.transposed_by_kernel(dy, w, where=x),
         ),
         "by kernel": (
             lambda x, dy, w: convolution_gradients(dy, x, w, settings, [False, True, False])[1],
@@ -220,10 +230,10 @@ def main(arguments: list[str]) -> int:
     for shape, size, dilation in KERNELS:
         name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, {size}×{size}, dilation {dilation}"
         found[name] = _kernel(shape, size, dilation, options.rounds)
-    for shape in DENSE:
-        name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, 3×3"
+    for size, shape in product((1, 3), DENSE):
+        name = f"{shape[0]} images of {shape[2]}×{shape[2]}, {shape[1]} channels, {size}×{size}"
         with native_kernels():
-            found[name] = _dense(shape, options.rounds)
+            found[name] = _dense(shape, size, options.rounds)
     for tokens, features in LAYER_NORMS:
         found[f"layer norm of {tokens} tokens, {features} features"] = _layer_norm((tokens, features), options.rounds)
     words = {"norm": (NORMS, _norm), "average of 3×3": (AVERAGES, _average), "skip and pooling": (AVERAGES, _handed_on)}

@@ -135,6 +135,7 @@ def test_what_is_measured_has_the_channels_of_a_layer_in_the_middle(monkeypatch:
 
 
 DEPTHWISE, POINTWISE, SMALL, NORM, AVERAGE, TOKENS = (kind.words for kind in native.KINDS)
+STAGE: dict[str, Any] = {"channels": 16, "cells": 1}
 TRANSFORMER = "vision-transformer-tiny:embedding=16,32:layers=1:heads=1,2:mlp_ratio=1"
 GRADIENTS = {
     DEPTHWISE: "depthwise_gradient",
@@ -152,9 +153,9 @@ GRADIENTS = {
         ("darts:S2", {"channels": 4, "layers": 3}, "darts", [DEPTHWISE, POINTWISE, NORM]),
         ("darts", {"channels": 16, "layers": 3}, "gdas", [DEPTHWISE, POINTWISE, NORM, AVERAGE]),
         ("toy-separable-cell", {"channels": 16}, "darts", [DEPTHWISE, POINTWISE, NORM]),
-        ("nasbench201", {"channels": 16, "cells": 1}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
-        ("nasbench201", {"channels": 16, "cells": 1, "recompute": True}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
-        ("nasbench201", {"channels": 16, "cells": 1, "sharing": "entangled"}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench201", STAGE, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench201", {**STAGE, "recompute": True}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
+        ("nasbench201", {**STAGE, "sharing": "entangled"}, "darts", [POINTWISE, SMALL, NORM, AVERAGE]),
         ("nasbench1shot1:1", {"channels": 16}, "darts", [POINTWISE, SMALL, NORM]),
         ("nats_size", {}, "spos", [POINTWISE, SMALL, NORM]),
         (TRANSFORMER, {"patch_size": 8}, "tanglenas-drnas", [TOKENS]),

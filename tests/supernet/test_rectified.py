@@ -85,9 +85,8 @@ def test_kernels_rectify_in_passing(kernel_calls: list[str]) -> None:
 def test_other_forms_rectify_first() -> None:
     x = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     w = torch.randn(16, 1, 3, 3, requires_grad=True)
-    found = []
-    for y in (_Depthwise(1, 1, x.shape)(x, w, rectified=True), F.conv2d(x.relu(), w, None, 1, 1, 1, 16)):
-        found.append([y, *torch.autograd.grad(y.sin().sum(), [x, w])])
+    forms = _Depthwise(1, 1, x.shape)(x, w, rectified=True), F.conv2d(x.relu(), w, None, 1, 1, 1, 16)
+    found = [[y, *torch.autograd.grad(y.sin().sum(), [x, w])] for y in forms]
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 

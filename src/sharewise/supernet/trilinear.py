@@ -178,8 +178,9 @@ class _Place(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel = ctx.saved_tensors
         back = innermost(gradients[0])
-        pair = (back, x) if ctx.turned else (x, back)
-        return _kernel(ctx.form, *pair, kernel.detach(), rectified=ctx.rectified), None, None, None, None
+        read, written = (back, x) if ctx.turned else (x, back)
+        dw = _kernel(ctx.form, read, written, kernel.detach(), rectified=ctx.rectified)
+        return dw, None, None, None, None
 
 
 def _kernel(form: Trilinear, x: Tensor, dy: Tensor, kernel: Tensor, *, rectified: bool) -> Tensor:

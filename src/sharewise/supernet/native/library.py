@@ -75,9 +75,9 @@ def enabled() -> bool:
 def native_kernels(on: bool = True) -> Iterator[None]:
     """Within the block, layers are computed by compiled kernels, where these serve.
 
-    They serve depthwise convolutions, those of 1×1 and 3×3 with few channels, batch norms with statistics of the batch and
-    averages of 3×3, of images on a CPU with channels innermost, and layer norms of mixtures of widths, in float32 or
-    float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so that results
+    They serve depthwise convolutions, those of 1×1 and 3×3 with few channels, batch norms with statistics of the batch
+    and averages of 3×3, of images on a CPU with channels innermost, and layer norms of mixtures of widths, in float32
+    or float64, on one thread of torch; anything else is computed as ever. Sums come in another order, so that results
     agree up to rounding, and not to the bit. Forward and backward pass belong into the block. Gradients that are
     batched (`is_grads_batched`), and derivatives in forward mode, are torch's alone.
 
