@@ -5,11 +5,11 @@ before every call, so that images come from far, as in a step. Torch's own gradi
 the one that convolutions compute (`sharewise/supernet/depthwise_convolution.py`) and the compiled one; torch's
 convolutions of 1×1 and 3×3 and their gradients beside the compiled ones, also of images that are rectified first;
 torch's batch norm beside that of `sharewise/supernet/few_channels.py` and the compiled one; torch's average of 3×3
-pixels beside a convolution and the compiled one; layer norms of mixtures of widths by operations of torch beside the compiled one, and torch's own norm of
-one width; what a node hands on to three others by skip and pooling, both passes, term by term and at once. Errors are
-the largest difference from float64. Weight steps at the sizes of the table of speed come in turn, without and with
-compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of PC-DARTS, and of a plain network of NAS-Bench-201
-with nothing but convolutions of 3×3.
+pixels beside a convolution and the compiled one; layer norms of mixtures of widths by operations of torch beside the
+compiled one, and torch's own norm of one width; what a node hands on to three others by skip and pooling, both passes,
+term by term and at once. Errors are the largest difference from float64. Weight steps at the sizes of the table of
+speed come in turn, without and with compiled kernels: of DARTS on its own cells and on NAS-Bench-201, of PC-DARTS, and
+of a plain network of NAS-Bench-201 with nothing but convolutions of 3×3.
 """
 
 from __future__ import annotations
