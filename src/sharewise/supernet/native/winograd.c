@@ -14,12 +14,12 @@
    where * multiplies the 16 points of two tiles one by one: 16 products where the sum itself takes 36. At each point
    that is a product of matrices. BLOCK tiles are transformed at a time, few enough for the first cache where channels
    are few: V of a point is [input / LANES][tile][lane], U is [output / LANES][input][lane], and points lie `plane_of`
-   numbers apart. Tiles that will be written are asked for
-   during the products, which need nothing of memory.  */
+   numbers apart. What will be written is asked for during the products, which need nothing from afar: at each of the
+   POINTS one tile of the BLOCK.  */
 
 #include "products.h"
 
-enum { BLOCK = 16, POINTS = 16 };  /* while the products of a point are summed, one tile is asked for */
+enum { POINTS = 16, BLOCK = POINTS };
 
 /* Neighbouring tiles of one row. */
 struct run {
@@ -92,7 +92,7 @@ static long first_of(const struct shape *s, struct run r)
 
 static long rows_of(const struct shape *s, struct run r) { return least(2, s->height - 2 * r.row); }
 
-/* Asks for the pixels of a tile, which begin at `first`, before they are written. */
+/* Asks for the pixels of a tile, which begin at `first`; of one that ends beyond its image for some that follow. */
 static inline void expect(const struct shape *s, const REAL *first)
 {
     for (long row = 0; row < 2; ++row)
@@ -100,7 +100,7 @@ static inline void expect(const struct shape *s, const REAL *first)
             __builtin_prefetch(first + row * s->width * s->out + c, 1);
 }
 
-static inline void write(vector sum, const REAL *where, REAL *y, long at)
+static inline void put(vector sum, const REAL *where, REAL *y, long at)
 {
     AT(y + at) = where ? WHERE_POSITIVE(sum, OF(where + at)) : sum;
 }
@@ -120,9 +120,9 @@ static void write_tiles(const struct shape *s, const REAL *sums, struct run r, c
                 k[1][j] = b - d - OF(from + 12 * plane);
             }
             for (long i = 0; i < rows; ++i) {
-                write(k[i][0] + k[i][1] + k[i][2], where, y, to + i * line);
+                put(k[i][0] + k[i][1] + k[i][2], where, y, to + i * line);
                 if (2 * (r.first + t) + 1 < s->width)
-                    write(k[i][1] - k[i][2] - k[i][3], where, y, to + i * line + s->out);
+                    put(k[i][1] - k[i][2] - k[i][3], where, y, to + i * line + s->out);
             }
         }
     }
@@ -218,8 +218,8 @@ struct work {
     REAL *left, *right, *kernels, *zeros;
 };
 
-/* Reads a shape and makes the room for it, where tiles to the left and zeros are zero. Returns 0, or 1 where
-   there is no memory, 2 where it serves no such shape.  */
+/* Reads a shape and makes the room for it, where tiles to the left and zeros are zero. Returns 0, or 1 where there is
+   no memory, 2 where it serves no such shape.  */
 static int opened(const long *numbers, struct shape *s, struct work *k)
 {
     memcpy(s, numbers, sizeof *s);
