@@ -1,8 +1,8 @@
-"""What this process does with memory that a step gives back: it keeps it for the next one, and looks for little else.
+"""What this process does with memory that a step gives back: keep it for the next one, and search little for more.
 
 The C library returns large blocks to the system at once, which then fills them with zeros before a step may have them
 again. A step of a small network allocates a few hundred times as much as it keeps, so that this is a part of its time.
-So is Python's search for what nothing but itself refers to, among some 400,000 objects every few dozen steps.
+So is Python's search for what refers to itself alone, among some 400,000 objects every few dozen steps.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["collect_rarely", "keep_memory"]
+__all__ = ["keep_memory", "passing_over"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST, _ALLOWED = 2**30, 2**25
 """Bytes of a block: what is wanted, and what older versions of the C library grant."""
-
-_YOUNGER = 100
-"""Searches among younger objects, after which Python may search all; ten by itself."""
 
 
 def keep_memory() -> bool:
@@ -33,14 +32,24 @@ def keep_memory() -> bool:
     return mallopt(_TRIM_THRESHOLD, _MOST) == 1 and large
 
 
-def collect_rarely() -> None:
-    """Search all objects a tenth as often as Python does by itself; young ones are searched as ever.
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Within the block, Python does not search what there was before it for objects that refer to themselves alone.
+
+    Where somebody else has said so already, nothing is changed.
 
     Example:
-        >>> before = gc.get_threshold()
-        >>> collect_rarely()
-        >>> gc.get_threshold()[2]
-        100
-        >>> gc.set_threshold(*before)
+        >>> with passing_over():
+        ...     gc.get_freeze_count() > 0
+        True
+        >>> gc.get_freeze_count()
+        0
     """
-    gc.set_threshold(*gc.get_threshold()[:2], _YOUNGER)
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

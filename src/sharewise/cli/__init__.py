@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
 
-from sharewise.allocation import collect_rarely, keep_memory
+from sharewise.allocation import keep_memory
 from sharewise.cli.failures import explained
 from sharewise.cli.own import asking_for_it
 from sharewise.cli.parser import Parser
@@ -69,7 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is loaded: threads that wait for each other sleep. Spinning, they hold the cores that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
-    collect_rarely()
     first = True
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":

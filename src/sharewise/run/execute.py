@@ -10,6 +10,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+from sharewise.allocation import passing_over
 from sharewise.engine import Callback, Extension, SearchResult, SearchState, run
 from sharewise.errors import SharewiseWarning
 from sharewise.interruption import Interruption, interruptible
@@ -74,7 +75,9 @@ def execute(state: SearchState, keep: Keep, record: Record, callbacks: Sequence[
     require_step_fits(state)
     state.numerics = replace(state.numerics, native=record.native.on)
     kernels = by_kernels(state.supernet) if record.native.on else nullcontext()
-    with on_threads(record.threads.count), kernels, state.numerics.ranks.reaching():
+    # Of a program of somebody's own there may be much that is to be found; of a command line there is not.
+    own = nullcontext() if "origin" in record.configuration else passing_over()
+    with on_threads(record.threads.count), kernels, own, state.numerics.ranks.reaching():
         if keep.folder is not None and not state.numerics.ranks.first:
             return _follow(state, keep, record)
         if keep.folder is not None:

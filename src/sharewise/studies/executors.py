@@ -29,7 +29,7 @@ from typing import Any, TypeVar, final
 
 import torch
 
-from sharewise.allocation import collect_rarely, keep_memory
+from sharewise.allocation import keep_memory
 from sharewise.errors import ConfigurationError, SharewiseError, unknown_name
 
 __all__ = ["DAY", "EXECUTORS", "PROCESSES", "Pool", "WorkerDied", "opened", "require_executor"]
@@ -324,7 +324,6 @@ def _until_told(work: Callable[..., Result], *args: Any) -> Result:
 
 def _begin_process() -> None:
     keep_memory()
-    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent hears it too, and hands it on once
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
