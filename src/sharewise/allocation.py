@@ -36,7 +36,7 @@ def keep_memory() -> bool:
 def passing_over() -> Iterator[None]:
     """Within the block, Python does not search what there was before it for objects that refer to themselves alone.
 
-    Where somebody else has said so already, nothing is changed.
+    What such there are is found before. Where somebody else has said so already, nothing is changed.
 
     Example:
         >>> with passing_over():
@@ -48,6 +48,7 @@ def passing_over() -> Iterator[None]:
     if gc.get_freeze_count():
         yield
         return
+    gc.collect()
     gc.freeze()
     try:
         yield

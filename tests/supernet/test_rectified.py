@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import copy
 import gc
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharewise.supernet import Wiring, execute, native, term
+from sharewise.supernet.again import forgetting
+from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.convolution import convolve_rectified, rectifies
 from sharewise.supernet.depthwise_convolution import _Depthwise
 from sharewise.supernet.native import convolution as small
+from sharewise.supernet.slices.norms import scaled_batch_norm
 from sharewise.supernet.twice import differentiated_twice
 from sharewise.testing import randomise_norms
 
@@ -26,7 +32,7 @@ SHAPES = [(2, 16, 16, 8, 8), (1, 32, 16, 5, 7), (3, 16, 48, 1, 1), (1, 128, 16, 
 
 @pytest.fixture(autouse=True)
 def nobody_listens() -> None:
-    """Calls of earlier tests are over: a loop of one's own listens to all layers until they are found to be."""
+    """A loop of an earlier test's own, which listens to all layers until Python finds that nobody holds it, is gone."""
     gc.collect()
 
 
@@ -207,3 +213,68 @@ def test_a_rectification_of_another_class_is_called() -> None:
         assert not term(edge(3, nn.ReLU(inplace=True))).rectifying(x).rectified
         assert not term(nn.Sequential(nn.AvgPool2d(3, 1, 1), *edge(3))).rectifying(x).rectified
         assert not term(nn.Sequential(nn.ReLU())).rectifying(x).rectified
+
+
+def test_a_norm_that_does_not_fit_is_refused() -> None:
+    edges = nn.ModuleDict({"a": nn.Sequential(*edge(3, norm=False), nn.BatchNorm2d(32))})
+    x = torch.randn(2, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    for recorded in (True, False):
+        with (
+            native.native_kernels(),
+            torch.set_grad_enabled(recorded),
+            pytest.raises(RuntimeError, match="running_mean"),
+        ):
+            execute(Wiring(1, {"a": (0, 1)}, outputs=(1,)), edges, [x], {})
+
+
+@pytest.mark.usefixtures("however_few")
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch itself
+def test_tangents_are_torch_s(recorded: bool, kernel_calls: list[str]) -> None:
+    x, tangent = (torch.randn(2, 16, 6, 6, dtype=torch.float64) for _ in range(2))
+    x = x.contiguous(memory_format=torch.channels_last)
+    edges, found = cell(), []
+    for on in (True, False):
+        with native.native_kernels(on), torch.set_grad_enabled(recorded), forward_ad.dual_level():
+            y = execute(WIRING, edges, [forward_ad.make_dual(x, tangent)], {})
+            found.append([part.detach() for part in forward_ad.unpack_dual(y)])
+    assert all(map(torch.equal, *found))
+    assert not kernel_calls
+
+
+@pytest.mark.usefixtures("however_few")
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_a_product_with_a_matrix_made_is_not_kept(size: int) -> None:
+    layer, x = layer_and_images((2, 16, 16, 8, 8), size)
+    found, gone = [], []
+    for forget in (True, False):
+        with native.native_kernels(), forgetting() if forget else nullcontext():
+            y = convolve_rectified(layer, x)
+            held = StorageWeakRef(y.untyped_storage())
+            normed = compiled_batch_norm(y, None, None, None, None, 0.1, 1e-5)
+            del y
+            gone.append(held.expired())
+            found.append(torch.autograd.grad(normed.sin().sum(), [x, layer.weight]))
+    assert all(map(torch.equal, *found))
+    assert gone == [size == 1, False]
+
+
+def test_what_is_only_evaluated_is_written_over_and_not_kept_for_later() -> None:
+    layer, x = layer_and_images((2, 16, 16, 16, 16), 1)
+    with native.native_kernels(), torch.no_grad(), forgetting():
+        y = convolve_rectified(layer, x)
+        z = scaled_batch_norm(nn.BatchNorm2d(16).double(), y, None, overwrite=True)
+        assert z is y
+        with torch.enable_grad():
+            scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+            [kept] = torch.autograd.grad((scale * z).sum(), scale)
+        torch.testing.assert_close(kept, z.sum())
+
+
+def test_a_kernel_dispatches_nothing_but_the_room_for_its_result() -> None:
+    layer, x = layer_and_images((2, 16, 16, 16, 16), 3)
+    with native.native_kernels(), torch.no_grad():
+        convolve_rectified(layer, x)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            convolve_rectified(layer, x)
+    assert {event.key for event in profile.key_averages() if event.key.startswith("aten::")} == {"aten::empty"}

@@ -1,12 +1,14 @@
 """Convolutions of layers, with gradients of our own where these are faster than torch's.
 
 Depthwise ones on a CPU have them (`sharewise.supernet.depthwise_convolution`), and those of few channels where compiled
-kernels are on (`sharewise.supernet.native`). Both are differentiable to any order.
+kernels are on (`sharewise.supernet.native`), which rectify what they read as well. Both are differentiable to any
+order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeGuard, final
 
 import torch
@@ -45,7 +47,7 @@ def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 def rectifies(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer is a convolution that rectifies what it reads on the way, by compiled kernels.
 
-    Where gradients will be differentiated it does not: the second derivative would rectify once more.
+    Where gradients will be differentiated it does not: every convolution would rectify the images of its node again.
 
     Args:
         layer: any.
@@ -64,7 +66,8 @@ def convolve_rectified(layer: nn.Conv2d, x: Tensor) -> Tensor:
         layer: the convolution, with weight w.
         x: shape `(n, channels, height, width)`.
     """
-    return _COMPILED(x, layer.weight, rectified=True)
+    y = _rectified(x, layer.weight)
+    return _again(y, _rectified, x, layer.weight) if torch.is_grad_enabled() else y  # else y may be written over
 
 
 def convolve_layer(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -196,3 +199,5 @@ def _margin(kernel: Tensor) -> int:
 
 
 _COMPILED = _Compiled()
+
+_rectified = partial(_COMPILED, rectified=True)

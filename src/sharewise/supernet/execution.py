@@ -130,7 +130,7 @@ class Term(NamedTuple):
         if self.rectified:
             assert isinstance(body[0], nn.Conv2d)
             x, body = convolve_rectified(body[0], x), body[1:]
-            own = not body and self.can_add
+            own = not body and self.can_add and self.norm is not None and self.norm.num_features == x.shape[1]
         for layer in body:
             x = self._applied(layer, x)
         if self.norm is None:
@@ -140,7 +140,10 @@ class Term(NamedTuple):
         return scaled_batch_norm(self.norm, x, self.scale, onto=onto, overwrite=own), None
 
     def rectifying(self, x: Tensor) -> Term:
-        """The same term, whose convolution rectifies the images of a node, where that is all that comes before it."""
+        """The same term, whose convolution rectifies the images of a node, where that is all that comes before it.
+
+        A graph then keeps the node itself, in the place of what is rectified: nobody may change it in place.
+        """
         if [step.key for step in self.prefix] != [_RECTIFIES] or not self.body or not rectifies(self.body[0], x):
             return self
         [relu] = self.prefix
@@ -432,12 +435,10 @@ class _Sum:
 
     def take(self, part: Term, x: Tensor) -> None:
         """Add a term of what its prefix made."""
-        fresh = part.can_add
-        if self.total is not None and fresh:
+        if self.total is not None and part.can_add:
             self.total, self.own = part.finish(x, self.total)[0], True
         else:
             self._add(*part.finish(x))
-            self.own |= fresh
 
     def _add(self, value: Tensor, scale: Tensor | None) -> None:
         if scale is not None and scale.dtype != value.dtype:

@@ -9,7 +9,7 @@ each of which is linear in the other two, and has the other two of these three f
 and h of dw, d(dy) = G ⋆ w + x ⋆ h, and so on.
 
 A rectification before it, max(x, 0) ⋆ w, can be part of it: dx is zero then where x is not positive, and dw is that of
-max(x, 0). Derivatives of these two are torch's and those of the convolution by itself.
+max(x, 0). Where these are differentiated again, torch masks and rectifies, and the convolution is one by itself.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Image(torch.autograd.Function):
         turned: bool,
         rectified: bool,
     ) -> Tensor:
-        ctx.save_for_backward(kernel, x if rectified else None)
+        ctx.save_for_backward(kernel, x if rectified else None)  # which says where dx is zero
         ctx.form, ctx.turned = form, turned
         return made[0]
 

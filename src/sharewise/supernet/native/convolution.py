@@ -3,7 +3,7 @@
 Those of 3×3 are the minimal filtering F(2×2, 3×3): a tile of 2×2 pixels takes 16 products for every pair of channels in
 place of 36, and errors of float32 are no larger than those of the sum itself. `winograd.c` and `pointwise.c` have the
 equations. With few channels the time of both is that of images on their way from and to memory; what rectifies them
-before, and keeps a gradient where they were positive, comes along for nothing.
+before, and keeps a gradient where they were positive, adds little to it.
 
 References:
     Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1.
@@ -32,7 +32,7 @@ _MOST = 128
 """Channels, of which the transforms of some tiles stay in the second cache."""
 
 _PIXELS = 256
-"""Of all images together, below which the transform of the weight costs what is saved."""
+"""Of all images together, below which it costs what is saved to bring the weight into another order."""
 
 _SIZES = (1, 3)
 """Of kernels."""

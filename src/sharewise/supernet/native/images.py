@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
@@ -63,10 +64,12 @@ def is_plain(x: Tensor) -> bool:
 
 
 def is_watched() -> bool:
-    """Whether a mode or a trace writes operations down or replaces them, or `torch.func` rewrites them.
+    """Whether a mode or a trace writes operations down or replaces them, or derivatives are taken in forward mode.
 
-    None of these sees the kernels.
+    `torch.func` replaces them, too. None of these sees the kernels.
     """
+    if forward_ad._current_level >= 0:
+        return True
     modes = torch._C._len_torch_dispatch_stack()
     if modes or torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
         return True
@@ -82,7 +85,9 @@ def _sees_calls(mode: object) -> bool:
 
 def as_stored(x: Tensor) -> Tensor:
     """The same numbers, lying in memory with their own sign, also where they are known to be zeros."""
-    return x.clone() if x._is_zerotensor() else x.resolve_neg()
+    if x._is_zerotensor():
+        return x.clone()
+    return x.resolve_neg() if x.is_neg() else x  # asked, since torch dispatches the other even where it does nothing
 
 
 def call(function: Any, shape: Sequence[int], *arguments: Tensor | int | None) -> None:

@@ -14,8 +14,10 @@ struct shape {
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
-/* A vector where another is positive, or no number, and zero elsewhere; and pixels that are read. */
+/* `found` in the lanes where x is positive or NaN, and zero in the others. */
 #define WHERE_POSITIVE(found, x) ((vector)((mask)(found) & ~(mask)((x) <= 0)))
+
+/* A vector of an image that is read. */
 #define PIXEL(at, rectified) ((rectified) ? WHERE_POSITIVE(OF(at), OF(at)) : OF(at))
 
 /* sums[row][lane] = sum over i of v[i / LANES][row][i % LANES] * u[i][lane], for LANES rows; blocks of LANES inputs lie

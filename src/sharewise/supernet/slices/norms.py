@@ -44,7 +44,8 @@ def scaled_batch_norm(
         scale: s, shape `()` or `(channels,)`; `None` for one.
         channels: use the leading channels of the norm only.
         onto: shape of x, or `None` for zeros.
-        overwrite: whether the result may take the place of x, which spares memory where no gradients are recorded.
+        overwrite: whether the result may take the place of x, as that of a compiled kernel does where no gradients are
+            recorded.
 
     Returns:
         The shape of `x`.
