@@ -26,6 +26,7 @@ from sharewise.run.precision import WORTH
 from sharewise.run.threads import Threads, on_threads, step_size
 from sharewise.space import Decision
 from sharewise.supernet import Gate, SlicedBatchNorm2d, SlicedConv2d, SlicedLayerNorm, SlicedRMSNorm
+from sharewise.supernet.convolution import is_between_zeros
 from sharewise.supernet.elastic.model import ElasticModel
 from sharewise.supernet.elastic.named import ElasticSupernet
 from sharewise.supernet.native import (
@@ -167,7 +168,7 @@ def _is_small(size: int, module: nn.Module) -> bool:
 def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d | SlicedConv2d]:
     """Whether it is a convolution between zeros, without a shift."""
     if isinstance(module, nn.Conv2d):
-        return module.bias is None and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return module.bias is None and is_between_zeros(module)
     return isinstance(module, SlicedConv2d) and module.bias is None
 
 
@@ -196,9 +197,8 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def _of_images(make: Callable[[int], nn.Module], channels: int) -> tuple[Layer, Tensor]:
-    side = max(
-        _SIDE * _CHANNELS // max(channels, _CHANNELS), _LEAST_SIDE
-    )  # networks have more channels of fewer pixels
+    more = max(channels / _CHANNELS, 1)  # and as many times fewer columns, as networks have them
+    side = max(int(_SIDE / more), _LEAST_SIDE)
     x = torch.randn(_IMAGES, channels, side, side).contiguous(memory_format=torch.channels_last)
     return partial(computed, make(channels)), x
 

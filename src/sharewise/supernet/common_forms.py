@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharewise.supernet.convolution import convolve
+from sharewise.supernet.convolution import convolve, is_between_zeros
 
 __all__ = [
     "ABSENT",
@@ -159,7 +159,7 @@ def fits(layer: nn.Module, dimensions: int) -> bool:
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
     if hooks or "forward" in vars(layer) or getattr(layer, "inplace", False):
         return False
-    if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+    if isinstance(layer, nn.Conv2d) and not is_between_zeros(layer):
         return False
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
         return False

@@ -21,7 +21,15 @@ from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.trilinear import Trilinear, convolution_gradients
 from sharewise.supernet.twice import expects_second
 
-__all__ = ["convolve", "convolve_layer", "convolve_rectified", "convolved", "is_compiled", "rectifies"]
+__all__ = [
+    "convolve",
+    "convolve_layer",
+    "convolve_rectified",
+    "convolved",
+    "is_between_zeros",
+    "is_compiled",
+    "rectifies",
+]
 
 
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -39,8 +47,15 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it is a convolution between zeros of torch's own class, and nobody has to be told that it was called."""
-    if type(layer) is not nn.Conv2d or must_be_called(layer):
-        return False
+    return type(layer) is nn.Conv2d and not must_be_called(layer) and is_between_zeros(layer)
+
+
+def is_between_zeros(layer: nn.Conv2d) -> bool:
+    """Whether a convolution reads zeros, in numbers that it says, around its images.
+
+    Args:
+        layer: of any settings.
+    """
     return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
@@ -153,7 +168,7 @@ def is_compiled(
     """
     if not native.enabled() or groups != 1 or torch.is_autocast_enabled("cpu"):
         return False
-    centred = stride == dilation == (1, 1) and padding == (weight.shape[-1] // 2,) * 2
+    centred = stride == dilation == (1, 1) and _centred(weight, stride, padding, dilation)
     return centred and native.serves_convolution(x, weight) and x.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sharewise.supernet import native
 from sharewise.supernet.calls import OwnForm
-from sharewise.supernet.convolution import convolve_layer
+from sharewise.supernet.convolution import convolve_layer, is_between_zeros
 from sharewise.supernet.pooling import average, is_centred_average
 from sharewise.supernet.slices.norms import scaled_batch_norm
 
@@ -56,7 +56,7 @@ def _has_form(layer: nn.Module) -> bool:
     """Whether a layer is of torch's own class and form, and of a kind that has a form here."""
     if type(layer) not in _FORMS or "forward" in vars(layer):
         return False
-    if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+    if isinstance(layer, nn.Conv2d) and not is_between_zeros(layer):
         return False
     return not isinstance(layer, nn.AvgPool2d) or is_centred_average(layer)
 

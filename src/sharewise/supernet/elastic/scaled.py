@@ -11,6 +11,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from sharewise.supernet import native
 from sharewise.supernet.calls import OwnForm, must_be_called
+from sharewise.supernet.convolution import is_between_zeros
 from sharewise.supernet.slices.superposed import Window, scales_inputs, superposed_convolution, superposed_linear
 from sharewise.supernet.trilinear import in_both_directions
 
@@ -58,7 +59,7 @@ def _linear(layer: nn.Linear, weight: Tensor, scale: Tensor, x: Tensor) -> Tenso
 
 
 def _convolution(layer: nn.Conv2d, weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
-    if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+    if is_between_zeros(layer):
         moves = in_both_directions(layer.stride, layer.padding, layer.dilation)
         if all(down == across for down, across in moves):
             stride, padding, dilation = (move[0] for move in moves)
