@@ -6,7 +6,7 @@
 
 #include "products.h"
 
-enum { NUMBERS = 1024 };
+enum { NUMBERS = 1024, PIXELS = 1024 };
 
 /* 0 where channels are no whole vectors, or too many. */
 static int serves(const struct shape *s)
@@ -58,7 +58,19 @@ int pointwise(const long *numbers, const REAL *x, const REAL *w, const REAL *whe
     return 0;
 }
 
-/* dw of x and dy. Sums go over one block, and then over blocks. Returns as `pointwise`. */
+/* dw = sums of the first pixels, dw += those of later ones; sums = 0. */
+static void move(const struct shape *s, int first, REAL *sums, REAL *dw)
+{
+    for (long o = 0; o < s->out; ++o)
+        for (long i = 0; i < s->in; ++i) {
+            REAL *found = dw + o * s->of_out + i * s->of_in;
+            *found = (first ? 0 : *found) + sums[place(s, o, i)];
+        }
+    memset(sums, 0, s->in * s->out * sizeof *sums);
+}
+
+/* dw of x and dy. Sums go over one block, over PIXELS, and then over all: a single sum over so many
+   blocks would round much more. Returns as `pointwise`.  */
 int pointwise_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw)
 {
     struct shape s;
@@ -77,10 +89,9 @@ int pointwise_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL 
         for (long o = 0; o < s.out; o += LANES)
             for (long c = 0; c < s.in; c += LANES)
                 multiply_transposed(v + c * block, d + o * block, count, sums + o * s.in + c * LANES);
+        if (start / PIXELS != (start + block) / PIXELS || start + block >= pixels)
+            move(&s, start < PIXELS, sums, dw);
     }
-    for (long o = 0; o < s.out; ++o)
-        for (long i = 0; i < s.in; ++i)
-            dw[o * s.of_out + i * s.of_in] = sums[place(&s, o, i)];
     free(sums);
     return 0;
 }
