@@ -6,16 +6,18 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.supernet import native
 from sharewise.supernet.again import computed_again, forgetting
 from sharewise.supernet.compiled_norm import compiled_batch_norm
 from sharewise.supernet.convolution import convolve
+from sharewise.supernet.pooling import averaged
 from sharewise.supernet.twice import differentiated_twice
 
 SETTINGS = (None, (1, 1), (0, 0), (1, 1), 1)
@@ -152,3 +154,43 @@ def test_gradients_of_norms_are_computed_again_and_nothing_stays_behind(kernel_c
     assert all(map(torch.equal, *found))
     gc.collect()
     assert [value() for value in gone] == [None, None]
+
+
+def test_what_is_made_of_what_is_computed_again_does_not_keep_it() -> None:
+    x = leaf(2, 3)
+    with forgetting():
+        y = x * 3
+        computed_again(y, torch.mul, x, 3)
+        gone = weakref.ref(y)
+        z = y.exp()
+        computed_again(z, torch.exp, y)
+        loss = z.square().sum()
+        del y, z
+        assert gone() is None
+    expected = torch.autograd.grad((x * 3).exp().square().sum(), x)
+    assert torch.equal(torch.autograd.grad(loss, x)[0], expected[0])
+
+
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+def test_averages_are_kept_neither_by_a_graph_nor_by_that_of_its_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer, x = nn.AvgPool2d(3, 1, 1, count_include_pad=False), leaf(2, 16, 6, 6)
+    s = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    average, made = native.average_by_kernel, []
+
+    def told(images: Tensor, *, transposed: bool) -> Tensor:
+        y = average(images, transposed=transposed)
+        made.append(weakref.ref(y.untyped_storage()))
+        return y
+
+    monkeypatch.setattr(native, "average_by_kernel", told)
+    found, alive = [], []
+    for forget in (True, False):
+        made.clear()
+        with native.native_kernels(), forgetting() if forget else nullcontext():
+            [slope] = torch.autograd.grad((s * averaged(layer, x.sin())).cos().sum(), s, create_graph=True)
+            alive.append([value() is not None for value in made])
+            found.append(torch.autograd.grad(slope, [x, s]))
+    assert alive == [[False, False], [True]]
+    assert all(map(torch.equal, *found))

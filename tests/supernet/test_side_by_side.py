@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any, final
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sharewise.errors import ConfigurationError
 from sharewise.space import sample
 from sharewise.spaces import load
 from sharewise.spaces.nasbench201.network import Network
+from sharewise.supernet.layout import is_channels_last
 from sharewise.supernet.side_by_side import SideBySide
 
 
@@ -112,6 +115,34 @@ def test_equal_networks_make_as_many_operations_as_one_and_gather_nothing() -> N
     assert count[0] == count[1]
     together = SideBySide(cells(8, different=False), images(2))
     assert all(rows is None for cuts in together._cuts for rows in cuts)
+
+
+@final
+class _Formats(TorchDispatchMode):
+    """Images that operations make which are not stored with channels last, by operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        made = function(*arguments, **(named or {}))
+        if isinstance(made, Tensor) and made.dim() == 4 and not is_channels_last(made):
+            self.others.append(str(function))
+        return made
+
+
+def test_gray_images_leave_all_that_is_made_of_them_with_channels_last() -> None:
+    """Torch cannot tell how images of one channel lie, and joins them as if channels lay outermost."""
+    name = str(sample(load("nasbench201"), np.random.default_rng(3)))
+    networks = [Network(name, (1, 8, 8), 5, 4, 1).to(memory_format=torch.channels_last) for _ in range(3)]  # type: ignore[call-overload]
+    inputs = [images(seed=seed)[:, :1].float() for seed in range(3)]
+    together = SideBySide(networks, inputs[0])
+    with _Formats() as formats:
+        together(inputs)
+    assert formats.others == ["aten.cat.default"]
 
 
 def test_different_cells_run_in_fewer_operations_than_one_by_one() -> None:

@@ -420,10 +420,10 @@ def _unrolled_gradients(
     exact = radius is None
     w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
     one = state.numerics.ranks.alone  # whose batch norms are ours alone
-    with nullcontext() if not exact else differentiated_twice(by_weights=False) if one else kept():
-        inner = _loss(state, train, leaves)
     forgets = exact and state.numerics.native  # where what is forgotten is cheap to compute again
     with forgetting() if forgets else nullcontext():
+        with nullcontext() if not exact else differentiated_twice(by_weights=False) if one else kept():
+            inner = _loss(state, train, leaves)
         gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)
     reached = {name: g for name, g in zip(w, gradients, strict=True) if g is not None}
     reached = dict(zip(reached, state.numerics.ranks.added_up(list(reached.values())), strict=True))

@@ -1,13 +1,14 @@
 """Tensors that a graph does not keep, since they are cheap to compute again from what it keeps anyway.
 
-A step of second order holds the images of two forward passes and of one backward pass at once. Two kinds of them follow
-from others in one pass: what a convolution of 1×1 computes, which the norm behind it keeps, from its input; and the
-gradient of what a norm reads, which the convolution before it keeps, from what the norm keeps for itself.
+A step of second order holds the images of two forward passes and of one backward pass at once. Three kinds of them
+follow from others in one pass: averages, from what they were taken of; what a convolution of 1×1 computes, which the
+norm behind it keeps, from its input; and the gradient of what a norm reads, which the convolution before it keeps, from
+what the norm keeps for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -19,9 +20,11 @@ from torch import Tensor
 
 __all__ = ["computed_again", "forgetting"]
 
-_Recipe = Callable[[], Tensor]
-_Recipes = dict[int, tuple[ref[Tensor], int, _Recipe]]
-"""By address: of what, in which version, and how."""
+_Kept = tuple[Tensor, int] | Callable[[], Tensor]
+"""A tensor in a version, or how it is computed."""
+
+_Recipes = dict[int, tuple[ref[torch.UntypedStorage], object, Callable[[], Tensor]]]
+"""By address: in what, of which form, and how."""
 
 _RECIPES: ContextVar[_Recipes | None] = ContextVar("what is computed again", default=None)
 
@@ -40,23 +43,9 @@ def forgetting() -> Iterator[None]:
         (tensor([18., 18.]),)
     """
     recipes: _Recipes = {}
-
-    def packed(tensor: Tensor) -> tuple[Tensor, int] | _Recipe:
-        if tensor.layout is not torch.strided or tensor.data_ptr() not in recipes:
-            return tensor, tensor._version
-        known, version, recipe = recipes[tensor.data_ptr()]
-        made = known()
-        unchanged = made is not None and made._version == version
-        return recipe if unchanged and _form(made) == _form(tensor) else (tensor, tensor._version)
-
-    def unpacked(kept: tuple[Tensor, int] | _Recipe) -> Tensor:
-        if not isinstance(kept, tuple):
-            return kept()
-        return _unchanged(*kept)
-
     token = _RECIPES.set(recipes)
     try:
-        with torch.autograd.graph.saved_tensors_hooks(packed, unpacked):
+        with torch.autograd.graph.saved_tensors_hooks(partial(_kept, recipes), _given):
             yield
     finally:
         _RECIPES.reset(token)
@@ -66,6 +55,8 @@ def forgetting() -> Iterator[None]:
 def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: Any) -> None:
     """Within `forgetting`, graphs need not keep a tensor that was just made on a CPU.
 
+    Nor what it is made of, where that is computed again as well.
+
     Args:
         tensor: once somebody has changed it, it is kept.
         function: that made it, and makes it again to the bit.
@@ -74,20 +65,32 @@ def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: 
     recipes = _RECIPES.get()
     if recipes is None or tensor.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return
-    plain = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
-    versions = [argument._version if isinstance(argument, Tensor) else 0 for argument in plain]
-    recipes[tensor.data_ptr()] = ref(tensor), tensor._version, partial(_made_again, function, plain, versions)
+    kept = {i: _kept(recipes, given.detach()) for i, given in enumerate(arguments) if isinstance(given, Tensor)}
+    others = [None if i in kept else given for i, given in enumerate(arguments)]
+    recipe = partial(_made_again, function, kept, others)
+    recipes[tensor.data_ptr()] = ref(tensor.untyped_storage()), _form(tensor), recipe
 
 
-def _made_again(function: Callable[..., Tensor], arguments: Sequence[Any], versions: Sequence[int]) -> Tensor:
-    for argument, version in zip(arguments, versions, strict=True):
-        if isinstance(argument, Tensor):
-            _unchanged(argument, version)
-    return function(*arguments)
+def _made_again(function: Callable[..., Tensor], kept: Mapping[int, _Kept], others: Sequence[Any]) -> Tensor:
+    arguments = [_given(kept[i]) if i in kept else other for i, other in enumerate(others)]
+    made = function(*arguments)
+    computed_again(made, function, *arguments)  # by a backward pass whose graph keeps it in turn
+    return made
 
 
-def _unchanged(tensor: Tensor, version: int) -> Tensor:
-    """As torch says of tensors that a graph has kept, where nobody packs them."""
+def _kept(recipes: _Recipes, tensor: Tensor) -> _Kept:
+    """How a tensor is computed, or itself."""
+    if tensor.layout is not torch.strided or tensor.data_ptr() not in recipes:
+        return tensor, tensor._version
+    storage, form, recipe = recipes[tensor.data_ptr()]
+    return recipe if storage() is not None and form == _form(tensor) else (tensor, tensor._version)
+
+
+def _given(kept: _Kept) -> Tensor:
+    """The tensor, of which torch would say the same where nobody packs what a graph keeps."""
+    if not isinstance(kept, tuple):
+        return kept()
+    tensor, version = kept
     if tensor._version != version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: a tensor "
@@ -96,5 +99,5 @@ def _unchanged(tensor: Tensor, version: int) -> Tensor:
     return tensor
 
 
-def _form(tensor: Tensor | None) -> object:
-    return None if tensor is None else (tensor.shape, tensor.stride(), tensor.dtype)
+def _form(tensor: Tensor) -> object:
+    return tensor._version, tensor.shape, tensor.stride(), tensor.dtype

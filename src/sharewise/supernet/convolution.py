@@ -134,8 +134,11 @@ def convolve(
 
 
 def _again(y: Tensor, function: Callable[..., Tensor], x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
-    """What a function made, computed again where that is a product of a pixel with a matrix, of what is kept anyway."""
-    if weight.shape[-2:] == (1, 1):
+    """What a function made, computed again where that is a product of a pixel with a matrix, of what is kept anyway.
+
+    Not where gradients will be differentiated: it would be computed four times, and not once.
+    """
+    if weight.shape[-2:] == (1, 1) and not expects_second():
         computed_again(y, function, x, weight, *settings)
     return y
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, final
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharewise.supernet import native
+from sharewise.supernet.again import computed_again
 from sharewise.supernet.calls import must_be_called
 from sharewise.supernet.convolution import convolve
 from sharewise.supernet.layout import innermost, is_channels_last
@@ -89,6 +90,7 @@ def _by_kernel(x: Tensor, *, transposed: bool) -> Tensor:
     if not (torch.is_grad_enabled() and x.requires_grad):
         return native.average_by_kernel(x, transposed=transposed)
     y: Tensor = _Average.apply(x, transposed)  # type: ignore[no-untyped-call]
+    computed_again(y, partial(native.average_by_kernel, transposed=transposed), x)
     return y
 
 

@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 from sharewise.errors import ConfigurationError
 from sharewise.supernet.common_forms import Apply, apart, folded, inner
 from sharewise.supernet.layer_graph import Graph, read
+from sharewise.supernet.layout import IMAGE, innermost
 
 __all__ = ["SideBySide"]
 
@@ -110,7 +111,7 @@ class SideBySide:
             inputs: of all of them, or of each, of one shape `(n, …)`.
         """
         each = [inputs] * self._count if isinstance(inputs, Tensor) else inputs
-        waiting = {(0, number): piece for number, piece in enumerate(self._split(0, torch.cat(list(each), dim=1)))}
+        waiting = {(0, number): piece for number, piece in enumerate(self._split(0, _beside(each)))}
         for value, operation in enumerate(self._operations, start=1):
             made = operation.apply(*(_taken(waiting, taken) for taken in operation.inputs))
             waiting |= {(value, number): piece for number, piece in enumerate(self._split(value, made))}
@@ -216,6 +217,12 @@ def _one_of_each(ready: dict[Hashable, list[_Place]], key: Hashable, networks: i
         return found
     ready[key] = [place for place in found if first[place[0]] != place]
     return [first[k] for k in range(networks)]
+
+
+def _beside(inputs: Sequence[Tensor]) -> Tensor:
+    """Inputs of all networks as channels; torch cannot tell how images of one channel lie, and joins them outermost."""
+    whole = torch.cat(list(inputs), dim=1)
+    return innermost(whole) if whole.dim() == IMAGE else whole
 
 
 def _taken(waiting: dict[tuple[int, int], Tensor], taken: _Taken) -> Tensor:
