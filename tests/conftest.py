@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -82,6 +83,12 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in KERNELS:
         monkeypatch.setattr(native, name, partial(told, name, getattr(native, name)))
     return called
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are as many objects, which no search for what refers to itself alone need go through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

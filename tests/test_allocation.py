@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,15 @@ def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not keep_memory()
 
 
+@pytest.fixture
+def searched() -> Iterator[None]:
+    """Everything is searched, as where no test runs."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("searched")
 def test_what_was_there_before_is_not_searched_within_a_block() -> None:
     before, after = Loop(), []
     with passing_over():
@@ -61,6 +70,7 @@ class Loop:
         self.own = self
 
 
+@pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize("command_line", [True, False])
 def test_a_run_of_the_command_line_settles_so(tmp_path: Path, command_line: bool) -> None:
     seen: list[int] = []
