@@ -1,8 +1,7 @@
-"""Linear layers and convolutions whose weight is superposed, as one operation.
+"""Linear layers and convolutions whose superposed weight nobody keeps between the forward and the backward pass.
 
-A network of such layers would hold every weight twice between the forward and the backward pass. Linear layers compute
-W ⊙ M again instead, which is quick beside their products. That of a convolution is kept until it is read, since it is
-small beside the images of most networks, and weights of large kernels come from far: 2 % of a step.
+A network of such layers would hold every weight twice in between. W ⊙ M is computed again in the backward pass instead,
+which costs one product of weights with weights. Small convolutions that compiled kernels train are the exception.
 
 The gradient of a mask is that of the weights, times these. Where a mask scales what is read alone, M_ij = s_j, it is
 Σ x_j (Wᵀ dy)_j over rows as well, so that an architecture step computes no gradient of weights.
@@ -140,9 +139,6 @@ _Two = tuple[Tensor | None, Tensor | None]
 class _Layer(ABC):
     """How a layer that is linear in its inputs and in its weight computes, by functions that torch differentiates."""
 
-    keeps: bool
-    """Whether W ⊙ M is kept until the backward pass reads it."""
-
     @abstractmethod
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What it writes, as no view of anything: such could not be changed in place."""
@@ -159,8 +155,6 @@ class _Layer(ABC):
 @final
 @dataclass(frozen=True)
 class _Matrix(_Layer):
-    keeps = False
-
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         y = F.linear(x, weight, bias)
         return torch.ops.aten._unsafe_view(y, y.shape) if y._is_view() else y
@@ -177,7 +171,6 @@ class _Matrix(_Layer):
 @dataclass(frozen=True)
 class _Kernels(_Layer):
     window: Window
-    keeps = True
 
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, *self.window)
@@ -215,11 +208,9 @@ class _Superposed(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, layer: _Layer, asks: bool
     ) -> Tensor:
-        product = weight * mask
         ctx.save_for_backward(x, weight, mask)
-        keeps = layer.keeps and ctx.needs_input_grad[0] and not torch.compiler.is_compiling()
-        ctx.layer, ctx.asks, ctx.product = layer, asks, product if keeps else None
-        return layer.value(x, product, bias)
+        ctx.layer, ctx.asks = layer, asks
+        return layer.value(x, weight * mask, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -235,10 +226,7 @@ class _Superposed(torch.autograd.Function):
             if wanted[0]:
                 dx = scaled * mask if torch.is_grad_enabled() else scaled.mul_(mask)
         elif wanted[0]:  # first, so that W ⊙ M and its gradient need not be there at once
-            product, ctx.product = ctx.product, None  # which a graph that is kept has no more, and computes again
-            again = product is None or torch.is_grad_enabled()
-            dx = layer.input_gradient(dy, x, weight * mask if again else product)
-            del product
+            dx = layer.input_gradient(dy, x, weight * mask)
         both, dbias = layer.parameter_gradients(dy, x, weight, (not alone and (weighs or wanted[2]), wanted[3]))
         if both is not None:
             keep = torch.is_grad_enabled()
