@@ -421,7 +421,7 @@ def _unrolled_gradients(
     w = {name: p for name, p in state.supernet.named_parameters() if p.requires_grad}
     one = state.numerics.ranks.alone  # whose batch norms are ours alone
     forgets = exact and state.numerics.native  # where what is forgotten is cheap to compute again
-    with forgetting() if forgets else nullcontext():
+    with forgetting() if forgets and one else nullcontext():
         with nullcontext() if not exact else differentiated_twice(by_weights=False) if one else kept():
             inner = _loss(state, train, leaves)
         gradients = torch.autograd.grad(inner, list(w.values()), create_graph=exact, allow_unused=True)

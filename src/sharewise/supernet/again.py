@@ -8,11 +8,11 @@ what the norm keeps for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, final
 from weakref import ref
 
 import torch
@@ -20,11 +20,32 @@ from torch import Tensor
 
 __all__ = ["computed_again", "forgetting"]
 
-_Kept = tuple[Tensor, int] | Callable[[], Tensor]
-"""A tensor in a version, or how it is computed."""
 
-_Recipes = dict[int, tuple[ref[torch.UntypedStorage], object, Callable[[], Tensor]]]
-"""By address: in what, of which form, and how."""
+@final
+class _Recipe(NamedTuple):
+    """How a tensor is computed.
+
+    Args:
+        alive: the tensor; of one that a backward pass has made, its memory, since torch hands that on as another.
+        version: of the tensor.
+        form: shape, strides and precision.
+        make: the tensor once more.
+    """
+
+    alive: ref[Tensor] | ref[torch.UntypedStorage]
+    version: int
+    form: object
+    make: Callable[[], Tensor]
+
+    def makes(self, tensor: Tensor) -> bool:
+        """Whether a tensor at the same address is the one that it makes."""
+        own = self.alive()
+        known = own if isinstance(own, Tensor) else tensor
+        return own is not None and known._version == self.version and self.form == _form(tensor)
+
+
+_Recipes = dict[int, _Recipe]
+"""By address."""
 
 _RECIPES: ContextVar[_Recipes | None] = ContextVar("what is computed again", default=None)
 
@@ -43,9 +64,17 @@ def forgetting() -> Iterator[None]:
         (tensor([18., 18.]),)
     """
     recipes: _Recipes = {}
+
+    def packed(tensor: Tensor) -> tuple[Tensor, int] | Callable[[], Tensor]:
+        recipe = recipes.get(tensor.data_ptr()) if tensor.layout is torch.strided else None
+        return recipe.make if recipe is not None and recipe.makes(tensor) else (tensor, tensor._version)
+
+    def unpacked(kept: tuple[Tensor, int] | Callable[[], Tensor]) -> Tensor:
+        return _unchanged(*kept) if isinstance(kept, tuple) else kept()
+
     token = _RECIPES.set(recipes)
     try:
-        with torch.autograd.graph.saved_tensors_hooks(partial(_kept, recipes), _given):
+        with torch.autograd.graph.saved_tensors_hooks(packed, unpacked):
             yield
     finally:
         _RECIPES.reset(token)
@@ -55,42 +84,38 @@ def forgetting() -> Iterator[None]:
 def computed_again(tensor: Tensor, function: Callable[..., Tensor], *arguments: Any) -> None:
     """Within `forgetting`, graphs need not keep a tensor that was just made on a CPU.
 
-    Nor what it is made of, where that is computed again as well.
+    Nor need the graph of a backward pass, which computes it again.
 
     Args:
         tensor: once somebody has changed it, it is kept.
         function: that made it, and makes it again to the bit.
         arguments: of the function, which nobody may change.
     """
-    recipes = _RECIPES.get()
-    if recipes is None or tensor.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if _RECIPES.get() is None:
         return
-    kept = {i: _kept(recipes, given.detach()) for i, given in enumerate(arguments) if isinstance(given, Tensor)}
-    others = [None if i in kept else given for i, given in enumerate(arguments)]
-    recipe = partial(_made_again, function, kept, others)
-    recipes[tensor.data_ptr()] = ref(tensor.untyped_storage()), _form(tensor), recipe
+    plain = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
+    versions = [argument._version if isinstance(argument, Tensor) else 0 for argument in plain]
+    _note(ref(tensor), tensor, partial(_made_again, function, plain, versions))
 
 
-def _made_again(function: Callable[..., Tensor], kept: Mapping[int, _Kept], others: Sequence[Any]) -> Tensor:
-    arguments = [_given(kept[i]) if i in kept else other for i, other in enumerate(others)]
+def _made_again(function: Callable[..., Tensor], arguments: Sequence[Any], versions: Sequence[int]) -> Tensor:
+    for argument, version in zip(arguments, versions, strict=True):
+        if isinstance(argument, Tensor):
+            _unchanged(argument, version)
     made = function(*arguments)
-    computed_again(made, function, *arguments)  # by a backward pass whose graph keeps it in turn
+    if torch.is_grad_enabled():  # else nobody keeps it
+        _note(ref(made.untyped_storage()), made, partial(_made_again, function, arguments, versions))
     return made
 
 
-def _kept(recipes: _Recipes, tensor: Tensor) -> _Kept:
-    """How a tensor is computed, or itself."""
-    if tensor.layout is not torch.strided or tensor.data_ptr() not in recipes:
-        return tensor, tensor._version
-    storage, form, recipe = recipes[tensor.data_ptr()]
-    return recipe if storage() is not None and form == _form(tensor) else (tensor, tensor._version)
+def _note(alive: ref[Tensor] | ref[torch.UntypedStorage], tensor: Tensor, make: Callable[[], Tensor]) -> None:
+    recipes = _RECIPES.get()
+    if recipes is not None and tensor.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        recipes[tensor.data_ptr()] = _Recipe(alive, tensor._version, _form(tensor), make)
 
 
-def _given(kept: _Kept) -> Tensor:
-    """The tensor, of which torch would say the same where nobody packs what a graph keeps."""
-    if not isinstance(kept, tuple):
-        return kept()
-    tensor, version = kept
+def _unchanged(tensor: Tensor, version: int) -> Tensor:
+    """As torch says of tensors that a graph has kept, where nobody packs them."""
     if tensor._version != version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: a tensor "
@@ -100,4 +125,4 @@ def _given(kept: _Kept) -> Tensor:
 
 
 def _form(tensor: Tensor) -> object:
-    return tensor._version, tensor.shape, tensor.stride(), tensor.dtype
+    return tensor.shape, tensor.stride(), tensor.dtype

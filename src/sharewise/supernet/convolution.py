@@ -81,8 +81,7 @@ def convolve_rectified(layer: nn.Conv2d, x: Tensor) -> Tensor:
         layer: the convolution, with weight w.
         x: shape `(n, channels, height, width)`.
     """
-    y = _rectified(x, layer.weight)
-    return _again(y, _rectified, x, layer.weight) if torch.is_grad_enabled() else y  # else y may be written over
+    return _again(_rectified(x, layer.weight), _rectified, x, layer.weight)
 
 
 def convolve_layer(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -136,9 +135,10 @@ def convolve(
 def _again(y: Tensor, function: Callable[..., Tensor], x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
     """What a function made, computed again where that is a product of a pixel with a matrix, of what is kept anyway.
 
-    Not where gradients will be differentiated: it would be computed four times, and not once.
+    Not where gradients will be differentiated, since it would be computed four times, and not once; nor without
+    gradients, since a norm may write over it.
     """
-    if weight.shape[-2:] == (1, 1) and not expects_second():
+    if weight.shape[-2:] == (1, 1) and torch.is_grad_enabled() and not expects_second():
         computed_again(y, function, x, weight, *settings)
     return y
 

@@ -69,8 +69,8 @@ static void move(const struct shape *s, int first, REAL *sums, REAL *dw)
     memset(sums, 0, s->in * s->out * sizeof *sums);
 }
 
-/* dw of x and dy. Sums go over one block, over PIXELS, and then over all: a single sum over so many
-   blocks would round much more. Returns as `pointwise`.  */
+/* dw of x and dy. Sums go over one block, over blocks of some PIXELS, and then over all: a single sum over
+   so many blocks would round much more. Returns as `pointwise`.  */
 int pointwise_gradient(const long *numbers, const REAL *x, const REAL *dy, REAL *dw)
 {
     struct shape s;
