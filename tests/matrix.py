@@ -37,11 +37,14 @@ PART = (
     "tests/engine/test_determinism.py",
     "tests/run/test_digests.py",
     "tests/supernet/elastic/test_follow.py",
+    "tests/supernet/test_fused_cell.py",
     "tests/supernet/test_gates_and_slices.py",
+    "tests/supernet/test_native.py",
     "tests/report/test_page.py",
     "tests/test_imports.py",
+    "tests/test_private_names.py",
 )
-"""Values, draws, levels, equal seeds, models of one's own, pages."""
+"""Values, draws, levels, equal seeds, cells, models of one's own, compiled kernels, pages, private names of torch."""
 TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
 _BOUND = re.compile(r"([\w-]+)>=([\d.]+)")
 

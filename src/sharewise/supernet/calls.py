@@ -11,6 +11,15 @@ from torch.nn.modules import module as torch_s
 __all__ = ["OwnForm", "must_be_called"]
 
 
+_EVERYWHERE = (
+    torch_s._global_forward_hooks,
+    torch_s._global_forward_pre_hooks,
+    torch_s._global_backward_hooks,
+    torch_s._global_backward_pre_hooks,
+)
+"""Who listens to the calls of all layers; torch adds to these and takes away from them."""
+
+
 @final
 class OwnForm(partial):  # type: ignore[type-arg]
     """The `forward` of a layer, for as long as it computes by a form of this package."""
@@ -26,6 +35,5 @@ def must_be_called(layer: nn.Module) -> bool:
         (True, False)
     """
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    everywhere: bool = torch_s._has_any_global_hook()  # type: ignore[no-untyped-call]
     replaced = "forward" in vars(layer) and not isinstance(vars(layer)["forward"], OwnForm)
-    return bool(hooks) or everywhere or replaced
+    return bool(hooks) or any(_EVERYWHERE) or replaced
