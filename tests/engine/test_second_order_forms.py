@@ -16,6 +16,7 @@ from sharewise.methods import build
 from sharewise.run import build_supernet
 from sharewise.run.networks import asked_network
 from sharewise.spaces import load
+from sharewise.supernet import again
 
 CASES = [
     ("darts-second-order", "nasbench201", {"channels": 4, "cells": 1}),
@@ -48,6 +49,24 @@ def test_it_is_torch_s_own(method: str, space: str, network: dict[str, Any], mon
     plain = gradient(method, space, network)
     assert plain.abs().max() > 0
     torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-12 * float(plain.abs().max()))
+
+
+@pytest.mark.usefixtures("compiler", "kernel_cache")
+def test_both_forward_passes_forget_and_no_bit_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[bool] = []
+    loss = step._loss
+
+    def told(*given: Any) -> Tensor:
+        passes.append(again._RECIPES.get() is not None)
+        return loss(*given)
+
+    monkeypatch.setattr(step, "_loss", told)
+    network = {"channels": 16, "cells": 1}
+    mine = gradient("darts-second-order", "nasbench201", network, kernels=True)
+    assert passes == [True, True]
+    monkeypatch.setattr(step, "forgetting", nullcontext)
+    assert torch.equal(gradient("darts-second-order", "nasbench201", network, kernels=True), mine)
+    assert passes == [True, True, False, False]
 
 
 @pytest.mark.usefixtures("compiler", "kernel_cache")

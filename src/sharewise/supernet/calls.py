@@ -10,7 +10,6 @@ from torch.nn.modules import module as torch_s
 
 __all__ = ["OwnForm", "must_be_called"]
 
-
 _EVERYWHERE = (
     torch_s._global_forward_hooks,
     torch_s._global_forward_pre_hooks,
